@@ -1,4 +1,4 @@
-"""Baselines in which the server serves requests without devices, with or without drafts."""
+"""Baselines in which the server alone serves all requests, with or without drafts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -16,7 +16,7 @@ from multispin_env.server import VerificationLaw
 
 @dataclass(frozen=True, eq=False)
 class AtServer(ContinuousController):
-    """Server that drafts with one length for all, and takes all waiting requests into every pass."""
+    """Server that drafts the same length for all requests, and takes all waiting requests into every pass."""
 
     draft_length: int  # L, 0 for no drafts
 
@@ -27,17 +27,17 @@ class AtServer(ContinuousController):
 
 
 def autoregressive(scenario: Scenario) -> tuple[ContinuousController, ...]:
-    """Return the controller of a server alone: a token for each request in every pass, as with continuous batching.
+    """Return the controller of a server without drafts: each pass gives every request a token (continuous batching).
 
-    A pass holds all present requests, T_ver(n, n), and the prompts of new ones.
+    A pass holds all n current requests and the prompts of new ones, and takes T_ver(n, n) without prompts.
     """
     return (_at_server(scenario, 0),)
 
 
 def colocated(scenario: Scenario) -> tuple[ContinuousController, ...]:
-    """Return controllers of a server that drafts for all present requests in batches and verifies, one for each L ≥ 0.
+    """Return controllers of a server that drafts for all current requests in batches and verifies, one for each L ≥ 0.
 
-    A step takes L T_srv(n) + T_ver(n, n (L + 1)), as in `colocated_goodput`.
+    A step with n requests takes L T_srv(n) + T_ver(n, n (L + 1)), as in `colocated_goodput`.
     """
     return tuple(_at_server(scenario, length) for length in range(scenario.max_draft_length + 1))
 
@@ -62,7 +62,7 @@ def _at_server(scenario: Scenario, draft_length: int) -> ContinuousController:
         total_bandwidth=1e30,
         round_trip_time=0.0,
         min_draft_length=0,
-        draft_ahead=False,  # that is for devices
+        draft_ahead=False,  # only devices draft ahead
     )
     same = {field.name: getattr(at_server, field.name) for field in fields(Scenario)}
     return AtServer(_DraftingServer(**same, drafted=draft_length), draft_length)
@@ -72,4 +72,4 @@ SERVER_ONLY: Mapping[str, Callable[[Scenario], tuple[ContinuousController, ...]]
     "autoregressive": autoregressive,
     "colocated": colocated,
 }
-"""Controllers by name; of several, the best for the load is meant."""
+"""Functions by name that return the controllers of a server; of several controllers, the best one at a load counts."""

@@ -1,4 +1,4 @@
-"""Rules of production servers and other papers; docstrings give the sources and the differences."""
+"""Rules of production servers and other papers; docstrings give sources and differences."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
@@ -24,10 +24,10 @@ class TurboSpec(ContinuousController):
     """One draft length for all, with the largest estimated goodput at the current load (TurboSpec, arXiv 2406.14066).
 
     TurboSpec, formerly SmartSpec, predicts the accepted tokens per second for each length from the batch, from past
-    acceptance and from profiled times, and selects the best length. Here α and the verification law are known, and the
-    goodput of a step is that of `estimated_rates`, because some devices draft and upload while others are verified. The
-    batch is the devices with a request now. The server verifies all waiting drafts. With endless requests it is
-    `Greedy`.
+    acceptance and from profiled times, and selects the best length. Here α and the verification law are known, and
+    `estimated_rates` predicts the goodput, because some devices draft and upload while others are verified. The batch
+    consists of the devices that have a request now. The server verifies all waiting drafts. With endless requests the
+    rule equals `Greedy`.
     """
 
     @override
@@ -39,19 +39,20 @@ class TurboSpec(ContinuousController):
 class Tetris(ContinuousController):
     """Draft lengths that hold the tokens most likely to be accepted, within a budget (TETRIS, arXiv 2502.15197).
 
-    The j-th token of a draft survives with probability α^j, if all before it are accepted too. Of the tokens drafted
+    The j-th token of a draft survives, together with all tokens before it, with probability α^j. Of the tokens drafted
     for a batch, TETRIS verifies those most likely to survive, up to the capacity of the server; adaptive verification
     in vLLM (pull request 47808) verifies the number that maximises accepted tokens per second, by a measured table of
     times. Both truncate existing drafts: the other tokens were drafted but are not verified.
 
-    Here a draft is uploaded and verified as a whole, so the budget sets lengths when drafts start, by the survival
-    that follows from α. It is divided as if all devices with a request started now, and has the largest goodput by
-    `estimated_rates`. Tokens after the end of a request do not survive. The server verifies all waiting drafts.
+    Here a draft is uploaded and verified as a whole, so the budget sets lengths when drafts start, from the survival
+    probabilities α^j. The budget is divided as if all devices with a request started now; by default it is the one with
+    the largest goodput by `estimated_rates`. Tokens after the end of a request do not survive. The server verifies all
+    waiting drafts.
 
     Parameters
     ----------
     budget
-        Mean number of drafted tokens per device with a request; ``None``: the best.
+        Mean number of drafted tokens per device with a request; ``None``: the best integer.
     """
 
     budget: float | None = None
@@ -82,15 +83,15 @@ def _survival(state: ContinuousState, low: int, high: int) -> FloatArray:
 def lengths_by_survival(alive: FloatArray, counted: BoolArray, budgets: IntArray) -> IntArray:
     """Return draft lengths (n, C, K) for budgets (n, C) of tokens, with the tokens most likely to survive.
 
-    Survival (n, K, J) does not increase from token to token; tokens with survival 0 are never drafted. The devices that
-    are ``counted`` (n, K) share the budget; others get the tokens at least as likely to survive as the last one of
-    these.
+    The survival probabilities ``alive`` (n, K, J) do not increase along a draft; tokens with probability 0 are never
+    drafted. Devices that are ``counted`` (n, K) share the budget; the others draft all tokens at least as likely to
+    survive as the last token in the budget.
     """
     num_envs, users, positions = alive.shape
     if not positions:
         return np.zeros((num_envs, budgets.shape[1], users), dtype=np.int64)
     shared = np.where(counted[..., None], alive, -1.0).reshape(num_envs, -1)
-    order = np.argsort(-shared, -1, kind="stable")  # of equals, the first device comes first
+    order = np.argsort(-shared, -1, kind="stable")  # ties go to the first device
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(users * positions), -1)
     last = np.take_along_axis(np.take_along_axis(shared, order, -1), np.maximum(budgets - 1, 0), -1)
@@ -101,24 +102,24 @@ def lengths_by_survival(alive: FloatArray, counted: BoolArray, budgets: IntArray
 
 
 MINE_DRAFT = partial(Groups, groups=2)
-"""Half of the devices draft while the drafts of the others are verified (MineDraft, arXiv 2603.18016).
+"""Two groups, one of which drafts while the drafts of the other are verified (MineDraft, arXiv 2603.18016).
 
-In MineDraft a second GPU drafts a whole batch.
+In MineDraft, a second GPU drafts for a whole batch.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class EarliestDeadline(Greedy):
-    """`Greedy` with the uplink for the request with the earliest deadline (EDF, Liu and Layland 1973).
+    """`Greedy`, with uploads ordered by earliest deadline first (EDF, Liu and Layland 1973).
 
-    Until the first token has arrived, the deadline of that token counts too. The original is for one processor that
-    each job needs once; here only the uplink is ordered by deadline. With endless requests it is `Greedy`.
+    Until the first token has arrived, the deadline of that token counts too. The original rule is for jobs on a single
+    processor; here only the uplink is ordered by deadline. With endless requests the rule equals `Greedy`.
     """
 
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
-        due = np.minimum(state.demand.first_due, state.demand.due)  # the first token that may be late
-        return super().decide(state).changed(priority=np.where(np.isfinite(due), due, 1e12))  # else last
+        due = np.minimum(state.demand.first_due, state.demand.due)
+        return super().decide(state).changed(priority=np.where(np.isfinite(due), due, 1e12))  # last without a deadline
 
 
 _RuleMemory = tuple[NDArray[Any], ...]  # arrays (n, K)
@@ -126,11 +127,11 @@ _RuleMemory = tuple[NDArray[Any], ...]  # arrays (n, K)
 
 @dataclass(frozen=True, eq=False)
 class _CountingController(ContinuousController):
-    """Controller that learns from the counts of each verification; to be called exactly once per verification.
+    """Controller that learns from the token counts of verifications; call it exactly once per verification.
 
     Endless requests have no counts (`Demand`); `decide_without_counts` then decides from the state alone. The memory of
-    an environment is reset when its state is new (``batch == 0``), and all of it for a batch of another size, or by
-    `reset`. A device keeps its memory when its request ends.
+    an environment is reset when its state is new (``batch == 0``). All memory is reset when the number of environments
+    changes, or by `reset`. A device keeps its memory when its request ends.
     """
 
     _memory: dict[str, _RuleMemory] = field(default_factory=dict, init=False, repr=False)
@@ -141,7 +142,7 @@ class _CountingController(ContinuousController):
 
     @property
     def shortest(self) -> int:
-        """Shortest draft of the rule: without a token there are no counts."""
+        """Minimum draft length of the rule, at least 1, since an empty draft gives no counts."""
         return max(1, self.scenario.min_draft_length)
 
     @override
@@ -162,7 +163,7 @@ class _CountingController(ContinuousController):
 
     @abstractmethod
     def update(self, memory: _RuleMemory, demand: Demand) -> _RuleMemory:
-        """Return the memory after another verification, as new arrays."""
+        """Return the memory after one more verification, as new arrays."""
 
     @abstractmethod
     def decide_from_memory(self, state: ContinuousState, memory: _RuleMemory) -> ContinuousDecision:
@@ -177,15 +178,15 @@ class _CountingController(ContinuousController):
 class EmaTiers(_CountingController):
     """Draft lengths from a few tiers, selected by a moving average of accepted tokens (SGLang).
 
-    This is the rule ``ema`` of SGLang's adaptive speculative decoding (pull requests 21599 and 24055). With A the
-    average, the tier increases if A > L − 1/2 + ``up``, and decreases to the length l below if A ≤ l − 1/2 + ``down``;
-    A starts at L − 1. SGLang has one average and one length for a batch; its lengths, (1, 3, 5, 7) for small batches,
-    depend on the size of the batch, and a large batch disables speculation. Here each device has its own average and
-    length, and moves by one tier at a time. The lengths here are those of a longer list that SGLang tried (pull request
-    23629); all else is the same. The server verifies all waiting drafts.
+    This is the rule ``ema`` of SGLang's adaptive speculative decoding (pull requests 21599 and 24055). With average A
+    and current length L, a device moves to the next longer tier if A > L − 1/2 + ``up``, and to the next shorter length
+    l if A ≤ l − 1/2 + ``down``; A starts at L − 1. SGLang has one average and one length for a batch; its lengths,
+    (1, 3, 5, 7) for small batches, depend on the size of the batch, and a large batch disables speculation. Here each
+    device has its own average and length. The lengths are those of a longer list that SGLang tried (pull request
+    23629). The server verifies all waiting drafts.
 
-    With endless requests a device has the tier that the rule reaches from the first tier if A is the mean number of
-    accepted tokens.
+    With endless requests, A is the expected number of accepted tokens, and a device has the tier that the rule then
+    reaches from the first tier.
 
     Parameters
     ----------
@@ -198,9 +199,9 @@ class EmaTiers(_CountingController):
     up, down
         Hysteresis in tokens, ``down`` ≤ ``up``.
     interval
-        Verifications of the device from one change to the next.
+        Verifications of the device from one possible change to the next.
     warm_up
-        Verifications of the device before the first change.
+        Verifications of the device before the first interval begins.
     """
 
     tiers: tuple[int, ...] = (1, 3, 7, 15)
@@ -263,16 +264,17 @@ class EmaTiers(_CountingController):
 
 @dataclass(frozen=True, eq=False)
 class PlusTwoMinusOne(_CountingController):
-    """Draft length that increases by two tokens if the last draft was fully accepted, and else decreases by one.
+    """Draft length that increases by two tokens if the last draft was fully accepted, and decreases by one otherwise.
 
-    This is the schedule ``"heuristic"`` of assisted generation in Hugging Face Transformers, and was that of llama.cpp
-    (pull request 3006). Both serve one prompt at a time; here each device has its own length, and the server verifies
-    all waiting drafts. With endless requests the length is the longest whose mean change is not negative, α^L ≥ 1/3.
+    This is the schedule ``"heuristic"`` of assisted generation in Hugging Face Transformers, formerly also used by
+    llama.cpp (pull request 3006). Both serve one prompt at a time; here each device has its own length, and the server
+    verifies all waiting drafts. With endless requests the length is the longest whose expected change is not negative:
+    3 α^L ≥ 1.
 
     Parameters
     ----------
     start
-        L of the first draft; ``None`` means 5, or the longest draft if that is shorter.
+        L of the first draft; ``None`` means 5, or the maximum draft length if that is smaller.
     """
 
     start: int | None = None

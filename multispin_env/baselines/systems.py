@@ -1,4 +1,4 @@
-"""Goodput of other systems, for comparison with controllers ([MS] §VI, ours), and draft lengths by batch size."""
+"""Goodput of other systems, those of [MS] §VI and more, for comparison; and best draft lengths by batch size."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from multispin_env.scenario import Scenario
 
 
 def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
-    """Return the goodput of P2P-SPIN: one device uses all of B, in a batch of one, with its best length ([MS] §VI).
+    """Return the goodput of P2P-SPIN: one device has all of B, a batch to itself and its best length ([MS] §VI).
 
     It is the mean over the devices, (...) tokens/s for states (..., K).
 
@@ -35,8 +35,9 @@ def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
 def centralized_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     """Return the goodput of Cen-SPIN: the server drafts and verifies one prompt at a time ([MS] §VI).
 
-    It is E[N] / (L T_srv + T_fix + T_lin) with the best L, and T_srv the paper's constant (``server_draft_time``), as a
-    mean over the devices, (...) tokens/s for states (..., K). Only the acceptance rates of the state are used.
+    It is the mean over the devices of E[N] / (L T_srv + T_ver(1, L + 1) + T_rtt) with the best L, (...) tokens/s for
+    states (..., K). T_srv is the paper's constant (``server_draft_time``); the paper has T_ver = T_fix + T_lin and no
+    round trip. Only the acceptance rates of the state are used.
 
     Examples
     --------
@@ -53,7 +54,7 @@ def centralized_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
 def autoregressive_goodput(scenario: Scenario, state: SystemState | None = None) -> FloatArray:
     """Return the goodput K / T_ver(K, K), (...) tokens/s, of the server without drafts: one token per device and pass.
 
-    Only the shape (..., K) of ``state`` is used; ``None`` returns one number.
+    Only the shape (..., K) of ``state`` is used; with ``None`` the result is one number.
 
     Examples
     --------
@@ -89,7 +90,7 @@ def overlapping_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     """Return the goodput of a server with a second device that drafts while the server verifies.
 
     It is Σ_k E[N_k | L] / max(L T_srv(K), T_ver(K, K (L + 1))) with the best common L ≥ 0, (...) tokens/s for states
-    (..., K): an upper bound, because it assumes that no token drafted during a verification is wasted. Only the
+    (..., K). This is an upper bound, since it assumes that no token drafted during a verification is wasted. Only the
     acceptance rates of the state are used.
 
     Examples
@@ -113,7 +114,7 @@ def _best_common(scenario: Scenario, state: SystemState, round_time: FloatArray)
 
 
 def colocated_round_time(scenario: Scenario, batch: int, draft_length: IntArray) -> FloatArray:
-    """Return L T_srv(n) + T_ver(n, n (L + 1)) in s, the time to draft and verify a batch, for lengths (l,)."""
+    """Return L T_srv(n) + T_ver(n, n (L + 1)) in s, the time to draft and verify a batch of n, for lengths (l,)."""
     drafting = scenario.draft_step_time(batch) * np.asarray(draft_length, dtype=np.float64)
     return drafting + scenario.pass_time(batch, batch * (draft_length + 1))
 
@@ -147,7 +148,7 @@ class Span:
 
 
 def draft_schedule(scenario: Scenario, max_batch: int) -> list[Span]:
-    """Return the best draft length for every batch size up to a maximum, as spans of sizes with the same length.
+    """Return the best draft length for every batch size up to a maximum, as spans of sizes with equal lengths.
 
     For a batch of n requests it is argmax_L n E[N | L] / (L T_srv(n) + T_ver(n, n (L + 1))) over L = 0..L_max, with
     E[N | L] the mean over the scenario's tasks. This is `multispin_env.colocated_goodput` without the acceptance rate

@@ -1,14 +1,14 @@
-"""Exact optimum of rounds in which one or two devices draft ahead: a small, slow reference (ours).
+"""Exact optimum of rounds in which one or two devices draft ahead: a small, slow reference (not in the paper).
 
-These rounds have a memory, the head starts A, so that the best N / τ of each round is no longer optimal. The optimum is
-that of a semi-Markov decision process, the largest long-run ΣN / Στ. Head starts are on a grid; a chain that ends
-between two grid points becomes one of them at random, with the same mean.
+These rounds have a memory, the head starts A, so that maximising N / τ in each round is not optimal. The optimum is the
+largest long-run ΣN / Στ of a semi-Markov decision process. Head starts are on a grid; a chain whose length is between
+two grid points becomes one of them at random, with the same mean.
 
-Let q = (E N + E W(A') − W(A)) / τ of head starts and lengths, for any numbers W(A). No policy gains more than the
-largest q: it gains at most q τ − (E W(A') − W(A)) in each round, and the changes of W cancel in the long run. Likewise
-no policy gains less than the smallest q of its own lengths. Howard's policy iteration closes the gap between the two.
-Bandwidth is that of equal latency, the shortest round with these lengths; docs/reference/derivations.md explains why
-no longer round is better, although chains grow meanwhile.
+For any numbers W(A), let q = (E N + E W(A') − W(A)) / τ for head starts and lengths. No policy has a higher rate than
+the largest q: it gains at most q τ − (E W(A') − W(A)) in each round, and the changes of W cancel in the long run.
+Likewise no policy has a lower rate than the smallest q of its own lengths. Howard's policy iteration closes the gap
+between the two. The bandwidth is that of equal latency, which gives the shortest round with these lengths;
+docs/reference/derivations.md explains why a longer round is not better, although chains grow meanwhile.
 """
 
 from collections.abc import Callable
@@ -29,14 +29,14 @@ from multispin_env.solver.equalization import equal_finish
 from multispin_env.solver.problem import user_times
 
 _MOST_OUTCOMES = 20_000_000
-"""Largest number of head starts times lengths times outcomes of a round; they need about 1 GB of memory."""
+"""Largest number of head starts times lengths times outcomes of a round, which need about 1 GB of memory."""
 _TOLERANCE = 5e-12  # Relative gap between rate and bound
 _HIGHEST_ACCEPTANCE = 0.9999  # Values converge in about 1 / (1 − α) steps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AheadOptimum:
-    """Best policy of K devices that draft ahead in rounds, and reference rates; all rates in tokens/s.
+    """Best policy for K devices that draft ahead in rounds, and reference rates, all in tokens/s.
 
     Parameters
     ----------
@@ -70,10 +70,9 @@ class AheadOptimum:
 def ahead_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) -> AheadOptimum:
     """Return the best long-run rate of barrier rounds in which devices draft ahead, by policy iteration with a proof.
 
-    It maximises ΣN / Στ over all policies that choose lengths from the head starts and the history, for constant
-    channels and acceptance rates. The proof is for the process on the grid; the relative gap between rate and bound is
-    at most 5e-12. ``ValueError`` for a bad state, α above 0.9999, devices that do not draft ahead, or too many devices
-    for the grid.
+    The rate is the largest ΣN / Στ over policies that choose lengths from head starts and history, with constant
+    channels and acceptance rates. The proof is for the process on the grid; its relative gap is at most 5e-12.
+    ``ValueError`` for a bad state, α above 0.9999, devices that do not draft ahead, or too many devices for the grid.
 
     Parameters
     ----------
@@ -120,7 +119,7 @@ def ahead_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) 
 
 
 def rate_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) -> FloatArray:
-    """Return the best long-run rates of `ahead_optimum`, (...) tokens/s, for devices (..., K).
+    """Return the best long-run rates by `ahead_optimum`, (...) tokens/s, for devices (..., K).
 
     Other arguments and errors are those of `ahead_optimum`.
 
@@ -145,7 +144,7 @@ def ahead_rate(
 ) -> float:
     """Return the long-run rate in tokens/s of a rule in the process of `ahead_optimum`, to a relative 5e-12.
 
-    ``rule`` is any controller of rounds, or a function with the same signature; it is called once, for all head starts
+    ``rule`` is a controller of rounds or a function with the same signature; it is called once, with all head starts
     (n, K) of the grid. Other arguments and errors are those of `ahead_optimum`.
 
     Examples
@@ -225,7 +224,7 @@ class _Rounds(Batched):
 
     def long_run(self, values: FloatArray) -> tuple[FloatArray, float]:
         """Return values and rate of the policy with these rounds, one for each grid point, from initial values."""
-        pace = 0.9 * self.duration.min()  # below all durations, so that no cycle of head starts oscillates
+        pace = 0.9 * self.duration.min()  # shorter than every round, so that the iteration does not oscillate
         while True:
             rates = self.rates(values)
             if np.ptp(rates) <= 0.1 * _TOLERANCE * rates[0]:

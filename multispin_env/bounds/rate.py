@@ -1,8 +1,8 @@
-"""Bound in tokens/s on every policy without the barrier, and shadow prices (ours; docs/evidence/bound.md).
+"""Bound in tokens/s on every policy without the barrier, and shadow prices (not in the paper; docs/evidence/bound.md).
 
-`rate_bound` solves the program of `rate_program`. This module adds, for some systems: a fading channel as a few states
-that no policy finds worse, rows for a server whose passes take longer for every token, rows for devices that draft
-ahead, and, for a tight bound in static channels, rows about the batches that a device skips.
+`rate_bound` solves the program of `rate_program`. This module adds what only some systems need: a few channel states
+that replace fading and are no worse for any policy, rows for a server whose passes take longer for every token, rows
+for devices that draft ahead, and, for a tight bound in static channels, rows about the batches that a device skips.
 """
 
 from dataclasses import dataclass, replace
@@ -19,16 +19,16 @@ from multispin_env.physics.types import Batched, SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.problem import MAX_TIME, MIN_TIME, user_times
 
-_STATES = 24  # m, states that replace the fading law
-DEEP_FADES = 1e-3  # share of cycles in the deepest fades, counted as the best of them: the mean air time is infinite
-_LOOKS_BACK = 3  # batches whose idle time can lie in a window: cycles that skip more are one kind
+_STATES = 24  # m, number of channel states that replace the fading law
+DEEP_FADES = 1e-3  # share of cycles in deep fades; all count as the mildest one, since the mean air time is infinite
+_LOOKS_BACK = 3  # cycles that skip this many batches or more are one kind
 
 
 def fading_states(scenario: Scenario, mean_gain: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return air times u (K, m) of a token and their probabilities p (K, m), for mean gains H̄ (K,).
 
-    The first state is u = 0. A cycle between two states counts as a share of each, which preserves the mean of u.
-    Deeper fades than the last state count as that state.
+    The first state is u = 0. A cycle between two states counts as a fraction of each, which preserves the mean of u.
+    Fades deeper than the last state count as that state.
     """
     levels = (1.0 - DEEP_FADES) * (1.0 - np.linspace(1.0, 0.0, _STATES)[1:] ** 2)  # P(x > x_i) of H / H̄
     ends = -np.log(levels)  # decreasing
@@ -57,9 +57,9 @@ def _token_time(scenario: Scenario, mean_gain: FloatArray, gain: FloatArray) -> 
 
 
 def add_token_times(rates: Rates, system: System) -> Rates:
-    """Require the time of passes to be above every line of the law; tokens are counted by device and size of batch.
+    """Require pass times on or above every line of the law, with drafted tokens counted by device and batch size.
 
-    They are counted again in each batch that a device waits for.
+    They are counted both for the server and for each device that waits for a batch with its draft.
     """
     program, users = rates.program, np.arange(system.num_users)
     passes = program.variables(len(users), most=1.0, group=0)
@@ -105,9 +105,9 @@ def _token_rows(rates: Rates, system: System, tokens: IntArray, batch_tokens: In
 
 
 def add_chains(rates: Rates, system: System, hit: FloatArray) -> IntArray:
-    """Add rows 3b and 3c, with h (K, L): a head start follows a hit, hits in a row are one chain; return rows 3c (K,).
+    """Add rows 3b and 3c with hit probabilities h (K, L): head starts follow hits, and successive hits are one chain.
 
-    The second kind of cycle begins with a head start.
+    Cycles of the second kind begin with a head start. Returns rows 3c (K,).
     """
     program, users, miss = rates.program, system.num_users, 1.0 - hit
     begun = np.arange(2)[:, None]  # 1 with a head start
@@ -120,7 +120,7 @@ def add_chains(rates: Rates, system: System, hit: FloatArray) -> IntArray:
         span = program.rows(users, users)
         program.put(span, missed, sign)
         program.put(span, rates.members, -sign * share[:, None])
-    token_pass = (system.pass_time - system.pass_time[:, :1]).min(0)  # least s of a pass for the tokens of one draft
+    token_pass = (system.pass_time - system.pass_time[:, :1]).min(0)  # s by which one draft lengthens a pass, at least
     drafting = system.drafting[:, :, :1] + begun * system.draft_time[:, None, None, None]
     last = miss[:, None, None] * (system.air[:, :, None] + token_pass)
     last = last + (1 - begun - miss[:, None, None]) * system.shortest_pass[0]  # chains that end with a hit
@@ -131,17 +131,17 @@ def add_chains(rates: Rates, system: System, hit: FloatArray) -> IntArray:
 
 @dataclass(frozen=True, eq=False)
 class _Kinds:
-    """Kinds (G,) of cycles by the batches since the device's last one; sizes of batches are in C classes."""
+    """Kinds (G,) of cycles by the batches that the device skips in them; C classes of batch sizes are distinguished."""
 
     sizes: BoolArray  # (C, K) whether a class holds a size
-    skips: IntArray  # (G,) skipped batches; _LOOKS_BACK for that and more
-    counts: IntArray  # (C, G) how many of them are known to be of a class
-    before: IntArray  # (G,) class of the last batch before the one that verifies; −1: unknown
-    skipped_time: FloatArray  # W (G,) upper bound in s of skipped passes; infinite if unknown
+    skips: IntArray  # (G,) number of skipped batches, `_LOOKS_BACK` for this many or more
+    counts: IntArray  # (C, G) number of skipped batches that are known to be of a class
+    before: IntArray  # (G,) class of the last batch before that of the device; −1: unknown
+    skipped_time: FloatArray  # W (G,) s, upper bound on the time of skipped passes; infinite if unknown
 
 
 def make_kinds(system: System) -> _Kinds:
-    """Return the kinds with no batch between, one of any class, two of any classes, and more."""
+    """Return the kinds of cycles that skip no batch, one of any class, two of any classes, and more."""
     users = system.num_users
     label = np.arange(users) * min(users, 20) // users
     num_classes = int(label[-1]) + 1
@@ -160,7 +160,7 @@ def make_kinds(system: System) -> _Kinds:
 
 
 def add_skips(rates: Rates, kinds: _Kinds) -> None:
-    """Add rows 6: a batch that a device skips is skipped in one cycle only."""
+    """Add rows 6: a device skips a batch in one cycle only."""
     program, (users, number) = rates.program, (len(rates.members), len(kinds.sizes))
     cycles, sizes = rates.cycles[:, 0], kinds.sizes.astype(np.float64)  # (K, G, L), (C, K)
     by_class, skipped, following = program.rows(users, number), program.rows(users), program.rows(users, number)
@@ -175,7 +175,7 @@ def add_skips(rates: Rates, kinds: _Kinds) -> None:
 
 
 def add_idle(rates: Rates, system: System, kinds: _Kinds) -> IntArray:
-    """Add rows 7, and the idle time that rows 8 divide: work that exceeds passes takes idle time."""
+    """Add rows 7: work beyond the skipped passes needs idle time. Return the idle time before batches, by class."""
     program = rates.program
     idle = program.rows(system.num_users, at_most=1.0)
     needed = (system.drafting + system.air[:, :, None])[:, 0] - kinds.skipped_time[:, None]  # (K, G, L)
@@ -192,7 +192,7 @@ def _solve_with_uploads(rates: Rates, system: System, kinds: _Kinds, slack: IntA
     start = np.ones(sum(map(len, rates.program.most)), dtype=bool)
     start[rates.cycles] = False
     start[rates.cycles[:, :, kinds.skips != 2, ::3]] = True
-    spare = np.maximum(kinds.skipped_time[:, None] - system.drafting[:, 0], 0.0)  # (K, G, L), d from which it counts
+    spare = np.maximum(kinds.skipped_time[:, None] - system.drafting[:, 0], 0.0)  # (K, G, L), least d that counts it
     solution = rates.program.solve(start)
     for _ in range(12):
         violated = (_violated(solution, rates, system, kinds, slack, spare, index) for index in range(len(slack)))
@@ -221,7 +221,7 @@ def _violated(
 def _add_uploads(
     rates: Rates, system: System, kinds: _Kinds, slack: IntArray, spare: FloatArray, index: int, limit: float
 ) -> None:
-    """Add row 8 of a class and d: uploads that must lie within d and idle time before a batch fit into that time."""
+    """Add row 8 for a class and d: uploads limited to d seconds and the idle time before a batch fit into both."""
     row = rates.program.rows()
     counted = (kinds.before == index)[:, None] & (spare <= limit)
     rates.program.put(row, rates.cycles[:, 0], np.where(counted, system.air, 0.0))
@@ -230,7 +230,7 @@ def _add_uploads(
 
 
 BOUNDED_CHANNELS = ("static", "independent")
-"""Channel laws of `rate_bound`. With a correlated channel, a policy can wait for better states."""
+"""Channel laws of `rate_bound`. In a correlated channel, a policy can wait for better states."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -244,9 +244,9 @@ class RatePrices(Batched):
     bound
         Upper bound on the goodput of all devices, (...) tokens/s.
     server, uplink
-        Price of another second per second of the server, and of the whole uplink band, (...) tokens/s.
+        Price of one more second per second of the server, and of the whole uplink band, (...) tokens/s.
     device
-        Price of another second per second of a device, (..., K) tokens/s.
+        Price of one more second per second of a device, (..., K) tokens/s.
     """
 
     bound: FloatArray
@@ -273,27 +273,27 @@ def rate_bound(
         where       the server verifies one batch at a time, all share one band, a device has one draft at a time
 
     The bound (...) is valid to rounding, even if the solver of the program stops early. ``ValueError`` for a bad state,
-    a channel without a bound, such as a correlated one, or a system that is too large: more than 256 devices, or with
-    fading fewer if drafts may be long.
+    a channel without a bound, such as a correlated one, or a system that is too large: more than 256 devices, or too
+    many combinations of device, draft length and channel state.
 
     Parameters
     ----------
     scenario
-        The system. If the time of a pass depends on its tokens, every line of the law bounds it; a padded pass counts
-        as one without padding, which keeps the bound valid. A round trip delays the draft of each cycle. If devices
-        draft ahead, the bound is on policies that do not know acceptances in advance.
+        The system. If the time of a pass depends on its tokens, every line of the law bounds it from below. Padding is
+        ignored, which keeps the bound valid. A round trip delays the draft of each cycle. If devices draft ahead, the
+        bound holds for policies that do not know in advance which tokens are accepted.
     state
         Arrays (..., K).
     channel
         ``"static"``: the spectral efficiencies of the state are constant. ``"independent"``: each cycle of a device has
-        an independent exponential gain with its mean gain; the spectral efficiencies of the state are not used.
+        an independent exponential gain with mean H̄; the spectral efficiencies of the state are not used.
     mean_gain
         H̄ (..., K) > 0, for ``"independent"`` only.
     tight
         Whether to add rows for the batches that devices skip, which is slow: only in static channels, and without
         drafting ahead.
     barrier
-        Whether the bound is only on policies of rounds: every batch has a draft of each device.
+        Whether to bound only policies of rounds, in which every batch has a draft of each device.
 
     Examples
     --------
@@ -347,9 +347,9 @@ def _check_options(scenario: Scenario, channel: str, tight: bool, barrier: bool)
         raise ValueError("tight: expected False where draft_ahead is True, got True")
     if tight and not scenario.law.flat:
         raise ValueError("tight: expected False where a pass takes longer for each of its tokens, got True")
-    check_integer("num_users of rate_bound", scenario.num_users, 1, 256)  # more take many minutes
+    check_integer("num_users of rate_bound", scenario.num_users, 1, 256)  # more devices take many minutes
     kinds = (_STATES if channel == "independent" else 1) * (1 + scenario.draft_ahead)
-    most = 2**18 // (scenario.num_users * kinds) - 1  # with more kinds of cycles the program takes over a gigabyte
+    most = 2**18 // (scenario.num_users * kinds) - 1  # a larger program takes more than a gigabyte
     check_integer(
         f"max_draft_length of rate_bound for {scenario.num_users} devices", scenario.max_draft_length, 1, most
     )
@@ -423,7 +423,7 @@ def _solved(system: System, tight: bool) -> tuple[Rates, list[tuple[int, FloatAr
 
 
 def _law(scenario: Scenario, lengths: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Return the least time (K, L) of a pass of 1..K drafts by the length of one, and its lines (K, J, 2)."""
+    """Return the least time (K, L) of a pass of 1..K drafts by the length of one draft, and the lines (K, J, 2)."""
     sizes = np.arange(1, scenario.num_users + 1)[:, None]
     least = scenario.law.time(sizes, sizes + (sizes - 1) * lengths[0] + lengths) + np.zeros(len(lengths))
     if scenario.law.flat:

@@ -1,7 +1,7 @@
-"""Linear program of the bound on rates: rows and variables, and a bound that is valid for any prices (ours).
+"""Linear program of the bound on rates, with a bound that is valid for any prices (not in the paper).
 
 `Program` is the solver. `make_rates` and the `add_...` functions give the rows that the rates of every policy satisfy,
-by server, uplink, devices, batches, channel and sets of devices; docs/evidence/bound.md numbers them.
+for the server, uplink, devices, batches, channel and sets of devices; docs/evidence/bound.md numbers them.
 """
 
 from dataclasses import dataclass, field
@@ -26,11 +26,12 @@ class Solution(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """Maximise g x over x ≥ 0 with A x ≤ b, or = b in some rows.
+    """Linear program: maximise g x over x ≥ 0 with A x ≤ b, or A x = b in some rows.
 
-    It is given row by row and solved in the prices p of its rows: minimise b p over p ≥ 0 with A'p ≥ g. A feasible x
-    satisfies x ≤ ``most`` for each variable, and Σ x / most ≤ 1 for each ``group`` of variables. Then for any prices
-    g x ≤ b p + Σ_groups max (g − A'p)⁺ most, which is the bound: it adds the profit that variables still have.
+    It is built row by row, and its dual is solved: minimise b p over prices p ≥ 0 of the rows with A'p ≥ g. Every
+    feasible x satisfies x ≤ ``most`` for each variable, and Σ x / most ≤ 1 for each ``group`` of variables. Then for
+    any prices g x ≤ b p + Σ_groups max (g − A'p)⁺ most. The bound is this sum, in which g − A'p is the profit that
+    variables still have.
     """
 
     limits: list[FloatArray] = field(default_factory=list)
@@ -53,7 +54,7 @@ class Program:
         gain: FloatArray | float = 0.0,
         group: IntArray | int | None = None,
     ) -> IntArray:
-        """Add variables, each alone in its group unless groups 0, 1, ... are given; return their indices."""
+        """Add variables, with groups 0, 1, ... or each in a group of its own; return their indices."""
         self.most.append(_flat(most, shape))
         self.gain.append(_flat(gain, shape))
         index = _indices(self.most, shape)
@@ -63,14 +64,14 @@ class Program:
         return index
 
     def put(self, row: IntArray, variable: IntArray, value: FloatArray | IntArray | float) -> None:
-        """Add value · variable to a row; the three are broadcast together."""
+        """Add value · variable to a row; arguments are broadcast together."""
         rows, columns, values = np.broadcast_arrays(row, variable, np.asarray(value, dtype=np.float64))
         used = values != 0.0
         self.entries.append((rows[used], columns[used], values[used]))
 
     def solve(self, start: BoolArray | None = None) -> Solution:
-        """Find prices, with the variables ``start`` at first; further variables enter while they have a profit."""
-        from scipy import sparse  # here and below, as this import is slow and most processes need no program
+        """Solve for the prices, first with the variables ``start``; others enter while they have a profit."""
+        from scipy import sparse  # late, here and below: the import is slow, and most processes need no program
 
         rows, columns, values = (np.concatenate(parts) for parts in zip(*self.entries, strict=True))
         most, limits = np.concatenate(self.most), np.concatenate(self.limits)
@@ -99,7 +100,7 @@ class _Shares:
         for _ in range(60):
             rows, gain = -self.matrix[active], -self.gain[active]
             result: Any = linprog(self.limits, rows, gain, bounds=bounds, method="highs-ds")
-            if result.x is None:  # the bound of the last prices is valid
+            if result.x is None:  # the bound at the last prices remains valid
                 break
             prices = np.where(self.free, result.x, np.maximum(result.x, 0.0))
             bound = self._bound(prices)
@@ -140,9 +141,9 @@ def _indices(parts: list[FloatArray], shape: tuple[int, ...]) -> IntArray:
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """One instance of the bound: K devices, whose channel has m states."""
+    """Instance of the bound: K devices, whose channels have m states."""
 
-    delay: float  # s of each cycle before its draft: the round trip
+    delay: float  # s of each cycle before the draft: the round trip
     draft_time: FloatArray  # T (K,) s/token
     token_time: FloatArray  # u (K, m) s/token with the whole band
     probability: FloatArray  # p (K, m), each row sums to 1
@@ -150,7 +151,7 @@ class System:
     lengths: IntArray  # l (L,), possible draft lengths
     tokens: FloatArray  # E[N | l] (K, L)
     pass_time: FloatArray  # V (K, L) s, least time of a pass of 1..K drafts, one of them of l tokens
-    token_lines: FloatArray  # (K, J, 2) s and s per drafted token: lines of a pass of 1..K drafts; J = 0: none
+    token_lines: FloatArray  # (K, J, 2) lines of a pass of 1..K drafts: s, and s per drafted token; J may be 0
     hit: FloatArray | None  # h (K, L), probability that a chain is kept; None: no drafting ahead
     barrier: bool  # whether every batch has a draft of each device
 
@@ -166,21 +167,21 @@ class System:
 
     @property
     def drafting(self) -> FloatArray:
-        """Seconds (K, 1, 1, L) from the start of a cycle to the end of its draft: l T and the round trip.
+        """Least seconds from the start of a cycle to the end of its draft, (K, 1, G, L): l T and the round trip.
 
-        Where devices draft ahead (K, 1, 2, L), at least: the second entry is for drafts that begin with a head start.
+        G is 1, or 2 with drafting ahead: the second kind of cycle begins with a head start and needs no drafting time.
         """
         whole = self.delay + (self.draft_time[:, None] * self.lengths)[:, None, None]
         return whole if self.hit is None else np.concatenate([whole, np.full_like(whole, self.delay)], axis=2)
 
     @property
     def air(self) -> FloatArray:
-        """Seconds w = l u (K, m, L) of the whole band."""
+        """Upload times w = l u (K, m, L) in s with the whole band."""
         return self.token_time[..., None] * self.lengths
 
     @property
     def sizes(self) -> IntArray:
-        """Sizes 1..K of batches."""
+        """Batch sizes 1..K."""
         return np.arange(1, self.num_users + 1)
 
 
@@ -189,7 +190,7 @@ _Seconds = tuple[IntArray, FloatArray | float]  # variables, and the seconds of 
 
 @dataclass(frozen=True, eq=False)
 class Rates:
-    """Program with the variables and rows that other rows refer to."""
+    """Linear program, with the variables and rows that further rows refer to."""
 
     program: Program
     batches: IntArray  # z (K,), batches/s of sizes 1..K
@@ -203,7 +204,7 @@ class Rates:
 
 
 def make_rates(system: System, kinds: int = 1) -> Rates:
-    """Return a program with rows 1 to 4; cycles may be of several kinds, which other rows distinguish."""
+    """Return a program with rows 1 to 4, without the times of passes; further rows may distinguish kinds of cycles."""
     program, users = Program(), np.arange(system.num_users)
     drafting, air = system.drafting, system.air[:, :, None]  # (K, 1, 1 or G, L), (K, m, 1, L)
     shape = (*system.token_time.shape, kinds, len(system.lengths))
@@ -254,7 +255,7 @@ def add_times(rates: Rates) -> None:
 
 
 def add_set(rates: Rates, system: System, member: BoolArray) -> IntArray:
-    """Add rows 5 of one set (K,) of devices: the first to upload for a batch waits for the others; return its row."""
+    """Add rows 5 of one set (K,) of devices, whose first device to upload waits for the others; return the last row."""
     program, size = rates.program, int(member.sum())
     positions, knots = system.sizes[:size], _knots(system)
     together = program.rows(at_most=float(size))
@@ -279,7 +280,7 @@ def add_set(rates: Rates, system: System, member: BoolArray) -> IntArray:
 
 
 def _knots(system: System) -> FloatArray:
-    """Return upload times between which a batch position is interpolated; longer ones count as the last (valid)."""
+    """Return upload times between which positions in a batch are interpolated; longer uploads may count as the last."""
     longest = 2.0 * (system.shortest_pass[-1] + system.drafting.max())
     last = min(float(system.air.max()), longest)
     return np.concatenate([[0.0], last * np.logspace(-3.0, 0.0, 47)])

@@ -1,4 +1,4 @@
-"""Upper bound on the goodput of one round (ours)."""
+"""Upper bound on the goodput of one round (not in the paper)."""
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.types import SystemState, checked_state
@@ -6,7 +6,7 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import certified_lengths
 from multispin_env.solver.problem import checked_problem
 
-_BOUND_TOLERANCE = 1e-6  # Relative gap at which `upper_bound` stops refining
+_BOUND_TOLERANCE = 1e-6  # Relative gap at which `upper_bound` stops
 
 
 def upper_bound(
@@ -16,11 +16,11 @@ def upper_bound(
     fixed_length: IntArray | None = None,
     tpot: float | None = None,
 ) -> FloatArray:
-    """Return an upper bound on the goodput of all decisions, refined to within 1e-6 of the optimum.
+    """Return an upper bound on the goodput of every decision, within a relative 1e-6 of the optimum.
 
-    It bounds the best value (...) in tokens/s of the problem of `multispin_env.controllers.rounds.optimal.Optimal`, by
-    branch and bound, and is valid at every precision; 0 where no decision meets the TPOT of every device.
-    ``ValueError`` for a bad argument.
+    Branch and bound gives an upper bound (...) in tokens/s on the optimal value of the problem in
+    `multispin_env.controllers.rounds.optimal.Optimal`; it is valid at any gap, and 0 where no decision meets the TPOT
+    of every device. ``ValueError`` for a bad argument.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def upper_bound(
     fixed_length
         Fixed lengths, integers (..., K); −1 leaves a length free. ``None``: all are free.
     tpot
-        Longest time per token of each device in seconds; ``None``: no limit.
+        Maximum time per output token of each device in seconds, > 0; ``None``: no limit.
 
     Examples
     --------

@@ -21,7 +21,7 @@ from multispin_env.solver.problem import user_times
 
 @dataclass(frozen=True)
 class Tunable:
-    """Range in which an option is tuned; the option may allow more."""
+    """Range in which an option is tuned; the option may allow a wider range."""
 
     low: float
     high: float
@@ -44,7 +44,7 @@ def check_option(field: str, value: Any, low: float, high: float = np.inf, *, op
 
 
 def per_state(field: str, value: Option, num_states: int) -> FloatArray:
-    """Broadcast an option to n states, (n,); ``ValueError`` unless it has 1 or n numbers."""
+    """Broadcast an option to n states, (n,); ``ValueError`` unless it has 1 or n entries."""
     flat = np.asarray(value, dtype=np.float64).reshape(-1)
     if flat.size not in (1, num_states):
         raise ValueError(f"{field}: expected one number, or one for each of {num_states} states, got {flat.size}")
@@ -88,7 +88,7 @@ class Controller(ABC, Generic[State, DecisionT]):
     discipline: ClassVar[str] = "serial"
     """Discipline of the uplink that decisions without the barrier assume."""
     tunable: ClassVar[Mapping[str, Tunable]] = {}
-    """Options that may be arrays, with the ranges in which they are tuned."""
+    """Options that may be arrays, with the ranges in which to tune them."""
     needs_chains: ClassVar[bool] = False
     """Whether the controller requires devices that draft ahead."""
 
@@ -109,7 +109,7 @@ class Controller(ABC, Generic[State, DecisionT]):
         return getattr(self, name)
 
     def with_options(self, options: Mapping[str, Option]) -> "Controller[State, DecisionT]":
-        """Return a copy with other values of `tunable` options: numbers, or arrays that broadcast to the states."""
+        """Return a copy with new values of `tunable` options: numbers, or arrays that broadcast to the states."""
         values: dict[str, Any] = dict(options)
         return replace(self, **values)
 
@@ -128,8 +128,8 @@ class Controller(ABC, Generic[State, DecisionT]):
 class ContinuousController(Controller[ContinuousState, ContinuousDecision]):
     """Base class of controllers without the barrier, which decide each time a verification ends.
 
-    A decision depends on the state alone. The state also holds earlier decisions that matter, such as the batch for
-    which a device drafts.
+    A decision depends on the state alone, unless a rule documents a memory. The state also holds earlier decisions that
+    matter, such as the batch for which a device drafts.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ class ContinuousController(Controller[ContinuousState, ContinuousDecision]):
     def __call__(self, state: ContinuousState) -> ContinuousDecision:
         if not isinstance(state, ContinuousState):
             kind, actual = type(self).__name__, type(state).__name__
-            raise ValueError(f"state: expected a ContinuousState for {kind}, a rule without barrier, got {actual}")
+            raise ValueError(f"state: expected a ContinuousState for {kind}, which has no barrier, got {actual}")
         return self._without_barrier(state)
 
     @override
@@ -151,11 +151,11 @@ class ContinuousController(Controller[ContinuousState, ContinuousDecision]):
 
 @dataclass(frozen=True, eq=False)
 class RoundsController(Controller[SystemState, Decision]):
-    """Base class of controllers of rounds; without the barrier they wait for all devices.
+    """Base class of controllers of rounds; without the barrier, they wait for all devices.
 
-    There, each batch has the draft lengths and uplink shares of one round, and `expected_outcome` gives its expected
-    tokens and time. Devices without a request have no weight and get almost no bandwidth, but the pass takes as long as
-    with all devices.
+    Without the barrier, each batch has the draft lengths and uplink shares of one round, and `expected_outcome` gives
+    its expected tokens and time. Devices without a request are assumed to be so fast that they do not limit the round,
+    and have weight 0 if the controller has weights; but the pass takes as long as with all devices.
 
     Parameters
     ----------
@@ -179,20 +179,20 @@ class RoundsController(Controller[SystemState, Decision]):
     def decide_continuous(self, state: ContinuousState) -> ContinuousDecision:
         # devices with a request, or all devices if none has one
         system, counted = state.system, state.busy | ~state.busy.any(-1, keepdims=True)
-        if not counted.all():  # make the others so fast that they do not limit the round
+        if not counted.all():  # the others get rates so high that they do not limit the round
             draft_time = np.where(counted, system.draft_time, 1e-4 * self.scenario.mean_draft_time)
             efficiency = np.where(counted, system.spectral_efficiency, 1e4)
             system = system.changed(draft_time=draft_time, spectral_efficiency=efficiency)
-        decision = self.decide(system) if state.busy.all() else self._counting(system, counted)
+        decision = self.decide(system) if state.busy.all() else self._decide_counted(system, counted)
         decision = _checked(decision, Decision, self)
         share = decision.bandwidth / self.scenario.total_bandwidth
         stuck = ((share == 0.0) & (state.air_left > 0.0)).any(-1)
-        if stuck.any():  # uploads of requests that arrived during the pass, to which the round gives no draft
+        if stuck.any():  # drafts of requests that arrived during the pass, to which the round gives no bandwidth
             longest = np.maximum(decision.draft_length, state.draft_length)[stuck]
             share[stuck] = equal_latency(longest, *(time[stuck] for time in user_times(self.scenario, system))).share
         return ContinuousDecision(decision.draft_length, np.full(share.shape, Join.WAIT), share=share)
 
-    def _counting(self, state: SystemState, counted: BoolArray) -> Decision:
+    def _decide_counted(self, state: SystemState, counted: BoolArray) -> Decision:
         return self.decide(state)
 
     def with_equal_latency(self, draft_length: IntArray, state: SystemState) -> Decision:
@@ -220,13 +220,13 @@ class WeightedController(RoundsController):
         return replace(self, weights=weights if self.weights is None else weights * self.weights)
 
     @override
-    def _counting(self, state: SystemState, counted: BoolArray) -> Decision:
+    def _decide_counted(self, state: SystemState, counted: BoolArray) -> Decision:
         return self.scale_weights(counted.astype(np.float64)).decide(state)
 
 
 @dataclass(frozen=True, eq=False)
 class Modifier(ContinuousController):
-    """Controller that modifies the decisions of another one, written after ``+`` in names: ``"greedy+deadlines"``.
+    """Controller that modifies the decisions of another one; its name follows ``+``, as in ``"greedy+deadlines"``.
 
     Parameters
     ----------
@@ -267,16 +267,16 @@ class Modifier(ContinuousController):
 
 @dataclass(frozen=True)
 class Assumptions:
-    """Prior knowledge of estimators (ours); ``ValueError`` for a value out of range.
+    """Prior knowledge of estimators; ``ValueError`` for a value out of range.
 
     Parameters
     ----------
     acceptance_mean, acceptance_spread
-        Mean and standard deviation over requests of α, one entry for each task of the scenario.
+        Mean and standard deviation of α over requests, one entry for each task of the scenario.
     correlation
-        ρ in [0, 1] between channel amplitudes of successive rounds.
+        Correlation ρ in [0, 1] between channel amplitudes of successive rounds.
     delay
-        d ≥ 0, age of a channel report in rounds.
+        Age d ≥ 0 of a channel report in rounds.
     """
 
     acceptance_mean: tuple[float, ...]
@@ -288,7 +288,7 @@ class Assumptions:
         for field, high in (("acceptance_mean", 1.0), ("acceptance_spread", 0.5)):  # the largest deviation on [0, 1]
             values = tuple(getattr(self, field))
             checked = tuple(check_real(f"{field}[{i}]", value, 0.0, high) for i, value in enumerate(values))
-            object.__setattr__(self, field, checked)  # a list would not hash
+            object.__setattr__(self, field, checked)  # tuples, since lists cannot be hashed
         tasks, spreads = len(self.acceptance_mean), len(self.acceptance_spread)
         if not tasks:
             raise ValueError("acceptance_mean: expected at least one entry, one for each task, got none")

@@ -1,6 +1,6 @@
-"""Estimators of hidden parts of the state: acceptance rates from accepted tokens, channels from old reports (ours).
+"""Estimators of hidden acceptance rates, from accepted tokens, and channels, from old reports (not in the paper).
 
-Moments of Beta distributions are computed in logarithms, which works for parameters of any size.
+Moments of Beta distributions are computed as logarithms, which works for parameters of any size.
 """
 
 from abc import ABC, abstractmethod
@@ -25,11 +25,11 @@ Part = Literal["acceptance_rate", "spectral_efficiency", "weights"]
 
 @dataclass(frozen=True, eq=False)
 class Estimator(ABC):
-    """Base class of estimators of one part from observations of n environments (ours).
+    """Base class of estimators of one part from observations of n environments.
 
     A subclass adds its options as dataclass fields, sets `part` and implements `estimate`; `initial_memory` returns the
-    arrays that it keeps between rounds. Nothing is random and the environments are independent: a batch of n gives the
-    same bits as n single environments.
+    arrays that it keeps between rounds. Estimators are deterministic and treat environments independently: a batch of n
+    gives the same bits as n single environments.
     """
 
     part: ClassVar[Part]
@@ -85,7 +85,7 @@ def _prior_mean(assumptions: Assumptions, observed: Observed) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class TaskMean(Estimator):
-    """Mean α of the user's task, as in the paper's control ([MS] Table I), or of all tasks if the task is hidden."""
+    """Mean α of the user's task, as the paper's controllers use it ([MS] Table I), or of all tasks if it is hidden."""
 
     part: ClassVar[Part] = "acceptance_rate"
 
@@ -102,9 +102,9 @@ def initial_counts(n: int, num_users: int) -> dict[str, NDArray[Any]]:
 def update_counts(
     estimator: str, memory: dict[str, NDArray[Any]], observed: Observed, decay: float = 1.0
 ) -> tuple[FloatArray, FloatArray]:
-    """Add the last round to the counts in ``memory``, and return hits A and misses F, (n, K) (ours).
+    """Add the last round to the counts in ``memory``, and return hits A and misses F, (n, K).
 
-    A round with a of L drafted tokens accepted has likelihood α^a (1 − α)^[a < L]: a hits, and a miss if a < L. Earlier
+    If n of L drafted tokens are accepted, the likelihood is α^n (1 − α)^[n < L]: n hits, and a miss if n < L. Earlier
     counts are multiplied by ``decay``. A request of age 0 starts with zero counts; if ages are hidden, requests are
     assumed not to end.
     """
@@ -127,7 +127,7 @@ class _CountingEstimator(Estimator):
 
 @dataclass(frozen=True, eq=False)
 class Beta(_CountingEstimator):
-    """Beta distribution of α for each user, with the mean of its task and discounted counts (ours).
+    """Beta posterior of α for each user, from a prior with the mean of its task and discounted counts.
 
     Parameters
     ----------
@@ -136,10 +136,10 @@ class Beta(_CountingEstimator):
     strength
         Weight of the prior in tokens, > 0; default 20.
     moment
-        m > 0: the estimate is E[α^m]^{1/m}, the known α with the same probability to accept m tokens in a row; 1 is
-        the mean, the default is 8.
+        Order m > 0: the estimate is E[α^m]^{1/m}, the α with the same probability that m tokens in a row are accepted;
+        m = 1 gives the mean; default 8.
 
-    The defaults are close to the best values in ``python -m benchmarks.tune estimators``.
+    The defaults are close to the best values found by ``python -m benchmarks.tune estimators``.
     """
 
     decay: float = 0.98
@@ -162,18 +162,18 @@ class Beta(_CountingEstimator):
 
 @dataclass(frozen=True, eq=False)
 class Filter(_CountingEstimator):
-    """Exact posterior of α under a mixture of Beta distributions as its prior (ours).
+    """Exact posterior of α for a prior that is a mixture of Beta distributions.
 
-    The prior has equally likely components for each task (or the visible task alone) and each multiple of its assumed
-    spread. A hits and F misses multiply the weight of Beta(a, b) by B(a + A, b + F) / B(a, b) and turn it into
-    Beta(a + A, b + F), so two counts for each user are the whole memory. A request of age 0 starts from the prior.
+    The prior has equally likely components, one for each task (or only for the visible task) and each multiple of its
+    assumed spread. After A hits and F misses, a component Beta(a, b) becomes Beta(a + A, b + F), and its weight is
+    multiplied by B(a + A, b + F) / B(a, b). So the memory is two counts for each user; at age 0 both are 0.
 
     Parameters
     ----------
     spreads
         Multiples > 0 of the assumed standard deviation; default (1.0,).
     moment
-        m > 0: the estimate is E[α^m]^{1/m}, as for ``beta``; default 8.
+        Order m > 0: the estimate is E[α^m]^{1/m}, as for ``beta``; default 8.
     """
 
     spreads: tuple[float, ...] = (1.0,)
@@ -193,7 +193,7 @@ class Filter(_CountingEstimator):
         """Parameters a and b of the Beta distributions of the prior, (tasks, spreads)."""
         mean = _task_means(self.assumptions)[:, None]
         deviation = np.array(self.assumptions.acceptance_spread)[:, None] * np.array(self.spreads)
-        part = np.clip(deviation**2 / (mean * (1.0 - mean)), 1e-6, 0.9)  # of the largest possible variance
+        part = np.clip(deviation**2 / (mean * (1.0 - mean)), 1e-6, 0.9)  # variance relative to the largest possible
         concentration = 1.0 / part - 1.0
         return mean * concentration, (1.0 - mean) * concentration
 
@@ -204,7 +204,7 @@ class Filter(_CountingEstimator):
     def posterior_moment(
         self, hits: FloatArray | IntArray, misses: FloatArray | IntArray, task: IntArray | None
     ) -> FloatArray:
-        """Return the estimate (..., K) from the counts of whole requests, without memory."""
+        """Return the estimate (..., K) from given counts, independent of the memory."""
         accepted, refused = (np.asarray(count, dtype=np.float64)[..., None] for count in (hits, misses))
         a, b = (array.ravel() if task is None else array[task] for array in self.components)  # (C,), or (..., K, C)
         weight = log_likelihood(a, b, accepted, refused)
@@ -213,7 +213,7 @@ class Filter(_CountingEstimator):
         return np.clip(np.exp(mixed / self.moment), 0.0, 1.0)
 
 
-_SERIES_FROM = 30.0  # Stirling's series with three terms is exact to rounding from here on
+_SERIES_FROM = 30.0  # From here on, Stirling's series with three terms is exact to rounding
 
 
 def _stirling_tail(x: FloatArray) -> FloatArray:
@@ -223,10 +223,10 @@ def _stirling_tail(x: FloatArray) -> FloatArray:
 
 
 def log_pochhammer(x: FloatArray, steps: FloatArray | float) -> FloatArray:
-    """Return ln Γ(x + m) − ln Γ(x) for x > 0 and m ≥ 0, broadcast together (ours).
+    """Return ln Γ(x + m) − ln Γ(x) for x > 0 and m ≥ 0, broadcast together.
 
-    For large x, the difference of two values of ln Γ loses all digits. Stirling's series, subtracted term by term, does
-    not.
+    For large x, the difference of two values of ln Γ loses all digits, but that of Stirling's series, taken term by
+    term, does not.
     """
     from scipy.special import gammaln  # late: it takes as long to import as this whole package
 
@@ -258,7 +258,7 @@ def _log_sum_exp(terms: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class LastReport(Estimator):
-    """Last reported r, used as the current one (ours)."""
+    """Last reported spectral efficiency r, used as the current one."""
 
     part: ClassVar[Part] = "spectral_efficiency"
 
@@ -269,7 +269,7 @@ class LastReport(Estimator):
 
 @dataclass(frozen=True, eq=False)
 class _ChannelEstimator(Estimator):
-    """Base class of predictors of the current r from a report d rounds old, through the power gain (ours).
+    """Base class of predictors of the current spectral efficiency r from the power gain d rounds ago.
 
     A hidden H̄ is estimated by the mean of the user's reported gains, shrunk towards the middle of the scenario's range:
     (s H̄_mid + Σ H) / (s + number of reports). Each call counts as a report.
@@ -277,7 +277,7 @@ class _ChannelEstimator(Estimator):
     Parameters
     ----------
     mean_gain_strength
-        s > 0, weight of the middle of the range in reports; default 100, since reports of a slow channel are similar.
+        Weight s > 0 of the middle of the range in reports; default 100, since reports of a slow channel are similar.
     """
 
     part: ClassVar[Part] = "spectral_efficiency"
@@ -301,10 +301,8 @@ class _ChannelEstimator(Estimator):
         if self.assumptions.correlation**self.assumptions.delay == 1.0:
             return report
         if observed.mean_gain is None:
-            middle, strength = (
-                0.5 * (self.scenario.mean_gain_low + self.scenario.mean_gain_high),
-                self.mean_gain_strength,
-            )
+            strength = self.mean_gain_strength
+            middle = 0.5 * (self.scenario.mean_gain_low + self.scenario.mean_gain_high)
             mean_gain = (strength * middle + self.memory["gains"]) / (strength + self.memory["reports"])
         else:
             mean_gain = np.ascontiguousarray(observed.mean_gain)
@@ -317,7 +315,7 @@ class _ChannelEstimator(Estimator):
 
 @dataclass(frozen=True, eq=False)
 class Mmse(_ChannelEstimator):
-    """r at the expected gain H̄ + ρ^{2d} (H − H̄), which minimises the mean square error of the gain, not of r (ours)."""
+    """Spectral efficiency at the expected gain H̄ + ρ^{2d} (H − H̄), the least mean square error estimate of the gain."""
 
     @override
     def predict(self, gain: FloatArray, mean_gain: FloatArray) -> FloatArray:
@@ -326,13 +324,13 @@ class Mmse(_ChannelEstimator):
 
 @dataclass(frozen=True, eq=False)
 class Quantile(_ChannelEstimator):
-    """Quantile of r, from the distribution of the gain given the report (ours).
+    """Quantile of the spectral efficiency, from the distribution of the gain given the report.
 
     Parameters
     ----------
     quantile
-        Probability q in (0, 1). A low one plans for a bad channel: a round waits for the last device, so the worst of K
-        channels matters. ``None`` is 1 / (K + 1), the mean probability of the worst of K.
+        Probability q in (0, 1). A low q assumes a bad channel: a round waits for the last device, so the worst of K
+        channels matters. ``None`` means 1 / (K + 1), the mean probability level of the worst of K channels.
     """
 
     quantile: float | None = None
@@ -351,12 +349,12 @@ class Quantile(_ChannelEstimator):
 
 @dataclass(frozen=True, eq=False)
 class Gradient(Estimator):
-    """ω_k = 1 / throughput_k, the gradient of Σ_k log(throughput_k) (ours).
+    """Weights ω_k = 1 / throughput_k, the gradient of Σ_k log(throughput_k).
 
     Parameters
     ----------
     floor
-        Smallest throughput in tokens/s that is assumed, > 0; default 1e-3.
+        Lower limit of the throughputs in tokens/s, > 0; default 1e-3.
     """
 
     part: ClassVar[Part] = "weights"
@@ -374,7 +372,7 @@ class Gradient(Estimator):
 
 @dataclass(frozen=True, eq=False)
 class RoundRobin(Estimator):
-    """Weights ω of 1 for one user at a time, in turn from user 0, and 0 for the others (ours; a fairness baseline).
+    """Weight 1 for one user at a time, in turn from user 0, and 0 for the others (a fairness baseline).
 
     Users with weight 0 get the minimum draft length.
     """

@@ -1,6 +1,6 @@
 """Construction of controllers from names such as ``"optimal+filter"`` and ``"greedy+deadlines"``.
 
-The first part may also be a class or function from outside this package, ``module:ATTRIBUTE``.
+The first part may also be ``module:ATTRIBUTE``, a class or function from outside this package.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,15 +25,15 @@ from multispin_env.registry import (
 from multispin_env.scenario import Scenario
 
 CLAIRVOYANT = "clairvoyant"
-"""Written instead of estimators: the controller sees the true state."""
+"""Part of a name, in place of estimators, for a controller that sees the true state."""
 
 
 @dataclass(frozen=True)
 class ContenderName:
     """Parsed name of a contender; equivalent names are equal."""
 
-    controller: str  # with its modifiers: ``"greedy+deadlines"``
-    estimators: tuple[str, ...]  # of hidden parts of the state; empty for a controller that sees the true state
+    controller: str  # with its modifiers, as in ``"greedy+deadlines"``
+    estimators: tuple[str, ...]  # for hidden parts of the state; empty if the controller sees the true state
 
     @classmethod
     def parse(cls, name: str) -> Self:
@@ -55,11 +55,11 @@ class ContenderName:
         return f"{self.controller}+{CLAIRVOYANT}"
 
 
-CUSTOM_CONTROLLER = f"{FORM} of one of your own"  # in ``--help``
+CUSTOM_CONTROLLER = f"{FORM} (your own controller)"  # in ``--help``
 
 
 def check_controller(name: str, known: Iterable[str]) -> None:
-    """Raise ``ValueError`` for a name that is neither known (the nearest is suggested) nor from outside."""
+    """Raise ``ValueError`` for a name that is neither known nor ``module:ATTRIBUTE``; the nearest name is suggested."""
     if not is_outside(name):
         check_name(CONTROLLERS.kind, name, known)
 
@@ -91,15 +91,15 @@ def load_controller(name: str) -> Callable[..., Controller[Any, Any]]:
 def controller_names(family: str | None = None, scenario: Scenario | None = None) -> tuple[str, ...]:
     """Return the names of all controllers, or of those of one family.
 
-    Controllers of rounds also play without the barrier; there they wait for all devices. ``ValueError`` for an unknown
-    family or an invalid scenario.
+    Controllers of rounds can also be used without the barrier, where they wait for all devices. ``ValueError`` for an
+    unknown family or an invalid scenario.
 
     Parameters
     ----------
     family
         ``"rounds"``, ``"continuous"`` or ``None`` for both.
     scenario
-        Excludes controllers that require drafting ahead if its devices do not draft ahead; ``None`` excludes none.
+        Scenario whose devices must suit the controllers: some require drafting ahead. ``None``: any scenario.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def controller_names(family: str | None = None, scenario: Scenario | None = None
 
 
 def check_controller_name(field: str, name: str) -> str:
-    """Return a name of a controller without estimators; ``ValueError`` for an unknown name suggests the nearest."""
+    """Check the name of a controller without estimators and return it; ``ValueError`` if it is unknown."""
     base, *others = name.split("+") if isinstance(name, str) else [name]
     check_name(field, base, CONTROLLERS.names())
     for other in others:
@@ -142,8 +142,8 @@ def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | No
         Parts joined by ``+``: first one of `controller_names()`, or ``"module:ATTRIBUTE"``, a class of your own or a
         function ``(scenario, **options)``; then `MODIFIERS` of its decisions without the barrier; then `ESTIMATORS` of
         hidden parts of the state, at most one for each part. Examples are ``"optimal"``, ``"greedy+deadlines"``,
-        ``"optimal+filter"`` and ``"groups+deadlines+beta+quantile"``. ``"clairvoyant"`` instead of estimators states
-        that the controller sees the true state, which is also the default.
+        ``"optimal+filter"`` and ``"groups+deadlines+beta+quantile"``. Without estimators, or with ``"clairvoyant"`` in
+        their place, the controller sees the true state.
     scenario
         The controlled system.
     assumptions
@@ -189,7 +189,7 @@ def _options_by_part(
     owner: str, parts: Sequence[Callable[..., Any]], options: Mapping[str, Any], *extra: str
 ) -> list[dict[str, Any]]:
     """Split options by part; ``TypeError`` for an option of no part, except ``extra`` names, or of several parts."""
-    names_by_part = [option_names(part, "scenario", "assumptions", "base") for part in parts]  # without these arguments
+    names_by_part = [option_names(part, "scenario", "assumptions", "base") for part in parts]  # excluding these names
     check_keywords(owner, options, (*dict.fromkeys(sum(names_by_part, ())), *extra))
     for option in options:
         if sum(option in names for names in names_by_part) > 1:

@@ -1,4 +1,4 @@
-"""Plug-in: a controller with estimators of the hidden parts of its state (ours)."""
+"""Plug-in: a controller with estimators of the hidden parts of its state (not in the paper)."""
 
 from collections.abc import Iterable
 from dataclasses import fields
@@ -19,11 +19,11 @@ from multispin_env.scenario import Scenario
 class PlugIn:
     """Controller of n environments that decides from observations instead of the true state.
 
-    Unlike a `Controller` it has memory. Parts without an estimator are read from the observation. Estimators of
-    ``weights`` change the objective of a controller of rounds: ``gradient`` gives proportional fairness,
-    ``round-robin`` the goodput of one user at a time; the default is the sum of goodput. Without the barrier, channel
-    estimates apply to devices that start a draft; the channel of a cycle under way is observed. ``ValueError`` for two
-    estimators of one part, or for an estimator of weights with a controller without weights.
+    Estimators keep a memory between calls. Parts without an estimator are read from the observation. An estimator of
+    ``weights`` changes the objective of a controller of rounds from the sum of goodput: to proportional fairness with
+    ``gradient``, or to the goodput of one user at a time with ``round-robin``. Without the barrier, channel estimates
+    apply to devices that start a draft; the channel of a cycle under way is observed. ``ValueError`` for two estimators
+    of one part, or for an estimator of weights with a controller without weights.
     """
 
     def __init__(self, base: Controller[Any, Any], estimators: Iterable[Estimator] = ()) -> None:
@@ -44,11 +44,11 @@ class PlugIn:
     @overload
     def __call__(self, observed: ContinuousObserved) -> ContinuousDecision: ...
     def __call__(self, observed: Observed | ContinuousObserved) -> Decision | ContinuousDecision:
-        """Process the observation of one step and decide for the next; call it exactly once per step.
+        """Process the observation of a step and return the decision for that step; call it exactly once per step.
 
         Arrays are (n, K), as in ``env.unwrapped.observed``, or (K,) for a single environment. n may change only after
         a full `reset`. The acceptance rates in the state of a `ContinuousObserved` are not used. ``ValueError`` for an
-        invalid observation, or a part that is hidden and has no estimator.
+        invalid observation, or a hidden part without an estimator.
         """
         system = observed.system if isinstance(observed, ContinuousObserved) else observed
         check_instance("observed", system, Observed, "an Observed or a ContinuousObserved")
@@ -90,7 +90,7 @@ class PlugIn:
         return {estimator.part: estimator.estimate(observed) for estimator in self.estimators}
 
     def reset(self, mask: BoolArray | None = None) -> None:
-        """Reset the memory of the environments in ``mask`` (n,); ``None`` resets all, and n may change.
+        """Reset the memory of the environments in ``mask`` (n,); ``None`` resets all, after which n may change.
 
         ``ValueError`` unless the mask is an array of n booleans.
         """
@@ -99,7 +99,8 @@ class PlugIn:
         elif self._num_envs is not None:  # before the first call there is no memory
             array, shape = np.asarray(mask), (self._num_envs,)
             if array.dtype != np.bool_ or array.shape != shape:
-                raise ValueError(f"mask: expected bool of shape {shape}, got {array.dtype} of shape {array.shape}")
+                actual = f"{array.dtype} of shape {array.shape}"
+                raise ValueError(f"mask: expected a bool array of shape {shape}, got {actual}")
             for estimator in self.estimators:
                 estimator.reset(array)
 

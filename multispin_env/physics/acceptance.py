@@ -1,4 +1,4 @@
-"""Acceptance processes: the acceptance rate of each request, and when requests end."""
+"""Acceptance processes: acceptance rates of requests, and the ends of requests."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class Requests(NamedTuple):
     """Current request of each device, arrays (..., K)."""
 
     task: IntArray  # index into scenario.tasks
-    rate: FloatArray  # α_k, the i.i.d. acceptance rate of this request
-    age: IntArray  # rounds since it started
+    rate: FloatArray  # α_k, i.i.d. acceptance rate of the request
+    age: IntArray  # rounds since the request started
     position: IntArray  # in a record; 0 without a record
 
 
@@ -34,7 +34,7 @@ class Prior(NamedTuple):
 
 
 def check_mean_rounds(value: float, field: str = "mean_rounds") -> None:
-    """``ValueError`` unless a mean lifetime in rounds is a number ≥ 1 or infinite."""
+    """Raise ``ValueError`` unless a mean lifetime in rounds is a number ≥ 1 or infinite."""
     if isinstance(value, bool) or not isinstance(value, Real) or not value >= 1.0:
         raise ValueError(f"{field}: expected a number ≥ 1 or infinity, got {shown(value)}")
 
@@ -52,11 +52,11 @@ def uniform_index(uniform: FloatArray, count: IntArray | int) -> IntArray:
 def renew_requests(
     requests: Requests, num_tasks: int, mean_rounds: float, fresh: FloatArray
 ) -> tuple[BoolArray, Requests]:
-    """End requests (..., K) at random after a round and draw the task of the requests that follow (ours).
+    """End requests (..., K) at random after a round, and draw the tasks of those that replace them.
 
     A request ends with probability 1 / ``mean_rounds`` at any age, so that its lifetime is geometric and at least 1.
     All tasks are equally likely. ``fresh`` holds uniform variables (..., columns ≥ 2, K); columns `_END` and `_TASK`
-    are read. Returns a mask of the new requests and all requests; rates and positions are unchanged.
+    are read. Returns a mask of new requests, and all requests with new tasks and ages; rates and positions are kept.
     """
     new: BoolArray = fresh[..., _END, :] < 1.0 / mean_rounds
     task = np.where(new, uniform_index(fresh[..., _TASK, :], num_tasks), requests.task)
@@ -65,14 +65,14 @@ def renew_requests(
 
 
 class Acceptance(Protocol):
-    """Acceptance process: requests of the devices, their changes and the tokens of a draft; arrays (..., K).
+    """Interface of acceptance processes: requests of the devices, their changes, and tokens of drafts, (..., K).
 
     Random numbers are passed as ``fresh``, uniform variables (..., columns, K) in [0, 1), new for every call.
     """
 
     @property
     def columns(self) -> int:
-        """Uniform variables per user and round, ≥ 0."""
+        """Number of uniform variables per user and round, ≥ 0."""
 
     @property
     def changes(self) -> bool:
@@ -85,18 +85,18 @@ class Acceptance(Protocol):
         """Return the requests after a round with ``tokens``, whole numbers (..., K) in 1..L + 1."""
 
     def expectation(self, scenario: Scenario, requests: Requests) -> Callable[[IntArray], FloatArray]:
-        """Return a function from draft lengths L (..., K) ≤ L_max to E[N] (..., K), called for each decision.
+        """Return a function from draft lengths L (..., K) ≤ L_max to E[N] (..., K), which is called for each decision.
 
         By default tokens are accepted independently at the rates of the requests ([MS] 10–12), as in `sampled_tokens`.
         """
         return TokenLaw.of(requests.rate).expected
 
     def sampled_tokens(self, requests: Requests, draft_length: IntArray, exponential: FloatArray) -> FloatArray:
-        """Return N, whole numbers (..., K) in 1..L + 1; ``exponential`` (..., K) are standard exponential variables."""
+        """Return tokens N (..., K), whole numbers in 1..L + 1, from standard exponential variables (..., K)."""
         return tokens_from_exponential(draft_length, requests.rate, exponential)
 
     def prior(self, scenario: Scenario) -> Prior:
-        """Return the distribution of rates for each task, as known from past data."""
+        """Return the distribution of rates for each task, as past data would show it."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _read(table: FloatArray, row: IntArray, draft_length: IntArray) -> FloatArra
 
 @lru_cache(maxsize=32)
 def _table(rates: tuple[float, ...], longest: int) -> tuple[FloatArray, FloatArray]:
-    """Return rates (m,) and the flat table of E[N | L] (m × (longest + 1),); callers must not write to them."""
+    """Return rates (m,) and the flat table of E[N | L], (m (longest + 1),); callers must not write to either."""
     means = np.array(rates)
     return means, expected_tokens(np.arange(longest + 1), means[:, None]).ravel()
 
@@ -146,14 +146,14 @@ _QUANTILE = 2  # Column of the uniform variable from which the rate of a new req
 
 
 def beta_quantile(mean: FloatArray, spread: FloatArray, uniform: FloatArray) -> FloatArray:
-    """Return quantiles at level ``uniform`` of Beta laws with these means and standard deviations, all of one shape.
+    """Return quantiles at level ``uniform`` of Beta laws with these means and standard deviations; shapes are equal.
 
-    The shape parameters are m c and (1 − m) c with c = m (1 − m) / s² − 1 > 0; s = 0 gives m. Where the density
-    diverges at 0 or 1, a quantile may be exactly 0 or 1.
+    With mean m and standard deviation s, the parameters of the law are m c and (1 − m) c, c = m (1 − m) / s² − 1 > 0;
+    s = 0 gives m. Where the density diverges at 0 or 1, a quantile may be exactly 0 or 1.
     """
     from scipy import special  # imported late: it takes as long to import as this package
 
-    random = spread >= 1e-6  # rounding destroys the inverse of a narrower Beta law
+    random = spread >= 1e-6  # the inverse of a narrower Beta law loses all digits
     middle, width = np.where(random, mean, 0.5), np.where(random, spread, 0.1)
     shape = middle * (1.0 - middle) / width**2 - 1.0
     return np.where(random, special.betaincinv(middle * shape, (1.0 - middle) * shape, uniform), mean)
@@ -161,19 +161,19 @@ def beta_quantile(mean: FloatArray, spread: FloatArray, uniform: FloatArray) -> 
 
 @dataclass(frozen=True)
 class ByRequest(Acceptance):
-    """Acceptance rate drawn for each request from a Beta law with the mean of its task (ours).
+    """Acceptance rate drawn for each request from a Beta law with the mean of its task.
 
-    ``ValueError`` for a value out of range. A spread too large for a Beta law with the mean of a task is an error when
-    a scenario is first used.
+    ``ValueError`` for a value out of range; a spread that no Beta law with the mean of a task has is reported when the
+    scenario is first used.
 
     Parameters
     ----------
     spread
         Standard deviation of the rate among requests of a task, ≥ 0: one number for all tasks, a tuple with one number
-        for each task, or ``None`` for the standard deviations of the scenario's tasks. The latter are mostly
-        differences between tokens, so that requests differ far more than recorded requests do. Default 0.08.
+        for each task, or ``None`` for the standard deviations of the scenario's tasks. Those mostly describe
+        differences between tokens, so that requests then differ far more than recorded ones. Default 0.08.
     mean_rounds
-        Mean number of rounds of a request, ≥ 1; infinite: requests never end. Default 16.
+        Mean number of rounds of a request, ≥ 1; if infinite, requests never end. Default 16.
     mean
         Mean rate for each task, in [0, 1]; ``None`` for the means of the scenario's tasks.
     """

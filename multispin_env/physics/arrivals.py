@@ -18,20 +18,20 @@ from multispin_env.registry import ARRIVALS, make_part
 
 
 class Arriving(NamedTuple):
-    """The next requests of each device, arrays (rows, K)."""
+    """Next requests of each device, arrays (rows, K)."""
 
-    gap: FloatArray  # s ≥ 0 since the previous request of the device arrived or, if closed, ended
+    gap: FloatArray  # s ≥ 0 since the arrival of the device's previous request or, in a closed loop, since its end
     prompt: IntArray  # tokens ≥ 0
     output: IntArray  # tokens ≥ 1
 
 
 Source = Callable[[int], Arriving]
-"""Returns the next rows of one episode; a + b rows equal a rows followed by b rows."""
+"""Function that returns the next rows of one episode; m + n rows equal m rows followed by n rows."""
 
 
 @runtime_checkable
 class Arrivals(Protocol):
-    """Arrival process; hashable. Derive from `GapArrivals` if gaps alone define it."""
+    """Interface of arrival processes, which must be hashable; `GapArrivals` is a base class for those given by gaps."""
 
     @property
     def closed(self) -> bool:
@@ -39,7 +39,7 @@ class Arrivals(Protocol):
 
     @property
     def own_rate(self) -> float | None:
-        """Requests/s of all devices together by default; None if a rate must be given."""
+        """Default requests/s of all devices together; None if a rate must be given."""
 
     @property
     def own_output(self) -> float | None:
@@ -48,12 +48,12 @@ class Arrivals(Protocol):
     def open(self, rng: np.random.Generator, rate: FloatArray, lengths: Lengths | None) -> Source:
         """Return the source of one episode for devices with these mean requests/s (K,).
 
-        ``lengths`` ``None``: lengths of the process. The source reads ``rng``, or children spawned from it, on demand.
+        If ``lengths`` is ``None``, the process defines them. The source reads ``rng``, or children of it, on demand.
         """
 
 
 def make_arrivals(name: str, **options: Any) -> Arrivals:
-    """Make an arrival process from its name (ours).
+    """Make an arrival process from its name.
 
     ``ValueError`` or ``TypeError`` for an unknown name or option (the nearest is suggested), or a bad value.
 
@@ -74,12 +74,12 @@ def make_arrivals(name: str, **options: Any) -> Arrivals:
 
 
 _GapSource = Callable[[int], FloatArray]
-"""Returns the next rows of gaps (rows, K) in s; a + b rows equal a rows followed by b rows."""
+"""Function that returns the next gaps (rows, K) in s; m + n rows equal m rows followed by n rows."""
 
 
 @dataclass(frozen=True)
 class GapArrivals(Arrivals):
-    """Base class of arrival processes that gaps alone define; derived classes implement `gaps`."""
+    """Base class of arrival processes that are defined by their gaps; derived classes implement `gaps`."""
 
     closed: ClassVar[bool] = False
     own_rate: ClassVar[float | None] = None
@@ -111,24 +111,24 @@ class _WithLengths:
 class Gamma(GapArrivals):
     """Gamma-distributed gaps, as in the benchmark of vLLM.
 
-    The shape sets the variation of the gaps, std / mean = 1 / sqrt(shape), and leaves the mean unchanged. Time 0 is a
-    random time of the stationary process: the first gap is the rest of a gap, so that the expected number of requests
-    until t is rate · t for every t.
+    The shape sets the variation of the gaps, std / mean = 1 / sqrt(shape), and leaves the mean unchanged. The process
+    is stationary from time 0 on: the first gap is the remainder of a gap around a random time, so that the expected
+    number of requests until t is rate · t for every t.
 
     Parameters
     ----------
     burstiness
-        Shape of the law, ≥ 0.001, as named in vLLM: 1 is `Poisson`, less is burstier; default 0.25.
+        Shape of the law, ≥ 0.001, called burstiness in vLLM: 1 is `Poisson`, lower is burstier; default 0.25.
     """
 
     burstiness: float = 0.25
 
     def __post_init__(self) -> None:
-        check_real("burstiness", self.burstiness, 1e-3, 1e6)  # below, nearly all gaps are 0 in float64
+        check_real("burstiness", self.burstiness, 1e-3, 1e6)  # below 1e-3, nearly all gaps are 0 in float64
 
     @override
     def gaps(self, rng: np.random.Generator, rate: FloatArray) -> _GapSource:
-        # the gap around a fixed time has a size-biased law, and that time is uniform in it
+        # the gap around a fixed time has the size-biased law, and the time is uniform within the gap
         users = len(rate)
         first = rng.random((1, users)) * rng.standard_gamma(self.burstiness + 1.0, (1, users))
         return _GammaGaps(rng, rate, self.burstiness, first)
@@ -162,21 +162,21 @@ def _exponential(rng: np.random.Generator, rate: FloatArray, rows: int) -> Float
 
 @dataclass(frozen=True)
 class Ramp(GapArrivals):
-    """Poisson arrivals with a rate that rises and falls linearly in every period (ours).
+    """Poisson arrivals with a rate that rises and falls linearly in every period.
 
     The rate of a device is rate · m(t); m rises from ``low`` / c to ``high`` / c in half a period and falls back in the
     other half. With c = (``low`` + ``high``) / 2 the mean of m is 1, so that the mean rate is that of the workload.
-    Times are exact: those of a Poisson process of rate 1, mapped by the inverse of M(t) = ∫ m.
+    The law is exact: the inverse of M(t) = ∫ m maps the times of a Poisson process with constant rate.
 
     Parameters
     ----------
     low, high
         Lowest and highest rate, relative to their mean: 0 ≤ low ≤ high, high > 0; default 0.5 and 1.5.
     period
-        Length of a rise and a fall in seconds; default 60.
+        Duration of a rise and a fall together, in seconds; default 60.
     phase
-        Start of an episode within a period, in [0, 1): 0, the default, is at ``low``, 0.5 at ``high``. ``None``: drawn
-        uniformly for each episode.
+        Start of an episode within a period, in [0, 1): 0, the default, starts at ``low``, 0.5 at ``high``. ``None``:
+        drawn uniformly for each episode.
     """
 
     low: float = 0.5
@@ -198,7 +198,7 @@ class Ramp(GapArrivals):
         return _RampGaps(rng, rate, self, self.integrated(begin), begin)
 
     def integrated(self, time: FloatArray) -> FloatArray:
-        """Return M(t) in s: expected requests of a device with rate 1 until t (...) s after the start of a period."""
+        """Return M(t) in s: at a rate of 1/s, the expected requests until t (...) s after the start of a period."""
         whole, inside = np.divmod(time, self.period)
         half = self.period / 2.0
         short, (start, slope) = np.minimum(inside, self.period - inside), self._start_and_slope
@@ -239,10 +239,10 @@ class _RampGaps:
 
 @dataclass(frozen=True)
 class Think(Poisson):
-    """Closed loop: after the end of a request the user thinks for an exponential time, then sends the next request.
+    """Closed loop: after each answer the user thinks for an exponentially distributed time, then sends a request.
 
     The mean think time is 1 / rate of the device. So ``rate`` is the rate for instant answers; slower answers reduce
-    the arrivals, and the system is never overloaded.
+    the arrivals, and queues do not grow.
     """
 
     closed: ClassVar[bool] = True
@@ -250,11 +250,11 @@ class Think(Poisson):
 
 @dataclass(frozen=True)
 class TraceArrivals(Arrivals):
-    """Recorded requests, each assigned to one device at random by the shares of the devices (ours).
+    """Recorded requests, each assigned to a random device with probabilities given by the devices' shares.
 
     All times are scaled by one factor to match the rate of the workload; without a rate they are unchanged. The trace
-    repeats: the first request follows a mean gap after the last. Without lengths in the workload, recorded lengths are
-    used.
+    repeats, with a mean gap between the last request and the first. If the workload has no length law, the recorded
+    lengths are used.
 
     Parameters
     ----------
@@ -272,7 +272,7 @@ class TraceArrivals(Arrivals):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trace", load_trace(self.trace))
-        self.record.period  # noqa: B018 -- refuses a record without a rate
+        self.record.period  # noqa: B018 -- raises for a record without a rate
         if self.start is not None:
             check_integer("start", self.start, 0, len(self.record.output) - 1)
 
@@ -313,14 +313,14 @@ class _Replay:
     device: IntArray = field(default_factory=lambda: np.empty(0, np.int64))  # of these requests
 
     def __call__(self, rows: int) -> Arriving:
-        gap, position = self._give(rows)
+        gap, position = self._next_rows(rows)
         return Arriving(gap, self.trace.prompt[position], self.trace.output[position])
 
     def gaps(self, rows: int) -> FloatArray:
-        return self._give(rows)[0]
+        return self._next_rows(rows)[0]
 
-    def _give(self, rows: int) -> tuple[FloatArray, IntArray]:
-        count = self._read(rows)
+    def _next_rows(self, rows: int) -> tuple[FloatArray, IntArray]:
+        count = self._read_ahead(rows)
         order = np.argsort(self.device, kind="stable")
         returned = order[np.cumsum(count) - count + np.arange(rows)[:, None]]
         request = self.request[returned]
@@ -331,7 +331,7 @@ class _Replay:
         self.last = times[-1]
         return np.diff(times, axis=0), position
 
-    def _read(self, rows: int) -> IntArray:
+    def _read_ahead(self, rows: int) -> IntArray:
         users = len(self.rate)
         bounds = np.cumsum(self.rate)
         while True:

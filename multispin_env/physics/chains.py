@@ -1,10 +1,10 @@
-"""Drafting ahead: a device continues its chain of tokens while its draft is sent and verified (ours).
+"""Drafting ahead: a device continues to draft while its draft is sent and verified (not in the paper).
 
-A cycle of a device begins with a chain of A tokens, its head start. The chain grows by one token every T seconds, and
-the upload of L tokens begins as soon as the chain holds them. If all L are accepted, the server adds one token y. If y
-is also the next token of the chain (a hit), the rest of the chain remains useful; otherwise a new chain begins. Without
-drafting ahead all head starts are zero, and a draft takes L T seconds.
-docs/evidence/drafting-ahead.md has the derivation and shows that the law of the tokens does not change.
+The drafted tokens of a device form a chain. A cycle begins with a chain of A tokens, the head start. The chain grows by
+one token every T seconds, and the upload of L tokens begins as soon as the chain holds them. If all L are accepted, the
+server adds one token y. If y is also the next token of the chain (a hit), the rest of the chain remains useful;
+otherwise a new chain begins. Without drafting ahead all head starts are zero, and a draft takes L T seconds.
+docs/evidence/drafting-ahead.md has the derivation and shows that the distribution of the tokens does not change.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,10 +23,10 @@ _GUESS_LAWS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
 }
 """Probability g, as a function of α, that the server's token equals the next token of the chain.
 
-Greedy tokens agree if the drafted token would be accepted. With a seed shared by device and server, both take
-argmin_x E_x / law(x) for the same exponential variables E; they agree with probability at least α / (2 − α).
-Independent draws agree with probability Σ_x p(x) q(x), which α does not determine; α² holds for laws that overlap in a
-single token.
+Greedy tokens agree if the drafted token would be accepted. With a seed shared by device and server, both take the
+argmin over x of E_x divided by their own probability of x, with the same exponential variables E; they agree with
+probability at least α / (2 − α). Independent draws agree with probability Σ_x p(x) q(x), which α does not determine; it
+is α² for distributions that overlap in a single token.
 """
 
 
@@ -34,8 +34,8 @@ class ChainRound(NamedTuple):
     """Chains of the devices in a past round, arrays (..., K)."""
 
     head_start: FloatArray  # tokens at the start of the round
-    drafted_ahead: FloatArray  # tokens after the server's token at the end of the round
-    hit: BoolArray  # whether the latter remain useful
+    drafted_ahead: FloatArray  # tokens beyond the server's token at the end of the round
+    hit: BoolArray  # whether the tokens drafted ahead remain useful
 
 
 class _ChainCycle(NamedTuple):
@@ -70,7 +70,7 @@ def sending_time(
 def longest_sent(
     scenario: Scenario, time: FloatArray, draft_time: FloatArray, token_time: FloatArray, head_start: FloatArray
 ) -> FloatArray:
-    """Return the largest real number of tokens L with a `sending_time` of at most ``time``."""
+    """Return the largest real L whose `sending_time` is at most ``time``."""
     if not scenario.draft_ahead:
         return time / (draft_time + token_time)
     longest: FloatArray = np.minimum((time + head_start * draft_time) / (draft_time + token_time), time / token_time)
@@ -101,7 +101,7 @@ def chain_left(
     head_start: FloatArray,
     duration: FloatArray,
 ) -> FloatArray:
-    """Return the tokens A' of the chain after the server's token, at the end of a cycle of ``duration`` seconds.
+    """Return the tokens A' of the chain beyond the server's token, at the end of a cycle of ``duration`` τ seconds.
 
     A' = A + (τ − T_rtt) / T − L − 1, clipped to [0, L_max]: a device drafts all the time except for the round trip.
     """

@@ -1,4 +1,4 @@
-"""Length laws of requests: tokens of prompts and answers."""
+"""Laws of request lengths: tokens of prompts and answers."""
 
 from dataclasses import dataclass
 from os import PathLike
@@ -17,18 +17,18 @@ _MOST_MEAN = 1e6  # Tokens of a mean or median length
 
 @runtime_checkable
 class Lengths(Protocol):
-    """Law of the lengths of prompts and answers; hashable."""
+    """Interface of laws of the lengths of prompts and answers, which must be hashable."""
 
     @property
     def mean_output(self) -> float:
         """Mean tokens of an answer."""
 
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> tuple[IntArray, IntArray]:
-        """Draw tokens of prompts ≥ 0 and of answers ≥ 1, (rows, K); a + b rows equal a rows followed by b rows."""
+        """Draw tokens of prompts ≥ 0 and answers ≥ 1, (rows, K); m + n rows equal m rows followed by n rows."""
 
 
 def make_lengths(name: str, **options: Any) -> Lengths:
-    """Make a length law from its name (ours).
+    """Make a length law from its name.
 
     ``ValueError`` or ``TypeError`` for an unknown name or option (the nearest is suggested), or a bad value.
 
@@ -50,14 +50,14 @@ def make_lengths(name: str, **options: Any) -> Lengths:
 
 @dataclass(frozen=True)
 class Geometric(Lengths):
-    """Geometric lengths: every token is the last with the same probability (ours).
+    """Geometric lengths: each token is the last one with the same probability.
 
     Parameters
     ----------
     mean_output
         Mean tokens of an answer, ≥ 1; default 60.
     mean_prompt
-        Mean tokens of a prompt, ≥ 1; 0, the default, for no prompts.
+        Mean tokens of a prompt, ≥ 1, or 0 for no prompts; default 0.
     """
 
     mean_output: float = 60.0
@@ -76,26 +76,26 @@ class Geometric(Lengths):
 
 
 def _geometric(mean: float, exponential: FloatArray) -> IntArray:
-    with np.errstate(divide="ignore"):  # a mean of 1 gives 1
+    with np.errstate(divide="ignore"):  # with a mean of 1 the step is infinite and all lengths are 1
         step = -np.log1p(-1.0 / mean)
     return 1 + np.floor(exponential / step).astype(np.int64)
 
 
-SUMMED = 20_000  # Tokens up to which the mean is a sum; beyond, an integral is as exact
+SUMMED = 20_000  # Tokens up to which the mean is summed; the integral beyond is equally exact
 
 
 @dataclass(frozen=True)
 class LogNormal(Lengths):
-    """Log-normal lengths, independent for prompts and answers, rounded to at least 1 token (ours).
+    """Log-normal lengths, independent for prompts and answers, rounded and at least 1 token.
 
     The defaults are fitted to recorded chats (Azure LLM inference trace 2023).
 
     Parameters
     ----------
     median_output, sigma_output
-        Median tokens of an answer, > 0, and standard deviation of the natural logarithm, in [0, 3].
+        Median tokens of an answer, > 0, and standard deviation of their natural logarithm, in [0, 3].
     median_prompt, sigma_prompt
-        Likewise for a prompt; a median of 0 for no prompts.
+        The same numbers for a prompt; a median of 0 for no prompts.
     """
 
     median_output: float = 129.0
@@ -119,7 +119,7 @@ class LogNormal(Lengths):
 
         # 1 + Σ_n P(X > n + ½) over n ≥ 1
         over = special.ndtr(np.log(median / (np.arange(1, SUMMED) + 0.5)) / sigma)
-        # the rest of the sum is the integral of P(X > x), which is E[(X − x)⁺]
+        # the rest of the sum is nearly the integral of P(X > t) over t ≥ x = `SUMMED`, which is E[(X − x)⁺]
         position = np.log(median / SUMMED) / sigma
         beyond = median * np.exp(sigma**2 / 2.0) * special.ndtr(position + sigma) - SUMMED * special.ndtr(position)
         return float(1.0 + over.sum() + beyond)
@@ -139,7 +139,7 @@ def _rounded(tokens: FloatArray) -> IntArray:
 
 @dataclass(frozen=True)
 class TraceLengths(Lengths):
-    """Recorded lengths: pairs of prompt and answer, drawn with replacement (ours).
+    """Recorded lengths: pairs of prompt and answer, drawn with replacement.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Radio: upload times on the shared OFDMA uplink, laws of fading, and prediction from old gains.
 
-A gain is constant during a round ([MS] §VI) or, without the barrier, during a cycle of its device. All laws except
-independent gains, and all predictions, are ours.
+A gain is constant during a round ([MS] §VI) or, without the barrier, during a cycle of its device. The paper has
+independent gains only; the other laws and the predictions are additions.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from multispin_env.checks import check_array, check_real, require
 from multispin_env.scenario import Scenario
 from multispin_env.units import BITS_PER_NAT
 
-SMALL_SNR = 1e-2  # Below this value, 1 + snr loses too many digits of the snr
+SMALL_SNR = 1e-2  # Below this value, 1 + snr has too few digits of the snr
 
 
 def spectral_efficiency(scenario: Scenario, channel_gain: FloatArray) -> FloatArray:
@@ -34,7 +34,7 @@ def channel_gain(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatAr
 
 
 def full_share_token_time(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
-    """Return the token time Q / (B r_k): seconds to upload one token with the whole bandwidth (ours)."""
+    """Return Q / (B r_k), the seconds in which a device uploads one token with the whole bandwidth."""
     return (scenario.bits_per_token / scenario.total_bandwidth) / spectral_efficiency
 
 
@@ -49,17 +49,17 @@ def upload_time(
 
 
 class Channel(Protocol):
-    """Law of power gains; a class in this module or in a file of its own, with a line in `CHANNELS`.
+    """Interface of laws of power gains; `CHANNELS` lists their classes.
 
-    Gains and their means are arrays (..., K). Fresh random variables are (..., K), or (..., m, K) with m for each gain.
+    Gains and their means are arrays (..., K). Fresh random variables are (..., K), or (..., m, K) with m per gain.
     """
 
     @property
     def changes(self) -> bool:
-        """Whether gains can change; if not, nothing needs to be drawn after the first gain."""
+        """Whether gains can change; if not, nothing is drawn after the first gain."""
 
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> FloatArray:
-        """Draw fresh variables (rows, K) or (rows, m, K), a row per change; 1 + 1 rows equal 2 rows."""
+        """Draw fresh variables (rows, K) or (rows, m, K), one row per change; two calls for 1 row equal one for 2."""
 
     def first_gain(self, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
         """Return gains H from the stationary law with means H̄."""
@@ -112,7 +112,7 @@ STATIC = _Static()
 
 @dataclass(frozen=True)
 class GaussMarkov(Channel):
-    """Gauss-Markov fading h' = ρ h + sqrt(1 − ρ²) w, w ~ CN(0, H̄), started in the stationary law h ~ CN(0, H̄) (ours).
+    """Gauss-Markov fading h' = ρ h + sqrt(1 − ρ²) w, w ~ CN(0, H̄), started in the stationary law h ~ CN(0, H̄).
 
     Only the power gain H = |h|² is stored: a rotation of h and w by the phase of h makes h the real number sqrt(H) and
     does not change the circular law of w. So H' = (ρ sqrt(H) + s w_r)² + (s w_i)² with s² = 1 − ρ² is a step of a
@@ -122,7 +122,7 @@ class GaussMarkov(Channel):
     ----------
     correlation
         Correlation ρ of h between rounds, in [0, 1]: 0 is `Independent`, 1 a constant gain; default 0.9. In Clarke's
-        model of scatterers it is J0(2π v f_c τ / c) at speed v and carrier f_c after τ seconds.
+        scattering model, ρ = J0(2π v f_c τ / c) after τ seconds at speed v and carrier frequency f_c.
     coherence_time
         Time τ in seconds, > 0, without the barrier: ρ = exp(−Δt / τ) after Δt seconds; default 0.5.
     """
@@ -188,7 +188,7 @@ def predictive_quantile(
         log_power = np.where(np.asarray(rounds) == 0, 0.0, 2.0 * np.asarray(rounds) * np.log(correlation))
     scale = -np.expm1(log_power) * mean_gain / 2.0
     centre = np.exp(log_power) * gain
-    known = scale <= np.finfo(np.float64).tiny * np.maximum(centre, 1.0)  # no noise since the report
+    known = scale <= np.finfo(np.float64).tiny * np.maximum(centre, 1.0)  # the gain has not changed since the report
     unit = np.where(known, 1.0, scale)
     return np.where(known, centre, unit * _chi_squared_quantile(level, np.where(known, 0.0, centre / unit)))
 

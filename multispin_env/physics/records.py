@@ -1,4 +1,4 @@
-"""Recorded acceptance: files, records and their replay (ours).
+"""Recorded acceptance: files, records and their replay (not in the paper).
 
 Texts are circular: the first position of a prompt follows the last, so that all positions are equivalent.
 """
@@ -31,9 +31,9 @@ from multispin_env.scenario import Scenario
 _PACKAGED = "data/records/acceptance.npz"
 PACKAGED_SHA256 = "e65117c72b3249df63cd1bbdcb4a87a65071a16b268e99aeb14a067cfc34b56e"
 
-MIN_POSITIONS = 8  # Of a prompt: a shorter text would mostly repeat itself
-MAX_POSITIONS = npz.MOST_NUMBERS  # Of a record; a replay takes about 600 bytes per position, 0.6 GB in total
-LARGEST_FILE = 16 * MAX_POSITIONS  # Bytes of a file of records; a position takes 9, as float64 and boolean
+MIN_POSITIONS = 8  # Per prompt: the replay of a shorter text would mostly repeat itself
+MAX_POSITIONS = npz.MOST_NUMBERS  # Per record; a replay takes about 600 bytes per position, at most 0.6 GB
+LARGEST_FILE = 16 * MAX_POSITIONS  # Bytes; a position takes 9, as float64 and boolean
 _OVERLAP = "overlap"  # Optional array of a file, not used by a replay
 
 _KINDS = {"task": npz.INTEGERS, "length": npz.INTEGERS, "accept_probability": npz.FLOATS, "accepted": npz.BOOLEANS}
@@ -41,7 +41,7 @@ _KINDS = {"task": npz.INTEGERS, "length": npz.INTEGERS, "accept_probability": np
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """Outcomes of drafted tokens along recorded texts: P prompts with N positions in total (ours).
+    """Outcomes of drafted tokens along recorded texts: P prompts with N positions in total.
 
     At every position the draft model proposed one token after the true text so far. Its acceptance does not depend on
     the draft length, so that one record holds for all lengths. The arrays are read-only and hold prompt after prompt.
@@ -56,7 +56,7 @@ class Records:
     probability
         Probability β in [0, 1] that the proposed token is accepted ([MS] 4), (N,).
     accepted
-        Whether it was accepted, (N,).
+        Whether the proposed token was accepted, (N,).
     """
 
     task: IntArray
@@ -85,7 +85,7 @@ class Records:
         return int(self.task.max()) + 1
 
     def half(self, which: int) -> "Records":
-        """Return every second prompt of each task from its first (0) or second (1); ``ValueError`` if it has one."""
+        """Return the even (0) or odd (1) prompts of each task, counted from 0; ``ValueError`` if a task has only 1."""
         check_integer("half", which, 0, 1)
         order, counts, first = self.prompts_by_task
         if counts.min() < 2:
@@ -98,7 +98,7 @@ class Records:
 
     @cached_property  # read in every round
     def prompts_by_task(self) -> tuple[IntArray, IntArray, IntArray]:
-        """Prompts ordered by task (P,), and for each task their number and start in this order, (num_tasks,)."""
+        """Prompts ordered by task (P,); number of prompts of each task, and its first position there, (num_tasks,)."""
         counts = np.bincount(self.task)
         return np.argsort(self.task, kind="stable"), counts, np.cumsum(counts) - counts
 
@@ -115,10 +115,10 @@ class Records:
 
 def _check_prompts(task: IntArray, length: IntArray, positions: int) -> None:
     if len(task) == 0 or len(task) != len(length):
-        raise ValueError(f"length: expected as many prompts as task has ({len(task)}), at least 1, got {len(length)}")
+        raise ValueError(f"length: expected the same number of prompts ≥ 1 as in task ({len(task)}), got {len(length)}")
     require("task", task, task >= 0, "integers ≥ 0")
     require("length", length, length >= MIN_POSITIONS, f"integers ≥ {MIN_POSITIONS}")
-    # the sum can then not overflow; in int64, 2⁶² + 2⁶² + 2⁶² + 2⁶² + N is N
+    # otherwise the sum could overflow: in int64, 2⁶² + 2⁶² + 2⁶² + 2⁶² + N is N
     require("length", length, length <= positions, f"integers ≤ {positions}, the positions in accept_probability")
     tasks = np.unique(task)
     gaps = np.flatnonzero(tasks != np.arange(len(tasks)))
@@ -153,7 +153,7 @@ def load_records(path: str | PathLike[str] | None = None) -> Records:
         - ``accepted``, booleans (N,): the outcome.
 
         Other arrays, such as ``overlap`` (β averaged over all tokens that could be proposed), are ignored. An array
-        may have `MAX_POSITIONS` numbers at most, and the file `LARGEST_FILE` bytes. Sizes are checked before unpacking.
+        has at most `MAX_POSITIONS` numbers, and the file at most `LARGEST_FILE` bytes, checked before unpacking.
 
     Examples
     --------
@@ -186,7 +186,7 @@ def _file(path: str | PathLike[str] | None) -> Iterator[bytes]:
 
 
 def record_file(records: Records, overlap: FloatArray | None = None) -> bytes:
-    """Return the bytes of a file for `load_records` and `load_overlap`, reproducible; probabilities are float16."""
+    """Return reproducible bytes of a file for `load_records` and `load_overlap`; probabilities become float16."""
     arrays: dict[str, NDArray[Any]] = {
         "task": records.task.astype(np.int8 if records.num_tasks <= np.iinfo(np.int8).max + 1 else np.int64),
         "length": records.length.astype(np.int16 if records.length.max() <= np.iinfo(np.int16).max else np.int64),
@@ -196,13 +196,13 @@ def record_file(records: Records, overlap: FloatArray | None = None) -> bytes:
     return npz.archive_of(arrays if overlap is None else arrays | {_OVERLAP: overlap.astype(np.float16)})
 
 
-ENDLESS = np.iinfo(np.int64).max  # Accepted run in a prompt without rejections
+ENDLESS = np.iinfo(np.int64).max  # Length of a run of accepted tokens in a prompt without rejections
 FITTED_LENGTHS = np.arange(1, 17)  # Draft lengths used to fit the rate of a prompt
 _FITTED_ROUNDS = 16  # Rounds from each position used to fit the rate of a prompt
 
 
 def advance(records: Records, position: IntArray, tokens: FloatArray | IntArray) -> IntArray:
-    """Move positions forward by some tokens within their prompts; arrays of one shape."""
+    """Move positions forward by ``tokens`` within their circular prompts; both arrays have the same shape."""
     prompt = records.prompt[position]
     start, length = records.start[prompt], records.length[prompt]
     return start + (position - start + np.asarray(tokens).astype(np.int64)) % length
@@ -210,7 +210,7 @@ def advance(records: Records, position: IntArray, tokens: FloatArray | IntArray)
 
 @lru_cache(maxsize=8)
 def accepted_runs(records: Records) -> IntArray:
-    """Return the tokens accepted in a row from each position, (N,); `ENDLESS` in a prompt without rejections."""
+    """Return the number of tokens accepted in a row from each position, (N,); `ENDLESS` without any rejection."""
     position = np.arange(len(records.accepted))
     rejected = np.flatnonzero(~records.accepted)
     # index in `rejected` of the first rejection of each prompt, and of the following prompt
@@ -239,10 +239,10 @@ def _expected_table(records: Records, longest: int) -> FloatArray:
 def prompt_rates(records: Records) -> FloatArray:
     """Return the i.i.d. acceptance rate of each prompt, (P,), in [0, 1].
 
-    It is the α for which E[N | L] ([MS] 12) is right on average: the ratio of the formula to the mean tokens of a
-    replayed round has mean 1 over L = 1..16. The replay has 16 rounds from every position; β gives the tokens of a
-    round, and the recorded outcomes its end. The plain mean of β is biased: a round begins after a rejection, where
-    acceptance is low, and acceptance rises with the position in a round.
+    This is the α for which E[N | L] ([MS] 12) is right on average: the ratio of the formula to the mean tokens of a
+    replayed round has mean 1 over L = 1..16. The replay plays 16 rounds from every position. The expected tokens of a
+    round follow from β, and its end from the recorded outcomes. The plain mean of β is biased: most rounds begin after
+    a rejection, where acceptance is low, and acceptance rises with the position in a round.
     """
     replayed = replayed_expectations(records)  # (lengths, P)
     lengths = FITTED_LENGTHS[:, None]
@@ -256,7 +256,7 @@ def prompt_rates(records: Records) -> FloatArray:
 
 @lru_cache(maxsize=8)
 def replayed_expectations(records: Records) -> FloatArray:
-    """Return the mean expected tokens of replayed rounds for each of `FITTED_LENGTHS` and each prompt, (lengths, P)."""
+    """Return the mean expected tokens of a replayed round, for all `FITTED_LENGTHS` and prompts, (lengths, P)."""
     table, runs = _expected_table(records, int(FITTED_LENGTHS[-1])), accepted_runs(records)
     lengths = FITTED_LENGTHS[:, None]
     position = np.broadcast_to(np.arange(len(runs)), (len(lengths), len(runs)))
@@ -272,20 +272,20 @@ _PROMPT, _POSITION = 2, 3  # Columns of the uniform variables for the start of a
 
 @dataclass(frozen=True, eq=False)
 class Recorded(Acceptance):
-    """Replay of a record: a request is a prompt of its task, read cyclically from a random position (ours).
+    """Replay of a record: a request is a prompt of its task, read cyclically from a random position.
 
-    A round with length L gains the run of accepted tokens from the position, at most L, plus one token, and the
-    position moves forward by these tokens. So the position determines the gain, but an agent that observes only counts
-    cannot predict it. The expectation at a position averages over the outcomes by β. ``rate`` is the rate of
-    `prompt_rates`, within 2 % of the replay for L up to 16 on average over the prompts of the package's record.
-    ``ValueError`` for a bad lifetime, or a scenario with more tasks than the record.
+    A round with draft length L gains the tokens accepted in a row from the position, at most L, plus one token; the
+    position then moves forward by all of them. So the position determines the gain, but an agent that observes only
+    counts cannot predict it. The expectation at a position averages over outcomes by their probabilities β. The
+    ``rate`` of a request is that of `prompt_rates`; averaged over the prompts of the package's record, it predicts the
+    tokens of the replay within 2 % for L up to 16. ``ValueError`` for a bad lifetime, or too many tasks in a scenario.
 
     Parameters
     ----------
     records
         Record to replay; by default the record of the package.
     mean_rounds
-        Mean number of rounds of a request, ≥ 1; infinite: requests never end. Default 16.
+        Mean number of rounds of a request, ≥ 1; if infinite, requests never end. Default 16.
     """
 
     records: Records = field(default_factory=load_records)
@@ -293,7 +293,7 @@ class Recorded(Acceptance):
 
     def __post_init__(self) -> None:
         if not isinstance(self.records, Records):
-            raise ValueError(f"records: expected Records, as load_records returns, got {self.records!r}")
+            raise ValueError(f"records: expected Records as returned by load_records, got {self.records!r}")
         check_mean_rounds(self.mean_rounds)
 
     columns: ClassVar[int] = 4  # end, task, prompt and position
@@ -320,7 +320,7 @@ class Recorded(Acceptance):
 
     def expected_tokens(self, requests: Requests, draft_length: IntArray) -> FloatArray:
         """Return E[N] = 1 + Σ_l β_t ⋯ β_{t+l−1} at the positions t of the requests, (..., K)."""
-        size = 1 << (int(np.max(draft_length, initial=32)) - 1).bit_length()  # of the table; doubled when needed
+        size = 1 << (int(np.max(draft_length, initial=32)) - 1).bit_length()  # longest draft in the table
         return _expected_table(self.records, size)[requests.position, draft_length]
 
     @override
@@ -348,6 +348,6 @@ class Recorded(Acceptance):
     def _check_tasks(self, scenario: Scenario) -> None:
         if len(scenario.tasks) > self.records.num_tasks:
             raise ValueError(
-                f"tasks of the scenario: expected at most {self.records.num_tasks}, "
-                f"as in the record, got {len(scenario.tasks)}"
+                f"tasks of the scenario: expected at most {self.records.num_tasks}, the number in the record, "
+                f"got {len(scenario.tasks)}"
             )

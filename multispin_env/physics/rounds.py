@@ -70,6 +70,8 @@ def expected_outcome(scenario: Scenario, state: SystemState, decision: Decision)
 def sampled_outcome(scenario: Scenario, state: SystemState, decision: Decision, rng: Rng) -> Outcome:
     """Return the outcome of a decision with tokens drawn from [MS] (11); ``rng`` is a generator or a seed.
 
+    Shapes and errors are those of `expected_outcome`.
+
     Examples
     --------
     >>> import numpy as np, multispin_env as ms
@@ -96,7 +98,7 @@ def _checked(scenario: Scenario, state: SystemState, decision: Decision) -> tupl
     return state, decision
 
 
-UNIFORMS_PER_USER = 3  # Uniform variables of a device: draft time, mean gain, task
+UNIFORMS_PER_USER = 3  # Uniform variables per device, for draft time, mean gain and task
 
 
 class Users(NamedTuple):
@@ -108,7 +110,7 @@ class Users(NamedTuple):
 
 
 def users_from_uniforms(scenario: Scenario, uniforms: FloatArray) -> Users:
-    """Map uniform variables (..., 3, K) in [0, 1) to devices: T̄ U(1 ± spread), U(H̄ low, high), any task."""
+    """Map uniform variables (..., 3, K) in [0, 1) to uniform T_k in T̄ (1 ± spread), H̄_k in its range, and tasks."""
     draft, gain, task = (uniforms[..., i, :] for i in range(UNIFORMS_PER_USER))
     spread = scenario.draft_time_spread
     return Users(
@@ -120,7 +122,7 @@ def users_from_uniforms(scenario: Scenario, uniforms: FloatArray) -> Users:
 
 @dataclass(frozen=True)
 class Dynamics:
-    """Processes that change between rounds; channel reports are ``delay`` ≥ 0 rounds old."""
+    """Processes of channels and acceptance between rounds; channel reports are ``delay`` ≥ 0 rounds old."""
 
     channel: Channel
     acceptance: Acceptance
@@ -128,14 +130,14 @@ class Dynamics:
 
     @classmethod
     def of(cls, scenario: Scenario) -> Self:
-        """Make the dynamics that a scenario names, without delay."""
+        """Make the dynamics named by a scenario, without delay."""
         return cls(CHANNELS.load(scenario.channel), ACCEPTANCES.load(scenario.acceptance))
 
 
 def sample_state(scenario: Scenario, rng: Rng, size: int | None = None) -> SystemState:
-    """Draw independent random states: new devices in their first round of fading ([MS] §VI).
+    """Draw independent random states: new devices with their first gains and requests ([MS] §VI).
 
-    Arrays are (size, K), or (K,). ``ValueError`` for an argument of a wrong type.
+    Arrays are (size, K), or (K,) without ``size``. ``ValueError`` for an argument of a wrong type or size.
 
     Parameters
     ----------
@@ -167,12 +169,12 @@ def sample_state(scenario: Scenario, rng: Rng, size: int | None = None) -> Syste
 
 
 def initial_throughput(scenario: Scenario, num_envs: int) -> FloatArray:
-    """Return the throughput (n, K) in tokens/s at the start of an episode: one token per user and verification."""
+    """Return the throughput (n, K) in tokens/s at the start of an episode: one token per user and T_ver of a round."""
     return np.full((num_envs, scenario.num_users), 1.0 / scenario.verification_time)
 
 
 def discounted_throughput(throughput: FloatArray, outcome: Outcome, window: float) -> FloatArray:
-    """Return R_k + (N_k / T_e2e − R_k) / window, (..., K) in tokens/s (ours, as in proportional fair scheduling).
+    """Return R_k + (N_k / T_e2e − R_k) / window, (..., K) in tokens/s (as in proportional fair scheduling).
 
     ``window``: time constant of the average in rounds, ≥ 1.
     """

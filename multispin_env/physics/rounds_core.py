@@ -25,7 +25,7 @@ from multispin_env.scenario import Scenario
 ALL = slice(None)
 
 
-def _streams(draw: Draw, num_envs: int, most_rows: int = MOST_ROWS) -> EnvStreams:
+def _make_stream(draw: Draw, num_envs: int, most_rows: int = MOST_ROWS) -> EnvStreams:
     numbers = draw(np.random.default_rng(0), 1).size  # of a row
     return EnvStreams(draw, num_envs, min(most_rows, rows_ahead(num_envs * max(numbers, 1))))
 
@@ -52,34 +52,34 @@ class RoundsCore:
         num_users = scenario.num_users
         uniform_rows = partial(user_uniforms, columns=dynamics.acceptance.columns, num_users=num_users)
         device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=num_users)
-        self._devices = _streams(device_rows, num_envs, EPISODES)
-        self._fading = _streams(partial(dynamics.channel.draw, num_users=num_users), num_envs)
-        self._tokens = _streams(partial(user_exponentials, num_users=num_users), num_envs)
-        self._renewals = _streams(uniform_rows, num_envs)
+        self._devices = _make_stream(device_rows, num_envs, EPISODES)
+        self._fading = _make_stream(partial(dynamics.channel.draw, num_users=num_users), num_envs)
+        self._tokens = _make_stream(partial(user_exponentials, num_users=num_users), num_envs)
+        self._renewals = _make_stream(uniform_rows, num_envs)
         ones, zeros = np.ones((num_envs, num_users)), np.zeros((num_envs, num_users), dtype=np.int64)
         self.mean_gain = ones
         self.requests = Requests(zeros, ones, zeros, zeros)
-        self._expectation: Callable[[IntArray], FloatArray] | None = None  # of the current requests, made on demand
+        self._expectation: Callable[[IntArray], FloatArray] | None = None  # for the current requests, made on demand
         self._draft_time = ones
         self._gain = ones
-        self._reports = [ones] * (dynamics.delay + 1)  # spectral efficiencies, from the oldest to the current
-        self._name_states()
+        self._reports = [ones] * (dynamics.delay + 1)  # spectral efficiencies, from the oldest to the current one
+        self._set_states()
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
-        """Set new random streams of one environment, spawned from ``generator``."""
+        """Give one environment new random streams, spawned from ``generator``."""
         streams = (self._devices, self._fading, self._tokens, self._renewals)
         for stream, child in zip(streams, generator.spawn(len(streams)), strict=True):
             stream.seed(env, child)
 
     def reset(self, envs: IntArray | None = None) -> None:
-        """Draw new devices, their first gains and first requests in these environments (default all)."""
+        """Draw new devices with their first gains and requests in these environments (default all)."""
         rows: Rows = ALL if envs is None else envs
         users = self._new_users(rows, envs)
         self._renew(rows, self.dynamics.acceptance.first(self.scenario, users.task, self._renewals.read(envs)))
         self._report(rows, self.dynamics.channel.first_gain(users.mean_gain, self._fading.read(envs)))
         self._skip_delay(rows, envs)
         self._chains = replace_rows(self._chains, rows, np.zeros_like(self._chains[rows]))
-        self._name_states()
+        self._set_states()
 
     def step(self, decision: Decision, over: BoolArray | None = None) -> tuple[Outcome, FloatArray]:
         """Play a decision (n, K) and advance to the next round.
@@ -101,11 +101,11 @@ class RoundsCore:
             ahead = chain_left(self.scenario, length, self._draft_time, self._chains, duration)
             hit = draw_hits(hit_probability(self.scenario, length, self.requests.rate), noise)
             self.chain_round = ChainRound(self._chains, ahead, hit)
-        self._go_on(tokens, None if over is None else np.flatnonzero(over))
+        self._advance(tokens, None if over is None else np.flatnonzero(over))
         if self.scenario.draft_ahead:
             valid = self.chain_round.hit & ~self.renewed
             self._chains = self.chain_round.drafted_ahead * (valid if over is None else valid & ~over[:, None])
-        self._name_states()
+        self._set_states()
         return outcome, tokens
 
     @property
@@ -132,7 +132,7 @@ class RoundsCore:
         noise[playing] = self._tokens.read(playing)
         return noise
 
-    def _go_on(self, tokens: FloatArray, ended: IntArray | None) -> None:
+    def _advance(self, tokens: FloatArray, ended: IntArray | None) -> None:
         acceptance, channel = self.dynamics.acceptance, self.dynamics.channel
         fresh = self._renewals.read() if acceptance.changes else None
         if fresh is not None:
@@ -171,7 +171,7 @@ class RoundsCore:
         later = [report[rows] for report in self._reports[1:]] + [efficiency]
         self._reports = [replace_rows(old, rows, new) for old, new in zip(self._reports, later, strict=True)]
 
-    def _name_states(self) -> None:
+    def _set_states(self) -> None:
         self.state = SystemState(self._draft_time, self._reports[-1], self.requests.rate, self._chains)
         self.reported = self.state  # with the spectral efficiency of the last report
         if self.dynamics.delay:

@@ -1,4 +1,4 @@
-"""Random rows for parallel environments, one generator for each environment."""
+"""Random numbers for parallel environments, with one generator for each environment."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,7 +9,7 @@ from multispin_env.arrays import FloatArray, IntArray
 Draw = Callable[[np.random.Generator, int], FloatArray]
 
 MOST_ROWS = 64  # Rows drawn ahead for each environment; the Python loop over environments runs once per block
-MOST_NUMBERS = 16_000_000  # Of one stream for all environments, 128 MB; each environment has at least 8 rows
+MOST_NUMBERS = 16_000_000  # Numbers in a stream of all environments, 128 MB, unless 8 rows for each need more
 EPISODES = 8  # Episodes for which devices are drawn ahead
 
 
@@ -24,7 +24,7 @@ def user_exponentials(rng: np.random.Generator, rows: int, num_users: int) -> Fl
 
 
 def rows_ahead(numbers_per_row: int) -> int:
-    """Return the number of rows to draw ahead; it does not change the random numbers."""
+    """Return the number of rows to draw ahead, 8 to `MOST_ROWS`; it does not affect the random numbers."""
     return int(np.clip(MOST_NUMBERS // numbers_per_row, 8, MOST_ROWS))
 
 
@@ -34,7 +34,7 @@ class EnvStreams:
     Environment i reads generator i only, so that its rows do not depend on the number of environments, their resets or
     the block size: a vector environment equals single environments bit for bit.
 
-    ``draw(rng, rows)`` returns (rows, *shape); a + b rows equal a rows followed by b rows. With ``apart``, for
+    ``draw(rng, rows)`` returns (rows, *shape); m + n rows equal m rows followed by n rows. With ``apart``, for
     environments that mostly read at different times, the rows of one environment are contiguous in memory, which makes
     writing fast; otherwise the rows that all environments read together are contiguous.
     """
@@ -46,12 +46,12 @@ class EnvStreams:
         self._generators: list[np.random.Generator | None] = [None] * num_envs
         sizes = (num_envs, block) if apart else (block, num_envs)
         self._rows = np.empty((*sizes, 0))  # (*sizes, *shape) from the first draw on
-        self._next = np.full(num_envs, block, dtype=np.int64)  # next row of each environment, unless it is common
-        self._common: int | None = block  # next row of all environments, if equal
+        self._next = np.full(num_envs, block, dtype=np.int64)  # next row of each environment, if `_common` is None
+        self._common: int | None = block  # next row of all environments; None if they differ
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
         """Set the generator of one environment and discard its rows drawn ahead."""
-        self._part()
+        self._split_positions()
         self._generators[env] = generator
         self._next[env] = self._block
 
@@ -68,7 +68,7 @@ class EnvStreams:
                 common: FloatArray = self._rows[(slice(None), self._common - 1) if self._apart else self._common - 1]
                 return common
         envs = np.arange(len(self._next)) if envs is None else envs
-        self._part()
+        self._split_positions()
         position = self._next.take(envs)
         if (used_up := position == self._block).any():
             self._refill(envs[used_up])
@@ -79,7 +79,7 @@ class EnvStreams:
         rows: FloatArray = flat.take(index, 0)  # half the time of two indices
         return rows
 
-    def _part(self) -> None:
+    def _split_positions(self) -> None:
         if self._common is not None:
             self._next[:] = self._common
             self._common = None

@@ -1,4 +1,4 @@
-"""Tokens gained with a draft, and the verification time T_ver of a pass of the server."""
+"""Tokens gained by a draft, and the verification time T_ver of a pass of the server."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -16,7 +16,7 @@ def _log_acceptance(acceptance_rate: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenLaw:
-    """Terms of E[N | L] that depend on the acceptance rates α alone, computed once for many drafts."""
+    """Terms of E[N | L] that depend only on the acceptance rates α, computed once for many draft lengths."""
 
     log_acceptance: FloatArray  # ln α
     minus_miss: FloatArray  # α − 1, and −1 where α = 1
@@ -38,7 +38,7 @@ class TokenLaw:
         return TokenLaw(self.log_acceptance[rows], self.minus_miss[rows], certain)
 
     def expected(self, draft_length: FloatArray | IntArray) -> FloatArray:
-        """Return `expected_tokens` of drafts of L tokens, broadcast against α."""
+        """Return `expected_tokens` of draft lengths L, broadcast against α."""
         count = np.add(draft_length, 1.0)
         # expm1 keeps all digits where α^{L+1} is close to 1
         tokens: FloatArray = np.expm1(count * self.log_acceptance) / self.minus_miss
@@ -85,7 +85,7 @@ def sample_tokens(draft_length: IntArray, acceptance_rate: FloatArray, rng: np.r
     draft_length, acceptance_rate
         L and α, broadcast together.
     rng
-        The only source of randomness; one draw for each entry.
+        Random generator; one draw for each entry.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def sample_tokens(draft_length: IntArray, acceptance_rate: FloatArray, rng: np.r
 
 
 def pass_tokens(scenario: Scenario, draft_length: FloatArray | IntArray) -> FloatArray | IntArray:
-    """Return the tokens n (...) of the pass that verifies drafts (..., K): one more per draft, with any padding."""
+    """Return the tokens n (...) of a pass that verifies drafts (..., K): drafted tokens, padding, and one per draft."""
     return scenario.law.tokens(draft_length, draft_length.shape[-1])
 
 
@@ -112,13 +112,13 @@ def verification_time(
 ) -> FloatArray:
     """Return T_ver (...) in seconds of the pass that verifies drafts (..., K), by the scenario's law.
 
-    With a mask ``verified`` (..., K) the pass holds those drafts only. Then ``prompt`` (..., K) are additional tokens
-    of these devices, never padded, and ``context`` (..., K) the tokens whose cache the pass reads for them, by default
-    the scenario's ``context``.
+    With a mask ``verified`` (..., K), the pass holds only the drafts of these devices. Then ``prompt`` (..., K) adds
+    prompt tokens, which are never padded, and ``context`` (..., K) is the number of tokens whose cache the pass reads;
+    the default is the scenario's ``context``.
     """
     law, time = scenario.law, np.empty(draft_length.shape[:-1])
     drafts = draft_length.shape[-1] if verified is None else np.add.reduce(verified, -1)
-    if law.flat:  # a short cut: counting tokens takes longer
+    if law.flat:  # faster, since tokens need not be counted
         time[...] = law.time_of_drafts(drafts) + law.start
     else:
         tokens = law.tokens(draft_length if verified is None else np.where(verified, draft_length, 0), drafts)

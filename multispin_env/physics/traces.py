@@ -1,4 +1,4 @@
-"""Recorded requests, their arrival times and lengths: files, checks and two traces of one hour in the package."""
+"""Recorded arrival times and lengths of requests: file formats, checks, and two packaged traces of one hour each."""
 
 import csv
 import hashlib
@@ -22,19 +22,19 @@ PACKAGED_SHA256 = "b84937204b7217fca372cfb7a5cbcfcdb5d6209834708bef46846d84120db
 
 TRACES = {"azure-chat": "conv_", "azure-code": "code_"}  # Prefixes of the arrays in the file
 
-LARGEST_FILE = 32 * MIB  # Bytes of a file of requests, a million rows
+LARGEST_FILE = 32 * MIB  # Bytes, enough for a million rows
 _LONGEST_TIME = 1e9  # Seconds from the first to the last request, 31 years; microseconds stay exact in float64
-_MOST_TOKENS = 1e9  # Of a prompt or an answer
+_MOST_TOKENS = 1e9  # Maximum for a prompt or an answer
 
 _COLUMNS = ("arrived_at", "prompt", "output")
 
 
 @dataclass(frozen=True)
 class RequestTrace:
-    """Recorded requests, n ≥ 1 of them (ours).
+    """Trace of n ≥ 1 recorded requests.
 
-    Two traces are equal if all their numbers are equal, compared by ``digest``, their SHA-256. ``ValueError`` for no
-    request or a bad number; the message names the row, counted from 1.
+    Two traces are equal if their ``digest`` is equal. ``ValueError`` for an empty trace or a bad number; the message
+    names the row, counted from 1.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class RequestTrace:
         arrived_at, prompt, output = (_numbers(name, getattr(self, name)) for name in _COLUMNS)
         if len({len(arrived_at), len(prompt), len(output)}) != 1 or not len(arrived_at):
             lengths = [len(arrived_at), len(prompt), len(output)]
-            raise ValueError(f"requests: expected as many numbers in each of {list(_COLUMNS)}, ≥ 1, got {lengths}")
+            raise ValueError(f"requests: expected the same number ≥ 1 of entries in {list(_COLUMNS)}, got {lengths}")
         arrays = {"arrived_at": _times(arrived_at), "prompt": _tokens("prompt", prompt, 0)}
         arrays["output"] = _tokens("output", output, 1)
         for name, array in arrays.items():
@@ -78,7 +78,7 @@ class RequestTrace:
 
     @property
     def period(self) -> float:
-        """Period in s if the trace repeats, with a mean gap after the last request; ``ValueError`` without gaps."""
+        """Period in s of the repeated trace, up to a mean gap after the last request; ``ValueError`` if it is 0."""
         last = float(self.arrived_at[-1])
         if last == 0.0:
             raise ValueError(
@@ -171,7 +171,7 @@ def _packaged(name: str) -> RequestTrace:
 def _from_npz(content: bytes, prefix: str = "") -> RequestTrace:
     names = [f"{prefix}{name}" for name in ("gap_us", "prompt", "output")]
     gap, prompt, output = read_arrays(content, dict.fromkeys(names, INTEGERS)).values()
-    longest = int(_LONGEST_TIME * 1e6) // MOST_NUMBERS  # so that the sum cannot overflow
+    longest = int(_LONGEST_TIME * 1e6) // MOST_NUMBERS  # the sum of such gaps cannot overflow
     _check_rows(names[0], gap, (gap >= 0) & (gap <= longest), f"microseconds in 0..{longest}")
     _check_rows(names[0], gap[:1], gap[:1] == 0, "0 in the first row")
     return RequestTrace(np.cumsum(gap.astype(np.int64)) / 1e6, prompt, output)

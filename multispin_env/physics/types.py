@@ -1,4 +1,4 @@
-"""State, decision and outcome of a round, and checks of arguments; batch axes (...) first, users K last."""
+"""State, decision and outcome of a round, and checks of arguments; arrays have batch axes first and users K last."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -15,7 +15,7 @@ from multispin_env.scenario import Scenario
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batched:
-    """Base class of dataclasses of arrays with common leading batch axes; a field may be ``None``."""
+    """Base class of dataclasses whose fields are arrays with common leading batch axes, or ``None``."""
 
     unbatched: ClassVar[tuple[str, ...]] = ()  # fields with one value for the whole batch
 
@@ -24,7 +24,7 @@ class Batched:
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """Concatenate batches (n_1, ...), (n_2, ...), ...; fields without batch axes are those of the first."""
+        """Concatenate batches (n_1, ...), (n_2, ...), ...; fields without batch axes are taken from the first."""
         values: list[Any] = []
         for name, batched in _fields(cls):  # type: ignore[arg-type]  # mypy takes no class for hashable
             arrays = [getattr(part, name) for part in parts]
@@ -40,7 +40,7 @@ class Batched:
         return self.mapped(lambda array: array.copy())
 
     def changed(self, **values: Any) -> Self:
-        """Return a copy with new values of these fields; faster than `dataclasses.replace`."""
+        """Return a copy in which some fields have new values; faster than `dataclasses.replace`."""
         read, positions = _reader(type(self))  # type: ignore[arg-type]  # mypy takes no class for hashable
         arguments = [*read(self)]
         for name, value in values.items():
@@ -48,7 +48,7 @@ class Batched:
         return type(self)(*arguments)
 
     def mapped(self, function: Callable[[Any], Any]) -> Self:
-        """Apply a function to each array with batch axes, also in nested dataclasses."""
+        """Return a copy with a function applied to each array with batch axes, also in nested dataclasses."""
         values = []
         for name, batched in _fields(type(self)):  # type: ignore[arg-type]  # mypy takes no class for hashable
             value = getattr(self, name)
@@ -102,7 +102,7 @@ class SystemState(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observed(Batched):
-    """Observation before a round in physical units, with or without a batch axis; ``None``: hidden (ours).
+    """Observation before a round in physical units, with or without a batch axis; hidden fields are ``None``.
 
     Parameters
     ----------
@@ -115,10 +115,9 @@ class Observed(Batched):
     task
         Index into ``scenario.tasks``, (n, K).
     drafted, accepted
-        Tokens drafted in the last round and tokens accepted of them, without the server's token, (n, K). Both are 0
-        before the first round.
+        Tokens drafted in the last round, and how many of them were accepted, (n, K); both are 0 before the first round.
     age
-        Age of the current request in rounds, (n, K); at 0 it is new, and the counts above belong to the previous one.
+        Age of the current request in rounds, (n, K); at 0, ``drafted`` and ``accepted`` belong to the previous request.
     mean_gain
         Mean power gain H̄_k, (n, K).
     throughput
@@ -167,7 +166,7 @@ class Decision(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RealDecision:
-    """A decision with real lengths: tokens (..., K) and Hz (..., K)."""
+    """Decision with real-valued draft lengths (..., K) in tokens and bandwidths (..., K) in Hz."""
 
     draft_length: FloatArray
     bandwidth: FloatArray
@@ -200,11 +199,11 @@ class Outcome(Batched):
 
     @property
     def duration(self) -> FloatArray:
-        """Alias of `round_latency`, (...) s; outcomes without the barrier have this name."""
+        """Alias of `round_latency`, (...) s, as outcomes without the barrier name it."""
         return self.round_latency
 
 
-BUDGET_TOLERANCE = 1e-6  # Relative tolerance of the sum of bandwidths, for rounding
+BUDGET_TOLERANCE = 1e-6  # Relative excess of the sum of bandwidths that is accepted as rounding
 
 
 def _users_last(field: str, array: FloatArray, num_users: int) -> None:

@@ -1,4 +1,4 @@
-"""Workloads: arrivals, lengths and service levels of requests (ours; docs/evidence/serving.md)."""
+"""Workloads: arrivals, lengths and service levels of requests (not in the paper; docs/evidence/serving.md)."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -11,12 +11,12 @@ from multispin_env.physics.arrivals import Arrivals, Arriving, Source
 from multispin_env.physics.lengths import Lengths
 
 _SLOWEST, _FASTEST = 1e-9, 1e9  # Requests/s of all devices
-_MOST_UNEQUAL = 1e3  # Largest over smallest share; it limits how far ahead a trace is read for the rarest device
+_MOST_UNEQUAL = 1e3  # Largest over smallest share; it limits how far a trace is read ahead for the rarest device
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceLevel:
-    """Latency limits of a request, with the terms of vLLM and DistServe; infinite: no limit.
+    """Latency limits of a request, named as in vLLM and DistServe; an infinite limit is none.
 
     TTFT, the time to first token, counts from the arrival at the device. TPOT is the time per token after the first,
     (E2EL − TTFT) / (n − 1) for n tokens and 0 for n = 1. E2EL, the end-to-end latency, is the time to the last token.
@@ -54,9 +54,10 @@ class ServiceLevel:
     def due(
         self, arrived: FloatArray | float, output: IntArray | int, first: FloatArray | float | None = None
     ) -> FloatArray:
-        """Return the due time (...) s of the last of ``output`` tokens.
+        """Return the due time (...) in s of the last of ``output`` tokens.
 
-        ``first``: time of the first token in s, by default its due time, which is returned if the token is late.
+        ``first`` is the time of the first token in s, by default its due time. If the first token is late, so is the
+        request, and the due time of that token is returned.
         """
         first_due = self.first_due(arrived)
         first = first_due if first is None else first
@@ -82,18 +83,18 @@ class Workload:
     arrivals
         Arrival process, made from a name by `make_arrivals`.
     rate
-        Requests/s of all devices together, > 0. A pair (low, high): drawn uniformly for each episode. None: the rate of
-        the arrivals, e.g. of a trace.
+        Requests/s of all devices together, > 0. A pair (low, high): drawn uniformly for each episode. None: the default
+        rate of the arrivals, e.g. that of a trace.
     level
         Latency limits; default none.
     lengths
-        Length law, made from a name by `make_lengths`. None: the lengths of the arrivals, e.g. of a trace.
+        Length law, made from a name by `make_lengths`. None: the lengths of the arrivals, e.g. those of a trace.
     shares
         Relative rates of the devices, K numbers > 0, the largest at most 1,000 times the smallest. None: equal rates.
     thins_after
-        Seconds > 0 after which the gaps of a device grow: each is doubled once more than the previous one, so that
-        about log2(T) requests arrive in a time T: they take little memory, and a batch that waits for one still starts.
-        Closed arrivals, which are few, are unchanged.
+        Seconds > 0 after which gaps grow: each gap of a device is doubled once more than the previous one, so that only
+        about log2(T) requests arrive in T seconds. Long simulations then need little memory, and a batch that waits for
+        a request still starts. Default: never. Closed loops, which have few requests, are unchanged.
 
     Examples
     --------
@@ -133,9 +134,9 @@ class Workload:
 
     @classmethod
     def at_load(cls, tokens_per_second: float | tuple[float, float], **parts: Any) -> Self:
-        """Make a workload from the requested tokens/s of all devices together; rate = tokens/s over mean tokens.
+        """Make a workload from the requested tokens/s of all devices together; ``rate`` is this over mean tokens.
 
-        ``tokens_per_second``: a number, or a pair (low, high) as for ``rate``; ``parts``: the other fields.
+        ``tokens_per_second`` is a number, or a pair (low, high) as for ``rate``; ``parts`` are the other fields.
 
         Examples
         --------
@@ -150,12 +151,12 @@ class Workload:
 
     @property
     def closed(self) -> bool:
-        """Whether the next request of a device follows the end of its last request."""
+        """Whether the gap to the next request of a device starts when its last request ends."""
         return self.arrivals.closed
 
     @property
     def rates(self) -> tuple[float, float]:
-        """Lowest and highest requests/s of all devices together, among episodes."""
+        """Lowest and highest requests/s of all devices together, over episodes."""
         rate = self.rate if self.rate is not None else self.arrivals.own_rate
         low, high = rate if isinstance(rate, tuple) else (rate, rate)
         return float(low), float(high)  # type: ignore[arg-type]  # one of the rates is not None
@@ -168,7 +169,7 @@ class Workload:
 
     @property
     def tokens_per_second(self) -> float:
-        """Mean requested tokens/s of all devices together; for closed arrivals, with instant answers."""
+        """Mean requested tokens/s of all devices together; in a closed loop, for instant answers."""
         return sum(self.rates) / 2.0 * self.mean_output
 
     def open(self, rng: Rng, num_users: int) -> Source:

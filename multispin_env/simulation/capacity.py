@@ -1,4 +1,4 @@
-"""Capacity: the largest number of devices, or load, that a system serves in time (ours)."""
+"""Capacity: the largest number of devices, or the largest load, that a system serves in time (not in the paper)."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -35,23 +35,23 @@ from multispin_env.simulation.long_run import serve
 from multispin_env.solver.pace import least_tpot
 from multispin_env.solver.problem import ROUNDING, make_problem
 
-PERCENT = 95.0  # Of the requests, or of random states, that must be within all limits
-COPIES = 64  # Of a system; the time of a run grows more slowly than their number
+PERCENT = 95.0  # Percentage of requests, or of random states, that must be within all limits
+COPIES = 64  # Default number of copies of a system; the time of a run grows more slowly than this number
 MAX_USERS, MAX_COMPUTED = 512, 4096  # Largest numbers of devices that are tried, by simulation and by formulas
-_MIN_REQUESTS = 700  # From this number on, a load may count as clearly in time or clearly late
-_MAX_REQUESTS = 6000  # From this number on, no copy is added
-_MIN_COPIES = 8  # Needed for an interval, unless the user asks for fewer
-CLOSE_RATIO = 1.02  # Two loads with this ratio or less end the search
-FIRST_RATIO = 1.3  # Between the first two loads; each later ratio is the square of the last
-_LOWER_RATIO = 0.3  # A load this much smaller must be in time too: the share may fall, then rise with larger batches
-UNITS = {"rate": "requests/s", "users": "devices"}  # Of a capacity, by the variable of the search
+_MIN_REQUESTS = 700  # Number of requests from which on a load may count as clearly in time or clearly late
+_MAX_REQUESTS = 6000  # Number of requests from which on no copies are added
+_MIN_COPIES = 8  # Number of copies needed for an interval, unless the user asks for fewer
+CLOSE_RATIO = 1.02  # The search ends when the ratio of two loads is at most this
+FIRST_RATIO = 1.3  # Ratio of the first two loads; each later ratio is the square of the last
+_LOWER_RATIO = 0.3  # This fraction of a load must be in time too: the share may fall, then rise with larger batches
+UNITS = {"rate": "requests/s", "users": "devices"}  # Units of a capacity, by the variable of the search
 
 _Rule = str | Callable[[Scenario], Controller[Any, Any]]  # A name for `make_candidates`, or a factory of controllers
 
 
 @dataclass(frozen=True)
 class StatesPoint:
-    """Share of random states in which ``load`` devices are served in time."""
+    """Share of random states in which ``load`` devices are all served in time."""
 
     load: int
     share: float
@@ -72,14 +72,14 @@ class LoadPoint:
 
     @property
     def share(self) -> float:
-        """Requests in time as a share of requests in time or missed; 1 without requests."""
+        """Requests in time as a share of all counted ones, in time or missed; 1 without requests."""
         in_time, missed = self.run.in_time.sum(), self.run.missed.sum()
         return float(in_time / (in_time + missed)) if in_time + missed else 1.0
 
     def is_clear(self, share: float) -> bool:
         """Return whether the share in time differs from ``share`` by six standard errors of independent requests.
 
-        Growth of the queues counts as missed requests, since a growing queue misses its limits later.
+        To count as in time, requests that still wait are taken as missed, since a growing queue will miss limits later.
         """
         ended = float(self.run.in_time.sum() + self.run.missed.sum())
         waiting = max(float((self.run.arrivals - self.run.finished - self.run.dropped).sum()), 0.0)
@@ -89,7 +89,7 @@ class LoadPoint:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """Sort key, larger is better: share, then negative median latency."""
+        """Sort key, of which larger is better: share, then negative median latency."""
         return self.share, -float(self.run.pooled.e2el[0])
 
 
@@ -102,10 +102,10 @@ class Capacity:
     Parameters
     ----------
     value, low, high
-        Capacity in requests/s or devices, and its 95 % interval; 0 if the smallest load misses the level. ``high`` is
+        Capacity in requests/s or devices, and its 95 % interval; 0 if no simulated load meets the level. ``high`` is
         infinite if the largest simulated load does not bound it.
     percent
-        Share of requests that must be within all limits, in %.
+        Percentage of requests that must be within all limits.
     by
         Variable of the search: ``"rate"``, requests/s, or ``"users"``, devices.
     tries
@@ -132,7 +132,7 @@ class Capacity:
             percent = f"{100.0 * first.share:.1f} % of requests are within all limits, below {self.percent:g} %"
             return f"No load meets the service level: even {load} only {percent}."
         if self.run is self.tries[-1].run:
-            return f"All loads up to {self.value:.4g} {unit} meet the service level; larger ones were not tried."
+            return f"All loads up to {self.value:.4g} {unit} meet the service level; larger loads were not tried."
         interval = f"95 % interval {self.low:.4g} to {self.high:.4g}"
         return f"{self.percent:g} % of requests are within all limits up to {self.value:.4g} {unit} ({interval})."
 
@@ -169,16 +169,16 @@ def capacity(
     """Return the capacity of a system: devices by the formulas of a round, or a load by simulation.
 
     With ``tpot``, the capacity is the largest number of devices K for which every device gets a token each ``tpot``
-    seconds in 95 % of random states; 0 if one device cannot be served, and 4096 at most. A round of T seconds is in
+    seconds in 95 % of random states; 0 if one device cannot be served, and at most 4096. A round of T seconds is in
     time if T ≤ TPOT E[N_k | L_k] for each device k (`pace`). The states for different K are nested, so that noise does
     not change the order.
 
-    With ``workload``, the capacity is the largest load at which a share of the requests is within all limits of the
-    service level. All loads are simulated with the same seeds, until the capacity is known to 2 % or one device. A
-    fraction of the result must be in time too, since the share may fall and rise again. The value is where the line
-    between the shares of the last two loads crosses ``percent``; the interval is from a bootstrap of the copies.
+    With ``workload``, the capacity is the largest load at which ``percent`` of the requests are within all limits of
+    the service level. All loads are simulated with the same seeds, until the capacity is known to 2 % or one device.
+    About 0.3 times this load must be in time too, since the share may fall and rise again. The value is where the line
+    between the shares of the last two loads crosses ``percent``; the interval comes from a bootstrap of the copies.
 
-    ``ValueError`` for both or neither of ``tpot`` and ``workload``, an unknown name, a number out of range or in a
+    ``ValueError`` for both or neither of ``tpot`` and ``workload``, an unknown name, a number out of range or in the
     wrong unit, or a workload without limits; ``TypeError`` for an option that does not apply.
 
     Parameters
@@ -198,20 +198,20 @@ def capacity(
 
         With either:
 
-        - ``report``: function called after each load with an object that has ``load`` and ``share``, the share in
-          time; ``report=print`` prints one line for each load.
+        - ``report``: function called after each load with an object that has ``load`` and ``share`` (in time);
+          ``report=print`` prints one line for each load.
 
         With ``workload``:
 
-        - ``controller``: name of a controller for `make_controller` (default ``"load-aware"``), ``"autoregressive"``
-          or ``"colocated"`` with the best length for each load, each optionally with modifiers; or a function that
+        - ``controller``: name of a controller for `make_controller` (default ``"load-aware"``), ``"autoregressive"``,
+          or ``"colocated"`` (with the best length for each load), each optionally with modifiers; or a function that
           makes a controller for a scenario.
-        - ``by``: ``"rate"`` (default), requests/s of the scenario's K devices together; or ``"users"``, devices, each
-          with the workload's rate divided by K.
-        - ``percent``: share of the requests in (0, 100), default 95.
-        - ``copies``: largest number of copies, default 64; with many requests at least 8 are used.
+        - ``by``: ``"rate"`` (default), requests/s of the scenario's K devices together; or ``"users"``, the number of
+          devices, each of which has the workload's rate divided by K.
+        - ``percent``: percentage of the requests in (0, 100), default 95.
+        - ``copies``: maximum number of copies, default 64; fewer are used for clear results or many requests.
         - ``warm_up``, ``horizon``, ``channel``, ``seed``: as for `serve`.
-        - ``requests``: approximate smallest number of requests in a run, default 600; small loads take longer.
+        - ``requests``: approximate minimum number of requests in a run, default 600; small loads are simulated longer.
 
     Examples
     --------
@@ -269,7 +269,7 @@ def _by_simulation(
 
 
 def check_question(workload: Workload, by: str, percent: float, copies: int) -> None:
-    """``ValueError`` for arguments that `capacity` cannot simulate."""
+    """Raise ``ValueError`` for arguments that `capacity` cannot simulate."""
     check_instance("workload", workload, Workload)
     check_real("percent", percent, 0.0, 100.0, open_low=True, open_high=True)
     check_plausible({"percent": percent})
@@ -282,11 +282,11 @@ def check_question(workload: Workload, by: str, percent: float, copies: int) -> 
         raise ValueError(f"shares: expected None for by='users', got {workload.shares}")
 
 
-_Candidates = Callable[[Scenario], Sequence[Controller[Any, Any]]]  # The best counts, by a local search
+_Candidates = Callable[[Scenario], Sequence[Controller[Any, Any]]]  # A local search finds the best for each load
 
 
 def rule_names() -> tuple[str, ...]:
-    """Return the names of rules for `capacity`, without modifiers as in ``"greedy+deadlines"``."""
+    """Return the names of controllers for `capacity`, to which modifiers may be added as in ``"greedy+deadlines"``."""
     return (*controller_names(), *SERVER_ONLY)
 
 
@@ -316,13 +316,13 @@ class _Trial:
     run: Callable[..., ServiceRun]  # `serve` with fixed arguments
     share: float  # required share of requests in time
     copies: int
-    requests: float  # least number in a copy
+    requests: float  # smallest number of requests in a copy
     horizon: float
     by_users: bool
     report: Callable[[LoadPoint], None] | None
     points: dict[float, LoadPoint] = field(default_factory=dict)
-    position: int = 0  # of the best candidate, where the search at the next load begins
-    near: int = 0  # copies at all loads near the capacity
+    position: int = 0  # index of the best candidate, where the search at the next load begins
+    near: int = 0  # number of copies at all loads near the capacity; 0 until it is known
 
     @property
     def rate(self) -> float:
@@ -387,14 +387,14 @@ class _Trial:
         return LoadPoint(load, self.run(controller, workload, copies=self.near, horizon=horizon, enough=is_clear))
 
     def beyond(self, load: float, factor: float) -> float:
-        """Return the load times ``factor``, at least one device away, clipped to the range of the search."""
+        """Return ``load`` times ``factor``, at least one device away, clipped to the range of the search."""
         scaled = load * factor
         if self.by_users:
             scaled = max(load + 1.0, np.floor(scaled)) if factor > 1.0 else min(load - 1.0, np.ceil(scaled))
         return float(np.clip(scaled, *self.loads))
 
     def between(self, below: LoadPoint, above: LoadPoint, halve: bool) -> float | None:
-        """Return the next load: the middle, or the crossing of the line between the shares; None if close enough."""
+        """Return the next load: the middle, or where the line between both shares crosses; None if they are close."""
         low, high, fine = below.load, above.load, CLOSE_RATIO * (1.0 - ROUNDING)
         if high / low <= CLOSE_RATIO or (self.by_users and high - low <= 1.0):
             return None
@@ -406,9 +406,9 @@ class _Trial:
 
 
 def estimated_tokens(controller: Controller[Any, Any], workload: Workload) -> float:
-    """Estimate the tokens/s of requests in time: `estimated_rates` with the largest number of devices in time.
+    """Estimate the tokens/s of requests in time: highest `estimated_rates` over loads that are in time.
 
-    The limits are TPOT, and E2EL for a mean answer; waiting times in queues are neglected.
+    The limits are TPOT, and E2EL for an answer of mean length; waiting times in queues are neglected.
     """
     scenario, level = controller.scenario, workload.level
     pace = min(level.tpot, level.e2el / workload.mean_output + level.e2el_per_token)
@@ -427,9 +427,9 @@ def _search(trial: _Trial) -> None:
     low, high = _bracket(trial, trial.first())
     if low > 0.0 and not trial.meets(lower := trial.beyond(low, _LOWER_RATIO)):
         low, high = _bracket(trial, lower)
-    wide = np.inf  # previous ratio of the two loads
+    wide = np.inf  # ratio of the two loads in the previous step
     while np.isfinite(high) and low > 0.0:
-        halve, wide = (high / low) ** 2 > wide, high / low  # if the line did not halve the interval
+        halve, wide = (high / low) ** 2 > wide, high / low  # halve if the line did not halve the interval
         if (middle := trial.between(trial.points[low], trial.points[high], halve)) is None:
             break
         low, high = (middle, high) if trial.meets(middle) else (low, middle)
@@ -449,7 +449,7 @@ def _bracket(trial: _Trial, load: float) -> tuple[float, float]:
 
 
 def estimate_capacity(points: Sequence[LoadPoint], percent: float, by: str, seed: int) -> Capacity:
-    """Return the capacity from these loads; the search may still be running."""
+    """Return the capacity estimated from these loads, also while the search continues."""
     share, tries = percent / 100.0, tuple(sorted(points, key=lambda point: point.load))
     meeting = [point.run for point in tries if point.share >= share]
     if not meeting:
@@ -469,13 +469,13 @@ def estimate_capacity(points: Sequence[LoadPoint], percent: float, by: str, seed
     value = _crossing(loads, in_time.sum(-1)[None], missed.sum(-1)[None], share)[0]
     low, high = np.quantile(drawn, (0.025, 0.975))
     if value < high == loads[-1]:
-        high = np.inf  # the largest load is in time in more than 2.5 % of the resamples
+        high = np.inf  # in more than 2.5 % of the resamples the largest load is in time
     value, low, high = map(float, np.floor([value, low, high]) if by == "users" else (value, low, high))
     return Capacity(value, low, high, percent, by, tries, meeting[-1])
 
 
 def _crossing(loads: FloatArray, in_time: FloatArray, missed: FloatArray, share: float) -> FloatArray:
-    """Return the loads where the line through the shares in time (resamples, loads) crosses ``share``, or the last."""
+    """Return the loads (resamples,) where the line through the shares in time crosses ``share``, or the largest."""
     ended = in_time + missed
     shares = np.minimum.accumulate(np.where(ended > 0, in_time / np.maximum(ended, 1), 1.0), -1)
     below = shares < share
@@ -520,7 +520,7 @@ def _by_formulas(
 
 
 class _Devices:
-    """Random states of devices with one generator for each device, so that states for different numbers are nested."""
+    """Random states of devices, with one generator for each device, so that states with fewer devices are prefixes."""
 
     def __init__(self, scenario: Scenario, states: int, seed: int) -> None:
         self.scenario = scenario.replace(num_users=1)
@@ -549,4 +549,4 @@ FEASIBLE: Mapping[str, Callable[[Scenario, SystemState, float], BoolArray]] = {
     "autoregressive": lambda scenario, state, tpot: np.full(len(state.draft_time), scenario.verification_time <= tpot),
     "colocated": _colocated,
 }
-"""Functions by system that return whether all devices meet a TPOT in seconds, (n,), in states (n, K)."""
+"""Functions by system that return whether all devices in states (n, K) meet a TPOT in seconds, (n,)."""

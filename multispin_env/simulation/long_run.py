@@ -1,4 +1,4 @@
-"""Long simulations: rates of a controller and service of requests (ours; docs/evidence/serving.md)."""
+"""Long simulations: rates of a controller, and service of requests (not in the paper; docs/evidence/serving.md)."""
 
 from collections.abc import Callable
 from itertools import count
@@ -27,16 +27,16 @@ def long_run_rate(
     channel: str = "static",
     seed: int = 0,
 ) -> FloatArray:
-    """Return the long-run rate of a controller: expected tokens/s of all devices together, (n,) or () (ours).
+    """Return the long-run rate of a controller: expected tokens/s of all devices together, (n,) or ().
 
-    Only whole batches count: from the end of the first batch after ``warm_up`` to the end of the first batch
-    ``horizon`` later. ``ValueError`` for a bad state, a time out of range, or a decision under which a batch never
-    starts.
+    Only whole batches count, from the end of the first batch that ends after ``warm_up`` to the end of the first batch
+    that ends ``horizon`` later. ``ValueError`` for a bad state, a time out of range, or a decision under which a batch
+    never starts.
 
     Parameters
     ----------
     state
-        Devices (n, K) or (K,). Their gains are constant or, with a fading ``channel``, the mean gains H̄.
+        Devices (n, K) or (K,). Their channels are constant or, with a fading ``channel``, give the mean gains H̄.
     warm_up, horizon
         Simulated seconds.
     channel
@@ -76,7 +76,7 @@ def long_run(
     >>> bool(0.0 < run.uplink < 1.0)
     True
     """
-    check_instance("controller", controller, Controller, "a Controller, as make_controller makes it")
+    check_instance("controller", controller, Controller, "a Controller, such as one from make_controller")
     check_real("warm_up", warm_up, 0.0)
     check_real("horizon", horizon, 0.0, open_low=True)
     checked = checked_state(controller.scenario, state)
@@ -99,9 +99,9 @@ def serve(
 ) -> ServiceRun:
     """Simulate the service of requests under a controller in independent copies of a system.
 
-    Steps that begin at or after ``warm_up``, and within ``horizon`` seconds from then, count as a whole. A copy has the
-    same devices, requests, channels and noise under every controller, so that runs with one seed can be compared copy
-    by copy. ``ValueError`` for a number out of range, a bad state, a decision under which a batch never starts, or too
+    Steps that begin in the ``horizon`` seconds after ``warm_up`` count completely. A copy has the same devices,
+    requests, channels and random tokens under every controller, so that runs with equal seeds can be compared copy by
+    copy. ``ValueError`` for a number out of range, a bad state, a decision under which a batch never starts, or too
     many requests for the memory.
 
     Parameters
@@ -115,12 +115,12 @@ def serve(
     coherence_time
         Coherence time of ``"gauss-markov"`` in seconds, > 0.
     state
-        Devices (n, K) with their first channels; with a fading ``channel``, these are also the mean gains. By default
+        Devices (n, K) with their first channels, which with a fading ``channel`` also give the mean gains. ``None``:
         each copy draws its devices.
     seed
         Seed of all random numbers.
     enough
-        Function that receives the counts from time to time and returns whether the run may end early.
+        Function that is called from time to time with the counts so far, and returns whether the run may end early.
 
     Examples
     --------
@@ -139,14 +139,14 @@ def serve(
     >>> bool(slow.pooled.ttft[0] > fast.pooled.ttft[0])  # the median
     True
     """
-    check_instance("controller", controller, Controller, "a Controller, as make_controller makes it")
+    check_instance("controller", controller, Controller, "a Controller, such as one from make_controller")
     check_instance("workload", workload, Workload)
     check_integer("copies", copies, 1)
     check_real("warm_up", warm_up, 0.0)
     check_real("horizon", horizon, 0.0, open_low=True)
     check_integer("seed", seed, 0)
     rate, most = workload.rates[1], MOST_REQUESTS / (copies * (warm_up + horizon))
-    if rate > most and not workload.closed:  # closed arrivals wait for answers
+    if rate > most and not workload.closed:  # in a closed loop, requests wait for answers
         raise ValueError(
             f"rate: expected at most {most:.4g} requests/s, so that {copies} copies of {warm_up + horizon:g} s have at "
             f"most {MOST_REQUESTS:,} requests, got {rate:g}"
@@ -174,7 +174,7 @@ def simulate_service(
 ) -> ServiceRun:
     """Simulate service as in `serve`, in a prepared system with a workload; arguments are not checked again.
 
-    The run also ends after ``passes``, and the warm-up after a quarter of them.
+    The run also ends after ``passes`` batches, and the warm-up after a quarter of them.
     """
     core = seeded_core(system, copies, seed, drawn=True)
     if state is None:

@@ -9,12 +9,12 @@ from multispin_env.physics.continuous.averages import PASSES, measurement_size
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.simulation.long_run import simulate_service
 
-REFERENCE = "groups"  # Action zero of ``"residual"``; its rate is the default price of a second
+REFERENCE = "groups"  # Controller that action zero of ``"residual"`` follows; its rate is the default price of a second
 WITH_REQUESTS = "greedy+deadlines"  # Reference controller if requests end
 
 COPIES, WARM_UP, MEASURED = 8, 1.0, 5.0  # Copies of the system, seconds of warm-up and of measurement
-SERVED_COPIES, SERVED_WARM_UP, SERVED = 32, 5.0, 20.0  # If requests end, which are long and few
-SEED = 1_500_000_000  # Of the first copy; no episode of training, tuning or evaluation has it
+SERVED_COPIES, SERVED_WARM_UP, SERVED = 32, 5.0, 20.0  # The same if requests end; a request takes long
+SEED = 1_500_000_000  # Seed of the first copy; training, tuning and evaluation do not use it
 
 
 @lru_cache(maxsize=256)
@@ -29,7 +29,7 @@ def reference_rate(system: ContinuousSystem, name: str = REFERENCE, max_passes: 
     rule = make_controller(name, system.scenario)
     tokens, time = np.zeros(copies), np.zeros(copies)
     for step in range(passes):
-        running = (core.state.time < WARM_UP + MEASURED) | (time == 0.0)  # a single step may take longer
+        running = (core.state.time < WARM_UP + MEASURED) | (time == 0.0)  # at least one step, however long
         if not running.any():
             break
         counted = ((core.state.time >= WARM_UP) | (step >= passes / 4)) & running
@@ -45,7 +45,7 @@ def reference_tokens_in_time(system: ContinuousSystem) -> float:
     rule = make_controller(WITH_REQUESTS, system.scenario)
     copies, passes = measurement_size(system.scenario, SERVED_COPIES)
     run = simulate_service(system, rule, copies, SERVED_WARM_UP, SERVED, SEED, passes=passes)
-    if run.time.max() < 0.5 * SERVED:  # too few passes for long requests to end
+    if run.time.max() < 0.5 * SERVED:  # few long requests end within so few passes
         in_time, missed = int(run.in_time.sum()), int(run.missed.sum())
         return float(run.tokens.sum() / run.time.sum()) * (1.0 - missed / max(missed + in_time, 1))
     return float(run.timely_tokens.sum() / run.time.sum())

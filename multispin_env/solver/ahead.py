@@ -1,12 +1,13 @@
-"""Best lengths of a round in which devices have head starts (ours; docs/evidence/drafting-ahead.md).
+"""Best lengths of a round in which devices have head starts (not in the paper; docs/evidence/drafting-ahead.md).
 
-The objective is F(L) of `multispin_env.controllers.rounds.ahead.AheadPrice`, or the round's own goodput. As chains grow
-during the round, a second costs less than ρ: ρ' = ρ (1 − β / K Σ_k h_k), over chains that can still grow.
+The objective is F(L) of `multispin_env.controllers.rounds.ahead.AheadPrice`, or the goodput of the round alone. As
+chains grow during the round, a second costs less than ρ: ρ' = ρ (1 − β / K Σ_k h_k), summed over chains that can still
+grow.
 
 For a given latency φ and price λ of a share of the band, the best length of every device is independent of the others.
-At the optimum λ = ρ' Σ s_k / Σ (s_k / room_k) with shares s_k, where room_k is the time that drafting leaves of φ: λ is
-a fraction of ρ' φ. So a grid over φ and such fractions gives starts, and a finer one around the best φ gives more. The
-best start is improved by moves: one token more or less for a device, for two, or for several in order of their gain.
+At the optimum λ = ρ' Σ s_k / Σ (s_k / room_k) with shares s_k, where room_k = φ − drafting time of device k, so that λ
+is a fraction of ρ' φ. A grid over φ and such fractions gives starts, and a finer grid around the best φ gives more. The
+best start is improved by moves: one token more or less for one device, for two, or for several in order of their gain.
 """
 
 from dataclasses import dataclass, replace
@@ -22,28 +23,28 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import equal_finish
 from multispin_env.solver.problem import Problem
 
-_WINDOWS, _FINER = 10, 16  # latencies φ of the grid, and of the finer one between the neighbours of the best
+_WINDOWS, _FINER = 10, 16  # latencies φ of the grid, and of the finer grid between the neighbours of the best φ
 _PRICES = (1.0, 0.4, 0.1)  # λ / (ρ' φ)
 _LATE = 1e9  # replaces the infinite share of a device that drafts longer than φ
 NUM_COMMON_LENGTHS = 24  # common lengths from which the goodput is estimated
-_LEAST_PART = 0.05  # least cost of a second relative to ρ, for starts
-_CUT = 6  # starts of padded passes that are tried with every longest draft
+_LEAST_PART = 0.05  # smallest cost of a second relative to ρ, for starts
+_CUT = 6  # starts of padded passes that are cut at every maximum length
 _MOVERS = 6  # single moves of an instance that are also tried in pairs
 _MOST_STEPS = 60
 _LEAST_GAIN = 1e-12  # least relative improvement of a move
-MAX_ENTRIES = 60_000  # lengths of candidates that are evaluated together: their arrays stay in the cache
+MAX_ENTRIES = 60_000  # lengths of candidates that are evaluated together, so that arrays stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
 class AheadRound(Batched):
-    """Rounds (n,) of K devices that have head starts."""
+    """Rounds (n,) of K devices with head starts, and their objective."""
 
     unbatched: ClassVar[tuple[str, ...]] = ("scenario", "chain_weight", "of_goodput")
 
     scenario: Scenario
     problem: Problem  # the same rounds without head starts
     head_start: FloatArray  # A (n, K) tokens
-    rho: FloatArray  # ρ (n,) tokens/s; for the goodput, an estimate of it
+    rho: FloatArray  # ρ (n,) tokens/s; if the objective is the goodput, an estimate of it
     chain_weight: float = 0.0  # β
     of_goodput: bool = False  # whether the objective is the goodput
 
@@ -57,7 +58,7 @@ class AheadRound(Batched):
 
     @cached_property
     def hits(self) -> Problem:
-        """The same problem with gain h of the last token of a draft."""
+        """Problem whose `gain` is the probability h of a hit."""
         hit = hit_probability(self.scenario, np.zeros(1), self.problem.acceptance_rate)
         return replace(self.problem, weights=hit)
 
@@ -75,7 +76,7 @@ class AheadRound(Batched):
         return value
 
     def chain_value(self, lengths: IntArray, time: FloatArray) -> FloatArray:
-        """Return the value β ρ / K T h A' (..., n, K) in tokens of the chains left after τ (..., n) s."""
+        """Return the value (β ρ / K) T h A' (..., n, K), in tokens, of the chains left after τ (..., n) s."""
         draft_time = self.problem.draft_time
         left = chain_left(self.scenario, lengths, draft_time, self.head_start, time[..., None])
         scale = self.chain_weight / draft_time.shape[-1] * self.rho
@@ -99,15 +100,15 @@ def _best_lengths(rounds: AheadRound) -> IntArray:
     ends = windows[np.maximum(window - 1, 0), row], windows[np.minimum(window + 1, _WINDOWS - 1), row]
     finer = _starts(rounds, _between(*ends, _FINER), parts[part, row][None])
     candidates, value = np.concatenate([candidates, finer], 1), np.concatenate([value, rounds.value(finer)], 1)
-    if rounds.problem.padded:  # starts do not include the cost of the longest draft
+    if rounds.problem.padded:  # starts ignore the cost of the longest draft
         some = np.argsort(-value, -1, kind="stable")[:, :_CUT]
         candidates = _cut(rounds, np.take_along_axis(candidates, some[..., None], 1))
         value = rounds.value(candidates)
-    return _improved(rounds, candidates[row, value.argmax(-1)])
+    return _improve(rounds, candidates[row, value.argmax(-1)])
 
 
 def _starts(rounds: AheadRound, windows: FloatArray, parts: FloatArray) -> IntArray:
-    """Return candidates (n, m, K): for price factors (p, n) at latencies (w, n), head starts, and shortest drafts."""
+    """Return candidates (n, m, K): one per price factor (p, n) and latency (w, n), head starts, shortest drafts."""
     problem = rounds.problem
     sent = np.clip(np.floor(rounds.head_start), problem.low, problem.high).astype(np.int64)
     server = problem.verification_time(sent[:, None])[:, 0]
@@ -120,7 +121,7 @@ def _starts(rounds: AheadRound, windows: FloatArray, parts: FloatArray) -> IntAr
 
 
 def _cost_of_second(rounds: AheadRound, lengths: IntArray, time: FloatArray) -> FloatArray:
-    """Return the cost (n,) in tokens/s of longer rounds, at lengths (n, K) and τ (n,) s: chains grow meanwhile."""
+    """Return ρ' (n,) in tokens/s, the cost of a longer round at lengths (n, K) and τ (n,) s, as chains grow in it."""
     if not rounds.chain_weight:
         return rounds.rho
     draft_time = rounds.problem.draft_time
@@ -152,7 +153,7 @@ def _windows(problem: Problem) -> FloatArray:
     together = problem.token_time.sum(-1)
     first = 0.02 * problem.draft_time.min(-1) + 0.2 * together
     last = problem.high.max(-1) * (problem.draft_time.max(-1) + together)
-    last = np.maximum(last, 2.0 * problem.draft_time.max(-1))  # the first tokens may take this long
+    last = np.maximum(last, 2.0 * problem.draft_time.max(-1))  # time for the first tokens
     return _between(first, last, _WINDOWS)
 
 
@@ -160,14 +161,14 @@ def _between(first: FloatArray, last: FloatArray, count: int) -> FloatArray:
     return first * (last / first) ** np.linspace(0.0, 1.0, count)[:, None]
 
 
-def _improved(rounds: AheadRound, lengths: IntArray) -> IntArray:
+def _improve(rounds: AheadRound, lengths: IntArray) -> IntArray:
     lengths = lengths.copy()
     rows = np.arange(len(lengths))
     value = rounds.value(lengths[:, None])[:, 0]
     for _ in range(_MOST_STEPS):
-        moved = _in_range(rounds, lengths[rows], _singles(lengths.shape[-1]))
+        moved = _in_range(rounds, lengths[rows], _single_moves(lengths.shape[-1]))
         values = rounds.value(moved)
-        several = _in_range(rounds, lengths[rows], _several(values))
+        several = _in_range(rounds, lengths[rows], _joint_moves(values))
         if rounds.problem.padded:
             several = np.concatenate([several, _cut(rounds, lengths[rows][:, None])], 1)
         moved, values = np.concatenate([moved, several], 1), np.concatenate([values, rounds.value(several)], 1)
@@ -185,14 +186,14 @@ def _in_range(rounds: AheadRound, lengths: IntArray, change: IntArray) -> IntArr
     return changed
 
 
-def _singles(users: int) -> IntArray:
+def _single_moves(users: int) -> IntArray:
     tokens = np.eye(users, dtype=np.int64)
     return np.concatenate([tokens, -tokens])
 
 
-def _several(value: FloatArray) -> IntArray:
+def _joint_moves(value: FloatArray) -> IntArray:
     users = value.shape[-1] // 2
-    singles, movers = _singles(users), np.argsort(-value, -1, kind="stable")[:, :_MOVERS]
+    singles, movers = _single_moves(users), np.argsort(-value, -1, kind="stable")[:, :_MOVERS]
     first, second = np.triu_indices(movers.shape[-1], 1)
     changes = [singles[movers[:, first]] + singles[movers[:, second]]]  # pairs of the best single moves
     more, less = value[:, :users], value[:, users:]

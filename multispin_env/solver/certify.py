@@ -1,4 +1,4 @@
-"""Decisions with a proof of optimality (ours)."""
+"""Decisions with a proof of optimality (not in the paper)."""
 
 from dataclasses import dataclass
 from time import monotonic
@@ -15,7 +15,7 @@ from multispin_env.solver.search import Search, branch_and_bound
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CertifiedDecision(Decision):
-    """A `Decision`, its value, and a bound on the value of every decision.
+    """`Decision` with its value and a bound on the value of every decision.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ def certified_lengths(problem: Problem, tolerance: float, time_limit: float | No
 
     def solve(part: Problem) -> Search:
         lengths, relaxed = fast_lengths(part)
-        # slightly below the tolerance, so that rounding can't lift the gap above it; presets need about 15 rounds,
-        # extreme parameters up to about 60
+        # a tolerance slightly below the requested one, so that rounding cannot lift the gap above it; presets need
+        # about 15 rounds, extreme parameters up to about 60
         return branch_and_bound(part, lengths, relaxed, 0.999 * tolerance, 400, deadline)
 
     return Search(*in_chunks(solve, problem))

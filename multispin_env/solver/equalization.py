@@ -1,13 +1,14 @@
-"""Equal-latency roots: all devices finish drafting and uploading at the same moment.
+"""Equal latency: bandwidths with which all devices finish drafting and uploading at the same time.
 
-Newton's method on 1/S, which is increasing and concave, in δ = φ − max_k L_k T_k, so that the shares of devices whose
-drafting takes nearly all of φ keep all digits (ours; docs/reference/derivations.md, 1). From a start below the root it
-increases to the root and never overshoots. The start is the larger of two lower bounds: the time of one device with the
-whole band, and, as 1/(φ − a) is convex in a, the c-weighted mean of L_k T_k plus Σ c_k L_k.
+The root φ of S = 1 is found by Newton's method on 1/S, which is increasing and concave (docs/reference/derivations.md,
+1; not in the paper). The unknown is δ = φ − max_k L_k T_k, so that the shares of devices whose drafting takes nearly
+all of φ keep all digits. From a start below the root, the method increases to the root and never overshoots. The start
+is the larger of two lower bounds: the time of one device with the whole band, and, as 1/(φ − a) is convex in a, Σ c_k
+L_k plus the mean of L_k T_k with weights c_k L_k.
 
 All rows take `_STEPS` steps. As |(1/S)''| δ <= 2 (1/S)', a relative step of ε leaves an error of about ε²; the few rows
-whose last step was larger continue separately. So no row depends on the others of its batch. The last step also
-corrects the shares, to first order in ε and so to all digits.
+whose last step was larger continue separately. So no row depends on the others in its batch. The last step also
+corrects the shares, to first order in ε and hence to all digits.
 
 Arrays are transposed, users first and rows last: sums then add whole rows of memory, in a quarter of the time.
 """
@@ -18,14 +19,14 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 
-_STEPS = 5  # Steps of all rows: enough for 97 % of them even where uploads differ by a factor of 1e8
-_CONVERGED = 1e-8  # Largest last step relative to δ that leaves an error of rounding
+_STEPS = 5  # Steps of all rows, enough for 97 % of them even where uploads differ by a factor of 1e8
+_CONVERGED = 1e-8  # Largest last step, relative to δ, after which only a rounding error remains
 
 BLOCK_ENTRIES = 32_768
-"""Entries of an array that are solved together: Newton's steps reread them in the core's cache."""
+"""Entries of an array that are solved together, so that Newton's steps find them in the core's cache."""
 
 _total = np.add.reduce
-"""`numpy.sum` without its wrapper. Along the first axis of several columns it adds one user after the other."""
+"""`numpy.sum` without its wrapper. Along the first axis of two or more columns it adds one user after the other."""
 
 
 class _EqualLatency(NamedTuple):
@@ -43,7 +44,7 @@ def equal_latency(draft_length: FloatArray | IntArray, draft_time: FloatArray, t
 
 
 def equal_finish(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
-    """Return `equal_latency` of drafting times L_k T_k (less with head starts) and uploads c_k L_k, (..., K) s."""
+    """Return `equal_latency` from drafting times L_k T_k (shorter with head starts) and uploads c_k L_k, (..., K) s."""
     if drafting.ndim == 1:
         return _solve_one(drafting, uploading)
     if len(drafting) == 1 and drafting.ndim == 2:
@@ -67,7 +68,7 @@ def _solve(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
     np.subtract(slowest, lead, out=lead)
     total = _total(uploading, 0)
     idle = total == 0.0
-    if np.count_nonzero(idle):  # any positive uploads will do, the result is replaced below
+    if np.count_nonzero(idle):  # any positive uploads avoid 0 / 0; the result is replaced below
         uploading[:, idle] = 1.0
         total = _total(uploading, 0)
     share, decline = np.subtract(uploading, lead), np.multiply(uploading, lead)
@@ -91,7 +92,7 @@ def _solve(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
 def _newton_step(
     delta: FloatArray, lead: FloatArray, uploading: FloatArray, share: FloatArray, decline: FloatArray
 ) -> FloatArray:
-    """Return Newton's step of 1/S at δ, (n,), ≥ 0 up to rounding; write shares (K, n) and minus their slopes."""
+    """Return Newton's step of 1/S at δ, (n,), ≥ 0 up to rounding; write ``share`` and its negative slope, (K, n)."""
     np.add(lead, delta, out=decline)
     np.divide(uploading, decline, out=share)
     np.divide(share, decline, out=decline)
@@ -100,10 +101,10 @@ def _newton_step(
 
 
 def _solve_one(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
-    """Return `_solve` for one row (K,), bit for bit: the same sums with Python floats, in memory that is reused."""
+    """Return the same bits as `_solve` for one row (K,), with sums as Python floats and reused memory."""
     slowest = np.maximum.reduce(drafting)
     lead = slowest - drafting
-    terms = np.empty((2, len(uploading)))  # terms of the sums; later shares, and minus their slopes
+    terms = np.empty((2, len(uploading)))  # terms of the sums; later shares and their negative slopes
     terms[0] = uploading
     share, decline = terms
     np.multiply(uploading, lead, out=decline)
@@ -130,11 +131,11 @@ def _solve_one(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
 
 def _converge(delta: FloatArray, lead: FloatArray, uploading: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Continue Newton's steps, users first (K, n), until all rows have converged; return δ (n,) and shares (K, n)."""
-    if alone := len(delta) == 1:  # as a batch of two, so that sums add in the same order
+    if alone := len(delta) == 1:  # solved as a batch of two, so that sums add in the same order
         delta, lead, uploading = (np.repeat(array, 2, -1) for array in (delta, lead, uploading))
     share, decline = np.empty_like(uploading), np.empty_like(uploading)
     going = np.ones(delta.shape, dtype=bool)
-    for _ in range(200):  # at most 20 are needed on the hostile instances of the tests
+    for _ in range(200):  # at most 20 are needed for the extreme instances of the tests
         step = _newton_step(delta, lead, uploading, share, decline)
         delta = np.where(going, delta + step, delta)
         going &= step > _CONVERGED * delta
@@ -146,5 +147,5 @@ def _converge(delta: FloatArray, lead: FloatArray, uploading: FloatArray) -> tup
 
 
 def common_latency(draft_time: FloatArray, token_time: FloatArray) -> _EqualLatency:
-    """Return ϑ*, the equal latency of one token per device, and the shares for any common L ([MS] 20, 21)."""
+    """Return ϑ*, the equal latency of one token per device, and its shares, valid for any common L ([MS] 20, 21)."""
     return equal_latency(np.ones_like(draft_time), draft_time, token_time)

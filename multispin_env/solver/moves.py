@@ -1,10 +1,10 @@
-"""Moves of one or two tokens that improve a decision (ours).
+"""Moves of one or two tokens that improve a decision (not in the paper).
 
-A move changes the tokens by ΔE, the shares at the present latency by ΔS and their slope P = Σ c L / (φ − L T)² by ΔP.
+A move changes the tokens by ΔE, the shares at the current latency by ΔS, and their slope P = Σ c L / (φ − L T)² by ΔP.
 The new latency is the root of S = 1. As 1/S is increasing and concave, one Newton step from any point ends below that
-root: the estimated gain of a move is never too low, so a move with a negative estimate does not pay. The others are
-tested exactly, without a root: the decision L is better than G if and only if its shares at φ = E(L)/G − T_ver(L) sum
-to less than one. The change of T_ver is exact.
+root: the estimated gain of a move is never too low, so a move with a negative estimate does not pay. The other moves
+are tested exactly, without a root: the goodput of L exceeds G if and only if its shares at φ = E(L)/G − T_ver(L) sum to
+less than one. The change of T_ver is exact.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from multispin_env.server import line_time
 from multispin_env.solver.problem import Problem, in_blocks
 
 _MOVERS = 14  # Single moves of an instance that are also tried in pairs
-BLOCK_ENTRIES = 65_536  # Moves that are evaluated at once: their arrays stay in the core's cache
+BLOCK_ENTRIES = 65_536  # Moves that are evaluated together, so that arrays stay in the core's cache
 _FINALISTS = 16  # Moves of an instance that are tested exactly in a round
 
 _LEAST_DIVISOR = 1e-150
@@ -39,7 +39,7 @@ class _Moves(NamedTuple):
 def improve(problem: Problem, lengths: FloatArray, latency: FloatArray, starts: int = 1) -> FloatArray:
     """Apply the best move of one or two tokens to lengths (n, K) with latency φ (n, 1), until no move improves them.
 
-    Blocks of ``starts`` rows belong to one instance, of which the best row counts: a row that reaches the lengths of
+    Each block of ``starts`` rows belongs to one instance, whose best row counts: a row that reaches the lengths of
     another row stops.
     """
     lengths = lengths.copy()
@@ -49,7 +49,7 @@ def improve(problem: Problem, lengths: FloatArray, latency: FloatArray, starts: 
         moved, better = in_blocks(_round, size, problem, lengths[active], latency)
         lengths[active[better]] = moved[better]
         if starts > 1:
-            better[better] = _apart(lengths, active[better], starts)
+            better[better] = _differ(lengths, active[better], starts)
         if not better.any():
             break
         active, problem = active[better], problem[better]
@@ -57,8 +57,8 @@ def improve(problem: Problem, lengths: FloatArray, latency: FloatArray, starts: 
     return lengths
 
 
-def _apart(lengths: FloatArray, active: IntArray, starts: int) -> BoolArray:
-    """Whether active rows (m,) differ from all stopped rows of their instance, and from earlier active ones."""
+def _differ(lengths: FloatArray, active: IntArray, starts: int) -> BoolArray:
+    """Return whether active rows (m,) differ from all stopped rows and all earlier active rows of their instance."""
     going = np.zeros(len(lengths), dtype=bool)
     going[active] = True
     instance, start = np.divmod(active, starts)
@@ -75,7 +75,7 @@ def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[Floa
     longer = _longer_passes(problem, lengths)
 
     def estimate(moves: _Moves, *index: IntArray) -> FloatArray:
-        # upper estimate of ΔE − G (Δφ + ΔT_ver) in tokens, positive if the move pays
+        # upper bound on ΔE − G (Δφ + ΔT_ver) in tokens, which is positive if the move pays
         latency = (1.0 + moves.share) * moves.share / np.maximum(slope + moves.slope, _LEAST_DIVISOR)
         return moves.tokens - value * (latency + longer(*index))
 
@@ -109,7 +109,7 @@ def _pairs(count: int) -> tuple[IntArray, IntArray]:
 
 
 def _hopeful(gain: FloatArray, least: FloatArray) -> BoolArray:
-    """Whether moves (m, n) have one of the `_FINALISTS` largest gains of their instance, and above ``least`` (n,)."""
+    """Return whether moves (m, n) gain more than ``least`` (n,) and are among the `_FINALISTS` best of an instance."""
     hopeful: BoolArray = gain > least
     crowded = np.flatnonzero(np.add.reduce(hopeful, 0) > _FINALISTS)
     if len(crowded):
@@ -130,9 +130,9 @@ def _best_moves(
 
 
 def _longer_passes(problem: Problem, lengths: FloatArray) -> Callable[..., FloatArray | float]:
-    """Return a function for the extra seconds of a pass after single moves (m, n or 1), or given pairs of them."""
+    """Return a function from moves, single ones (m, n or 1) or pairs of them, to the extra seconds of the pass."""
     if problem.flat:
-        return lambda *_: 0.0  # counting tokens would take a tenth of the time of all moves
+        return lambda *_: 0.0  # counting tokens would take a tenth of the time of `improve`
     x = lengths.sum(-1)
     longer = line_time(problem.lines, x + np.arange(-2.0, 3.0)[:, None]) - line_time(problem.lines, x)
 
@@ -171,7 +171,7 @@ def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_M
 
 
 def is_better(problem: Problem, candidates: FloatArray, value: FloatArray) -> BoolArray:
-    """Whether candidates (n, m, K) are in time and exceed the goodput (n, 1) by more than rounding."""
+    """Return whether candidates (n, m, K) are in time and exceed the goodput ``value`` (n, 1) by more than rounding."""
     round_time = problem.tokens(candidates) / np.maximum(value * (1.0 + _ROUNDING), _LEAST_DIVISOR)
     if problem.tpot < np.inf:
         round_time = np.minimum(round_time, problem.longest_round(candidates) * (1.0 - _ROUNDING))
@@ -179,7 +179,7 @@ def is_better(problem: Problem, candidates: FloatArray, value: FloatArray) -> Bo
 
 
 def is_ready(problem: Problem, candidates: FloatArray, round_time: FloatArray) -> BoolArray:
-    """Whether candidates (n, m, K) fit into rounds of (n, m) s: their shares then sum to at most one."""
+    """Return whether candidates (n, m, K) fit into rounds of (n, m) s, so that their shares sum to at most one."""
     access_time = round_time - problem.verification_time(candidates)
     room = access_time[..., None] - candidates * problem.draft_time[:, None]
     fits = (room > 0.0).all(-1)

@@ -1,7 +1,8 @@
-"""Rounds in which every device gets its tokens in time (ours; docs/reference/derivations.md, 8).
+"""Rounds in which every device gets its tokens in time (not in the paper; docs/reference/derivations.md, 8).
 
-The least TPOT is the minimum of T(L(v)) / v over the values v = E[N_k | l], where L(v) are the shortest lengths that
-reach v. As T increases with v, the ends of a block of values bound its ratios, which excludes most blocks at once.
+The least TPOT is the minimum of T(L(v)) / v over the values v = E[N_k | l], where L(v) are the shortest lengths with
+which every device gains v tokens. As T increases with v, the ends of a block of values bound the ratios in the block,
+which excludes most blocks at once.
 """
 
 from dataclasses import replace
@@ -19,7 +20,7 @@ from multispin_env.solver.windows import SAFETY, Nodes
 NUM_BLOCKS, NUM_PIECES = 64, 8
 """Blocks of values v that are evaluated first, and pieces into which a remaining block is divided."""
 
-MAX_ENTRIES = 500_000  # Entries of an array that are processed at once
+MAX_ENTRIES = 500_000  # Entries of an array that are processed together
 
 
 class _LeastTpot(NamedTuple):
@@ -28,7 +29,7 @@ class _LeastTpot(NamedTuple):
 
 
 def count_shorter(ladder: FloatArray, rows: IntArray, needs: FloatArray) -> IntArray:
-    """Count lengths of each device with fewer tokens than ``needs`` (m,), (m, K), in ``rows`` (m,) of the ladder."""
+    """Count lengths of each device that gain less than ``needs`` (m,) in ``rows`` (m,) of the ladder, (m, K)."""
     bar = (needs * (1.0 - ROUNDING))[:, None]
     short = np.zeros((len(rows), ladder.shape[1]), dtype=np.int64)
     for column in np.moveaxis(ladder, -1, 0):  # over lengths
@@ -37,7 +38,7 @@ def count_shorter(ladder: FloatArray, rows: IntArray, needs: FloatArray) -> IntA
 
 
 def least_tpot(problem: Problem, enough: float = 0.0) -> _LeastTpot:
-    """Return the shortest TPOT that any lengths give to all devices, or the first one ≤ ``enough`` seconds."""
+    """Return the shortest TPOT that all devices can get, or the first one found that is ≤ ``enough`` seconds."""
     return _LeastTpot(*in_chunks(lambda part: _least_tpot(part, enough), problem))
 
 
@@ -80,10 +81,10 @@ def _offer(
 
 
 def timely_windows(problem: Problem, nodes: Nodes) -> Nodes:
-    """Remove latencies and lengths with which no decision of a part is in time; parts have a row of the problem each.
+    """Remove latencies and lengths with which no decision of a part is in time; row i of the problem is that of part i.
 
-    The shortest round of a part requires a shortest length of every device, and the longest lengths limit the round.
-    Where nothing is left the bound becomes 0.
+    The shortest round of a part implies a shortest length for every device, and the longest lengths limit the round.
+    Where nothing is left, the bound becomes 0.
     """
     length = nodes.low[..., None] + np.arange(int((nodes.high - nodes.low).max(initial=0)) + 1)
     tokens = expected_tokens(length, problem.acceptance_rate[..., None])
@@ -103,5 +104,5 @@ def timely_windows(problem: Problem, nodes: Nodes) -> Nodes:
 
 
 def is_in_time(problem: Problem, length: FloatArray) -> BoolArray:
-    """Whether each device gets its tokens in time with lengths (n, K), (n,)."""
+    """Return whether all devices get their tokens in time with lengths (n, K), (n,)."""
     return problem.round_time(length) <= problem.longest_round(length[:, None])[:, 0]

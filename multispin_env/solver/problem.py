@@ -1,8 +1,8 @@
-"""Optimisation problem of one round as arrays, and helpers that solve large batches in chunks.
+"""Optimisation problem of one round as arrays, and functions that solve large batches in chunks.
 
 Bandwidths are shares of the total. A pass of K drafts holds Σ L_k + K tokens, or K max L + K if drafts are padded. With
 x = Σ L_k, or x = K max L, the line a + b n of the verification law is (a + b K) + b x. Lines that are never the largest
-are left out.
+are omitted.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ MIN_TIME, MAX_TIME = 1e-130, 1e130
 
 
 def server_lines(scenario: Scenario) -> FloatArray:
-    """Return lines (J, 2) of the law by rising slope: start in s and slope in s per unit of x; the paper's has one."""
+    """Return the lines (J, 2) of the law by rising slope: start in s, slope in s per unit of x; [MS] has a flat one."""
     users = scenario.num_users
     lines: list[tuple[float, float]] = []
     pieces = ((0.0 if slope < MIN_TIME else min(slope, MAX_TIME), start) for start, slope in scenario.law.lines)
@@ -45,13 +45,13 @@ def _crossing(flat: tuple[float, float], steep: tuple[float, float]) -> float:
 
 
 def kinks(lines: FloatArray) -> FloatArray:
-    """Return x (J − 1,) where each line meets the next."""
+    """Return the x (J − 1,) at which adjacent lines meet."""
     start, slope = lines.T
     return (start[:-1] - start[1:]) / (slope[1:] - slope[:-1])
 
 
 def support_start(lines: FloatArray, slope: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
-    """Return the largest start (...) of a line with this slope (...) below the law on x = low to x = high (...)."""
+    """Return the largest start (...) of a line with ``slope`` (...) that is nowhere above the law in [low, high]."""
     start: FloatArray = np.minimum(line_time(lines, low) - slope * low, line_time(lines, high) - slope * high)
     for kink in kinks(lines):
         x = np.clip(kink, low, high)
@@ -61,12 +61,12 @@ def support_start(lines: FloatArray, slope: FloatArray, low: FloatArray, high: F
 
 TINY = 1e-300  # Replaces zero in denominators and logarithms
 _MIN_WEIGHT, MAX_WEIGHT = 1e-150, 1e100  # Range of weights; smaller ones count as zero
-ROUNDING = 1e-12  # Relative tolerance of the tokens that a TPOT requires in a round
+ROUNDING = 1e-12  # Relative tolerance in comparisons with a TPOT
 
 
 @dataclass(frozen=True, eq=False)
 class Problem(Batched):
-    """Maximise Σ_k ω_k E[N_k | L_k] / (φ(L) + T_ver(L)) over low ≤ L ≤ high, n instances of K users.
+    """Maximisation of Σ_k ω_k E[N_k | L_k] / (φ(L) + T_ver(L)) over low ≤ L ≤ high, for n instances of K users.
 
     T_ver(L) is a constant plus the maximum of a few lines in Σ L, or in K max L (`verification_time`); the paper's law
     has one flat line. With a TPOT, only rounds in which every device gets its tokens in time are feasible (`pace`).
@@ -80,7 +80,7 @@ class Problem(Batched):
     weights: FloatArray  # ω (n, K) ≥ 0
     low: IntArray  # (n, K) tokens
     high: IntArray  # (n, K) tokens
-    constant_time: FloatArray  # (n,) s, same for all lengths: T_fix + K T_lin + T_rtt
+    constant_time: FloatArray  # (n,) s, part of a round that no length changes: T_fix + K T_lin + T_rtt
     lines: FloatArray = field(default_factory=lambda: np.zeros((1, 2)))  # (J, 2) s and s/token, by rising slope
     padded: bool = False  # lines are functions of K max L
     tpot: float = np.inf  # s, longest round per token of each device
@@ -95,17 +95,17 @@ class Problem(Batched):
 
     @property
     def decay(self) -> FloatArray:
-        """|ln α| (n, K), clipped away from 0 and ∞; the relaxed optimum is the same to rounding."""
+        """|ln α| (n, K), clipped away from 0 and ∞, which changes the relaxed optimum by rounding errors only."""
         return -np.log(np.clip(self.acceptance_rate, TINY, 1.0 - 1e-12))
 
     def with_longest(self, longest: FloatArray | IntArray) -> "Problem":
-        """Return the problem of padded passes whose longest draft is given, max L (n,): T_ver is constant."""
+        """Return the problem with passes padded to ``longest`` (n,) tokens, so that T_ver is constant."""
         time = self.constant_time + line_time(self.lines, self.low.shape[-1] * longest)
         high = np.minimum(self.high, longest[:, None])
         return replace(self, high=high, constant_time=time, lines=np.zeros((1, 2)), padded=False)
 
     def gain(self, lengths: FloatArray | IntArray) -> FloatArray:
-        """Return the tokens that the last token of each draft adds, ω α^l, for whole lengths (..., n, K)."""
+        """Return ω α^l (..., n, K) for integer lengths l, the expected gain of the l-th token of a draft."""
         with np.errstate(divide="ignore", invalid="ignore"):  # α = 0
             power = np.where(lengths > 0, np.exp(lengths * np.log(self.acceptance_rate)), 1.0)
         return self.weights * power
@@ -128,14 +128,14 @@ class Problem(Batched):
         """Return ∂φ/∂L_k (n, K) in s at real lengths (n, K); φ = Σ L_k ∂φ/∂L_k, as φ is homogeneous."""
         latency, share = equal_latency(length, self.draft_time, self.token_time)
         uploading = self.token_time * length
-        # shares keep the digits that φ − L T loses where drafting takes nearly all of φ
+        # where drafting takes nearly all of φ, φ − L T loses digits that the shares keep
         room = np.where(share > 0.0, uploading / np.where(share > 0.0, share, 1.0), np.maximum(latency, TINY)[:, None])
         pull = np.maximum((share / room).sum(-1, keepdims=True), TINY)
         slopes = self.token_time / room / pull * (latency[:, None] / room)
         return np.where(np.isfinite(slopes), slopes, 0.0)
 
     def value(self, lengths: FloatArray | IntArray) -> FloatArray:
-        """Return the goodput (n, m) in tokens/s of candidates (n, m, K) with the best bandwidth."""
+        """Return the weighted goodput (n, m) in tokens/s of candidates (n, m, K) with the best bandwidths."""
         return goodput(self.tokens(lengths), self.latency(lengths), self.verification_time(lengths))
 
     def verification_time(self, lengths: FloatArray | IntArray) -> FloatArray:
@@ -149,7 +149,7 @@ class Problem(Batched):
         return latency + self.verification_time(length[:, None])[:, 0]
 
     def longest_round(self, lengths: FloatArray | IntArray) -> FloatArray:
-        """Return the longest round (n, m) in s in which candidates (n, m, K) meet the TPOT of every device."""
+        """Return the longest round times (n, m) in s with which candidates (n, m, K) meet the TPOT of every device."""
         tokens = expected_tokens(lengths, self.acceptance_rate[:, None])
         return self.tpot * (1.0 + ROUNDING) * tokens.min(-1)
 
@@ -168,10 +168,10 @@ def make_problem(
     fixed_length: IntArray | None = None,
     tpot: float | None = None,
 ) -> Problem:
-    """Return a checked state (..., K) as a problem of instances (n, K).
+    """Return a checked state (..., K) as a problem with instances (n, K).
 
-    Weights ω ≥ 0 (``None``: 1) and fixed lengths (negative or ``None``: free) have its shape; ``tpot`` in s (``None``:
-    no limit).
+    Weights ω ≥ 0 (``None``: 1) and fixed lengths (negative or ``None``: free) have the shape of the state; ``tpot`` is
+    in s (``None``: no limit).
     """
     flat = (-1, state.draft_time.shape[-1])
     draft_time, token_time = (time.reshape(flat) for time in user_times(scenario, state))
@@ -201,9 +201,9 @@ def checked_problem(
     fixed_length: IntArray | None = None,
     tpot: float | None = None,
 ) -> Problem:
-    """Check weights, fixed lengths and TPOT of a user, and return `make_problem`; ``ValueError`` for bad ones.
+    """Check weights, fixed lengths and TPOT, and return `make_problem`; ``ValueError`` for bad ones.
 
-    Head starts other than zero are an error: bounds, certificates and sensitivities of a round do not include them.
+    Head starts other than zero are an error, since bounds, certificates and sensitivities of a round ignore them.
     """
     shape = state.draft_time.shape
     expected = "zeros for certify, tpot, fixed_length, bounds and sensitivities"
@@ -228,14 +228,14 @@ def _checked_fixed_length(scenario: Scenario, fixed_length: object, shape: tuple
         raise ValueError(f"fixed_length: expected a shape that broadcasts to {shape}, got {array.shape}") from None
 
 
-CHUNK_ENTRIES = 2_000_000  # Largest number of float64 entries of a working array (16 MB)
+CHUNK_ENTRIES = 2_000_000  # Largest number of float64 entries in a working array (16 MB)
 
 SOLVER_ENTRIES = 20_000
-"""Instances times users that are solved at once: arrays 10 to 100 times as large stay in the cache."""
+"""Instances times users that are solved together: working arrays, 10 to 100 times as large, stay in the cache."""
 
 
 def lengths_in_chunks(solve: Callable[[SystemState], IntArray], state: SystemState, entries_per_state: int) -> IntArray:
-    """Apply ``solve`` to chunks (n, K) of a state (..., K); ``entries_per_state`` limits their size."""
+    """Apply ``solve`` to chunks (n, K) of a state (..., K), with at most `CHUNK_ENTRIES` array entries in a chunk."""
     shape = state.draft_time.shape
     num_users = shape[-1]
     flat = state.mapped(lambda array: array.reshape(-1, num_users))
@@ -247,10 +247,10 @@ def lengths_in_chunks(solve: Callable[[SystemState], IntArray], state: SystemSta
 def in_chunks(
     solve: Callable[[Problem], tuple[FloatArray, ...]], problem: Problem, parts: int | None = None
 ) -> tuple[FloatArray, ...]:
-    """Apply ``solve`` to chunks of a problem, and join its arrays (n, ...) along the instances.
+    """Apply ``solve`` to chunks of a problem, and join the returned arrays (n, ...) along the instances.
 
-    ``parts``: number of parts into which ``solve`` divides an instance of a padded law; ``None``: one for each longest
-    draft.
+    ``parts`` is the number of parts into which ``solve`` divides an instance with padded passes; ``None``: one for each
+    maximum length.
     """
     num_users = problem.draft_time.shape[-1]
     if not len(problem):  # solve one instance for the shapes of the result
@@ -264,7 +264,7 @@ def in_chunks(
 
 
 def in_blocks(solve: Callable[..., tuple[Any, ...]], rows: int, *parts: Any) -> tuple[Any, ...]:
-    """Apply ``solve`` to blocks of at most ``rows`` rows of its arguments, and join its arrays."""
+    """Apply ``solve`` to blocks of at most ``rows`` rows of its arguments, and join the returned arrays."""
     count = len(parts[0])
     if count <= rows:
         return tuple(solve(*parts))

@@ -1,11 +1,11 @@
-"""Relaxed optimum: the best real draft lengths for every law (ours; docs/reference/derivations.md, 2, 3, 7).
+"""Relaxed optimum: best real draft lengths for every law (not in the paper; docs/reference/derivations.md, 2, 3, 7).
 
 For a flat line, as in the paper's law, it is one stationary point. For a line a + b n, Dinkelbach's iteration charges
-every token κ = b G, where G is the best goodput so far; G increases to the optimum and converges quadratically. With
-several lines the optimum is on one of them, between its kinks, or at a kink. At a kink κ is the charge for which the
-best lengths reach the kink exactly, and κ / G is between the slopes of both lines. For padded passes the goodput has a
-single peak in the longest draft M, here a real number: it increases while longer drafts of the devices that M limits
-gain more than the pass costs.
+κ = b G for every token, where G is the best goodput so far; G increases to the optimum and converges quadratically.
+With several lines the optimum is on one of them, between its kinks, or at a kink. At a kink, κ is the charge for which
+the best lengths reach the kink exactly, and κ / G is between the slopes of both lines. For padded passes the goodput
+has a single peak in the maximum length M, here a real number: it increases as long as the devices whose drafts M limits
+gain more from longer drafts than the longer pass costs.
 """
 
 from dataclasses import dataclass, replace
@@ -21,11 +21,11 @@ from multispin_env.solver.equalization import common_latency, equal_latency
 from multispin_env.solver.problem import TINY, Problem, kinks
 from multispin_env.solver.stationary import FINE_TOL, Charge, Stationary, bracketed_root, cut_point, stationary_point
 
-_COARSE_STEPS = 2  # First steps of Dinkelbach's iteration, with coarse stationary points
-_CORNER = 1e-6  # Relative distance at which the search may miss an end of its range
+_COARSE_STEPS = 2  # Number of first steps of Dinkelbach's iteration that use coarse stationary points
+_CORNER = 1e-6  # Relative distance by which the search may miss an end of its range
 
-_LEAST_FACTOR = 0.05  # Smallest factor of the origin's latency on a ray
-_WINDOW = 64  # Number of lengths of a device that are distinguished around those of the origin
+_LEAST_FACTOR = 0.05  # Smallest latency on a ray, relative to that of the origin
+_WINDOW = 64  # Number of lengths of a device, around that of the origin, which are considered on a ray
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +35,12 @@ class Relaxed(Batched):
     length: FloatArray  # L (n, K) tokens
     latency: FloatArray  # φ (n,) s
     price: FloatArray  # λ (n,) tokens per round for twice the bandwidth, to first order
-    value: FloatArray  # μ = G (n,) tokens/s
-    slope: FloatArray  # (n,) s/token, of the line that supports T_ver there; 0 for flat laws and padded passes
+    value: FloatArray  # G (n,) tokens/s
+    slope: FloatArray  # (n,) s/token of the line that supports T_ver at the optimum; 0 for flat laws and padded passes
 
 
 def relaxed_optimum(problem: Problem, tolerance: float = 1e-12) -> Relaxed:
-    """Maximise the goodput over real lengths in range, to residuals of ``tolerance``; the result is feasible."""
+    """Maximise the goodput over real lengths in range, to residuals of ``tolerance``; the lengths are feasible."""
     if problem.padded:
         return _padded(problem, tolerance)
     return _priced(problem, *_on_lines(problem, tolerance))
@@ -71,11 +71,8 @@ class _Points(Batched):
 
 
 def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArray]:
-    """Try lines by rising slope, until the optimum on one is not above the kink with the next.
-
-    A flat law has no kinks; returning early saves a twentieth of the fast rule.
-    """
-    if problem.flat:
+    """Try lines by rising slope, until the optimum on a line is not above its kink with the next line."""
+    if problem.flat:  # this return saves a twentieth of the time of the fast rule
         return _on_line(problem, 0, tolerance)
     points, ends = _Points.of(problem), kinks(problem.lines)
     rows = np.flatnonzero(~is_idle(problem))
@@ -158,10 +155,10 @@ def _padded(problem: Problem, tolerance: float) -> Relaxed:
 
 
 def _cornered(problem: Problem, at: Stationary, longest: FloatArray) -> Relaxed:
-    """Evaluate lengths cut at M (n,), with lengths close to an end of their range moved there if that is better.
+    """Evaluate lengths cut at M (n,); lengths close to an end of their range are moved there if that is better.
 
-    Where all lengths are at ends, a range of λ has the same φ, and near it lengths change fast with φ: its last digits
-    change a length by about 1e-9 tokens.
+    Where all lengths are at ends, a range of λ has the same φ, and lengths close to it change fast with φ: the last
+    digits of φ change a length by about 1e-9 tokens.
     """
     whole = np.round(longest)
     longest = np.where(np.abs(longest - whole) <= _CORNER * whole, whole, longest)
@@ -176,14 +173,15 @@ def _cornered(problem: Problem, at: Stationary, longest: FloatArray) -> Relaxed:
 
 
 def relaxed_longest(problem: Problem, tolerance: float) -> tuple[FloatArray, Relaxed]:
-    """Return the integer M (n,) whose padded passes have the best optimum, and that optimum.
+    """Return the integer M (n,) with the best optimum of padded passes, and that optimum.
 
-    The goodput increases up to one M and decreases after it. It is evaluated at real lengths, so that a wrong λ does no
-    harm. The search starts from the best common length. Steps double until the peak is passed, then bisection follows.
+    The goodput increases up to one M and decreases after it. It is computed from the real lengths themselves, so that
+    errors of λ have little effect. The search starts from the best common length; steps double until the peak is
+    passed, then bisection follows.
     """
     low, high = problem.low.max(-1).astype(np.float64), problem.high.max(-1).astype(np.float64)
     middle, stride = np.clip(_common_length(problem), low, high), 1.0
-    first = np.minimum(np.maximum(middle, 1.0), high)  # a start without drafts helps no other M
+    first = np.minimum(np.maximum(middle, 1.0), high)  # an optimum without drafts is no start for other M
     points, rows = _Points.of(problem), np.arange(len(problem))
     points.keep(rows, _cut(problem, first, tolerance), first)
     while len(rows := rows[high[rows] > low[rows]]):
@@ -211,7 +209,7 @@ def _common_length(problem: Problem) -> FloatArray:
 
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
 def _cut(problem: Problem, longest: FloatArray, tolerance: float, near: _Points | None = None) -> Stationary:
-    """Return the optimum with a given M (n,), started from ``near``: latencies are nearly proportional to M."""
+    """Return the optimum with M = ``longest`` (n,), started from ``near``: latencies are nearly proportional to M."""
     start = None
     if near is not None:
         further = np.log(np.maximum(longest, 0.5) / np.maximum(near.slope, 0.5))
@@ -221,20 +219,20 @@ def _cut(problem: Problem, longest: FloatArray, tolerance: float, near: _Points 
 
 
 def _surplus(problem: Problem, longest: FloatArray, at: Stationary) -> FloatArray:
-    """Return the gain of a longer M than that of an optimum, less its time, (n,) tokens per token of M."""
+    """Return the gain of a larger M at the optimum ``at``, minus the cost of its time, (n,) tokens per token of M."""
     users = problem.low.shape[-1]
     start, slope = problem.lines.T
     steepest = slope[(start + slope * (users * longest)[:, None]).argmax(-1)]
     time = problem.with_longest(longest).constant_time
     value = goodput(problem.expected(at.length).sum(-1), np.exp(at.log_latency), time)
-    return _held_back(problem, at.length, value, longest) - value * users * steepest
+    return _gain_of_limited(problem, at.length, value, longest) - value * users * steepest
 
 
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
-def _held_back(problem: Problem, length: FloatArray, value: FloatArray, longest: FloatArray) -> FloatArray:
+def _gain_of_limited(problem: Problem, length: FloatArray, value: FloatArray, longest: FloatArray) -> FloatArray:
     decay = problem.decay
     value_of_token = problem.weights * (decay / -np.expm1(-decay)) * np.exp(-decay * (length + 1.0))
-    # nearly as long counts as limited; a draft that is not has no positive gain
+    # a draft nearly as long as M counts as limited by it; if M does not limit it, its gain is not positive
     held = (length >= 0.999 * longest[:, None]) & (problem.high > longest[:, None])
     surplus = value_of_token - value[:, None] * problem.latency_slopes(length)
     return np.where(held, np.maximum(surplus, 0.0), 0.0).sum(-1)
@@ -242,16 +240,16 @@ def _held_back(problem: Problem, length: FloatArray, value: FloatArray, longest:
 
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
 def is_idle(problem: Problem) -> BoolArray:
-    """Whether the relaxed optimum of instances (n,), and so their best decision, is that no device drafts.
+    """Return whether the relaxed optimum, and hence the best decision, of instances (n,) has no drafts at all.
 
-    φ(L) is homogeneous of degree 1 and E is concave, so that no draft is best if and only if the first tokens of no mix
-    of devices gain what they cost: max_L Σ g_k L_k / φ(L) ≤ G with g_k = ω α |ln α| / (1 − α) − G b and G = Σ ω /
+    φ(L) is homogeneous of degree 1 and E is concave. So drafting nothing is optimal if and only if no mix of first
+    tokens gains more than it costs: max_L Σ g_k L_k / φ(L) ≤ G with g_k = ω α |ln α| / (1 − α) − G b and G = Σ ω /
     T_ver(0).
     """
     can_idle: BoolArray = np.asarray((problem.low == 0).all(-1))
     if not can_idle.any():
         return can_idle
-    start, slope = problem.lines[0]  # the highest at x = 0
+    start, slope = problem.lines[0]  # the highest line at x = 0
     value = problem.weights.sum(-1) / (problem.constant_time + start)
     charge = value * slope
     decay = problem.decay
@@ -263,8 +261,7 @@ def _fastest_earnings(gain: FloatArray, problem: Problem) -> FloatArray:
     """Return the largest Σ g s / (c + s T) over shares, (n,).
 
     The tokens that a device drafts per second are concave in its share, so that the best shares satisfy g c / (c + s
-    T)² = λ where they are positive. λ follows from Σ s = 1 over the first devices in order of g / c, as many as get a
-    share.
+    T)² = λ where they are positive. These are the first devices in order of g / c; λ follows from Σ s = 1.
     """
     gain = np.maximum(gain, 0.0)
     order = np.argsort(-gain / problem.token_time, -1, kind="stable")
@@ -295,15 +292,14 @@ class Ray(NamedTuple):
         return self.latency * np.maximum(self.first + self.spacing * steps, _LEAST_FACTOR)
 
 
-@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # tokens that are never drafted, and extreme numbers
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for tokens that are never drafted and extreme numbers
 def ray_lengths(problem: Problem, ray: Ray, around: FloatArray) -> FloatArray:
     """Return integer lengths (points, n, K) in range that maximise Σ (ω E[N] − κ L) − λ Σ w at every point of a ray.
 
-    They differ from ``around`` (n, K) by less than half a `_WINDOW`. On the ray the l-th token is drafted from one
-    latency on, φ_l = T (2 l − 1 + √(1 + 4 l (l − 1) r)) / (2 (1 − r)) with r = (λ / φ) c / (ω α^l − κ), or never if r ≥
-    1 (docs/reference/derivations.md, 3).
-
-    Each token is counted at the first point of the ray that includes it; cumulative sums along the ray are the lengths.
+    They differ from ``around`` (n, K) by at most about half a `_WINDOW`. On the ray, the l-th token is drafted at
+    latencies of at least φ_l = T (2 l − 1 + √(1 + 4 l (l − 1) r)) / (2 (1 − r)) with r = (λ / φ) c / (ω α^l − κ), or
+    never if r ≥ 1 (docs/reference/derivations.md, 3). Each token is counted at the first point of the ray that includes
+    it; the lengths are cumulative sums along the ray.
     """
     width = min(int((problem.high - problem.low).max()), _WINDOW)
     start = np.minimum(np.maximum(np.floor(around) - width // 2, problem.low), problem.high - width)

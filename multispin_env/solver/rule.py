@@ -1,9 +1,9 @@
-"""Fast rule for integer lengths: the best point of a ray through the relaxed optimum, then local moves (ours).
+"""Fast rule for integer lengths (not in the paper): best point of a ray through the relaxed optimum, then local moves.
 
 Rounding each relaxed length moves φ by about sd = sqrt(Σ (∂φ/∂L_k)² / 12), so the ray φ* + t sd, λ ∝ φ, is searched
-for t within a few units. Where drafting leaves less than about two tokens' time for the upload (a rich uplink), shares
-change by large factors from token to token, φ is slightly above some l T_k, and the goodput along the ray is rugged:
-those instances get a longer ray with more points, and several starts.
+for t within a few units. With a fast uplink, drafting may leave little more than the time of two tokens for the upload.
+Then shares change by large factors from token to token, φ is slightly above some l T_k, and the goodput along the ray
+is rugged: such instances get a longer ray with more points, and several starts.
 """
 
 from dataclasses import replace
@@ -21,16 +21,16 @@ from multispin_env.solver.relaxed import Ray, Relaxed, ray_lengths, relaxed_long
 from multispin_env.solver.search import branch_and_bound
 
 LONGEST_OFFSETS = np.arange(-2, 3)
-"""Longest drafts that are tried for padded passes, relative to that of the relaxed optimum."""
-_RUGGED = 0.4  # Least T_k over the time left for its upload at which the search along the ray is thorough
-_RAY_ENTRIES = 65_536  # Entries of candidates that are evaluated at once: their arrays stay in the core's cache
+"""Maximum draft lengths M tried for padded passes, relative to M of the relaxed optimum."""
+_RUGGED = 0.4  # The search is thorough if T_k is more than this part of a device's upload time
+_RAY_ENTRIES = 65_536  # Entries of candidates that are evaluated together, so that arrays stay in the core's cache
 
 
 class _Effort(NamedTuple):
     reach: float  # largest |t|
     points: int  # number of coarse points
     starts: int  # best distinct points that moves improve
-    tokens: float = 0.0  # least reach in tokens of the slowest device
+    tokens: float = 0.0  # smallest reach, in tokens of the slowest device
     between: int = 0  # extra points on each side of the best coarse points
 
 
@@ -38,20 +38,20 @@ _QUICK = _Effort(reach=8.0, points=13, starts=1)
 _THOROUGH = _Effort(reach=20.0, points=129, starts=4, tokens=1.0)
 
 _WIDE = _Effort(reach=20.0, points=33, starts=3, tokens=2.0, between=1)
-"""For laws by tokens: with instant uploads, φ moves by whole tokens of a device."""
+"""Effort for pass times that depend on tokens: with instant uploads, φ moves by whole tokens of a device."""
 
 _CROWDED = _Effort(reach=20.0, points=17, starts=1, tokens=2.0)
-"""For laws by tokens and at least 256 users: a token of one of them is a smaller part of the round."""
+"""Effort in place of `_WIDE` for at least 256 users, where one token is a smaller part of the round."""
 
 _LONG, _FARTHEST = 1.0, 4.0
-"""Reach of a ray, relative to φ of its origin, from which only devices within their range count; and the largest."""
+"""Limits of a reach relative to φ of the origin; a reach above the first is recomputed from actual rounding errors."""
 
 
 @np.errstate(all="ignore")  # extreme numbers may overflow; results that are not finite are replaced below
 def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
-    """Return near-optimal integer lengths (n, K), and the relaxed optimum without the TPOT, to 1e-3.
+    """Return near-optimal integer lengths (n, K), and the relaxed optimum without the TPOT to 1e-3.
 
-    If no lengths are in time, return those with the shortest time per output token.
+    If no lengths are in time, those with the shortest time per output token are returned.
     """
     if problem.tpot == np.inf:
         return _fast_lengths(problem)
@@ -62,13 +62,13 @@ def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
 def _fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     if problem.padded:
         return _padded_lengths(problem)
-    relaxed = _finite(problem, relaxed_optimum(problem, 1e-3))  # coarse, as the ray is much longer
-    return _integer_lengths(problem, relaxed, _thorough(problem)), relaxed
+    relaxed = _finite(problem, relaxed_optimum(problem, 1e-3))  # the ray is much longer than this tolerance
+    return _integer_lengths(problem, relaxed, _thorough_effort(problem)), relaxed
 
 
 def _timely_lengths(problem: Problem, length: FloatArray, relaxed: Relaxed) -> FloatArray:
-    # lengths in time stay; else the best ones are at the boundary of the feasible set, where the goodput changes by
-    # jumps: a short search finds them
+    # where these lengths are late, the best ones are at the boundary of the feasible set, on which the goodput jumps:
+    # a short search finds them
     late = np.flatnonzero(~is_in_time(problem, length))
     if not len(late):
         return length
@@ -82,20 +82,20 @@ def _timely_lengths(problem: Problem, length: FloatArray, relaxed: Relaxed) -> F
     return length
 
 
-def _thorough(problem: Problem) -> _Effort:
+def _thorough_effort(problem: Problem) -> _Effort:
     if problem.flat:
         return _THOROUGH
     return _WIDE if problem.low.shape[1] < 256 else _CROWDED
 
 
 def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
-    longest, relaxed = relaxed_longest(problem, 1e-4)  # neighbours are about equally good
+    longest, relaxed = relaxed_longest(problem, 1e-4)  # adjacent M are about equally good
     relaxed = _finite(problem, relaxed)
     ends = problem.low.max(-1), problem.high.max(-1)
     near = np.clip(longest[:, None] + LONGEST_OFFSETS, ends[0][:, None], ends[1][:, None])
     repeated = np.repeat(np.arange(len(problem)), near.shape[1])
     part = problem[repeated].with_longest(near.ravel().astype(np.int64))
-    lengths = _integer_lengths(part, relaxed[repeated], _thorough(problem)).reshape(*near.shape, -1)
+    lengths = _integer_lengths(part, relaxed[repeated], _thorough_effort(problem)).reshape(*near.shape, -1)
     lengths = np.concatenate([lengths, problem.low[:, None]], 1)
     rows = np.arange(len(problem))
     return lengths[rows, problem.value(lengths).argmax(-1)], relaxed
@@ -128,17 +128,17 @@ def _finite(problem: Problem, relaxed: Relaxed) -> Relaxed:
 def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: _Effort) -> FloatArray:
     size = max(1, _RAY_ENTRIES // (effort.points * problem.low.shape[1]))
     lengths, latency = in_blocks(partial(_best_on_ray, effort=effort), size, problem, relaxed, room)
-    _or_shortest(problem, lengths, latency)
+    _try_shortest(problem, lengths, latency)
     if effort.starts == 1:
-        return _or_first_token(problem, improve(problem, lengths[:, 0], latency))
+        return _try_first_token(problem, improve(problem, lengths[:, 0], latency))
     rows = np.repeat(np.arange(len(problem)), effort.starts)
     ends = improve(problem[rows], lengths.reshape(len(rows), -1), latency.reshape(-1, 1), effort.starts)
     ends = ends.reshape(lengths.shape)
-    return _or_first_token(problem, ends[np.arange(len(problem)), problem.value(ends).argmax(-1)])
+    return _try_first_token(problem, ends[np.arange(len(problem)), problem.value(ends).argmax(-1)])
 
 
-def _or_first_token(problem: Problem, lengths: FloatArray) -> FloatArray:
-    """Where no device drafts but a single token pays, return what moves make of it: they need φ > 0."""
+def _try_first_token(problem: Problem, lengths: FloatArray) -> FloatArray:
+    """Improve lengths from a single token where it pays but no device drafts yet, since moves require φ > 0."""
     idle = np.flatnonzero(~lengths.any(-1))
     if not len(idle):
         return lengths
@@ -153,11 +153,11 @@ def _or_first_token(problem: Problem, lengths: FloatArray) -> FloatArray:
     return lengths
 
 
-def _or_shortest(problem: Problem, lengths: FloatArray, latency: FloatArray) -> None:
+def _try_shortest(problem: Problem, lengths: FloatArray, latency: FloatArray) -> None:
     low, first = problem.low, lengths[:, :1]
     value = goodput(problem.tokens(first), latency[:, :1], problem.verification_time(first))[:, 0]
-    most = np.add.reduce(problem.weights * (1.0 + problem.acceptance_rate * low), -1)  # upper bound of tokens
-    least = np.add.reduce(problem.token_time * low, -1)  # lower bound of φ
+    most = np.add.reduce(problem.weights * (1.0 + problem.acceptance_rate * low), -1)  # upper bound on tokens
+    least = np.add.reduce(problem.token_time * low, -1)  # lower bound on φ
     rows = np.flatnonzero(goodput(most, least, problem.verification_time(low[:, None])[:, 0]) > value)
     if len(rows):
         part = problem[rows]
@@ -207,7 +207,7 @@ def _reach(
     moved: FloatArray | float,
     token: FloatArray | BoolArray,
 ) -> FloatArray:
-    """Return the reach (n,) relative to φ if rounding moves lengths by ``moved`` sd; ``token``: weight of a token."""
+    """Return the reach (n,) relative to φ if rounding moves lengths by ``moved`` sd; ``token`` scales draft times."""
     per_token = problem.token_time / (room * room)  # ∂φ/∂L_k, times P / φ
     pull = np.maximum(np.add.reduce(per_token * relaxed.length, -1), TINY)
     per_token = per_token * moved
@@ -218,7 +218,7 @@ def _reach(
     return effort.reach * spread
 
 
-@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
 def _estimated(problem: Problem, candidates: FloatArray, latency: FloatArray) -> FloatArray:
     drafting, uploading = candidates * problem.draft_time, candidates * problem.token_time
     least = np.maximum.reduce(drafting + uploading, -1)
@@ -238,7 +238,7 @@ def _estimated(problem: Problem, candidates: FloatArray, latency: FloatArray) ->
 def _distinct_best(value: FloatArray, tokens: FloatArray | None, count: int) -> IntArray:
     """Return positions (count, n) of the largest values (m, n) in descending order, with distinct numbers of tokens.
 
-    Lengths increase along the ray, so that points with equally many tokens (m, n) have equal lengths.
+    Lengths increase along the ray, so that points with the same number of tokens (m, n) have the same lengths.
     """
     columns, positions = np.arange(value.shape[1]), [value.argmax(0)]
     while len(positions) < count and tokens is not None:

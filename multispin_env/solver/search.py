@@ -1,10 +1,10 @@
-"""Branch and bound over latency and lengths, for all instances of a batch at once (ours).
+"""Branch and bound over latency and lengths, for all instances of a batch together (not in the paper).
 
 An instance starts as one part: all latencies between those of the shortest and the longest lengths, and for each user
-the lengths that a linear bound leaves. Laws by tokens start with a part for each of their lines, and padded passes with
-one for each longest draft. Parts are bounded (`windows`), then split, or enumerated once they hold few decisions;
-better decisions replace the incumbent. Every instance processes its most promising parts first and does not depend on
-the others of the batch, so that its result is the same in any batch.
+the lengths that a linear bound leaves. If the time of a pass depends on tokens, there is one such part for each line of
+the law; if drafts are padded, one for each maximum length. Parts are bounded (`windows`), then split, or enumerated
+once they hold few decisions; better decisions replace the incumbent. The most promising parts of an instance are
+processed first, independently of the other instances, so that its result is the same in any batch.
 """
 
 from dataclasses import replace
@@ -32,11 +32,11 @@ from multispin_env.solver.windows import (
 
 _LISTED = 32  # Parts with at most this many decisions are enumerated
 _BREADTH = 64  # Parts of an instance that are split in a round
-BLOCK_ENTRIES = 32_768  # Entries of a table of lengths that are processed together: they stay in the core's cache
+BLOCK_ENTRIES = 32_768  # Entries of a table of lengths that are processed together and stay in the core's cache
 
 
 class Listing(NamedTuple):
-    """Decisions, and the instance of each."""
+    """Decisions with their instances."""
 
     instance: IntArray  # (j,)
     lengths: FloatArray  # (j, K)
@@ -71,10 +71,11 @@ def branch_and_bound(
 ) -> Search:
     """Search until the gap between the best decision and the bound is ≤ ``tolerance``, or the effort is used up.
 
-    The search starts from integer ``lengths`` (n, K), which are in time if any are; the ``relaxed`` optima affect only
-    its speed. The gap is relative, at least `windows.SAFETY`, and closed when bound ≤ (1 + tolerance) value. At most
-    ``rounds`` rounds each split up to `_BREADTH` parts of an instance. After `time.monotonic()` = ``deadline`` the
-    search stops, but it always completes one round, so that there is a bound.
+    The search starts from integer ``lengths`` (n, K), which must be in time where any lengths are. The ``relaxed``
+    optima affect only the speed. The gap is relative, and closed when bound ≤ (1 + tolerance) value; a ``tolerance``
+    below `windows.SAFETY` cannot be reached. There are at most ``rounds`` rounds, each of which splits up to `_BREADTH`
+    parts of an instance. The search stops after the first round that ends later than ``deadline`` by
+    `time.monotonic()`, so that there always is a bound.
     """
     incumbent = _Incumbent(problem, lengths)
     waiting = _roots(problem, relaxed, incumbent.value * (1.0 + tolerance))
@@ -129,7 +130,7 @@ def _bounded(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> tuple[Nod
 
 
 def _evaluate_by_width(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
-    """Apply `bound_nodes` in blocks, narrow nodes first: a table is as wide as its widest node."""
+    """Apply `bound_nodes` to blocks of nodes of similar width, since a table is as wide as its widest node."""
     width = np.maximum.reduce(nodes.high - nodes.low, -1) + 1.0
     if (width.max() if len(nodes) else 0.0) * len(nodes) * problem.low.shape[-1] <= BLOCK_ENTRIES:
         return bound_nodes(problem, nodes, target)
@@ -157,7 +158,7 @@ def _with_longest_draft(problem: Problem, relaxed: Relaxed, target: FloatArray, 
 
 
 def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[Nodes, BoolArray]:
-    """Return one part for each instance (all latencies, windows of a linear bound), and whether any is left."""
+    """Return one part for each instance (all latencies, windows of a linear bound), and whether it holds a decision."""
     low, high, wins = _linear_windows(problem, relaxed, target)
     shortest = equal_latency(low, problem.draft_time, problem.token_time).latency
     longest = equal_latency(high, problem.draft_time, problem.token_time).latency
@@ -168,11 +169,11 @@ def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[Nodes
 
 @np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
 def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """Return the lengths that can win by the tangent of φ(L) at the relaxed optimum, and the instances (n,) with any.
+    """Return windows of the lengths that can be best by a linear bound, and whether instances (n,) have any.
 
-    φ(L) is convex and homogeneous, so φ(L) ≥ Σ a_k L_k with its gradient a, and L exceeds G only if Σ (ω e(L_k) − G a_k
-    L_k) ≥ G T_ver: the terms are separate, and each may be below its maximum by at most the slack of their sum. The law
-    lies above a line of any slope, which is added to the gradient.
+    φ(L) is convex and homogeneous, so φ(L) ≥ Σ a_k L_k with its gradient a at the relaxed optimum. L exceeds G only if
+    Σ (ω e(L_k) − G a_k L_k) ≥ G T_ver: the terms are separate, and each may be below its maximum by at most the slack
+    of the sum. Where T_ver depends on tokens, the slope of a line below the law is added to the gradient.
     """
     gradient = problem.latency_slopes(relaxed.length) + relaxed.slope[:, None]
     ends = problem.low.sum(-1).astype(np.float64), problem.high.sum(-1).astype(np.float64)
@@ -191,13 +192,13 @@ def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> t
 
 
 def has_few_decisions(nodes: Nodes) -> BoolArray:
-    """Whether the windows of each node (m,) hold at most `_LISTED` decisions."""
+    """Return whether the windows of nodes (m,) hold at most `_LISTED` decisions."""
     digits = np.log2(nodes.high - nodes.low + 1.0).sum(-1)  # the product itself may overflow
     return digits <= np.log2(_LISTED) + 1e-9
 
 
 def list_decisions(nodes: Nodes) -> Listing:
-    """Return every decision of every node, by counting in mixed radix."""
+    """Return all decisions of all nodes, by counting in mixed radix."""
     size = (nodes.high - nodes.low + 1.0).astype(np.int64)
     stride = np.cumprod(size, -1)
     count = stride[:, -1]
@@ -208,7 +209,7 @@ def list_decisions(nodes: Nodes) -> Listing:
 
 
 def best_improvements(problem: Problem, listing: Listing, value: FloatArray) -> Listing:
-    """Return the best listed decision of each instance, where it is better than ``value`` (n,)."""
+    """Return the best listed decision of each instance in which one is better than ``value`` (n,)."""
     part = problem[listing.instance]
     better = is_better(part, listing.lengths[:, None], value[listing.instance][:, None])[:, 0]
     instance, lengths = listing.instance[better], listing.lengths[better]
@@ -219,7 +220,7 @@ def best_improvements(problem: Problem, listing: Listing, value: FloatArray) -> 
 
 
 def _branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critical: IntArray) -> BoolArray:
-    """Whether to split a window: repeat a kind of split that tightened the bounds ``before`` (m,), else change it."""
+    """Return whether to split a window: the last kind of split is repeated if it tightened ``before``, else changed."""
     worked = nodes.bound - target < 0.7 * (before - target)
     rows = np.arange(len(nodes))
     possible = nodes.high[rows, critical] > nodes.low[rows, critical]
@@ -238,13 +239,13 @@ def _branch_on_pass(problem: Problem, nodes: Nodes) -> BoolArray:
 
 
 def split(nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: BoolArray, by_pass: BoolArray) -> Nodes:
-    """Split m nodes into 2 m: the interval, the window of the ``critical`` user (m,) where ``by_user``, or the passes.
+    """Split m nodes into 2 m nodes.
 
-    A window is split above the length of ``candidate`` (m, K). ``by_pass`` (m,) has effect where ``by_user`` (m,) is
-    False.
+    Where ``by_user`` (m,), the window of the ``critical`` user (m,) is split above the length of ``candidate`` (m, K);
+    else the range of x of the law where ``by_pass`` (m,), and the interval of latency in all other nodes.
     """
-    rows, constant_time = np.arange(len(nodes)), nodes.law.start  # approximately
-    # geometric mean of the round's latency, by which the goodput is divided, over any number of decades
+    rows, constant_time = np.arange(len(nodes)), nodes.law.start  # approximately the time of a pass
+    # geometric mean of the round times, since intervals may span decades
     rounds = np.sqrt(nodes.left + constant_time) * np.sqrt(nodes.right + constant_time)
     middle = np.clip(rounds - constant_time, nodes.left, nodes.right)
     stuck = (middle <= nodes.left) | (middle >= nodes.right)

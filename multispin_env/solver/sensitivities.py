@@ -1,4 +1,4 @@
-"""Sensitivities: derivatives of the optimal goodput by each resource (ours)."""
+"""Sensitivities: derivatives of the optimal goodput by each resource (not in the paper)."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class Sensitivities:
     Parameters
     ----------
     goodput
-        Relaxed optimum μ = G, (...) tokens/s: each second saved in a round gains G tokens.
+        Relaxed optimum G, (...) tokens/s: each second saved in a round gains G tokens.
     draft_length
         Real draft lengths, (..., K) tokens.
     access_latency
@@ -30,7 +30,7 @@ class Sensitivities:
     total_bandwidth
         ∂G / ∂B, (...) tokens/s/Hz.
     snr_db
-        ∂G / ∂ signal-to-noise ratio of a device, (..., K) tokens/s/dB.
+        ∂G / ∂ (signal-to-noise ratio of a device), (..., K) tokens/s/dB.
     verification_time
         ∂G / ∂T_ver, negative, (...) tokens/s/s.
     token_time
@@ -56,11 +56,11 @@ def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | 
     The relaxed problem is that of `multispin_env.controllers.rounds.optimal.Optimal` with weights ω (..., K) ≥ 0,
     ``None`` meaning 1, and real draft lengths L_k in [L_min, L_max].
 
-    The derivatives follow from the envelope theorem, which holds the lengths constant. With c = Q / (B r), S(φ) = Σ c L
-    / (φ − L T) = 1 and P = −S', a change of the shares by dS changes φ by dS / P, and a change of φ by dφ changes G by
-    −G dφ / (φ + T_ver + T_rtt). A change of T_ver, which is n db for a pass of n tokens, has the same effect, also at a
-    kink, where all pieces give the same time. Units are SI: multiply by 1e6 for a megahertz, by 1e-3 for a millisecond.
-    ``ValueError`` for a bad state or bad weights.
+    By the envelope theorem, lengths may be held constant. With c = Q / (B r), S(φ) = Σ c L / (φ − L T) = 1 and P = −S',
+    a change of the shares by dS changes φ by dS / P, and a change of φ by dφ changes G by −G dφ / (φ + T_ver + T_rtt).
+    A change of T_ver has the same effect; it is n db for a pass of n tokens, also at a kink, where all pieces give the
+    same time. Units are SI: multiply by 1e6 for one megahertz, by 1e-3 for one millisecond. ``ValueError`` for a bad
+    state or bad weights.
 
     Examples
     --------
@@ -97,10 +97,10 @@ def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | 
 
 
 def _solve(problem: Problem) -> tuple[FloatArray, ...]:
-    """Return G, L, φ, λ; w and w / (φ − L T) of each user; P.
+    """Return G, L, φ, λ, shares w and w / (φ − L T) of each user, and P.
 
-    The fast rule's integer lengths are evaluated too: at the ends of the range, and where uploads take a tiny part of a
-    round, the relaxed optimum is known to few digits.
+    The integer lengths of the fast rule replace the relaxed optimum where they are better: at the ends of the range,
+    and where uploads take a tiny part of a round, the relaxed optimum is known to few digits.
     """
     at = relaxed_optimum(problem)
     lengths = np.stack([at.length, fast_lengths(problem)[0]], 1)

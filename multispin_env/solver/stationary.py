@@ -1,12 +1,12 @@
-"""Stationary point of the relaxed problem (ours; docs/reference/derivations.md, 2).
+"""Stationary point of the relaxed problem (not in the paper; docs/reference/derivations.md, 2).
 
 For a latency φ and a price λ of the total bandwidth, the best real L satisfies y + ln y = z with y = d (φ − L T) / (2
-T), d = |ln α| and z = ½ (ln λ + ln φ + d φ / T + C): y is the Wright omega function, which does not overflow. Two
+T), d = |ln α| and z = ½ (ln λ + ln φ + d φ / T + C): y is the Wright omega function of z, which does not overflow. Two
 equations remain, S = Σ c L / (φ − L T) = 1 and λ P (φ + T_ver) = ΣE with P = Σ c L / (φ − L T)².
 
-A `Charge` costs κ tokens for every drafted one: E becomes E − κ (x − x₀), and a token must gain κ more. Then y solves
-exp(2 y) = κ' + exp(2 z) / y², which is concave in y: Newton's method increases from the larger of the two roots that
-have one term less.
+With a `Charge`, every drafted token costs κ tokens: ΣE becomes ΣE − κ (x − x₀), and a token must gain κ more. Then y
+solves exp(2 y) = κ' + exp(2 z) / y². With only one of the two terms on the right, the root is known; Newton's method
+starts from the larger of these roots and increases to the solution.
 """
 
 from collections.abc import Callable
@@ -21,13 +21,13 @@ from multispin_env.physics.types import Batched
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import MIN_TIME, TINY, Problem
 
-_FLAT = 1e-30  # Slopes and determinants below this one are treated as zero
-_WIDEST = 650.0  # Largest |ln λ|; its exponential still multiplies without overflow
-_LONGEST_STEP = 2.0  # Largest change of ln λ in a Newton step (of ln φ: a quarter of it)
+_FLAT = 1e-30  # Slopes and determinants below this value are treated as zero
+_WIDEST = 650.0  # Largest |ln λ|, so that products with λ do not overflow
+_LONGEST_STEP = 2.0  # Largest change of ln λ in a Newton step; a quarter of it for ln φ
 _COARSE = 1e-2  # Tolerance of λ while φ is not known
-FINE_TOL = 1e-5  # Tolerance next to a jump of the shares, and at a kink, where lengths change fast
-_CLOSE = 1e-9  # Finest tolerance of a nested search after an end, where φ − end has lost the digits below
-_ROUNDING = 1e-14  # relative to φ, in residuals after an end
+FINE_TOL = 1e-5  # Tolerance next to a jump of the shares and at a kink, where lengths change fast
+_CLOSE = 1e-9  # Finest tolerance of a nested search shortly after an end (`cut_point`), where φ − end loses digits
+_ROUNDING = 1e-14  # Rounding error of φ − end, relative to φ
 _total = np.add.reduce  # `numpy.sum` without its wrapper
 
 
@@ -42,11 +42,11 @@ class Stationary(Batched):
 
 @dataclass(frozen=True, eq=False)
 class Charge(Batched):
-    """Cost of a drafted token in the pass, in tokens, and the time of the pass at the origin."""
+    """Cost of drafted tokens in the pass, and the time of the pass at the origin x₀."""
 
-    token: FloatArray | None  # κ (n,) tokens; None is 0
-    origin: FloatArray | None  # x₀ (n,) drafted tokens without cost
-    time: FloatArray  # (n,) s, of the pass at the origin
+    token: FloatArray | None  # κ (n,) tokens per drafted token; None is 0
+    origin: FloatArray | None  # x₀ (n,), number of drafted tokens at which the cost is 0
+    time: FloatArray  # (n,) s of the pass at the origin
 
     def net(self, tokens: FloatArray, length: FloatArray) -> FloatArray:
         """Return tokens (n,) less the cost of lengths (n, K)."""
@@ -62,7 +62,7 @@ class _Terms(NamedTuple):
     scarcity: FloatArray | None  # ln κ' at φ = 0, (n, K)
     law: TokenLaw  # of α
     charge: Charge
-    steps: int  # of the iteration for y
+    steps: int  # Newton steps for y
 
     def rows(self, rows: IntArray | BoolArray) -> "_Terms":
         scarcity = None if self.scarcity is None else self.scarcity[rows]
@@ -86,23 +86,23 @@ def stationary_point(
 ) -> Stationary:
     """Maximise (Σ ω E[N] − κ (x − x₀)) / (φ + time) over real lengths in range; the law of the problem is not used.
 
-    ``tolerance`` is of the residuals; ``start``: first ln φ and ln λ (n,).
+    ``tolerance`` limits the residuals; ``start`` has initial ln φ and ln λ (n,).
     """
     terms = _terms(problem, charge, 5 if tolerance < 1e-4 else 3)
     p, q = _start(problem, terms.law, charge.time) if start is None else start
     p, q, done = _newton(problem, terms, p, q, tolerance)
-    return _completed(problem, terms, p, q, done, tolerance)
+    return _complete(problem, terms, p, q, done, tolerance)
 
 
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
 def cut_point(
     problem: Problem, tolerance: float, time: FloatArray, start: tuple[FloatArray, FloatArray] | None = None
 ) -> Stationary:
-    """Return `stationary_point` where a pass takes ``time`` (n,), for many drafts at their longest.
+    """Return `stationary_point` for passes of ``time`` (n,) s, also where many drafts have their maximum length.
 
-    A draft is at its longest from φ = L_max T on, its end. If uploads are short, its share then decreases as 1 / (φ −
-    L_max T), and the solution is just after one of the ends: Newton's method uses ln(φ − end) in place of ln φ.
-    ``start`` should be after the same end.
+    A device can draft L_max tokens if φ exceeds L_max T, called its end. If uploads are short, its share then decreases
+    as 1 / (φ − end), and the solution is shortly after one of the ends: Newton's method uses ln(φ − end) in place of
+    ln φ. ``start`` should be after the same end.
     """
     terms = _terms(problem, Charge(None, None, time), 5 if tolerance < 1e-4 else 3)
     p, q = _start(problem, terms.law, time) if start is None else start
@@ -117,10 +117,10 @@ def cut_point(
         part, of_part = problem[rows], terms.rows(rows)
         after = _after_an_end(part, of_part, _start(part, of_part.law, of_part.charge.time)[1])
         p[rows], q[rows], done[rows] = _newton(part, of_part, *after, tolerance, _last_end(part, after[0]))
-    return _completed(problem, terms, p, q, done, max(tolerance, _CLOSE))
+    return _complete(problem, terms, p, q, done, max(tolerance, _CLOSE))
 
 
-def _completed(
+def _complete(
     problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, done: BoolArray, tolerance: float
 ) -> Stationary:
     open_rows = np.flatnonzero(~done)
@@ -139,7 +139,7 @@ def _last_end(problem: Problem, p: FloatArray) -> FloatArray:
 
 
 def _after_an_end(problem: Problem, terms: _Terms, q: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return (ln φ, ln λ) shortly after the last end at which a longer φ gains, by bisection from ln λ = ``q``."""
+    """Return (ln φ, ln λ) shortly after the last end at which a larger φ is better, by bisection from ln λ = ``q``."""
     ends = problem.high * problem.draft_time
     longest = equal_latency(problem.high, problem.draft_time, problem.token_time).latency
     order, rows = np.argsort(ends, -1), np.arange(len(ends))
@@ -165,7 +165,7 @@ def _after_an_end(problem: Problem, terms: _Terms, q: FloatArray) -> tuple[Float
 def _terms(problem: Problem, charge: Charge, steps: int) -> _Terms:
     decay = problem.decay
     half_rate = decay / (2.0 * problem.draft_time)
-    # ω e'(L) = ω d α^{L+1} / (1 − α); with a weight of zero no token is drafted
+    # ω e'(L) = ω d α^{L+1} / (1 − α); a device with weight zero drafts nothing
     token_gain = np.maximum(problem.weights, TINY) * (decay / -np.expm1(-decay))
     constant = np.log(problem.token_time) + decay - np.log(token_gain) + 2.0 * np.log(half_rate)
     scarcity = None if charge.token is None else np.log(charge.token)[:, None] + decay - np.log(token_gain)
@@ -187,10 +187,10 @@ def _start(problem: Problem, law: TokenLaw, time: FloatArray) -> tuple[FloatArra
 
 class _Draft(NamedTuple):
     length: FloatArray
-    inside: BoolArray  # neither shortest nor longest
+    inside: BoolArray  # whether L is inside its range
     rate_phi: FloatArray  # d φ / T
     part: FloatArray | float  # fraction of the required gain of a token that pays for bandwidth
-    damped: FloatArray  # −∂L/∂q / part, where L is not at an end of its range
+    damped: FloatArray  # −∂L/∂q / part; 0 at an end of the range of L
     per_token: FloatArray  # share per token
     room: FloatArray  # φ − L T in s
 
@@ -205,7 +205,7 @@ def _draft(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, column
     else:
         y, part = charged_omega(z, terms.scarcity + rate_phi, terms.steps)
     free = column / problem.draft_time - 2.0 * y / terms.decay
-    if (large := rate_phi > 1e7).any():  # L = φ / T − 2 y / d loses digits that matter
+    if (large := rate_phi > 1e7).any():  # L = φ / T − 2 y / d would lose too many digits
         m = 0.5 * rate_phi[large]
         s = np.log(m) - 0.5 * ((p + q)[:, None] + terms.constant)[large]
         below, share = omega_below(m, s, None if terms.scarcity is None else terms.scarcity[large])
@@ -213,7 +213,7 @@ def _draft(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, column
         if isinstance(part, np.ndarray):
             part[large] = share
     length = np.minimum(np.maximum(free, problem.low), problem.high)
-    room = np.maximum(column - length * problem.draft_time, 1e-9 * column)  # before the iteration has converged
+    room = np.maximum(column - length * problem.draft_time, 1e-9 * column)  # could be negative before convergence
     inside = length == free
     damped = inside * (y / ((part + y) * terms.decay))
     return _Draft(length, inside, rate_phi, part, damped, problem.token_time / room, room)
@@ -246,7 +246,7 @@ def _evaluate(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> 
     pull_q = -_total((per_token_slope + curve * draft) * damped, -1)
     expected = _total(problem.weights * terms.law.expected(length), -1)
     tokens = np.maximum(terms.charge.net(expected, length), TINY)
-    token_share = np.exp(q) * phi / tokens  # times c ΔL / room² it is ΔE / E
+    token_share = np.exp(q) * phi / tokens  # c ΔL / room² times this is ΔE / E
     total = phi + terms.charge.time
     return _Point(
         length,
@@ -262,9 +262,9 @@ def _evaluate(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> 
 def _newton(
     problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, tolerance: float, end: FloatArray | None = None
 ) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """Solve for both unknowns by Newton's method; converged rows do not change. Return p, q and which rows converged.
+    """Solve for both unknowns by Newton's method; return p, q and a mask of converged rows.
 
-    With ``end`` (n,) in s, a lower bound of φ, the unknowns are ln(φ − end) and ln λ. φ − end loses digits, and so do
+    With ``end`` (n,) in s, a lower bound of φ, the unknowns are ln(φ − end) and ln λ. As φ − end loses digits, so do
     the residuals.
     """
     p, q = p.copy(), q.copy()
@@ -297,7 +297,7 @@ def _newton(
 
 
 def _nested(problem: Problem, terms: _Terms, tolerance: float) -> tuple[FloatArray, FloatArray]:
-    """Return the root of the second equation in φ, with λ from the first; both decrease through zero once."""
+    """Solve the second equation for φ, with λ from the first; both decrease through zero once. Return p and q."""
     q = np.zeros(len(problem))
 
     def price(p: FloatArray) -> FloatArray:
@@ -325,7 +325,7 @@ def _price(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, tolera
 
 
 def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
-    """Return y > 0 with y + ln y = z, by Newton in ln y from ln y = min(z, ln z); relative error about 1e-15."""
+    """Return y > 0 with y + ln y = z, by Newton's method in ln y from min(z, ln z); relative error about 1e-15."""
     large = z > 1.0
     u = np.where(large, np.log(np.where(large, z, 1.0)), z)
     for _ in range(steps):
@@ -344,10 +344,10 @@ def charged_omega(z: FloatArray, scarcity: FloatArray, steps: int = 5) -> tuple[
 
 
 def omega_below(m: FloatArray, s: FloatArray, scarcity: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-    """Return u = m − y of the same equations for a very large m, from s = m + ln m − z, and the share of the last term.
+    """Return u = m − y for y of the equations above, from m and s = m + ln m − z; and the share of the last term.
 
-    It keeps the digits that y shares with m: exp(−2 u) = κ' + exp(−2 s) / (1 − u/m)², ln κ' = ``scarcity``. Each step
-    divides the error by about m.
+    For a very large m, y and m agree in most digits, which u keeps: exp(−2 u) = κ' + exp(−2 s) / (1 − u/m)², ln κ' =
+    ``scarcity``. Each step divides the error by about m.
     """
     u, share = np.zeros_like(m), np.ones_like(m)
     for _ in range(3):
@@ -374,9 +374,9 @@ def bracketed_root(
 ) -> FloatArray:
     """Return roots (n,) of functions that decrease through zero once, by the Illinois method with bisection.
 
-    ``function`` takes x and their rows (m,); ``ends`` are its values, ≥ 0 and ≤ 0, at ``low`` and ``high``. A row is
-    done at a ``tolerance`` of the bracket's width relative to its ends, or of values relative to ``ends``. Slow steps
-    are followed by a bisection.
+    ``function`` takes x and row indices (m,); ``ends`` are its values at ``low`` (≥ 0) and ``high`` (≤ 0). A row is
+    done when the width of its bracket relative to x, or the value relative to ``ends``, is at most ``tolerance``. A
+    bisection follows slow steps.
     """
     low, high, x = low.copy(), high.copy(), high.copy()
     above, below = (np.array(end, dtype=np.float64) for end in ends)
@@ -384,7 +384,7 @@ def bracketed_root(
     rows = np.flatnonzero((above > 0.0) & (below < 0.0))
     x[above <= 0.0] = low[above <= 0.0]
     slow, side, before = np.zeros(len(x), dtype=bool), np.zeros(len(x)), high - low
-    for step in range(1, 201):  # at least one step in four halves a bracket
+    for step in range(1, 201):  # brackets are halved in at least one of four steps
         if not len(rows):
             break
         a, b = low[rows], high[rows]
@@ -393,7 +393,7 @@ def bracketed_root(
         value = function(middle, rows)
         up = value > 0.0
         low[rows], high[rows] = np.where(up, middle, a), np.where(up, b, middle)
-        # the value of an end that stays twice is halved, so that the end moves too
+        # if an end stays twice, its value is halved, so that the end moves next
         above[rows] = np.where(up, value, np.where(side[rows] < 0.0, 0.5, 1.0) * above[rows])
         below[rows] = np.where(up, np.where(side[rows] > 0.0, 0.5, 1.0) * below[rows], value)
         side[rows] = np.where(up, 1.0, -1.0)
@@ -414,10 +414,10 @@ def _falling_root(
     tolerance: float,
 ) -> FloatArray:
     before = np.full_like(x, np.inf)
-    # if uploads take almost no time, a step in the function may be narrower than an exact tolerance
+    # if uploads take almost no time, the function has a jump that may be narrower than a fine tolerance
     narrow = tolerance if tolerance >= 1e-6 else 1e-15
     done = high - low <= narrow
-    for _ in range(80):  # each bisects its bracket unless Newton's step is faster
+    for _ in range(80):  # bisection, unless Newton's step is faster
         value, slope = function(x)
         low = np.where(value > 0.0, x, low)
         high = np.where(value > 0.0, high, x)

@@ -1,10 +1,10 @@
-"""Windows of draft lengths, and a bound on the goodput of each (ours; docs/reference/derivations.md, 5).
+"""Windows of draft lengths, and a bound on the goodput of each (not in the paper; docs/reference/derivations.md, 5).
 
-The bound is N(φ) / (φ + T_ver) at the ends of the interval of latency; its error is of second order in the width. Where
-T_ver grows with the tokens, by a line of slope b, another token costs G b tokens at the goodput G to exceed. With
-ω e(l) − G b (l − low) in place of ω e(l), and T_ver of the shortest lengths, N(φ) / (φ + T_ver) is still a bound where
-it exceeds G. Any line below the law between two kinks may price a part (`Segment`): a steeper one through the right
-end, or a flatter one through the left. If the best lengths hold too many tokens, the slope is increased.
+The bound is N(φ) / (φ + T_ver) at the ends of the latency interval; its error is of second order in the width. Where
+T_ver grows with the tokens along a line of slope b, a further token costs G b tokens, where G is the goodput to exceed.
+With ω e(l) − G b (l − low) in place of ω e(l), and T_ver of the shortest lengths, N(φ) / (φ + T_ver) remains a bound
+where it exceeds G. Between two kinks, any line below the law may price a part (`Segment`): a steeper one through the
+right end, or a flatter one through the left. If the best lengths hold too many tokens, the slope is increased.
 """
 
 from dataclasses import dataclass, replace
@@ -17,13 +17,13 @@ from multispin_env.physics.types import Batched
 from multispin_env.solver.problem import TINY, Problem, kinks
 
 SAFETY = 1e-11  # Relative margin added to every bound, above the rounding error of its sums
-_ROUNDING = 1e-13  # Relative margin subtracted from a time, so that rounding can't lift it above the law
+_ROUNDING = 1e-13  # Relative margin subtracted from a time, so that rounding cannot lift it above the law
 
 
 class _PricedPass(NamedTuple):
-    tokens: FloatArray  # (W, m, K) of every length of every window, less its cost in the pass
+    tokens: FloatArray  # (W, m, K) for every length of every window, less its cost in the pass
     charged: FloatArray | float  # (m,) tokens, largest cost of the lengths of a part
-    time: FloatArray  # (m,) s, of the shortest lengths by the line; a lower bound of every decision inside
+    time: FloatArray  # (m,) s on the bounding line for the shortest lengths; no decision inside takes less
     empty: BoolArray | bool  # (m,) whether no decision of the part belongs to the segment
 
 
@@ -32,12 +32,12 @@ _TrimmedPart = tuple["FixedPass | Segment", FloatArray, FloatArray, BoolArray]  
 
 @dataclass(frozen=True, eq=False)
 class FixedPass(Batched):
-    """Passes of m parts that take the same time for all decisions inside."""
+    """Passes of m parts, each of which takes the same time for all decisions inside."""
 
     start: FloatArray  # (m,) s
 
     def shortest_time(self, low: FloatArray) -> FloatArray:
-        """Return the least time (m,) in s of a pass of lengths ≥ ``low`` (m, K)."""
+        """Return the least time (m,) in s of a pass with lengths ≥ ``low`` (m, K)."""
         return self.start
 
     def price(self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray) -> _PricedPass:
@@ -49,7 +49,7 @@ class FixedPass(Batched):
         return self, low, high, np.zeros(len(low), dtype=bool)
 
     def halve(self, rows: BoolArray) -> tuple["FixedPass", "FixedPass"]:
-        """Return the passes twice."""
+        """Return the passes twice, since they have no x to split."""
         return self, self
 
     def steer(self, lengths: FloatArray, slopes: tuple[float, float]) -> "FixedPass":
@@ -59,23 +59,23 @@ class FixedPass(Batched):
 
 @dataclass(frozen=True, eq=False)
 class Segment(Batched):
-    """Line of the law that holds for each of m parts, and the slope of its bound."""
+    """Piece of the law for each of m parts, as a line in the tokens x, and the slope of the bounding line."""
 
     start: FloatArray  # (m,) s at x = 0, constant times included
-    rise: FloatArray  # (m,) s for each x
-    fewest: FloatArray  # (m,) least x of the part
-    most: FloatArray  # (m,) largest
-    slope: FloatArray  # (m,) s for each x, of the bounding line
-    step: FloatArray  # (m,) next change of the slope, with the sign of the last one
+    rise: FloatArray  # (m,) s per unit of x
+    fewest: FloatArray  # (m,) smallest x of the part
+    most: FloatArray  # (m,) largest x of the part
+    slope: FloatArray  # (m,) s per unit of x, of the bounding line
+    step: FloatArray  # (m,) size of the next change of the slope, with the sign of the last change
 
     def shortest_time(self, low: FloatArray) -> FloatArray:
-        """Return the least time (m,) in s of a pass of lengths ≥ ``low`` (m, K)."""
+        """Return the least time (m,) in s of a pass with lengths ≥ ``low`` (m, K)."""
         return self.start + self.rise * np.maximum(self.fewest, low.sum(-1))
 
     def price(self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray) -> _PricedPass:
-        """Charge windows (m, K) by the line of `slope` through an end of the remaining segment.
+        """Charge the tokens of windows (m, K) along the line of `slope` through an end of the remaining segment.
 
-        A token costs the time of the line at the goodput ``target`` (m,).
+        A token costs `slope` times the goodput ``target`` (m,).
         """
         least, largest = low.sum(-1), high.sum(-1)
         fewest, most = np.maximum(self.fewest, least), np.minimum(self.most, largest)
@@ -87,7 +87,7 @@ class Segment(Batched):
         return _PricedPass(tokens, charge * (largest - least), np.maximum(time, TINY), fewest > most)
 
     def trim(self, low: FloatArray, high: FloatArray, longest: FloatArray) -> _TrimmedPart:
-        """Return windows (m, K) and segment without passes longer than ``longest`` (m,) seconds."""
+        """Remove passes longer than ``longest`` (m,) seconds from the segment and the windows (m, K)."""
         left = longest - self.start
         room = np.where(
             self.rise > 0.0, left / np.where(self.rise > 0.0, self.rise, 1.0), np.where(left >= 0.0, np.inf, -np.inf)
@@ -95,27 +95,27 @@ class Segment(Batched):
         fewest, most = low.sum(-1), high.sum(-1)
         largest = np.minimum(most, np.floor(room * (1.0 + SAFETY) + SAFETY))
         law = replace(self, fewest=np.maximum(self.fewest, fewest), most=np.minimum(self.most, largest))
-        # the tokens of one device limit those of the others
+        # the length of each device is limited by those of the others
         ends, least = high, np.maximum(low, law.fewest[:, None] - (most[:, None] - high))
         high = np.minimum(high, law.most[:, None] - (fewest[:, None] - low))
         none = (law.fewest > law.most) | (least > high).any(-1)
-        low = np.minimum(least, ends)  # any lengths in range will do where none is left
+        low = np.minimum(least, ends)  # where no lengths are left, any lengths in range are valid
         return law, low, np.maximum(high, low), none
 
     def halve(self, rows: BoolArray) -> tuple["Segment", "Segment"]:
-        """Split at the middle of x where ``rows`` (m,) is True; elsewhere both are the whole segment."""
+        """Split segments at the middle of x where ``rows`` (m,) is True; elsewhere return the whole segment twice."""
         middle = np.floor(0.5 * (np.where(rows, self.fewest, 0.0) + np.where(rows, self.most, 0.0)))
         below = replace(self, most=np.where(rows, middle, self.most))
         return below, replace(self, fewest=np.where(rows, middle + 1.0, self.fewest))
 
     def steer(self, lengths: FloatArray, slopes: tuple[float, float]) -> "Segment":
-        """Adapt the slopes, within two limits, to the tokens of the best lengths (m, K)."""
+        """Adapt the slopes to the tokens of the best lengths (m, K), within the two limits ``slopes``."""
         x, size = lengths.sum(-1), np.abs(self.step)
         tight = ((x == self.most) & (self.slope >= self.rise)) | ((x == self.fewest) & (self.slope <= self.rise))
         back = np.where(tight, 0.0, np.clip(self.rise - self.slope, -size, size))
         change = np.where(x > self.most, size, np.where(x < self.fewest, -size, back))
         slope = np.clip(self.slope + change, *slopes)
-        longer = np.where(change * self.step > 0.0, 1.3, 0.5) * size  # if the direction is the same; else shorter
+        longer = np.where(change * self.step > 0.0, 1.3, 0.5) * size  # shorter if the direction has changed
         return replace(self, slope=slope, step=np.where(change == 0.0, self.step, np.copysign(longer, change)))
 
 
@@ -123,9 +123,9 @@ _Law = FixedPass | Segment
 
 
 def slope_range(problem: Problem) -> tuple[float, float]:
-    """Return the slopes that can give the least bound: those of the law, or with a TPOT 0 to 8 times the steepest.
+    """Return the range of slopes that can give the least bound: that of the law; with a TPOT, 0 to 8 times the largest.
 
-    A shorter round than the best holds fewer tokens, as if each of them took longer.
+    A TPOT favours shorter rounds with fewer tokens, as if every token took longer.
     """
     if problem.tpot < np.inf:
         return 0.0, 8.0 * float(problem.lines[-1, 1])
@@ -133,9 +133,9 @@ def slope_range(problem: Problem) -> tuple[float, float]:
 
 
 def make_laws(problem: Problem, slope: FloatArray) -> list[_Law]:
-    """Return one segment for each line of the law, of all n instances, with the slope (n,) of their relaxed optimum.
+    """Return one segment for each line of the law, with the slopes (n,) of the relaxed optima of n instances.
 
-    A flat law has one `FixedPass`: a bound costs a few more operations with a segment.
+    A flat law has one `FixedPass`, which needs fewer operations than a segment.
     """
     if problem.flat:
         return [FixedPass(problem.constant_time + problem.lines[0, 0])]
@@ -158,9 +158,9 @@ class Nodes(Batched):
     left: FloatArray  # φ₁ (m,) s
     right: FloatArray  # φ₂ (m,) s
     low: FloatArray  # (m, K) shortest length that can be best
-    high: FloatArray  # (m, K) longest
-    bound: FloatArray  # (m,) tokens/s, upper bound of the decisions inside
-    by_user: BoolArray  # (m,) whether the last split was of a window, not of the interval
+    high: FloatArray  # (m, K) longest length that can be best
+    bound: FloatArray  # (m,) tokens/s, upper bound on the decisions inside
+    by_user: BoolArray  # (m,) whether the last split was that of a window, not of the interval
     law: _Law  # time of the pass
 
     def __len__(self) -> int:
@@ -171,8 +171,8 @@ class Bounds(NamedTuple):
     """Result of one evaluation of a set of nodes."""
 
     bound: FloatArray  # (m,) tokens/s; 0 where no decision is inside
-    low: FloatArray  # windows of the lengths that can be best, (m, K)
-    high: FloatArray
+    low: FloatArray  # (m, K) shortest length that can be best
+    high: FloatArray  # (m, K) longest length that can be best
     candidate: FloatArray  # lengths (m, K) that fit at φ₂
     critical: IntArray  # (m,) user whose next token no longer fits
     left: FloatArray  # latencies (m,) s between which a decision can be best
@@ -185,19 +185,19 @@ class _Table(NamedTuple):
     inside: BoolArray
     tokens: FloatArray  # ω e(l), less the cost of l in the pass
     share: FloatArray  # w(l; φ₂); 0 where not inside
-    slope: FloatArray  # −∂w/∂φ there
+    slope: FloatArray  # −∂w/∂φ at φ₂
 
 
 @np.errstate(over="ignore")  # −∞ is intended where a tangent is that steep
 def bound_nodes(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
-    """Bound the goodput inside each of m nodes, with a row of the problem each, and narrow their windows.
+    """Bound the goodput inside each of m nodes and narrow their windows; row i of the problem belongs to node i.
 
-    Windows keep every length of every decision that exceeds ``target`` (m,), the goodput to exceed.
+    Windows keep all lengths of all decisions whose goodput exceeds ``target`` (m,).
     """
     table = _tabulate(problem, nodes)
     tokens, charged, server, empty = nodes.law.price(table.tokens, nodes.low, nodes.high, target)
     scale, table = table.tokens[-1].sum(-1) + charged, table._replace(tokens=tokens)
-    price, candidate, critical = _price(table, nodes.low, 1e3 * scale)  # any λ ≥ 0 is valid; large ones lose digits
+    price, candidate, critical = _price(table, nodes.low, 1e3 * scale)  # any λ ≥ 0 is valid, but a large λ loses digits
     dead = empty | ~table.inside[0].all(-1) | (table.share[0].sum(-1) > 1.0 + SAFETY)
     right = np.where(table.inside, table.tokens - price[:, None] * table.share, -np.inf)
     left = right - (price * (nodes.right - nodes.left))[:, None] * table.slope
@@ -219,9 +219,9 @@ def bound_nodes(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
 
 
 def find_ends(wins: BoolArray) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """Return the first and last true position in each column (m, K) of (W, m, K), and whether there is any.
+    """Return the first and last true position in each column (m, K) of (W, m, K), and whether one is true.
 
-    Without any, they are 0 and W − 1.
+    If none is true, the positions are 0 and W − 1.
     """
     kind = np.uint8 if len(wins) <= 255 else np.int64  # narrow integers are faster
     position = np.arange(len(wins), dtype=kind)[:, None, None]
@@ -232,7 +232,7 @@ def find_ends(wins: BoolArray) -> tuple[FloatArray, FloatArray, BoolArray]:
 
 
 def _winning(nodes: Nodes, slack_left: FloatArray, slack_right: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the latencies at which the slack may be positive: it is convex, so below the chord between the ends."""
+    """Return latencies between which the slack may be positive: it is convex, so at most the chord of both ends."""
     width = nodes.right - nodes.left
     crosses = (slack_left > 0.0) != (slack_right > 0.0)
     part = slack_left / np.where(crosses, slack_left - slack_right, 1.0)
@@ -255,7 +255,7 @@ def _tabulate(problem: Problem, nodes: Nodes) -> _Table:
 
 
 def _price(table: _Table, low: FloatArray, highest: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Return λ of the best bound at φ₂: tokens in order of gain per share, up to the first that does not fit."""
+    """Return λ of the best bound at φ₂, its lengths, and the user of the first token by gain that does not fit."""
     possible = table.inside[1:]
     extra_lengths, m, users = possible.shape
     if not extra_lengths:
@@ -272,5 +272,5 @@ def _price(table: _Table, low: FloatArray, highest: FloatArray) -> tuple[FloatAr
     last = by_node[rows, order[rows, first]]
     price = np.where(used[rows, first] > 1.0, np.maximum(last, 0.0), 0.0)
     taken = np.add.reduce((rate > price[:, None]) & possible, 0, dtype=np.float64)
-    token = (by_node == last[:, None]).argmax(-1)  # the first of equal ones, independent of the sort
+    token = (by_node == last[:, None]).argmax(-1)  # the first of equal tokens, independent of the sort
     return np.minimum(price, highest), low + taken, token % users

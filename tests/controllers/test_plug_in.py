@@ -95,7 +95,7 @@ def test_reset_of_all_lets_the_number_change(rng):
         plug_in(history(rng, 1, 2)[0])
     plug_in.reset()
     plug_in(history(rng, 1, 2)[0])
-    with pytest.raises(ValueError, match=r"mask: expected bool of shape \(2,\), got bool of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"mask: expected a bool array of shape \(2,\), got bool of shape \(3,\)"):
         plug_in.reset(np.zeros(3, dtype=bool))
 
 

@@ -266,7 +266,7 @@ def test_scenario_with_more_tasks_than_the_record(llama):
     requests = process.first(llama.replace(tasks=llama.tasks[:1]), zeros, uniforms)
     calls = (process.first, zeros, uniforms), (process.next, requests, np.ones(3), uniforms), (process.prior,)
     for method, *arguments in calls:
-        with pytest.raises(ValueError, match="tasks of the scenario: expected at most 1, as in the record, got 4"):
+        with pytest.raises(ValueError, match="expected at most 1, the number in the record, got 4"):
             method(llama, *arguments)
-    with pytest.raises(ValueError, match=r"records: expected Records, as load_records returns, got 'mine\.npz'"):
+    with pytest.raises(ValueError, match=r"records: expected Records as returned by load_records, got 'mine\.npz'"):
         Recorded("mine.npz")

@@ -70,8 +70,8 @@ def test_records(write):
         ({"accept_probability": np.ones(26)}, "accept_probability: expected 27 positions, the sum of length, got 26"),
         ({"accepted": np.ones(28, bool)}, "accepted: expected 27 positions, the sum of length, got 28"),
         ({"length": np.array([8, 12, 7])}, r"length\[2\]: expected integers ≥ 8, got 7"),
-        ({"length": np.array([8, 19])}, r"length: expected as many prompts as task has \(3\), at least 1, got 2"),
-        ({"task": np.array([], int), "length": np.array([], int)}, r"length: expected as many .* at least 1, got 0"),
+        ({"length": np.array([8, 19])}, r"length: expected the same number of prompts ≥ 1 as in task \(3\), got 2"),
+        ({"task": np.array([], int), "length": np.array([], int)}, r"length: expected the same number .*, got 0"),
         ({"task": np.array([0, -1, 1])}, r"task\[1\]: expected integers ≥ 0, got -1"),
         ({"task": np.array([0, 3, 1])}, r"task: expected at least one prompt for each of 0\.\.3, got none for 2"),
         ({"task": np.array([0, 1, None])}, "task: expected a plain array without objects, got unreadable data"),
@@ -352,7 +352,7 @@ HEADER = "arrived_at,prompt,output\n"
     [
         ("", r"header: expected the columns \['arrived_at', 'prompt', 'output'\], each once, got \[\]"),
         ("arrived_at,prompt\n1,2\n", r"header: expected the columns .*, got \['arrived_at', 'prompt'\]"),
-        (HEADER, r"requests: expected as many numbers in each of .*, ≥ 1, got \[0, 0, 0\]"),
+        (HEADER, r"requests: expected the same number ≥ 1 of entries in .*, got \[0, 0, 0\]"),
         (HEADER + "1,2,3\n2,x,3\n", "row 2, prompt: expected a number, got 'x'"),
         (HEADER + "1,2,3\nnan,2,3\n", "row 2, arrived_at: expected a finite number of .*, got nan"),
         (HEADER + "1,2,3\n2,2,3\n1.5,2,3\n", r"row 3, arrived_at: expected a time no earlier than .*, got 1\.5"),
@@ -387,7 +387,7 @@ def test_bad_csv(tmp_path, text, message, monkeypatch):
         ({"gap_us": np.array([0, -5, 2])}, r"row 2, gap_us: expected microseconds in 0\.\.\d+, got -5"),
         ({"gap_us": np.array([0, 2**63, 2], np.uint64)}, r"row 2, gap_us: expected microseconds in 0\.\.\d+, got 9\.2"),
         ({"gap_us": np.array([7, 5, 2])}, "row 1, gap_us: expected 0 in the first row, got 7"),
-        ({"output": np.array([1, 1])}, r"requests: expected as many numbers in each of .*, ≥ 1, got \[3, 3, 2\]"),
+        ({"output": np.array([1, 1])}, r"requests: expected the same number ≥ 1 of entries in .*, got \[3, 3, 2\]"),
     ],
 )
 def test_bad_npz(tmp_path, changes, message):

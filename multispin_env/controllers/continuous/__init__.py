@@ -1,1 +1,1 @@
-"""Controllers without the barrier (ours)."""
+"""Controllers without the barrier (not in the paper)."""

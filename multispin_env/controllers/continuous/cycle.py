@@ -1,4 +1,4 @@
-"""Cycle time of one device (drafting, uploading, verification) and the best lengths for it (ours).
+"""Cycle time of a device (drafting, uploading, verification) and its best draft lengths (not in the paper).
 
 With n busy devices, a pass of half of them takes V(n/2), and queueing lengthens uploads. A draft of L tokens then takes
 (L − A_k)^+ T_k + κ L u_k + m V(n / 2) + T_rtt seconds and yields E[N_k | L] tokens (docs/evidence/continuous.md).
@@ -17,14 +17,14 @@ from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.scenario import Scenario
 
-TYPICAL_CYCLE = (3.0, 2.0)  # κ and m: a device waits for one pass and is in the next
+TYPICAL_CYCLE = (3.0, 2.0)  # κ and m: a device waits during one pass and is in the next
 SHORTEST_CYCLE = (2.0, 1.0)  # κ and m: a draft arrives just in time for the next pass
-_CHAIN_VALUE = 0.3  # part of its drafting time that a token of a head start saves; more shrinks batches
+_CHAIN_VALUE = 0.3  # part of its drafting time that a token of a head start is worth; a larger part shrinks batches
 
 
 @dataclass(frozen=True, eq=False)
 class Cycle:
-    """Cycles of all devices in states (n, K), if all drafts of a pass have the device's own length."""
+    """Cycles of all devices in states (n, K), if all drafts in a pass have the same length as that of the device."""
 
     scenario: Scenario
     acceptance_rate: FloatArray  # (n, K) α
@@ -50,7 +50,7 @@ class Cycle:
         return sending_time(self.scenario, length, self.draft_time, self.token_air, self.head_start) + fixed
 
     def best_length(self, token_price: Option = 0.0) -> IntArray:
-        """Return the lengths (n, K) with the most tokens per second of the device; ``token_price`` is in tokens.
+        """Return the lengths (n, K) that maximise each device's tokens per second; ``token_price`` is in tokens.
 
         With drafting ahead they maximise E[N] − ν s, with s from `_spent` and ν = max E[N] / s without head starts.
         """
@@ -63,7 +63,7 @@ class Cycle:
         return np.asarray(low + (tokens - (tokens / without).max(0) * spent).argmax(0))
 
     def _spent(self, length: IntArray, head_start: FloatArray) -> FloatArray:
-        """Return cycle times minus `_CHAIN_VALUE` of the drafting time that chains save in the next cycle."""
+        """Return cycle times minus the part `_CHAIN_VALUE` of the drafting time that chains save in the next cycle."""
         time = replace(self, head_start=head_start).time(length)
         ends = chain_cycle(self.scenario, length, self.draft_time, self.acceptance_rate, head_start, time)
         return time - _CHAIN_VALUE * ends.hit * ends.head_start * self.draft_time

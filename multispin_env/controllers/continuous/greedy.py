@@ -1,4 +1,4 @@
-"""Rules that decide for each device separately, and a modifier for deadlines (ours; docs/evidence/serving.md)."""
+"""Rules without batches planned ahead, and a modifier for deadlines (not in the paper; docs/evidence/serving.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,23 +21,23 @@ from multispin_env.scenario import Scenario
 def present(state: ContinuousState) -> FloatArray:
     """Return the weights (n, K) of devices in estimates of the load: 1 with a request, 0 without.
 
-    If no device has a request, the next one may come from any of them, and each weight is 1 / K.
+    If no device has a request, the next request may come from any of them, and each weight is 1 / K.
     """
     busy = state.busy
     return np.where(busy.any(-1, keepdims=True), busy, 1.0 / busy.shape[-1])
 
 
-_SECANT_STEPS = 4  # error of rates: 2e-4 if the uplink is nearly full, else at most 1e-6
+_SECANT_STEPS = 4  # error of rates: 2e-4 if the uplink is nearly full, at most 1e-6 otherwise
 
 
 def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArray, weight: FloatArray) -> FloatArray:
     """Estimate the total rate (n, C) in tokens/s for draft lengths (C,) or (n, C, K), without a simulation.
 
     A device drafts, uploads, waits for half a pass and is verified. The server is always busy, so a batch holds the
-    devices that return during the pass before it, at most all of them. The secant method finds the batch size. The
-    upload of w seconds takes w / (1 − ρ), where ρ is the load of the shorter uploads, which go first. A device that
-    drafts ahead has, with the probability of a hit, the head start that it drafts in half of the time in which it waits
-    and is verified. ``weight`` (n, K) in [0, 1] has the weights of devices (`present`). Prompts are ignored.
+    devices that return during the pass before it, at most all of them. The secant method finds the batch size. An
+    upload of w seconds takes w / (1 − ρ), where ρ is the load of shorter uploads, which go first. After a hit, a device
+    that drafts ahead has the head start that it drafts in half of the time in which it waits and is verified. The
+    ``weight`` (n, K) of a device is in [0, 1] (`present`). Prompts are ignored.
     """
     token_time = full_share_token_time(scenario, state.spectral_efficiency)
     count = ordered_sum(weight)[:, None]
@@ -54,13 +54,13 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
     work = counted * need
     whole = scenario.round_trip_time + lengths * pace
     hit = hit_probability(scenario, lengths, alpha) if scenario.draft_ahead else None
-    frequency, cycles = np.empty_like(need), np.empty_like(need)  # drafts/s of each device; s, then a buffer
+    frequency, cycles = np.empty_like(need), np.empty_like(need)  # drafts/s and cycle times in s of each device
 
     def returning(size: FloatArray) -> FloatArray:
         """Return the number of devices that return during a pass of ``size`` devices."""
         server = np.asarray(scenario.pass_time(size, size * (drafted + 1)))
         np.add(whole, 1.5 * server, out=cycles)
-        room = np.ones_like(server)  # part of the uplink that shorter uploads leave free
+        room = np.ones_like(server)  # part of the uplink that shorter uploads do not use
         for device in range(len(need)):
             cycle = cycles[device]
             cycle += need[device] / np.maximum(room, 0.03)
@@ -99,17 +99,17 @@ def best_common_length(scenario: Scenario, state: ContinuousState) -> IntArray:
 
 @dataclass(frozen=True, eq=False)
 class Greedy(ContinuousController):
-    """The free server takes all uploaded drafts at once (ours).
+    """Rule by which the server takes all uploaded drafts as soon as it is free.
 
     Parameters
     ----------
     draft_length
-        L of all drafts. ``None``: with endless requests, the length with the highest estimated rate in each state
-        (`estimated_rates`); with requests that end, the longest draft within the budget.
+        L of all drafts. ``None``: with endless requests, the common length with the highest estimated rate in each
+        state (`estimated_rates`); with requests that end, the longest draft within the budget.
     budget
-        Time of a draft > 0, as a fraction of T_ver of all devices: the longest L with (L − A_k)^+ T_k + 2 L u_k within
-        it whose last token is accepted with probability 0.1 or more. It may be an array that broadcasts to the states
-        (..., K).
+        Time > 0 for a draft, as a fraction of T_ver of all devices. A draft has the largest L with (L − A_k)^+ T_k + 2
+        L u_k within this time whose last token is accepted with probability 0.1 or more. The budget may be an array
+        that broadcasts to the states (..., K).
     """
 
     tunable: ClassVar[Mapping[str, Tunable]] = {"budget": Tunable(0.1, 1.5, by_device=True)}
@@ -139,30 +139,30 @@ class Greedy(ContinuousController):
 
 
 def take_all(length: IntArray) -> ContinuousDecision:
-    """Return the decision (n, K) with which the server takes all uploaded drafts, the shortest upload first."""
+    """Return the decision (n, K) with which the server takes all uploaded drafts; the shortest upload goes first."""
     return ContinuousDecision(length, np.full(length.shape, Join.TAKE), priority=np.zeros(length.shape))
 
 
-MAX_LAXITY = 1e6  # s, laxity without a deadline; laxities are clipped to ± this value
+MAX_LAXITY = 1e6  # s, laxity without a deadline; laxities are clipped to this absolute value
 
 
 @dataclass(frozen=True, eq=False)
 class Deadlines(Modifier):
-    """Upload by least laxity, and drop requests that cannot be in time (ours; docs/evidence/serving.md).
+    """Modifier that orders uploads by least laxity and drops requests that cannot be in time.
 
     The laxity of a request is the time until it is due minus the time that its tokens need. Before the first token it
     is at most the time until that token is due minus the shortest time in which it can arrive (`min_time_to_tokens`).
-    Where the decision gives uploads different priorities, such as those of different batches, these come first. An
-    uplink that is not serial has no order, so requests are only dropped.
+    If the decision has different priorities, for example by batch, laxity only orders uploads of equal priority. An
+    uplink that is not serial has no order, so requests are only dropped (docs/evidence/serving.md).
 
     Parameters
     ----------
     need
-        Assumed seconds per token, > 0. ``None``: the time in the shortest typical cycle of the device (`Cycle`), with
-        the length of the decision.
+        Assumed seconds per token, > 0. ``None``: the time per token in the shortest cycle of the device
+        (`SHORTEST_CYCLE`), with the length of the decision.
     haste
-        > 0, a factor on that time: the larger it is, the earlier requests get priority and are dropped. It may be an
-        array that broadcasts to the states (..., K).
+        Factor > 0 on that time: with a larger factor, requests get priority and are dropped earlier. It may be an array
+        that broadcasts to the states (..., K).
     """
 
     tunable: ClassVar[Mapping[str, Tunable]] = {"haste": Tunable(0.25, 2.5, by_device=True)}
@@ -181,7 +181,10 @@ class Deadlines(Modifier):
         cycle = Cycle.of(self.scenario, state, SHORTEST_CYCLE)
         need = cycle.time_per_token(decision.draft_length) if self.need is None else self.need
         token_time = need * per_device("haste", self.haste, state.phase.shape)
-        laxity = _laxity(state, token_time, min_time_to_tokens(self.scenario, state))
+        now, demand = state.time[:, None], state.demand
+        last = demand.due - now - token_time * demand.wanted
+        first = demand.first_due - now - min_time_to_tokens(self.scenario, state)
+        laxity = np.clip(np.minimum(last, first), -MAX_LAXITY, MAX_LAXITY)
         drop = state.busy & (laxity < 0.0)
         if decision.drop is not None:
             drop = drop | decision.drop
@@ -192,7 +195,7 @@ class Deadlines(Modifier):
 
 
 def min_time_to_tokens(scenario: Scenario, state: ContinuousState) -> FloatArray:
-    """Return the seconds (n, K) until the next tokens, if the device had the band and the server to itself."""
+    """Return the seconds (n, K) until the next tokens if the device alone used the band and the server."""
     low, token_time = scenario.min_draft_length, full_share_token_time(scenario, state.spectral_efficiency)
     begun = state.busy & (state.phase != Phase.FREE)
     under_way = state.drafting_left + state.air_left + np.asarray(scenario.pass_time(1, 1 + state.draft_length))
@@ -200,29 +203,23 @@ def min_time_to_tokens(scenario: Scenario, state: ContinuousState) -> FloatArray
     return np.where(begun, under_way, sending + (scenario.pass_time(1, 1 + low) + scenario.round_trip_time))
 
 
-def _laxity(state: ContinuousState, token_time: FloatArray, first_token_time: FloatArray) -> FloatArray:
-    now, demand = state.time[:, None], state.demand
-    last, first = demand.due - now - token_time * demand.wanted, demand.first_due - now - first_token_time
-    return np.clip(np.minimum(last, first), -MAX_LAXITY, MAX_LAXITY)
-
-
 @dataclass(frozen=True, eq=False)
 class OwnPace(ContinuousController):
-    """The server takes all uploaded drafts, and each device maximises its own tokens per second.
+    """Rule by which each device maximises its own tokens per second, and the server takes all uploaded drafts.
 
-    The more devices are busy, the longer is the cycle (`Cycle`), so drafts are longer under load. Options may be arrays
-    that broadcast to the states (..., K).
+    With more busy devices the cycle (`Cycle`) is longer, so drafts are longer under load. Options may be arrays that
+    broadcast to the states (..., K).
 
     Parameters
     ----------
     queue
-        κ ≥ 0, duration of an upload relative to its time with the whole band.
+        Duration κ ≥ 0 of an upload relative to its time with the whole band.
     passes
-        m ≥ 0, passes of half of the busy devices in a cycle.
+        Number m ≥ 0 of passes, each of half of the busy devices, in a cycle.
     air_price
-        λ ≥ 0, tokens per second of the whole band.
+        Price λ ≥ 0 of a second of the whole band, in tokens.
     value_weight
-        w ≥ 0: uploads are ordered by decreasing ⌊w E[N]⌋, then the shortest goes first.
+        Weight w ≥ 0: uploads are ordered by decreasing ⌊w E[N]⌋, then by increasing duration.
     """
 
     tunable: ClassVar[Mapping[str, Tunable]] = {
@@ -254,5 +251,5 @@ class OwnPace(ContinuousController):
 
 
 def load_aware(scenario: Scenario, need: float | None = None, haste: Option = 1.0) -> Deadlines:
-    """Make `OwnPace` with `Deadlines`: longer drafts and earlier drops under load, without a tuned constant."""
+    """Make `OwnPace` with `Deadlines`: longer drafts and earlier drops under load, without tuned constants."""
     return Deadlines(scenario, OwnPace(scenario), need, haste)

@@ -1,4 +1,4 @@
-"""Groups of devices that take turns: one drafts while another is verified (ours; docs/evidence/continuous.md)."""
+"""Groups of devices that draft and are verified in turn (not in the paper; docs/evidence/continuous.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,10 +24,11 @@ from multispin_env.scenario import Scenario
 
 
 def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | int) -> FloatArray:
-    """Return the rate (n,) in tokens/s of G groups of equal size, a number or (n, 1), without rounding or waiting.
+    """Estimate the rate (n,) in tokens/s of ``groups`` G groups of equal size, a number or (n, 1), in a fluid model.
 
     Every device with a request drafts and sends for a time φ, the server serves the groups in turn, and the uplink is
-    shared: Σ_k E[N_k] / max(φ + V, G V, Σ_k w_k), at the best φ of a grid.
+    shared: the rate is Σ_k E[N_k] / max(φ + V, G V, Σ_k w_k) for the best φ of a grid. Lengths are real numbers, and
+    uploads do not wait for each other.
     """
     token_time = full_share_token_time(scenario, state.spectral_efficiency)
     size = np.maximum(state.busy.sum(-1, keepdims=True) / groups, 1.0)
@@ -48,7 +49,7 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | in
 def price_of_delay(
     scenario: Scenario, state: ContinuousState, rho: FloatArray | float | None, groups: IntArray | int
 ) -> FloatArray:
-    """Return ρ (n,) in tokens/s for states (n, K): the option, or `fluid_rate` if it is ``None``."""
+    """Return the price of delay (n,) in tokens/s for states (n, K): ``rho``, or `fluid_rate` if it is ``None``."""
     return fluid_rate(scenario, state, groups) if rho is None else per_state("rho", rho, len(state.batch))
 
 
@@ -57,24 +58,24 @@ _LAST = 1e9  # priority after all batches
 
 @dataclass(frozen=True, eq=False)
 class Groups(ContinuousController):
-    """Groups that take turns: a device of batch m drafts for batch m + G, which waits for it.
+    """Groups that take turns: after batch m, its devices draft for batch m + G, which waits for them.
 
-    Uploads are ordered by batch, and the shortest one of a batch goes first. A device in a deep fade (`in_deep_fade`)
-    sends drafts of the minimum length, last on the uplink, and no batch waits for it.
+    Uploads are ordered by batch, and by duration within a batch. A device in a deep fade (`in_deep_fade`) sends drafts
+    of the minimum length, last on the uplink, and no batch waits for it.
 
     Parameters
     ----------
     groups
-        G ≥ 1. One group is `SYNCHRONOUS`. ``None``: `best_num_groups` of the scenario.
+        Number of groups G ≥ 1; `SYNCHRONOUS` has one group. ``None``: `best_num_groups` of the scenario.
     rho
-        ρ > 0, cost of a second of delay in tokens; the best value is the rate itself in tokens/s. ``None``: an estimate
-        from each state (`fluid_rate`). An array has the batch shape of the states.
+        Price ρ > 0 of a second of delay, in tokens; the best price is the resulting rate in tokens/s. ``None``: an
+        estimate from each state (`fluid_rate`). An array has the batch shape of the states.
     delay_weight
-        > 0, a factor on ρ; it may be an array with the batch shape of the states.
+        Factor > 0 on ρ; it may be an array with the batch shape of the states.
     air_price
-        λ ≥ 0, tokens per second of the whole band.
+        Price λ ≥ 0 of a second of the whole band, in tokens.
     weights
-        ω ≥ 0, value of a token of each device, broadcast to the states; ``None`` means 1.
+        Value ω ≥ 0 of a token of each device, broadcast to the states; ``None`` means 1.
     """
 
     tunable: ClassVar[Mapping[str, Tunable]] = {"delay_weight": Tunable(0.25, 4.0)}
@@ -99,11 +100,14 @@ class Groups(ContinuousController):
         scenario = self.scenario
         free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
         faded = (in_deep_fade(scenario, state) & (self.groups > 1)) | idle
-        aim = np.where(free | idle, self._aim(state), state.aim)
+        batch = state.batch[:, None]
+        turn = np.arange(scenario.num_users) % self.groups  # initial batches
+        later = np.where(batch == 0, turn, batch - 1 + self.groups)
+        aim = np.where(free | idle, later, state.aim)
         work = Background.of(scenario, state, faded)
         rho = price_of_delay(scenario, state, self.rho, self.groups)
         rho = rho * per_state("delay_weight", self.delay_weight, len(rho))
-        position = aim - state.batch[:, None]
+        position = aim - batch
         by_ratio = self.rho is None and self.groups == 1
         weight = None
         if self.weights is not None:
@@ -114,22 +118,16 @@ class Groups(ContinuousController):
         )
         return batch_decision(state, length_for_idle(scenario, state, length), aim, faded)
 
-    def _aim(self, state: ContinuousState) -> IntArray:
-        """Return the batches (n, K) of free devices: G after the last one; at the start one group after the other."""
-        turn = np.arange(self.scenario.num_users) % self.groups
-        batch = state.batch[:, None]
-        return np.where(batch == 0, turn, batch - 1 + self.groups)
-
 
 @cache
 def best_num_groups(scenario: Scenario) -> int:
-    """Return the best of 2 and 3 groups in a short simulation of a few random systems with static channels.
+    """Return the better of 2 and 3 groups in a short simulation of a few random systems with static channels.
 
-    The result is cached for each scenario. For specific devices, compare `long_run_rate` of both. If devices draft
+    The result is cached for each scenario. For specific devices, compare the `long_run_rate` of both. If devices draft
     ahead, one group is tried too: they draft during verification, so a common batch wastes no time.
     """
     num_systems, passes = measurement_size(scenario, 4)
-    state = sample_state(scenario, np.random.default_rng(10**9), num_systems)  # no table uses this seed
+    state = sample_state(scenario, np.random.default_rng(10**9), num_systems)  # a seed not used in evaluations
     options = (2, 3, 1) if scenario.draft_ahead else (2, 3)
     system = ContinuousSystem.of(scenario.replace(channel="static"), Groups.discipline)
     passes = passes * 3 // 4
@@ -149,9 +147,9 @@ def start_drafts(
     weight: FloatArray | None = None,
     by_ratio: bool = False,
 ) -> IntArray:
-    """Return draft lengths (n, K) of free devices for batches in these positions (n, K), fitted batch by batch.
+    """Return draft lengths (n, K), fitted batch by batch for the batches ``position`` (n, K) of free devices.
 
-    A device that is not free keeps its length; one in a deep fade gets the minimum.
+    A device that is not free keeps its length; a free device in a deep fade gets the minimum.
     """
     from multispin_env.controllers.continuous.launch import Launch, fit, fit_ratio  # late: Numba takes long to import
 
@@ -179,14 +177,14 @@ def start_drafts(
 
 
 def length_for_idle(scenario: Scenario, state: ContinuousState, length: IntArray) -> IntArray:
-    """Return lengths (n, K) in which a device without a request has its own best length (`Cycle`)."""
+    """Return lengths (n, K) in which devices without a request have the best length for their own cycle (`Cycle`)."""
     if state.busy.all():
         return length
     return np.where(state.phase == Phase.IDLE, Cycle.of(scenario, state).best_length(), length)
 
 
 def batch_decision(state: ContinuousState, length: IntArray, aim: IntArray, faded: BoolArray) -> ContinuousDecision:
-    """Return the decision (n, K) in which the next batch waits for its devices, and uploads are ordered by batch."""
+    """Return the decision (n, K) by which the next batch waits for its devices, and uploads are ordered by batch."""
     nearest = np.where(faded, _LAST, aim).min(-1)[:, None]
     join = np.where(faded, Join.TAKE, np.where(aim == nearest, Join.WAIT, Join.LEAVE))
     priority = np.where(faded, _LAST, aim - state.batch[:, None])
@@ -194,8 +192,8 @@ def batch_decision(state: ContinuousState, length: IntArray, aim: IntArray, fade
 
 
 SYNCHRONOUS = partial(Groups, groups=1)
-"""`Groups` with one group: all devices are in every batch, and lengths maximise Σ_k E[N_k] / (M(L) + V(L)) (ours).
+"""`Groups` with one group: all devices are in every batch, and lengths maximise Σ_k E[N_k] / (M(L) + V(L)).
 
-M is the time of the shared uplink. Without ``rho``, each batch maximises its own ratio, which is optimal in a static
-channel. With fading, the best ``rho`` is the rate of the whole run.
+M(L) is the time until all uploads have ended. Without ``rho``, each batch maximises its own ratio, which is optimal in
+a static channel. With fading, the best ``rho`` is the long-run rate.
 """

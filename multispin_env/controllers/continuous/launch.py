@@ -1,13 +1,13 @@
-"""Best lengths of drafts that start together for one batch (ours; docs/evidence/continuous.md).
+"""Best lengths of drafts that start together for one batch (not in the paper; docs/evidence/continuous.md).
 
 `fit` maximises over the lengths of the devices that start now
 
     Σ_k ω_k E[N_k | L_k] − λ Σ_k w_k − ρ (max(M(L) − D, 0) + V(L)),
 
 where w_k is air time, M(L) the time when all uploads have ended (`Launch.ready`), D the time when the server is free,
-V(L) the verification time, and ρ the price of a second. Starting points come from marginal prices: a second of air
-costs between 0 and ρ, and drafts may take the time φ. From there, `search.improve_lengths` adds, removes and moves
-single tokens.
+V(L) the verification time, λ the price of a second of air time, and ρ the price of a second of delay. Starting points
+come from marginal prices: a second of air time costs between 0 and ρ, and drafts may take a time φ. From there,
+`search.improve_lengths` adds, removes and moves single tokens.
 """
 
 from dataclasses import dataclass, replace
@@ -25,8 +25,8 @@ from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
-MAX_STEPS = 40  # of each kind
-_WINDOWS = 6  # number of times φ, from D to the time at which no gain could pay for the delay
+MAX_STEPS = 40  # steps of each kind
+_WINDOWS = 6  # number of times φ, from D to the time after which no gain is worth the delay
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +35,11 @@ class Launch:
 
     scenario: Scenario
     starts: BoolArray  # (n, K) whether the device starts a draft for the batch
-    draft_time: FloatArray  # (n, K) s per token; 0 for others
+    draft_time: FloatArray  # (n, K) s per token; 0 for devices that do not start
     head_start: FloatArray  # (n, K) tokens
-    token_time: FloatArray  # (n, K) s of the whole band per token; 0 for others
+    token_time: FloatArray  # (n, K) s of the whole band per token; 0 for devices that do not start
     acceptance_rate: FloatArray  # (n, K) α
-    weight: FloatArray  # (n, K) ω, value of a token; 0 for others
+    weight: FloatArray  # (n, K) ω, value of a token; 0 for devices that do not start
     release: FloatArray  # (n, K) s, end of an empty draft; for other devices, end of the draft under way
     air: FloatArray  # (n, K) s of the whole band, uploads of other devices that the batch waits for
     due: FloatArray  # (n,) s, when the server is free for the batch
@@ -59,7 +59,7 @@ class Launch:
         air_price: float,
         weight: FloatArray | float,
     ) -> Self:
-        """Return the launch in a state (n, K); ``background`` has release and air times (n, K) of others, or 0."""
+        """Return the launch in a state (n, K); ``background`` has release and air times (n, K) of the other drafts."""
         release, air = background
         return cls(
             scenario,
@@ -109,7 +109,7 @@ class Launch:
         )
 
     def ready(self, lengths: IntArray) -> FloatArray:
-        """Return when all uploads have ended, (n,) s, for lengths (n, K) (docs/evidence/continuous.md, 1)."""
+        """Return the time (n,) in s when all uploads of lengths (n, K) have ended (docs/evidence/continuous.md, 1)."""
         ends = self.release + drafting_time(self.scenario, lengths, self.draft_time, self.head_start)
         return all_sent(ends, lengths * self.token_time + self.air)
 
@@ -117,7 +117,7 @@ class Launch:
         """Return the expected weighted tokens (n,) of lengths (n, K), minus the price of their air time."""
         rows, _ = np.nonzero(self.starts)
         gain = np.take_along_axis(self.terms.gain, lengths[self.starts][:, None], -1)[:, 0]
-        return np.bincount(rows, weights=gain, minlength=len(lengths)).astype(np.float64)  # sums from left to right
+        return np.bincount(rows, weights=gain, minlength=len(lengths)).astype(np.float64)  # adds from left to right
 
     def value(self, lengths: IntArray) -> FloatArray:
         """Return gains minus costs, (n, C), of lengths (n, C, K)."""
@@ -127,10 +127,10 @@ class Launch:
 def fit(launch: Launch, *, thorough: bool = False) -> IntArray:
     """Return the lengths (n, K) of the drafts that start now; L_min for devices that do not start.
 
-    A ``thorough`` search starts at the best point of each time φ instead of the best of all. It helps if the batch may
-    start at once, since then no deadline suggests a length.
+    A ``thorough`` search starts from the best point for each time φ instead of the best of all. It helps if the batch
+    may start at once, since then the time D suggests no length.
     """
-    lengths = _by_price(launch)
+    lengths = _candidates(launch)
     num_envs, windows, prices, users = lengths.shape
     if not thorough:
         lengths = lengths.reshape(num_envs, 1, windows * prices, users)
@@ -141,7 +141,7 @@ def fit(launch: Launch, *, thorough: bool = False) -> IntArray:
 def fit_ratio(launch: Launch) -> IntArray:
     """Return the lengths (n, K) that maximise Σ_k ω_k E[N_k] / (max(M, D) + V), by Dinkelbach's method.
 
-    It iterates `fit` with ρ equal to the ratio, from ``launch.delay_price``.
+    The method repeats `fit` with ρ equal to the last ratio, from ``launch.delay_price``.
     """
     for _ in range(3):
         lengths = fit(launch, thorough=True)
@@ -156,10 +156,10 @@ def _best(lengths: IntArray, values: FloatArray) -> IntArray:
     return np.take_along_axis(lengths, best, -2)[..., 0, :]
 
 
-def _by_price(launch: Launch) -> IntArray:
+def _candidates(launch: Launch) -> IntArray:
     scenario = launch.scenario
     low, high = scenario.min_draft_length, scenario.max_draft_length
-    pay = _paying(launch)
+    pay = _profitable(launch)
     shortest = np.full_like(pay[:, 0], low)
     first = np.maximum(launch.due, launch.ready(shortest))
     possible = launch.gains(pay[:, 0]) - launch.value(shortest[:, None])[:, 0]
@@ -173,10 +173,10 @@ def _by_price(launch: Launch) -> IntArray:
     return np.minimum(fitting[:, :, None], pay[:, None])
 
 
-def _paying(launch: Launch) -> IntArray:
-    """Return the longest drafts (n, X, K) in which each token gains what its air and server time cost."""
+def _profitable(launch: Launch) -> IntArray:
+    """Return the longest drafts (n, X, K) in which every token is worth its air and server time, for X prices."""
     scenario, rho = launch.scenario, launch.delay_price[:, None]
-    parts = np.array([0.0, 0.3, 0.6, 1.0])  # prices of a second of air, in units of ρ
+    parts = np.array([0.0, 0.3, 0.6, 1.0])  # additional prices of a second of air time, in units of ρ
     air = (launch.air_price + rho * parts)[..., None] * launch.token_time[:, None]
     slopes = np.array(list(dict.fromkeys([0.0, *(slope for _, slope in scenario.law.lines)])))
     price = (air[:, :, None] + (rho * slopes)[:, None, :, None]).reshape(len(rho), -1, air.shape[-1])

@@ -1,4 +1,4 @@
-"""Batches selected by prices of server, uplink and device time (ours; docs/evidence/continuous.md)."""
+"""Batches chosen by prices of server, uplink and device time (not in the paper; docs/evidence/continuous.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,35 +26,35 @@ _USUAL_LENGTH = 6  # tokens of a draft, assumed for the verification time before
 
 @dataclass(frozen=True, eq=False)
 class Prices(ContinuousController):
-    """Like `Groups`, but each free device picks the batch with the highest total value (ours).
+    """Batches as in `Groups`, but each free device chooses the batch with the highest value to all devices.
 
-    The value of batch j, which can start D_j from now, is the number of tokens of the draft that fits, minus: λ for its
-    air time, μ for its part of the server time, the cost of the longer pass for the other devices, ν_k for the time of
-    the device, ρ for the delay if even the shortest draft is late, and a penalty above the usual batch size. Devices
-    pick one after the other, the slowest first. Then `fit` finds the lengths, batch by batch.
+    The value of batch j, which can start D_j seconds from now, is the expected tokens of the longest draft that arrives
+    by then, minus costs: λ for its air time, μ for its part of the server time, the longer pass for the other devices,
+    ν_k for the time of the device, ρ for the delay if even the shortest draft is late, and a penalty above the usual
+    batch size. Devices choose one after the other, the slowest first. Then `fit` finds the lengths, batch by batch.
 
     Parameters
     ----------
     ahead
-        J ≥ 1, the latest batch that may be picked, counted from the next one.
+        Latest batch J ≥ 1 that may be chosen, counted from the next one, which is 0.
     size
-        n̄ as a fraction of K, in (0, 1]: usual size of a batch.
+        Usual batch size n̄ as a fraction of K, in (0, 1].
     server_price
-        μ as a fraction of ρ, in [0, 1].
+        Price μ of a second of the server as a fraction of ρ, in [0, 1].
     penalty
         Tokens ≥ 0 for each device above n̄.
     queue
-        κ ≥ 1, duration of an upload relative to its time with the whole band.
+        Duration κ ≥ 1 of an upload relative to its time with the whole band.
     delay_weight
-        > 0, a factor on ρ in the search for lengths (`fit`).
+        Factor > 0 on ρ in the search for lengths (`fit`).
     air_price
-        λ ≥ 0, tokens per second of the whole band.
+        Price λ ≥ 0 of a second of the whole band, in tokens.
     rho
-        As in `Groups`.
+        Price ρ of a second of delay, as in `Groups`.
 
     Options of `tunable` may be arrays with the batch shape of the states. If the verification time depends on tokens,
-    devices pick a batch as if drafts had `_USUAL_LENGTH`; `fit` uses the exact time. The defaults are the best of 24
-    random choices in the mean over sixteen systems (``python -m benchmarks.tune controllers``).
+    devices choose as if all drafts had `_USUAL_LENGTH` tokens; `fit` uses the exact time. Among 24 random choices, the
+    defaults had the best mean over sixteen systems (``python -m benchmarks.tune controllers``).
     """
 
     tunable: ClassVar[Mapping[str, Tunable]] = {
@@ -90,26 +90,26 @@ class Prices(ContinuousController):
         free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
         faded = in_deep_fade(self.scenario, state) | idle
         work = Background.of(self.scenario, state, faded)
-        usual = self._common("size", state)
+        usual = self._column("size", state)
         groups = np.maximum(np.rint(1.0 / usual), 1.0).astype(np.int64)
         rho = price_of_delay(self.scenario, state, self.rho, groups)
-        picked = self._picked(state, work, free & ~faded, rho)
-        turn = np.arange(self.scenario.num_users) % groups  # batches at the start
+        picked = self._pick(state, work, free & ~faded, rho)
+        turn = np.arange(self.scenario.num_users) % groups  # initial batches
         position = np.where(state.batch[:, None] == 0, turn, picked)
         aim = np.where(free | idle, state.batch[:, None] + np.where(free, position, 1), state.aim)
         price = rho * per_state("delay_weight", self.delay_weight, len(rho))
         length = start_drafts(state, work, free, faded, position, price, air_price=self.air_price)
         return batch_decision(state, length_for_idle(self.scenario, state, length), aim, faded)
 
-    def _common(self, name: str, state: ContinuousState) -> FloatArray:
+    def _column(self, name: str, state: ContinuousState) -> FloatArray:
         return per_state(name, getattr(self, name), len(state.batch))[:, None]
 
-    def _picked(self, state: ContinuousState, work: Background, starts: BoolArray, rho: FloatArray) -> IntArray:
+    def _pick(self, state: ContinuousState, work: Background, starts: BoolArray, rho: FloatArray) -> IntArray:
         from multispin_env.controllers.continuous.search import Market, pick_batches  # late: Numba takes long to import
 
         scenario = self.scenario
-        usual = self._common("size", state) * scenario.num_users
-        server_price, queue = self._common("server_price", state) * rho[:, None], self._common("queue", state)
+        usual = self._column("size", state) * scenario.num_users
+        server_price, queue = self._column("server_price", state) * rho[:, None], self._column("queue", state)
         send_time, gain, own_price = self._drafts(state, usual, server_price, queue)
         inside = [work.position == position for position in range(self.ahead + 1)]
         market = Market(
@@ -137,17 +137,14 @@ class Prices(ContinuousController):
         size = np.arange(self.scenario.num_users + 2.0)
         full = np.maximum(size, usual)
         server = self._pass_time(full)
-        fee = server_price * server / full + self._common("penalty", state) * np.maximum(size - usual, 0.0)
+        fee = server_price * server / full + self._column("penalty", state) * np.maximum(size - usual, 0.0)
         one_more = self._pass_time(usual + 1.0) - self._pass_time(usual)
         return self._pass_time(size), server, fee, one_more[:, 0]
 
     def _drafts(
         self, state: ContinuousState, usual: FloatArray, server_price: FloatArray, queue: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return the next three fields of `Market`: times, gains and own prices of devices.
-
-        The own price ν of a device is its maximum tokens per second, minus its part of the cost of a usual batch.
-        """
+        """Return the next three fields of `Market`; the own price ν of a device is its maximum net gain per second."""
         from multispin_env.controllers.continuous.search import gain_table  # late: Numba takes long to import
 
         scenario = self.scenario

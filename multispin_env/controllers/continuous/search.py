@@ -1,12 +1,12 @@
-"""Compiled search for batches and for draft lengths (ours; docs/evidence/continuous.md).
+"""Compiled search for batches and for draft lengths (not in the paper; docs/evidence/continuous.md).
 
 `improve_lengths` adds, removes and moves single tokens by two kinds of steps that alternate until neither helps.
-`_climb` tries one token more or less for each device and for the first devices of several orders. `_swap` tries one
-token more for a device and one or two less for another.
+`_climb` tries one token more or less for each device, and for the first devices of several orders together. `_swap`
+tries one token more for a device and one or two less for another.
 
 A step tries hundreds of changes of one or two drafts. Each change sorts the uploads again, and environments need
-different numbers of steps, so NumPy takes ten times as long. Therefore Numba compiles this module, and no other, at the
-first call and caches the machine code next to the source.
+different numbers of steps, so that NumPy would take ten times as long. Therefore this module alone is compiled by
+Numba, at the first call; the machine code is cached next to the source if possible.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing_package("numba") from error
 
-_MIN_GAIN = 1e-9  # tokens per step
+_MIN_GAIN = 1e-9  # tokens that a step must gain
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,11 +44,11 @@ class Terms(NamedTuple):
     first: IntArray  # (n + 1,) index of the first starting device of each environment
     users: IntArray  # (S,) index of each starting device among the K
     gain: FloatArray  # (S, L_max + 1) tokens of drafts of lengths 0, 1, ..., minus the price of their air time
-    ends: FloatArray  # (S, L_max + 2) s, end of drafting by length
+    ends: FloatArray  # (S, L_max + 2) s, end of drafting, by length
     token_time: FloatArray  # (S,) s of the whole band per token
     release: FloatArray  # (n, K) s, end of drafting of other devices; 0 without an upload
     air: FloatArray  # (n, K) s of the whole band, uploads of other devices
-    server: FloatArray  # (n, tokens + 1) s, verification time by drafted tokens; (n, 1) if it does not depend on them
+    server: FloatArray  # (n, tokens + 1) s, pass time by drafted tokens; zeros (n, 1) if it does not depend on them
     due: FloatArray  # (n,) s, when the server is free for the batch
     price: FloatArray  # (n,) tokens per second of delay
     least: int  # L_min
@@ -56,20 +56,20 @@ class Terms(NamedTuple):
 
 
 class Market(NamedTuple):
-    """Batches 0..J, counted from the next one, from which devices of n environments pick; see `prices`."""
+    """Batches 0..J, counted from the next one, among which devices of n environments choose; see `prices`."""
 
-    early: FloatArray  # (K + 2,) s, verification time by number of devices, of a batch that no device joins later
-    server: FloatArray  # (n, K + 2) s, verification time of a batch that reaches at least the usual size
-    fee: FloatArray  # (n, K + 2) tokens that each device of a batch pays, by its number of devices
-    one_more: FloatArray  # (n,) s that one more device costs the others
+    early: FloatArray  # (K + 2,) s, pass time of a batch that no device joins later, by number of devices
+    server: FloatArray  # (n, K + 2) s, pass time of a batch that grows at least to the usual size
+    fee: FloatArray  # (n, K + 2) tokens that each device of a batch pays, by number of devices
+    one_more: FloatArray  # (n,) s by which one more device delays the others
     send_time: FloatArray  # (n, K, L_max + 1) s until a draft is sent, by length
     gain: FloatArray  # (n, K, L_max + 1) tokens, by length
     own_price: FloatArray  # (n, K) tokens per second of the device's time
     least: int  # L_min
     price: FloatArray  # (n,) tokens per second of delay
-    sent: FloatArray  # (n, J + 1) s, when the uploads under way for each batch and those before it have ended
-    size: IntArray  # (n, J + 1) devices
-    price_sum: FloatArray  # (n, J + 1) tokens/s, sum of their own prices
+    sent: FloatArray  # (n, J + 1) s, when the uploads under way for each batch and earlier ones have ended
+    size: IntArray  # (n, J + 1) number of devices
+    price_sum: FloatArray  # (n, J + 1) tokens/s, sum of the own prices of the devices
 
 
 class _EnvTerms(NamedTuple):
@@ -91,16 +91,16 @@ class _Queue(NamedTuple):
 
 class _Notes(NamedTuple):
     remaining: FloatArray  # (m + 1,) s of work in the queue from each position on
-    before: FloatArray  # (m + 1,) s, end of all uploads as limited by those before this position
-    after: FloatArray  # (m + 1,) s, the same as limited by those from this position on
+    before: FloatArray  # (m + 1,) s, lower bound on the end of all uploads from those before this position
+    after: FloatArray  # (m + 1,) s, lower bound on the end of all uploads from those at and after this position
     orders: IntArray  # (4, S) devices in four orders, see `_sort`
-    keys: FloatArray  # (4, S) their sort keys
+    keys: FloatArray  # (4, S) sort keys of the devices
     tried: IntArray  # (S,) lengths
 
 
 @compiled
 def all_sent(release: FloatArray, work: FloatArray) -> FloatArray:
-    """Return when a work-conserving uplink ends uploads (n, K) of ``work`` s that start at ``release``: (n,) s."""
+    """Return when a work-conserving uplink ends all uploads (n, K) of ``work`` s that start at ``release``, (n,) s."""
     num_envs, users = release.shape
     ends = np.empty(num_envs)
     for env in range(num_envs):
@@ -113,9 +113,9 @@ def all_sent(release: FloatArray, work: FloatArray) -> FloatArray:
 
 @compiled
 def pick_batches(market: Market, order: IntArray, starting: IntArray) -> IntArray:
-    """Return the batches (n, K) with the highest values; the first ``starting`` (n,) devices of ``order`` (n, K) pick.
+    """Return the batches (n, K) with the highest values for the first ``starting`` (n,) devices of ``order`` (n, K).
 
-    The sizes of the market change in place.
+    Devices choose one after the other; sizes and sums of prices of the market change in place.
     """
     positions = np.zeros(order.shape, np.int64)
     for env in range(len(order)):
@@ -164,7 +164,7 @@ def gain_table(weight: FloatArray, acceptance_rate: FloatArray, token_price: Flo
 def improve_lengths(terms: Terms, lengths: IntArray, most: int) -> FloatArray:
     """Improve lengths (n, C, K) in place until no step helps, by at most ``most`` steps of each kind.
 
-    Returns gains minus costs, (n, C); with ``most = 0``, those of the unchanged lengths.
+    Returns gains minus costs, (n, C); with ``most = 0`` the lengths do not change.
     """
     result = np.empty(lengths.shape[:2])
     for number in range(len(lengths)):
@@ -218,7 +218,7 @@ def _queue(terms: Terms, number: int, starters: int) -> _Queue:
 
 @njit()
 def _put(queue: _Queue, position: int, device: int, release: float, work: float) -> None:
-    """Insert an upload into the sorted part before a position; the entry at that position is overwritten."""
+    """Insert an upload into the sorted entries before a position, and overwrite the entry at that position."""
     while position > 0 and queue.release[position - 1] > release:
         queue.device[position] = queue.device[position - 1]
         queue.release[position] = queue.release[position - 1]
@@ -296,7 +296,7 @@ def _value(env: _EnvTerms, queue: _Queue, lengths: IntArray) -> float:
 
 
 @njit()
-def _mark(queue: _Queue, notes: _Notes) -> None:
+def _note_ends(queue: _Queue, notes: _Notes) -> None:
     count = len(queue.device)
     notes.remaining[count], notes.after[count], notes.before[0] = 0.0, -np.inf, -np.inf
     for position in range(count - 1, -1, -1):
@@ -313,10 +313,10 @@ def _end_with(env: _EnvTerms, queue: _Queue, notes: _Notes, device: int, length:
     release, work = env.ends[device, length], length * env.token_time[device]
     first = after = position
     end = -np.inf
-    while after + 1 < len(queue.device) and queue.release[after + 1] < release:  # it now starts after these
+    while after + 1 < len(queue.device) and queue.release[after + 1] < release:  # the upload now starts after these
         after += 1
         end = max(end, queue.release[after] + notes.remaining[after] + work)
-    while first > 0 and queue.release[first - 1] > release:  # or before these
+    while first > 0 and queue.release[first - 1] > release:  # or the upload now starts before these
         first -= 1
         end = max(end, queue.release[first] + notes.remaining[first] - old)
     remaining = notes.remaining[after + 1] if after > position or first == position else notes.remaining[first] - old
@@ -327,11 +327,11 @@ def _end_with(env: _EnvTerms, queue: _Queue, notes: _Notes, device: int, length:
 @njit()
 def _climb(env: _EnvTerms, queue: _Queue, notes: _Notes, lengths: IntArray) -> bool:
     best = _value(env, queue, lengths) + _MIN_GAIN
-    _mark(queue, notes)
+    _note_ends(queue, notes)
     limit = _gain(env, lengths) - _cheapest(env, lengths)
     order, first, last, change = 0, 0, 0, 0
     for sign in (1, -1):
-        if sign > 0 or limit > best:  # otherwise removing the cheapest token loses more than the delay costs
+        if sign > 0 or limit > best:  # otherwise removing the cheapest token loses more than the delay costs in total
             value, where, begin, end = _best_step(env, queue, notes, lengths, sign, best)
             if end > 0:
                 best, order, first, last, change = value, where, begin, end, sign
@@ -355,7 +355,7 @@ def _cheapest(env: _EnvTerms, lengths: IntArray) -> float:
 def _best_step(
     env: _EnvTerms, queue: _Queue, notes: _Notes, lengths: IntArray, change: int, best: float
 ) -> tuple[float, int, int, int]:
-    """Return the best value above ``best`` of one token more or less for some devices, and their slice of an order."""
+    """Return the best value, if above ``best``, after one token more or less for some devices: a slice of an order."""
     order = 0 if change > 0 else 2
     _sort(env, notes, lengths, order)
     which, first, last = order, 0, 0
@@ -383,10 +383,10 @@ def _possible(env: _EnvTerms, length: int) -> bool:
 
 @njit()
 def _sort(env: _EnvTerms, notes: _Notes, lengths: IntArray, first: int) -> None:
-    """Write two orders of devices.
+    """Sort the devices in orders ``first`` and ``first`` + 1.
 
-    0 and 1: by decreasing gain of one more token per air time, if it fits, and by its arrival time.
-    2 and 3: by increasing loss of one token less per air time, and by decreasing arrival time of one more.
+    Order 0: by decreasing gain per air time of one more token, if it arrives in time. Order 1: by its arrival time.
+    Order 2: by increasing loss per air time of one token less. Order 3: by decreasing arrival time of one more token.
     """
     longest, end = env.gain.shape[1] - 1, max(env.due, notes.after[0])
     for device, now in enumerate(lengths):
@@ -410,7 +410,7 @@ def _sort(env: _EnvTerms, notes: _Notes, lengths: IntArray, first: int) -> None:
 def _run(
     env: _EnvTerms, queue: _Queue, notes: _Notes, lengths: IntArray, order: int, change: int, best: float
 ) -> tuple[float, int]:
-    """Return the best value above ``best`` of a token more or less for the first devices of an order, and how many."""
+    """Return the best value, if above ``best``, after a token more or less for the first devices; and their number."""
     tried, count = notes.tried, 0
     for device, length in enumerate(lengths):
         tried[device] = length
@@ -424,7 +424,7 @@ def _run(
                 if value > best:
                     best, count = value, position + 1
             elif gain <= best and change < 0:
-                break  # fewer tokens gain no more
+                break  # the gain only decreases from here on
     _arrange(env, queue, lengths)
     return best, count
 
@@ -440,7 +440,7 @@ def _swap(env: _EnvTerms, queue: _Queue, notes: _Notes, lengths: IntArray) -> bo
         more = env.gain[device, now + 1] - env.gain[device, now]
         lengths[device] = now + 1
         _move(env, queue, device, now + 1)
-        _mark(queue, notes)
+        _note_ends(queue, notes)
         for less in (1, 2):
             for other in range(len(lengths)):
                 held = lengths[other]

@@ -1,4 +1,4 @@
-"""Drafts under way, and devices for which no batch waits (ours; docs/evidence/continuous.md)."""
+"""Drafts under way, and devices that batches do not wait for (not in the paper; docs/evidence/continuous.md)."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -14,10 +14,10 @@ from multispin_env.scenario import Scenario
 
 
 def in_deep_fade(scenario: Scenario, state: ContinuousState) -> BoolArray:
-    """Return which devices (n, K) are in a deep fade: T_k + 3 u_k > T_fix + K T_lin / 2. No batch should wait for them.
+    """Return which devices (n, K) are in a deep fade, T_k + 3 u_k > T_fix + K T_lin / 2, and not worth waiting for.
 
-    With a head start, (1 − A_k)^+ T_k replaces T_k. Channel and head start are constant during a cycle, so the result
-    is too. If verification time depends on tokens, the right side is a pass of half of the devices without drafts.
+    With a head start, (1 − A_k)^+ T_k replaces T_k. Channel and head start are constant during a cycle, and so is the
+    result. In general the right side is the time of a pass of K / 2 devices with empty drafts.
     """
     half = scenario.num_users / 2
     token_time = full_share_token_time(scenario, state.spectral_efficiency)
@@ -34,11 +34,11 @@ class Background:
     length: IntArray  # (n, K) tokens
     release: FloatArray  # (n, K) s until drafts end
     air: FloatArray  # (n, K) s of the whole band
-    position: IntArray  # (n, K) batches before the draft's batch; negative if no batch waits for the draft
+    position: IntArray  # (n, K) index of the draft's batch, from 0 for the next one; −1 if no batch waits for the draft
 
     @classmethod
     def of(cls, scenario: Scenario, state: ContinuousState, ignored: BoolArray) -> Self:
-        """Return all drafts under way in a state (n, K), except those of ``ignored`` devices."""
+        """Return the drafts under way in a state (n, K); no batch waits for those of ``ignored`` devices."""
         out = ignored | (state.phase == Phase.FREE)
         position = np.where(out, -1, np.maximum(state.aim - state.batch[:, None], 0))
         return cls(scenario, state.draft_length, state.drafting_left, state.air_left, position)
@@ -47,18 +47,18 @@ class Background:
         return type(self)(self.scenario, self.length[rows], self.release[rows], self.air[rows], self.position[rows])
 
     def up_to(self, position: int) -> tuple[FloatArray, FloatArray]:
-        """Return release and air times (n, K) of uploads that the batch in this position needs; 0 for others."""
+        """Return release and air times (n, K) of the uploads for this batch and earlier ones; 0 for others."""
         counts = (self.position >= 0) & (self.position <= position)
         return self.release * counts, self.air * counts
 
     def sent(self, position: int) -> FloatArray:
-        """Return when all uploads for the batch in this position have ended, (n,) s."""
+        """Return the time (n,) in s when all uploads for this batch and earlier ones have ended."""
         from multispin_env.controllers.continuous.search import all_sent  # late: Numba takes long to import
 
         return np.asarray(all_sent(*self.up_to(position)))
 
     def due(self, position: int) -> FloatArray:
-        """Return when the server is free for this batch, (n,) s, if earlier batches wait for all devices."""
+        """Return the time (n,) in s when the server is free for this batch, if earlier ones wait for their devices."""
         due = np.zeros(len(self.position))
         for earlier in range(position):
             inside = self.position == earlier
@@ -67,7 +67,7 @@ class Background:
         return due
 
     def add(self, state: ContinuousState, starts: BoolArray, length: IntArray, position: IntArray | int) -> Self:
-        """Return a copy with drafts (n, K) that start now."""
+        """Return a copy with the drafts (n, K) that start now."""
         token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
         ends = self.scenario.round_trip_time + drafting_time(self.scenario, length, state.draft_time, state.head_start)
         return type(self)(

@@ -1,4 +1,4 @@
-"""Rounds with drafting ahead: prices of time and of the head starts that a round leaves (ours)."""
+"""Rounds with drafting ahead: prices of time and of the head starts left by a round (not in the paper)."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,40 +20,40 @@ from multispin_env.solver.problem import make_problem
 PRICE_FACTORS = (1.0, 1.25, 1.5, 2.0, 3.0)
 """Candidates for ρ, in units of the goodput of the best common length without head starts."""
 
-_NUM_SYSTEMS, _ROUNDS, _WARM_UP = 6, 60, 15  # size of the simulation of each candidate
+_NUM_SYSTEMS, _ROUNDS, _WARM_UP = 6, 60, 15  # systems, measured rounds and warm-up rounds in the simulation of a factor
 
 
 def max_rounds(users: int) -> int:
-    """Return the maximum number of simulated rounds; rounds with more devices take longer to compute."""
+    """Return the maximum number of simulated rounds, lower for more devices, whose rounds take longer to compute."""
     return min(max(1000 // users, 32), 100)
 
 
 @dataclass(frozen=True, eq=False)
 class AheadPrice(WeightedController):
-    """Draft lengths by the tokens of a round, minus a price of its time, plus a price of its head starts (ours).
+    """Draft lengths that maximise the tokens of a round, minus the cost of its time, plus the value of head starts.
 
     The controller maximises
 
         F(L) = Σ_k ω_k E[N_k | L_k] − ρ τ + β ρ / K Σ_k T_k h_k(L_k) A'_k,    τ = φ(L) + T_ver(L) + T_rtt
 
     over integers L_k in L_min..L_max, with the bandwidth of equal latency. φ is the time until all drafts have arrived,
-    h_k the probability that device k keeps its chain, and A'_k the number of tokens left of it
+    h_k the probability that device k keeps its chain, and A'_k the number of tokens that are then left of it
     (`multispin_env.physics.chains`). Without drafting ahead, the lengths maximise goodput.
 
-    A long draft is rarely a hit, so a low ρ leads to a low rate. The best ρ exceeds the resulting rate, and then β = 0
-    is as good as any other value (docs/evidence/drafting-ahead.md).
+    A long draft is rarely a hit, so a low ρ leads to a low rate. The best ρ exceeds the resulting rate, and with it
+    β = 0 is as good as any other value (docs/evidence/drafting-ahead.md).
 
     Parameters
     ----------
     weights
         ω (..., K) ≥ 0, broadcast to the state; ``None`` means 1.
     rho
-        ρ > 0 in tokens/s, the price of a second; one number, or one for each state. ``None``: the goodput of the best
-        common length in the state without head starts, times the best of `PRICE_FACTORS`, which a short simulation of
-        random devices selects once for each scenario.
+        Price ρ > 0 of a second, in tokens, one number or one for each state. ``None``: the goodput of the best common
+        length in the state without head starts, times the best of `PRICE_FACTORS`, which a short simulation of random
+        devices selects once for each scenario.
     chain_weight
-        β ≥ 0, the value of a token of a head start, as a fraction of the time that drafting it takes. From about 0.5
-        on, devices may save up chains instead of sending them.
+        Value β ≥ 0 of a token of a head start, relative to its drafting time. From about 0.5 on, devices may save up
+        chains instead of sending them.
 
     Examples
     --------

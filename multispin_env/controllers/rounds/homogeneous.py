@@ -15,17 +15,17 @@ from multispin_env.physics.types import Decision, SystemState
 from multispin_env.solver.equalization import common_latency, equal_latency
 from multispin_env.solver.problem import lengths_in_chunks, user_times
 
-_NEGLIGIBLE_RATE = 1e-150  # α up to here counts as 0, so that ln α is finite and α² > 0
+_NEGLIGIBLE_RATE = 1e-150  # Largest α that counts as 0; above it, ln α is finite and α² > 0
 
 
 @dataclass(frozen=True, eq=False)
 class CommonLength(RoundsController):
     """Best common length with the bandwidth of equal latency ([MS] 20, 21; "Homo-Multi-SPIN").
 
-    ϑ* does not depend on L, and G(L) = Σ_k E[N_k | L] / (L ϑ* + T_ver(L)) is a concave function over a convex one,
-    hence unimodal: a pass holds K (L + 1) tokens, padded or not. Bisection finds the first L with G(L + 1) ≤ G(L),
-    exactly and for any α_k (ours). For a common α and the paper's verification time, `homogeneous_draft_length` is the
-    closed form.
+    The latency ϑ* of a token does not depend on L, and G(L) = Σ_k E[N_k | L] / (L ϑ* + T_ver(L)) is a concave function
+    over a convex one and hence unimodal: a pass holds K (L + 1) tokens, padded or not. Bisection finds the first L with
+    G(L + 1) ≤ G(L), exactly and for any α_k (not in the paper). For a common α and the paper's verification time,
+    `homogeneous_draft_length` is the closed form.
     """
 
     @override
@@ -54,7 +54,7 @@ class CommonLength(RoundsController):
 def lambert_excess(u: FloatArray) -> FloatArray:
     """Return s ≥ 0 with s − ln(1 + s) = u for u ≥ 0, which is −W₋₁(−e^{−1−u}) − 1.
 
-    The equation uses the logarithm of Lambert's argument, since the argument underflows from u ≈ 745 on. Newton's
+    This equation contains the logarithm of the argument of W₋₁, which itself would underflow from u ≈ 745 on. Newton's
     method decreases monotonically from the upper bound s ≤ √(2u) + u (Chatzigeorgiou 2013) and takes about six steps.
     """
     s = np.sqrt(2.0 * u) + u
@@ -75,9 +75,9 @@ def homogeneous_draft_length(
 ) -> IntArray:
     """Return the best common draft length of devices with one common α, in closed form ([MS] 23, 24).
 
-    It maximises (1 − α^{L+1}) / (1 − α) / (L ϑ* + T_ver) over integers L in 1..L_max, which has a single peak. With x =
-    T_ver/ϑ*, if x > (1 − α)/(α |ln α|), its real optimum is L̃ = −ln(−W₋₁(−α^{x−1}/e))/ln α − 1, and the better of
-    floor and ceiling is optimal. Otherwise L = 1 is optimal. Lengths have the broadcast shape of the first three
+    It maximises (1 − α^{L+1}) / (1 − α) / (L ϑ* + T_ver), which has a single peak, over integers L in 1..L_max. With
+    x = T_ver/ϑ*, if x > (1 − α)/(α |ln α|), the real optimum is L̃ = −ln(−W₋₁(−α^{x−1}/e))/ln α − 1, and the better of
+    its floor and ceiling is optimal. Otherwise L = 1 is optimal. Lengths have the broadcast shape of the first three
     arguments. ``ValueError`` for values out of range.
 
     Parameters
@@ -109,7 +109,7 @@ def homogeneous_draft_length(
     inner = (alpha > 0.0) & (alpha < 1.0)
     decay = -np.log(np.where(inner, alpha, 0.5))  # |ln α|
     x = t_ver / theta
-    with np.errstate(over="ignore"):  # a subnormal α acts as 0: the threshold is ∞
+    with np.errstate(over="ignore"):  # for a subnormal α the threshold is ∞, as for 0
         threshold = (1.0 - alpha) / np.where(inner, alpha * decay, 1.0)
     long = inner & (x > threshold)
     excess = lambert_excess(np.where(long, (x - 1.0) * decay, 0.0))
@@ -172,7 +172,7 @@ class Algorithm1(RoundsController):
         last = self.scenario.max_draft_length * crowded.max(-1)
         best_value = np.full(len(first), -np.inf)
         best = np.empty(state.draft_time.shape, dtype=np.int64)
-        for step in np.linspace(0.0, 1.0, self.phi_points):  # over the grid, not over instances
+        for step in np.linspace(0.0, 1.0, self.phi_points):  # over the grid, for all instances together
             phi = first * (last / first) ** step
             lengths = self._column(state, token_time, phi)
             latency = equal_latency(lengths, state.draft_time[:, None], token_time[:, None]).latency

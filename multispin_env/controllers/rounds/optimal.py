@@ -1,4 +1,4 @@
-"""Best decision of a round, by the fast rule or certified, and two baselines: fixed and random decisions."""
+"""Best decision of a round, by the fast rule or with a proof, and two baselines: fixed and random decisions."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +21,7 @@ from multispin_env.solver.rule import LONGEST_OFFSETS, fast_lengths
 
 @dataclass(frozen=True, eq=False)
 class Optimal(WeightedController):
-    """Draft lengths and bandwidths with the highest weighted goodput (ours).
+    """Draft lengths and bandwidths with the highest weighted goodput.
 
     The controller solves
 
@@ -30,23 +30,23 @@ class Optimal(WeightedController):
         where       T_ma = max_k L_k (T_k + Q / (B_k r_k)) and E[N | L] = (1 − α^{L+1}) / (1 − α)
 
     With drafting ahead it maximises the same G, with (L_k − A_k)^+ T_k instead of L_k T_k, by a search without a proof
-    (`multispin_env.solver.ahead`). It is myopic: it ignores the head starts that the round leaves;
+    (`multispin_env.solver.ahead`). The decision is myopic: it ignores the head starts that the round leaves;
     docs/drafting-ahead.md shows the loss. ``certify``, ``tpot`` and ``fixed_length`` require zero head starts.
 
-    Without ``certify`` it uses the fast rule (`rule`). With ``certify``, branch and bound (`search`) continues until no
-    decision can be better by more than that relative tolerance. The result is then a `CertifiedDecision` with the
-    proven gap.
+    Without ``certify``, the fast rule is used (`multispin_env.solver.rule`). With ``certify``, branch and bound
+    (`multispin_env.solver.search`) continues until no decision can be better by more than this relative gap, and the
+    result is a `CertifiedDecision` with the proven gap.
 
     ``tpot`` adds the constraints T_ma + T_ver(L) + T_rtt ≤ TPOT E[N_k | L_k] for each k. If they are infeasible, the
-    result minimises the largest time per token over devices; as a certified decision it has value and bound 0 and is
-    not ``feasible``.
+    result minimises the largest time per token over devices; a certified decision then has value and bound 0 and is not
+    ``feasible``.
 
     Parameters
     ----------
     weights
         ω (..., K) ≥ 0, broadcast to the state; ``None`` means 1.
     fixed_length
-        Fixed lengths, integers (..., K); −1 marks a free length. ``None``: all are free.
+        Fixed lengths, integers (..., K); −1 leaves a length free. ``None``: all are free.
     certify
         Relative gap to prove, in [1e-10, 1); ``None`` for the fast rule alone.
     time_limit
@@ -109,8 +109,8 @@ class Optimal(WeightedController):
 def oracle(scenario: Scenario, **options: Any) -> Optimal:
     """Make the oracle, the controller that sees the true state and takes the best decision of a round.
 
-    It is ``make_controller("optimal", scenario, **options)``; options are ``weights``, ``fixed_length``, ``certify``,
-    ``time_limit`` and ``tpot``. Call it with a state (..., K).
+    This is ``make_controller("optimal", scenario, **options)``; options are ``weights``, ``fixed_length``, ``certify``,
+    ``time_limit`` and ``tpot``. Call the oracle with a state (..., K).
 
     Examples
     --------
@@ -127,7 +127,7 @@ def oracle(scenario: Scenario, **options: Any) -> Optimal:
 
 @dataclass(frozen=True, eq=False)
 class Fixed(RoundsController):
-    """Fixed common length and B/K for each device ([MS] §VI, "Fixed BW&L").
+    """Fixed common length, and bandwidth B/K for each device ([MS] §VI, "Fixed BW&L").
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ class Fixed(RoundsController):
 
 @dataclass(frozen=True, eq=False)
 class Random(RoundsController):
-    """Uniformly random lengths, and shares uniform over the simplex (ours).
+    """Uniformly random lengths, and bandwidth shares that are uniform on the simplex.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Uni-BW Multi-SPIN: equal bandwidth and the best lengths for it."""
+"""Uni-BW Multi-SPIN: equal bandwidths and the best draft lengths for them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,25 +19,25 @@ from multispin_env.solver.problem import kinks, lengths_in_chunks, server_lines
 
 
 class _Tokens(NamedTuple):
-    """Tokens of n states, m for each state, sorted by the time at which they are ready."""
+    """Possible tokens of n states, m for each state, sorted by the time at which they are ready."""
 
     ready: FloatArray  # (n, m) s, shortest latency with the token
-    gain: FloatArray  # (n, m)
-    number: IntArray  # (n, m) l, position in the draft
-    order: IntArray  # (n, m) index in (K, l)
+    gain: FloatArray  # (n, m) probability that the token is accepted
+    number: IntArray  # (n, m) position l in the draft
+    order: IntArray  # (n, m) index in the flat array of devices and positions (K, l)
     shortest: FloatArray  # (n,) s, latency of the shortest drafts
     base: FloatArray  # (n,) expected tokens of the shortest drafts
 
 
 @dataclass(frozen=True, eq=False)
 class UniformBandwidth(RoundsController):
-    """B/K for each device, and the exactly optimal lengths for it ([MS] §VI, "Uni-BW Multi-SPIN").
+    """Bandwidth B/K for each device, and optimal lengths for this bandwidth ([MS] §VI, "Uni-BW Multi-SPIN").
 
     With fixed bandwidth, the l-th token of device k is ready at l τ_k, τ_k = T_k + K Q / (B r_k). With the paper's
     constant verification time, a round of latency φ takes all tokens that are ready by then, so the optimum is a prefix
-    of all K L_max tokens sorted by that time (ours). If each token lengthens the pass, a round takes the tokens that
-    gain more than their time costs at the optimal goodput G, which Dinkelbach's method finds. If drafts are padded, the
-    pass depends on the longest draft alone, and the optimum is the best prefix over all longest drafts.
+    of all K L_max tokens sorted by that time. If each token lengthens the pass, a round takes the tokens that gain more
+    than their time costs at the optimal goodput G, found by Dinkelbach's method. If drafts are padded, the pass depends
+    only on the maximum draft length M, and the optimum is the best prefix over all M.
     """
 
     @override
@@ -77,48 +77,48 @@ def _sorted_tokens(scenario: Scenario, state: SystemState) -> _Tokens:
     return _Tokens(sorted_ready, gain, number, order, shortest, base)
 
 
-def _ends(tokens: _Tokens) -> FloatArray:
+def _prefix_latencies(tokens: _Tokens) -> FloatArray:
     return np.concatenate([tokens.shortest[:, None], tokens.ready], -1)
 
 
-def _from_none(sums: FloatArray) -> FloatArray:
+def _with_zero(sums: FloatArray) -> FloatArray:
     return np.concatenate([np.zeros((len(sums), 1)), sums], -1)
 
 
-def _waited(tokens: _Tokens, best: IntArray) -> BoolArray:
+def _prefix_mask(tokens: _Tokens, best: IntArray) -> BoolArray:
     return np.asarray(np.arange(tokens.gain.shape[1]) < best[:, None])
 
 
 def _best_prefix(scenario: Scenario, tokens: _Tokens) -> BoolArray:
-    value = _of_prefixes(scenario, tokens, tokens.gain, scenario.max_draft_length)
-    return _waited(tokens, value.argmax(-1))
+    value = _prefix_values(scenario, tokens, tokens.gain, scenario.max_draft_length)
+    return _prefix_mask(tokens, value.argmax(-1))
 
 
 def _best_padded(scenario: Scenario, tokens: _Tokens) -> BoolArray:
-    """Return the best prefix of the first M tokens of each device, for the best M."""
+    """Return the best prefix among the first M tokens of each device, for the best M."""
     inside, most = np.zeros(tokens.gain.shape, dtype=bool), np.full(len(tokens.base), -np.inf)
     for longest in range(scenario.min_draft_length, scenario.max_draft_length + 1):
         allowed = tokens.number <= longest
-        value = _of_prefixes(scenario, tokens, tokens.gain * allowed, longest)
+        value = _prefix_values(scenario, tokens, tokens.gain * allowed, longest)
         better = value.max(-1) > most
         most = np.maximum(most, value.max(-1))
-        inside[better] = (allowed & _waited(tokens, value.argmax(-1)))[better]
+        inside[better] = (allowed & _prefix_mask(tokens, value.argmax(-1)))[better]
     return inside
 
 
-def _of_prefixes(scenario: Scenario, tokens: _Tokens, gain: FloatArray, longest: int) -> FloatArray:
-    total = tokens.base[:, None] + _from_none(gain.cumsum(-1))
+def _prefix_values(scenario: Scenario, tokens: _Tokens, gain: FloatArray, longest: int) -> FloatArray:
+    total = tokens.base[:, None] + _with_zero(gain.cumsum(-1))
     server = scenario.pass_time(scenario.num_users, scenario.num_users * (longest + 1)) + scenario.round_trip_time
-    return goodput(total, _ends(tokens), server)
+    return goodput(total, _prefix_latencies(tokens), server)
 
 
 def _best_by_tokens(scenario: Scenario, tokens: _Tokens) -> BoolArray:
-    """Iterate the best tokens for the current goodput until it no longer increases (Dinkelbach; about 4 steps)."""
+    """Choose the best tokens for the current goodput until the goodput no longer rises (Dinkelbach; about 4 steps)."""
     choices = _choices(scenario, tokens)
     inside = np.zeros(tokens.gain.shape, dtype=bool)
     value = _value(scenario, tokens, inside)
     for _ in range(100):
-        better = _best_for(choices, tokens, value)
+        better = _best_tokens(choices, tokens, value)
         new_value = _value(scenario, tokens, better)
         rises = new_value > value
         if not rises.any():
@@ -136,12 +136,12 @@ def _value(scenario: Scenario, tokens: _Tokens, inside: BoolArray) -> FloatArray
 
 
 class _Choices(NamedTuple):
-    lines: FloatArray  # (J, 2) s and s per token, in tokens added to the shortest drafts
-    fewest: FloatArray  # (J,) smallest number of tokens on a line
-    most: FloatArray  # (J,) largest number
-    sizes: list[int]  # integers around kinks
-    times: list[float]  # s, verification time of each size
-    sums: list[FloatArray]  # (n, m + 1) of each size: `_largest_sums`
+    lines: FloatArray  # (J, 2) s, and s per token added to the shortest drafts
+    fewest: FloatArray  # (J,) smallest number of added tokens on a line
+    most: FloatArray  # (J,) largest number of added tokens on a line
+    sizes: list[int]  # numbers of added tokens next to kinks
+    times: list[float]  # s, verification time for each size
+    sums: list[FloatArray]  # `_largest_sums` (n, m + 1) for each size
 
 
 def _choices(scenario: Scenario, tokens: _Tokens) -> _Choices:
@@ -180,9 +180,9 @@ def _largest_sums(gain: FloatArray, size: int) -> FloatArray:
     return sums
 
 
-def _best_for(choices: _Choices, tokens: _Tokens, value: FloatArray) -> BoolArray:
+def _best_tokens(choices: _Choices, tokens: _Tokens, value: FloatArray) -> BoolArray:
     inside = np.zeros(tokens.gain.shape, dtype=bool)
-    most, waits = np.full(len(value), -np.inf), value[:, None] * _ends(tokens)
+    most, waits = np.full(len(value), -np.inf), value[:, None] * _prefix_latencies(tokens)
 
     def offer(surplus: FloatArray, tokens_of: Callable[[IntArray], BoolArray]) -> None:
         nonlocal most
@@ -194,14 +194,14 @@ def _best_for(choices: _Choices, tokens: _Tokens, value: FloatArray) -> BoolArra
 
     for (start, slope), fewest, last in zip(choices.lines, choices.fewest, choices.most, strict=True):
         pays = tokens.gain > (value * slope)[:, None]
-        count = _from_none(pays.cumsum(-1).astype(np.float64))
-        net = _from_none((pays * tokens.gain).cumsum(-1)) - value[:, None] * (start + slope * count)
+        count = _with_zero(pays.cumsum(-1).astype(np.float64))
+        net = _with_zero((pays * tokens.gain).cumsum(-1)) - value[:, None] * (start + slope * count)
         held = (count >= fewest) & (count <= last)
-        offer(np.where(held, net - waits, -np.inf), lambda best, pays=pays: pays & _waited(tokens, best))  # type: ignore[misc]
+        offer(np.where(held, net - waits, -np.inf), lambda best, pays=pays: pays & _prefix_mask(tokens, best))  # type: ignore[misc]
     for size, time, sums in zip(choices.sizes, choices.times, choices.sums, strict=True):
         offer(
             sums - value[:, None] * time - waits,
-            lambda best, size=size: _largest_of(tokens.gain, _waited(tokens, best), size),  # type: ignore[misc]
+            lambda best, size=size: _largest_of(tokens.gain, _prefix_mask(tokens, best), size),  # type: ignore[misc]
         )
     return inside
 

@@ -12,12 +12,12 @@ from multispin_env.physics.continuous.types import ContinuousDecision, Continuou
 from multispin_env.physics.types import Batched, SystemState
 from multispin_env.scenario import Scenario
 
-PASSES = 900  # Most verifications of a copy in a short measurement
-LARGE = 32  # From this number of devices on, copies and passes are reduced: some rules compare pairs of devices
+PASSES = 900  # Maximum number of verifications of a copy in a short measurement
+LARGE = 32  # Up to this K, the number of passes falls as 1 / K²; above it as 1 / K, and copies fall too
 
 
 def measurement_size(scenario: Scenario, copies: int) -> tuple[int, int]:
-    """Return the number of copies, at most ``copies``, and of verifications for a measurement of about a second."""
+    """Return the numbers of copies (at most ``copies``) and verifications that take about a second to simulate."""
     users = scenario.num_users
     passes = 800 * PASSES // (users * min(users, LARGE))
     return max(1, copies * LARGE // max(users, LARGE)), min(max(passes, 16), PASSES)
@@ -25,18 +25,18 @@ def measurement_size(scenario: Scenario, copies: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LongRun(Batched):
-    """Long-run rates and utilisation of a system under a controller; shares are fractions of the time.
+    """Long-run rates and utilisation of a system under a controller; shares are fractions of time.
 
     Parameters
     ----------
     device_rate
         Expected goodput of each device, (..., K) tokens/s.
     server
-        Share in which the server verifies, (...).
+        Share of time in which the server verifies, (...).
     uplink
-        Used share of the bandwidth, (...).
+        Mean used share of the bandwidth, (...).
     drafting, uploading, ready, verifying
-        Mean shares in which devices draft, upload, wait at the server and are in verification, (...).
+        Shares of time in which devices draft, upload, wait for the server and are verified, mean over devices, (...).
     """
 
     device_rate: FloatArray
@@ -54,7 +54,7 @@ class LongRun(Batched):
 
 
 def seeded_core(system: ContinuousSystem, copies: int, seed: int, *, drawn: bool) -> ContinuousCore:
-    """Make a core whose copy i has the same random numbers in every call with this seed."""
+    """Make a core whose copy i reads the same random numbers in every call with this seed."""
     core = ContinuousCore(system, copies, drawn=drawn)
     for copy, generator in enumerate(np.random.default_rng(seed).spawn(copies)):
         core.seed(copy, generator)
@@ -96,8 +96,8 @@ def long_run_averages(
 ) -> LongRun:
     """Simulate devices (..., K) under decisions and return averages with expected tokens; arguments are not checked.
 
-    Averages begin with the end of the first batch after ``warm_up`` seconds and stop with the end of the first batch
-    ``horizon`` seconds later, or after ``passes``, of which at most a quarter is warm-up.
+    Averages begin at the end of the first batch that ends after ``warm_up`` seconds, and stop at the end of the first
+    batch that ends ``horizon`` seconds later, or after ``passes`` batches; the warm-up has at most a quarter of those.
     """
     shape = state.draft_time.shape
     flat = state.mapped(lambda array: array.reshape(-1, shape[-1]))

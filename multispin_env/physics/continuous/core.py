@@ -1,4 +1,4 @@
-"""Batched simulation without the barrier: parallel environments, stepped from verification to verification (ours)."""
+"""Batched simulation without the barrier (not in the paper): environments stepped from verification to verification."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ _CYCLES = 256  # Random numbers are drawn ahead for this number of cycles of a d
 class ContinuousSystem:
     """Constant parts of a system without the barrier.
 
-    ``channel`` gives the gains of successive cycles of a device; ``workload`` ``None``: requests never end.
+    ``channel`` gives the gains of successive cycles of a device. If ``workload`` is ``None``, requests never end.
     """
 
     scenario: Scenario
@@ -70,8 +70,8 @@ class ContinuousCore:
 
     Every device of every environment has separate random streams for channels, requests and tokens, read once per
     cycle. So the random numbers of a device in its c-th cycle do not depend on decisions, and controllers can be
-    compared on the same random numbers. Tokens are ``drawn`` or expected; if requests end, they must be drawn. Hits of
-    devices that draft ahead are always drawn.
+    compared on the same random numbers. Tokens are drawn if ``drawn`` is true, which a workload requires, and expected
+    values otherwise. Hits of devices that draft ahead are always drawn.
     """
 
     def __init__(self, system: ContinuousSystem, num_envs: int, *, drawn: bool) -> None:
@@ -93,14 +93,14 @@ class ContinuousCore:
         zeros = np.zeros(shape, dtype=np.int64)
         self.users = Users(np.ones(shape), np.ones(shape), zeros)
         self.requests = Requests(zeros, np.ones(shape), zeros, zeros)
-        self._gain, self._gain_at = np.ones(shape), np.zeros(shape)  # and when it was drawn
+        self._gain, self._gain_at = np.ones(shape), np.zeros(shape)  # gains, and the times in s when they were drawn
         self._expectation: Callable[[IntArray], FloatArray] | None = None
         self._expectation_of: Requests | None = None
         self.queues = None if system.workload is None else Queues(system.workload, num_envs, scenario.num_users)
         self.state = free_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape)))  # for the next decision
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
-        """Set new random streams of one environment, spawned from ``generator``."""
+        """Give one environment new random streams, spawned from ``generator``."""
         devices, *others, requests = generator.spawn(5)
         self._devices.seed(env, devices)
         if self.queues is not None:
@@ -128,7 +128,7 @@ class ContinuousCore:
         rows = self._fading.read(cells.reshape(-1))
         gain = self.system.channel.first_gain(drawn.mean_gain.reshape(-1, 1), rows).reshape(cells.shape)
         self._gain, self._gain_at[envs] = replace_rows(self._gain, envs, gain), 0.0
-        state = self.state  # its arrays, except those of its demand, are not shared with a caller
+        state = self.state  # callers do not hold its arrays, except those of its demand
         drafts = state.phase, state.draft_length, state.drafting_left, state.air_left, state.age, state.aim
         for array in (*drafts, state.batch, state.time):
             array[envs] = 0  # `Phase.FREE` is 0
@@ -189,7 +189,7 @@ class ContinuousCore:
         self, decision: ContinuousDecision, over: BoolArray | None
     ) -> tuple[ContinuousOutcome, ContinuousState]:
         # fast path of `_serving` for requests that never end: a step of one environment takes 0.16 ms, not 0.29 ms;
-        # channels and acceptance of the returned state are still the old ones
+        # channels and acceptance rates of the returned state are not updated yet
         begun = start_drafts(self.system.scenario, self.state, decision)
         outcome, state = next_pass(self.system.scenario, self.system.uplink, begun, decision, over)
         tokens, hit = self._draw_tokens(begun.draft_length, outcome.verified)
@@ -203,7 +203,7 @@ class ContinuousCore:
     def _serving(
         self, queues: Queues, decision: ContinuousDecision, over: BoolArray | None
     ) -> tuple[ContinuousOutcome, ContinuousState]:
-        # requests are dropped, free devices start drafts, idle devices will start when a request arrives
+        # requests are dropped and free devices start drafts; idle devices start when a request arrives
         scenario, state, now = self.system.scenario, self.state, self.state.time
         dropped, since = np.zeros(state.phase.shape, dtype=np.bool_), np.zeros(state.phase.shape)
         arrivals = np.zeros(state.phase.shape, dtype=np.int64)
@@ -234,7 +234,7 @@ class ContinuousCore:
         tokens, hit = self._draw_tokens(begun.draft_length, verified)
         # requests arrive, receive tokens and end; the next requests in the queues are served
         arrivals += queues.arrive(end)
-        absent = idle & ~verified & (arrived >= end[:, None])  # no request during the whole step
+        absent = idle & ~verified & (arrived >= end[:, None])  # without a request during the whole step
         gained, gap = queues.deliver(tokens, verified, end)
         finished = verified & (queues.head("wanted") == 0)
         times = queues.times(finished, end)
@@ -255,7 +255,7 @@ class ContinuousCore:
         return outcome, state
 
     def renewed(self, outcome: ContinuousOutcome) -> BoolArray:
-        """Return the devices (n, K) whose request changed in the last step, which had this outcome."""
+        """Return whether the requests (n, K) changed in the last step, given its outcome."""
         if self.queues is None and self.system.acceptance.changes:
             return outcome.verified & (self.requests.age == 0)
         return outcome.served.finished | outcome.served.dropped
@@ -279,7 +279,7 @@ class ContinuousCore:
 
     def _later_efficiency(self, state: ContinuousState, cells: IntArray) -> FloatArray:
         now = np.repeat(state.time, state.age.shape[-1]).take(cells)
-        elapsed = (now - self._gain_at.take(cells))[:, None]  # each device is a batch of one
+        elapsed = (now - self._gain_at.take(cells))[:, None]  # (m, 1): the channel treats each device as a batch entry
         mean, old = (array.take(cells)[:, None] for array in (self.users.mean_gain, self._gain))
         gain = self.system.channel.next_gain(old, mean, self._fading.read(cells), elapsed)[:, 0]
         self._gain, self._gain_at = self._gain.copy(), self._gain_at.copy()

@@ -1,6 +1,6 @@
 """One pass of the server: drafts start, uploads share the band, and a batch starts and is verified.
 
-No decision is made in between, so that one decision determines the whole pass, and no events are simulated (ours;
+One decision determines a whole pass, so that most passes are computed without simulating events (not in the paper;
 docs/evidence/continuous.md). An upload needs w seconds of the whole band. An `UplinkDiscipline` returns the end of each
 upload and the work left at any time.
 """
@@ -29,7 +29,7 @@ from multispin_env.scenario import Scenario
 @dataclass(frozen=True, eq=False)
 class _Uploads:
     ends: FloatArray  # (n, K) s after the decision, infinite if an upload never ends
-    left_at: Callable[[FloatArray], FloatArray]  # from times (n,) to remaining air times (n, K)
+    left_at: Callable[[FloatArray], FloatArray]  # function from times (n,) to remaining air times (n, K)
 
 
 UplinkDiscipline = Callable[[FloatArray, FloatArray, FloatArray], _Uploads]
@@ -75,10 +75,10 @@ def next_pass(
     prompt: IntArray | None = None,
     context: IntArray | None = None,
 ) -> tuple[ContinuousOutcome, ContinuousState]:
-    """Return the outcome until the end of the next verification, without tokens, and the state (n, K) after it (ours).
+    """Return the outcome until the end of the next verification, without tokens, and the state (n, K) after it.
 
-    The batch starts when the uploads of the devices that it waits for have ended and it has the least size, or at the
-    timeout; always with at least one device. ``begun`` is a state after `start_drafts`; environments with ``over``
+    The batch starts as soon as it has at least one draft and either all drafts that it waits for have arrived and it
+    has the least size, or the timeout is over. ``begun`` is a state after `start_drafts`; environments with ``over``
     (n,) verify nothing; ``prompt`` and ``context`` (n, K) are those of `verification_time`. ``ValueError`` for a
     decision under which a batch never starts.
     """
@@ -92,7 +92,7 @@ def next_pass(
     ends = np.isfinite(duration)
     if not (ends if over is None else ends | over).all():
         env = int(np.flatnonzero(~ends if over is None else ~(ends | over))[0])
-        raise ValueError(f"decision[{env}]: expected a batch that starts, got one that waits without limit")
+        raise ValueError(f"decision[{env}]: expected a batch that can start, got one that waits forever")
     air_left = uploads.left_at(np.where(ends, duration, 0.0))
     if over is not None:
         verified[over] = False
@@ -133,7 +133,7 @@ def _state_after(begun: ContinuousState, outcome: ContinuousOutcome, air_left: F
 
 
 def clear_drafts(state: ContinuousState, gone: BoolArray, idle: BoolArray) -> ContinuousState:
-    """Return the state (n, K) without the drafts ``gone``; their devices are free, or ``idle`` without a request."""
+    """Return the state (n, K) after the drafts ``gone`` are discarded; devices become free, or idle where ``idle``."""
     drafts, cycles = ~gone, ~(gone | idle)
     return state.changed(
         phase=np.where(idle, Phase.IDLE, np.where(gone, Phase.FREE, state.phase)),
@@ -148,7 +148,7 @@ def clear_drafts(state: ContinuousState, gone: BoolArray, idle: BoolArray) -> Co
 def reserved(release: FloatArray, air: FloatArray, share: FloatArray) -> _Uploads:
     """Uplink with a reserved share of the band for each device, as in the paper ([MS] 9).
 
-    The sum of shares is at most 1; with a share of 0 an upload never ends.
+    Shares sum to at most 1; with a share of 0 an upload never ends.
     """
     nothing = air == 0.0
     with np.errstate(divide="ignore"):
@@ -161,22 +161,22 @@ def reserved(release: FloatArray, air: FloatArray, share: FloatArray) -> _Upload
     return _Uploads(ends, left_at)
 
 
-MIN_USERS_FOR_PERIODS = 64  # Busy periods pay from here on; with 256 devices `serial` is 2 to 3 times as fast
+MIN_USERS_FOR_PERIODS = 64  # From here on, a table per busy period is faster; with 256 devices 2 to 3 times
 
 
 def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> _Uploads:
-    """Uplink that serves one upload at a time with the whole band, the smallest priority first, ties by shorter work.
+    """Uplink that serves one upload at a time with the whole band: smallest priority value first, ties by shorter work.
 
-    Service is preemptive. No events are simulated: with device k and the devices before it in priority alone, the band
-    has busy periods that do not depend on the order of service, and the upload of k ends with the busy period in which
-    it begins. The work left of k is the work left of these devices minus that of the devices before k. This takes a
-    K × K table; with many devices, one table for each busy period of the whole band gives the same bits in less time.
+    Service is preemptive. No events are simulated. Consider only device k and the devices served before it: the busy
+    periods of the band do not depend on the order of service, and the upload of k ends with the busy period in which it
+    begins. The remaining work of k is that of all these devices minus that of the devices before k. This takes a K × K
+    table; with many devices, one table for each busy period of the whole band gives the same bits in less time.
     """
     cells = np.arange(release.size).reshape(release.shape)
     first = cells[:, :1]
     by_release = np.argsort(release, -1, kind="stable") + first
     start, work, key = (array.take(by_release) for array in (release, air, priority))
-    by_priority = np.lexsort((work, key)) + first  # of those sorted by release
+    by_priority = np.lexsort((work, key)) + first  # indices into the arrays sorted by release
     position = np.empty_like(cells)
     put(position, by_priority, cells - first)
     periods = _Periods(start, work, position) if release.shape[1] >= MIN_USERS_FOR_PERIODS else None
@@ -206,12 +206,12 @@ def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> _Uploa
 
 
 def _busy_until(start: FloatArray, work: FloatArray, position: IntArray) -> FloatArray:
-    """Return the time when all work of devices up to k by position and up to j by release is done, (K of j, K of k, n).
+    """Return when all work of devices up to j by release and up to k by position is done, (j, k, n).
 
-    Users are the first axis, (K, n), so that loops run over long rows. The rows are added one by one: NumPy accumulates
-    along a first axis entry by entry, which takes ten times as long.
+    Users are the first axis of arguments, (K, n), so that loops run over long rows. The rows are added one by one:
+    NumPy accumulates along a first axis entry by entry, which takes ten times as long.
     """
-    before = position.astype(np.int32, order="C")  # half the memory to compare
+    before = position.astype(np.int32, order="C")  # half the memory of int64
     done = np.multiply(before[:, None] <= before, np.ascontiguousarray(work)[:, None])
     done[0] += start[0]
     later = np.empty(start.shape)
@@ -236,7 +236,7 @@ class _Periods:
         self.start, self.work, self.position = start, work, position
         total = np.add.accumulate(work, -1)
         busy = total + np.maximum.accumulate(start - (total - work), -1)
-        begins = np.ones(start.shape, dtype=np.bool_)  # with a margin for rounding, two periods may count as one
+        begins = np.ones(start.shape, dtype=np.bool_)  # because of the margin for rounding, two periods may merge
         begins[:, 1:] = busy[:, :-1] < (1.0 - 1e-9) * start[:, 1:] - 1e-9 * total[:, -1:]
         self.cells = np.flatnonzero(work > 0.0)
         period = np.add.accumulate(begins.ravel()).take(self.cells)
@@ -256,7 +256,7 @@ class _Periods:
     def ends(self) -> FloatArray:
         ends = self.start + self.work
         width = 2
-        while width < 2 * self.size.max(initial=1):  # together: periods of about the same size
+        while width < 2 * self.size.max(initial=1):  # periods of similar size together
             periods = np.flatnonzero((2 * self.size > width) & (self.size <= width))
             cells, valid, start, work, position = self.table(periods)
             by_user = start.T.copy()
@@ -266,7 +266,7 @@ class _Periods:
         return ends
 
     def left(self, now: FloatArray) -> FloatArray:
-        """Return the work left at ``now`` (n,) of uploads (n, K) in the last period begun; 0 for other uploads."""
+        """Return the work left at ``now`` (n,) of uploads (n, K) in the period that began last; 0 for other uploads."""
         left = np.zeros(self.start.shape)
         begun = np.flatnonzero((self.start <= now[:, None]).take(self.cells))
         env = self.cells.take(begun) // self.start.shape[1]
@@ -287,7 +287,7 @@ class _Periods:
 def shared(release: FloatArray, air: FloatArray, weight: FloatArray) -> _Uploads:
     """Uplink divided among the current uploads in proportion to weights; with a weight of 0 an upload never ends.
 
-    The rates change with every start and end of an upload; events are simulated for all environments together.
+    Rates change whenever an upload starts or ends; these events are simulated for all environments together.
     """
     times, amounts = _shared_course(release, air, weight)
     ended = amounts <= 0.0
@@ -336,6 +336,6 @@ DISCIPLINES: dict[str, UplinkDiscipline] = {"serial": serial, "shared": shared, 
 
 
 def discipline_of(name: str) -> UplinkDiscipline:
-    """Return the discipline of a name; ``ValueError`` for an unknown one suggests the nearest."""
+    """Return the named discipline; ``ValueError`` for an unknown name (the nearest is suggested)."""
     check_name("discipline", name, DISCIPLINES)
     return DISCIPLINES[name]

@@ -1,4 +1,4 @@
-"""First-come, first-served queues of requests, one for each device (ours; docs/evidence/serving.md)."""
+"""First-come, first-served queues of requests, one for each device (not in the paper; docs/evidence/serving.md)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -11,21 +11,21 @@ from multispin_env.physics.arrivals import Source
 from multispin_env.physics.continuous.types import Demand
 from multispin_env.physics.workload import Workload
 
-_ROWS = 16  # Requests drawn ahead for a device at first; doubled when an environment needs more
-MOST_REQUESTS = 2**26  # In memory, of all devices and environments, 2 GB
+_ROWS = 16  # Requests first drawn ahead for a device; doubled when an environment needs more
+MOST_REQUESTS = 2**26  # Requests of all devices and environments held in memory, 2 GB
 
 
 @dataclass(frozen=True, eq=False)
 class _QueueHeads:
-    """First request in the queue of each device, perhaps not yet arrived; flat arrays (n K,)."""
+    """First request of each device's queue, or the next to arrive; flat arrays (n K,)."""
 
     output: IntArray
-    prompt: IntArray  # 0 after its first verification
+    prompt: IntArray  # 0 after the first verification
     wanted: IntArray
     arrived: FloatArray  # time of arrival
     first_due: FloatArray
     due: FloatArray
-    first_at: FloatArray  # times of its first and latest token, 0 before
+    first_at: FloatArray  # times of the first and the latest token, 0 before the first
     last_at: FloatArray
 
 
@@ -42,7 +42,7 @@ class Queues:
         cells = num_envs * num_users
         self._generators: list[np.random.Generator | None] = [None] * num_envs
         self._sources: list[Source | None] = [None] * num_envs
-        self._gap, self._time = (np.zeros((cells, _ROWS)) for _ in range(2))  # for closed and for open arrivals
+        self._gap, self._time = (np.zeros((cells, _ROWS)) for _ in range(2))  # gaps, and times of open arrivals
         self._prompt, self._output = (np.zeros((cells, _ROWS), dtype=np.int64) for _ in range(2))
         self._ended, self._arrived = (np.zeros(cells, dtype=np.int64) for _ in range(2))
         self._next_at = np.zeros(cells)  # time of the next arrival
@@ -102,7 +102,7 @@ class Queues:
         heads.first_at[cells], heads.last_at[cells] = 0.0, 0.0
 
     def save(self) -> Callable[[], None]:
-        """Save the state of the queues; the returned function restores it, except for requests drawn since."""
+        """Save the state of the queues; the returned function restores it but keeps requests drawn meanwhile."""
         arrays = {name: getattr(self, name).copy() for name in ("_ended", "_arrived", "_next_at")}
         heads = _QueueHeads(*(getattr(self.heads, field.name).copy() for field in fields(_QueueHeads)))
 
@@ -141,8 +141,8 @@ class Queues:
         return count.reshape(self._shape)
 
     def reach(self, now: FloatArray) -> None:
-        """Draw all requests that a step until ``now`` (n,) s and a drop can need; ``ValueError`` for too many."""
-        # two requests of a device may end: one in the step and one by the drop after it
+        """Draw all requests that can be needed until ``now`` (n,) s and by a drop then; ``ValueError`` for too many."""
+        # two requests of a device may end: one in the step, and one by a drop after it
         until = np.repeat(now, self._shape[1])
         while (self._ended + 2 >= self._gap.shape[1] if self.workload.closed else self._time[:, -1] <= until).any():
             self._grow()
@@ -162,8 +162,8 @@ class Queues:
     def deliver(self, tokens: FloatArray, verified: BoolArray, now: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Deliver tokens (n, K) to the devices ``verified`` (n, K) at ``now`` (n,) s.
 
-        Returns the tokens within the length of the answers, and the time in s since the previous tokens of the same
-        request, 0 for the first tokens, (n, K).
+        Returns the tokens, cut at the ends of answers, and the times in s since the previous tokens of the same
+        requests, 0 for first tokens, (n, K).
         """
         gained = np.minimum(tokens, self.head("wanted")) * verified
         last = self.head("last_at")
@@ -182,7 +182,7 @@ class Queues:
     def times(
         self, finished: BoolArray, now: FloatArray
     ) -> tuple[BoolArray, IntArray, FloatArray, FloatArray, FloatArray]:
-        """Return in time or not, tokens, TTFT, TPOT, E2EL of requests that finish (n, K) at ``now`` (n,) s; else 0."""
+        """Return in-time mask, tokens, TTFT, TPOT, E2EL (n, K) of requests ``finished`` at ``now`` (n,) s; else 0."""
         output, arrived, first = (self.head(name) for name in ("output", "arrived", "first_at"))
         clock = now[:, None]
         ttft, e2el = first - arrived, clock - arrived
@@ -192,7 +192,7 @@ class Queues:
         return in_time, output * finished, ttft, tpot, e2el
 
     def demand(self, drafted: IntArray, accepted: IntArray) -> Demand:
-        """Return the demand (n, K), with the given counts of the last verification."""
+        """Return the demand (n, K), with these counts of the last verification."""
         idle = self.idle
         wanted, output, prompt = (self.head(name) * ~idle for name in ("wanted", "output", "prompt"))
         arrived = np.where(idle, 0.0, self.head("arrived"))

@@ -1,4 +1,4 @@
-"""Service statistics of requests: counts, tokens and latencies (ours; docs/evidence/serving.md)."""
+"""Service statistics of requests: counts, tokens and latencies (not in the paper; docs/evidence/serving.md)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,21 +9,21 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows
 from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.physics.types import Batched
 
-QUANTILES = (0.5, 0.95, 0.99)  # Of latencies, p50, p95 and p99
+QUANTILES = (0.5, 0.95, 0.99)  # Levels of the latency quantiles p50, p95 and p99
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Latencies(Batched):
-    """Quantiles p50, p95 and p99 of latencies, along the last axis; 0 without finished requests.
+    """Quantiles p50, p95 and p99 of latencies, along the last axis; 0 where nothing was measured.
 
     Parameters
     ----------
     ttft, e2el
         Time to the first and to the last token of finished requests, (..., 3) s.
     tpot, per_token
-        Time per token after the first, and time to the last token divided by all tokens, (..., 3) s/token.
+        Time per token after the first, and time to the last token divided by the number of tokens, (..., 3) s/token.
     gap
-        Time between successive deliveries of a request, (..., 3) s.
+        Time between successive deliveries of tokens of a request, (..., 3) s.
     """
 
     ttft: FloatArray
@@ -38,7 +38,7 @@ class ServiceRun(Batched):
     """Service statistics of a simulation, by copy (...) and device K.
 
     A request is in time if it finished within all limits, and missed if it finished late, was dropped, or was overdue
-    at the end. An unfinished request that is not overdue at the end counts as neither.
+    at the end. A request that is neither finished nor overdue at the end is not counted.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class ServiceRun(Batched):
     tokens, timely_tokens
         Tokens delivered, and tokens of requests in time, counted when the request finishes, (..., K).
     arrivals, finished, in_time, dropped, missed
-        Numbers of requests that arrived, finished, finished in time, were dropped, and were missed, (..., K).
+        Numbers of requests that arrived, finished, finished in time, were dropped, and missed a limit, (..., K).
     latency, pooled
         `Latencies` of each copy (..., 3) and of all copies together (3,).
     """
@@ -72,18 +72,18 @@ class ServiceRun(Batched):
 
     @property
     def request_goodput(self) -> FloatArray:
-        """Requests/s in time, all devices together, (...)."""
+        """Requests/s that finish in time, all devices together, (...)."""
         return _ratio(self.in_time.sum(-1), self.time)
 
     @property
     def share_missed(self) -> FloatArray:
-        """Missed requests as a share of requests in time or missed, (...); 0 without requests."""
+        """Missed requests as a share of all counted ones, in time or missed, (...); 0 without requests."""
         missed = self.missed.sum(-1)
         return _ratio(missed, missed + self.in_time.sum(-1))
 
     @property
     def least_served(self) -> FloatArray:
-        """Tokens/s in time of the device with the lowest rate, (...)."""
+        """Tokens/s of requests in time, of the device with the lowest rate, (...)."""
         return _ratio(self.timely_tokens.min(-1), self.time)
 
 
@@ -94,8 +94,8 @@ def _ratio(part: FloatArray | IntArray, whole: FloatArray | IntArray) -> FloatAr
 class ServiceLog:
     """Accumulator of service statistics for n environments with K devices each.
 
-    A step counts as a whole if it begins at or after ``warm_up``, in s on the clock of the state's time; so does every
-    request that ends in the step.
+    A step counts completely if it begins at ``warm_up`` or later, in s on the clock of the state's time, and so does
+    every request that ends in this step.
     """
 
     def __init__(self, num_envs: int, num_users: int, warm_up: float = 0.0) -> None:
@@ -115,7 +115,7 @@ class ServiceLog:
         self._requests.length[rows], self._gaps.length[rows] = 0, 0
 
     def add(self, outcome: ContinuousOutcome, begun: FloatArray, playing: BoolArray | None = None) -> None:
-        """Add a step that began at ``begun`` (n,) s, in the environments ``playing`` (n,), ``None``: all."""
+        """Add a step that began at ``begun`` (n,) s, for the environments ``playing`` (n,) (``None``: all)."""
         served = outcome.served
         counted = begun >= self._warm_up
         if playing is not None:
@@ -135,19 +135,19 @@ class ServiceLog:
         self._gaps.append((served.gap > 0.0) & devices, served.gap)
 
     def close(self, envs: IntArray | BoolArray, overdue: IntArray) -> None:
-        """Count requests ``overdue`` (n, K) at the end of episodes as missed, in these environments (index or mask)."""
+        """Count ``overdue`` requests (n, K) at the end of episodes as missed; ``envs`` are indices or a mask."""
         self._overdue[envs] += overdue[envs]
 
     def result(self, envs: IntArray | None = None) -> ServiceRun:
         """Return the statistics of these environments (default all), arrays (n, K) and (n,)."""
-        rows = np.arange(len(self._time)) if envs is None else envs  # not a slice: results must not be views
+        rows = np.arange(len(self._time)) if envs is None else envs  # a slice would give views
         requests, gaps = (lists.padded(rows) for lists in (self._requests, self._gaps))
         latency = Latencies(*_quantiles(requests), *_quantiles(gaps))
         requests, gaps = (table.reshape(len(table), -1) for table in (requests, gaps))  # of all environments together
         return self._run(rows, latency, Latencies(*_quantiles(requests), *_quantiles(gaps)))
 
     def counts(self) -> ServiceRun:
-        """Return the statistics of all environments with latencies of 0, in less time than `result`."""
+        """Return the statistics of all environments without latencies (zeros), in less time than `result`."""
         zeros = np.zeros((len(self._time), len(QUANTILES)))
         return self._run(slice(None), Latencies(*[zeros] * 5), Latencies(*[np.zeros(len(QUANTILES))] * 5))
 

@@ -1,4 +1,4 @@
-"""State, decision and outcome without the barrier (ours). Batch axes lead, users K last."""
+"""State, decision and outcome without the barrier (not in the paper); arrays have batch axes first and users K last."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from multispin_env.physics.types import Batched, Observed, SystemState, fill_hea
 class Phase:
     """Phases of a device at the end of a verification.
 
-    Plain integers, since NumPy looks up missing attributes of an ``Enum`` and loses a Ctrl-C that arrives meanwhile.
+    They are plain integers: NumPy looks up missing attributes of an ``Enum`` and loses a Ctrl-C that arrives meanwhile.
 
     Attributes
     ----------
     FREE
         The device starts a draft now.
     DRAFTING
-        It drafts.
+        The device drafts.
     UPLOADING
-        It uploads its draft.
+        The device uploads its draft.
     READY
-        Its draft waits at the server.
+        The draft waits at the server.
     IDLE
-        It has no request; with endless requests no device is idle.
+        The device has no request; with endless requests no device is idle.
     """
 
     FREE = 0
@@ -65,18 +65,18 @@ class Demand(Batched):
     Parameters
     ----------
     wanted, output
-        Tokens still to be delivered, and of the whole answer, (..., K); 0 without a request, `ENDLESS` without end.
+        Tokens to be delivered and tokens of the whole answer, (..., K); 0 without a request, `ENDLESS` without end.
     prompt
         Prompt tokens in the next verification, (..., K); 0 after the first verification.
     arrived
         Arrival time at the device on the clock of the state's time, (..., K) s; 0 without a request.
     first_due, due
-        Due times of the first and the last token, (..., K) s, infinite without such a limit; the first is infinite
-        after that token, the last is the due time of the first if that was late.
+        Due times of the first and the last token, (..., K) s; infinite without a limit. Once the first token has
+        arrived, ``first_due`` is infinite; if that token was late, ``due`` is its due time.
     queue
         Further requests in the queue, first come, first served, (..., K).
     drafted, accepted
-        Tokens drafted and accepted in the last verification, (..., K); 0 if the device was not in it, or the request
+        Tokens drafted and accepted in the last verification, (..., K); 0 if the device was not in it, or if the request
         never ends.
     """
 
@@ -118,8 +118,8 @@ class ContinuousState(Batched):
     draft_time
         SLM time per drafted token T_k, (..., K) s/token.
     spectral_efficiency
-        Uplink spectral efficiency r_k in the current cycle of the device, (..., K) bit/s/Hz; for a free device, in the
-        cycle that starts now.
+        Uplink spectral efficiency r_k in the current cycle of the device, (..., K) bit/s/Hz; the cycle of a free device
+        starts now.
     acceptance_rate
         Probability α_k that a drafted token is accepted, (..., K).
     phase
@@ -127,9 +127,9 @@ class ContinuousState(Batched):
     draft_length
         Tokens of the current draft, (..., K); 0 for a free device.
     drafting_left, air_left
-        Remaining drafting time, and remaining upload time with the whole band, (..., K) s.
+        Time until the draft is complete, and remaining upload time with the whole band, (..., K) s.
     age
-        Time since the start of the current cycle, (..., K) s; for a free device, of the last cycle.
+        Time since the start of the current cycle, (..., K) s; for a free device, duration of the last cycle.
     aim
         Index of the batch at which the draft aims, (..., K); used by controllers only.
     batch, time
@@ -137,7 +137,7 @@ class ContinuousState(Batched):
     demand
         Requests of the devices, `Demand.endless` if requests never end.
     head_start
-        Tokens A_k in the chain at the start of the cycle, (..., K); for a free device, now. Default zeros.
+        Tokens A_k in the chain at the start of the current cycle (for a free device, now), (..., K); default zeros.
     """
 
     draft_time: FloatArray
@@ -175,14 +175,14 @@ class ContinuousState(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContinuousObserved(Batched):
-    """Observation at the end of a verification if parts of the state are hidden.
+    """Observation at the end of a verification, if parts of the state are hidden.
 
     Parameters
     ----------
     state
         State with substitutes for hidden parts: old channels, and acceptance rates estimated from counts.
     system
-        Observed values of the devices, hidden parts ``None``; rounds are verifications, counts those of the last one.
+        Observed values of the devices, ``None`` if hidden; a round in the sense of `Observed` is a verification.
     """
 
     state: ContinuousState
@@ -191,18 +191,18 @@ class ContinuousObserved(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContinuousDecision(Batched):
-    """Decision from the end of one verification to the end of the next.
+    """Decision for the time from the end of one verification to the end of the next.
 
     Parameters
     ----------
     draft_length
-        Tokens L_k of drafts that start now or at the next arrival, (..., K); cut to the need of the request.
+        Tokens L_k of drafts that start now or at the next arrival, (..., K); cut to what the request still needs.
     join
         Membership in the next batch, one of `Join`, (..., K).
     priority
-        Priority on a serial uplink, (..., K): the smallest is first, ties by shorter upload. None: equal.
+        Priority on a serial uplink, (..., K): the smallest value is served first, ties by shorter upload. None: equal.
     share
-        Share of the band on a reserved uplink (sum ≤ 1), weight on a shared uplink, (..., K). None: equal.
+        Share of the band on a reserved uplink (sum ≤ 1), or weight on a shared uplink, (..., K). None: equal.
     timeout
         Time after which the batch starts with the drafts that have arrived, (...) s. None: no timeout.
     least_batch
@@ -237,15 +237,17 @@ class Served(Batched):
     Parameters
     ----------
     arrivals
-        Requests that arrived at the device, on the clock of the state's time in (begin, end], (..., K).
+        Requests that arrived at the device after the beginning of the step and no later than its end, (..., K).
     dropped, dropped_after
-        Whether the request was dropped at the beginning of the step, and time from arrival to drop in s or 0, (..., K).
+        Whether the request was dropped at the beginning of the step, and its time from arrival to drop in s (0 if it
+        was not dropped), (..., K).
     finished, in_time
         Whether the request finished, and whether it was within all limits, (..., K).
     output
-        Tokens of the finished request, (..., K); else 0.
+        Tokens of the finished request, (..., K); 0 if none finished.
     ttft, tpot, e2el
-        Time to the first token, per token after it, and to the last token of the finished request, (..., K) s; else 0.
+        Time to the first token, time per token after it, and time to the last token of the finished request, (..., K)
+        s; 0 if none finished.
     gap
         Time since the previous tokens of the same request, (..., K) s; 0 without previous or new tokens.
     idle_time
@@ -274,7 +276,7 @@ class Served(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContinuousOutcome(Batched):
-    """Outcome of one step, between the ends of two verifications; times count from the first.
+    """Outcome of one step from the end of one verification to the end of the next; times count from its beginning.
 
     Parameters
     ----------
@@ -285,18 +287,18 @@ class ContinuousOutcome(Batched):
     verified
         Whether the device was in the batch, (..., K).
     drafted_at, uploaded_at
-        Times when the draft and the upload end, or 0, (..., K) s; possibly after the step.
+        Times when the draft and the upload end, possibly after the step, (..., K) s; 0 if they ended before it.
     air_time
-        Time of the whole band used by the device, (..., K) s.
+        Time for which the device used the band, as seconds of the whole band, (..., K) s.
     start_delay, verification_time, duration
         Idle time of the server before the batch starts, time T_ver of the batch, and time of the step, (...) s.
     served
         Service of requests, `Served.nothing` if they never end.
     head_start, drafted_ahead
-        Tokens of the chain at the start of the cycle, and after the server's token at its end, (..., K); 0 for a device
-        outside the batch or without drafting ahead.
+        Tokens of the chain at the start of the cycle, and beyond the server's token at its end, (..., K); 0 for a
+        device outside the batch or without drafting ahead.
     hit
-        Whether the latter remain useful, (..., K).
+        Whether the tokens drafted ahead remain useful, (..., K).
     """
 
     tokens: FloatArray
@@ -315,5 +317,5 @@ class ContinuousOutcome(Batched):
 
     @property
     def batch_size(self) -> IntArray:
-        """Devices in the batch, (...)."""
+        """Number of devices in the batch, (...)."""
         return self.verified.sum(-1)

@@ -1,4 +1,4 @@
-"""Checks of decisions and states without the barrier, made once for each call."""
+"""Checks of decisions and states without the barrier."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from multispin_env.scenario import Scenario
 def checked_continuous_decision(
     scenario: Scenario, uplink: UplinkDiscipline, decision: ContinuousDecision, num_envs: int
 ) -> ContinuousDecision:
-    """Return the decision as arrays (n, K) and (n,), with priorities or shares as the uplink requires.
+    """Return the decision as arrays (n, K) and (n,), with the priorities or shares that the uplink requires.
 
     ``ValueError`` for NaN, a wrong shape, lengths out of the scenario's range, shares that sum to more than one, a
     negative timeout, or a batch without devices.
@@ -48,7 +48,7 @@ def checked_continuous_decision(
 
 
 def check_drop(decision: ContinuousDecision, state: ContinuousState, over: BoolArray | None = None) -> None:
-    """``ValueError`` if a decision (n, K) drops a request that does not exist; environments ``over`` are ignored."""
+    """Raise ``ValueError`` if a decision (n, K) drops a request that does not exist or never ends, unless ``over``."""
     if decision.drop is None:
         return
     allowed = state.busy & ~state.demand.never_ends

@@ -144,7 +144,7 @@ def order(**change):
     return replace(GOOD, **change)
 
 
-NEVER_STARTS = r"decision\[0\]: expected a batch that starts, got one that waits without limit"
+NEVER_STARTS = r"decision\[0\]: expected a batch that can start, got one that waits forever"
 BAD = [
     (order(draft_length=np.full((2, 2), 4)), r"draft_length: expected shape \(2, 3\), got \(2, 2\)"),
     (order(draft_length=np.full((2, 3), 2.5)), r"draft_length\[0, 0\]: expected integers in 1..25, got 2.5"),
@@ -200,7 +200,7 @@ def test_a_refusal_changes_nothing(arrivals, monkeypatch):
     for step in range(60):
         before, copied, serving = tried.state, tried.state.copy(), tried.state.demand.output > 0
         decision = replace(good, drop=serving & [True, False, False] & (step % 3 > 0))
-        with pytest.raises(ValueError, match="waits without limit"):  # without a share no upload ends
+        with pytest.raises(ValueError, match="waits forever"):  # without a share no upload ends
             tried.step(replace(good, share=np.zeros((1, 3)), drop=serving))
         monkeypatch.setattr(queues, "MOST_REQUESTS", 0)  # no more than the requests drawn so far
         try:
