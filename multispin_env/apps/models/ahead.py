@@ -1,4 +1,4 @@
-"""Lossless rounds of real models whose devices draft ahead (ours): see docs/evidence/drafting-ahead.md.
+"""Lossless rounds of real models whose devices draft ahead: see docs/evidence/drafting-ahead.md.
 
 A device's chain holds the tokens drafted after its text. Each token is argmin_x E_x / q(x), where q is the draft's
 distribution and E are exponential variables of the position. So a chain that is kept equals a new draft, and texts do

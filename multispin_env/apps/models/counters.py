@@ -1,4 +1,4 @@
-"""Acceptance rates from metrics of serving engines: counters, or only the mean tokens per step (ours).
+"""Acceptance rates from metrics of serving engines: counters, or only the mean tokens per step.
 
 vLLM counts drafts, drafted and accepted tokens, and accepted tokens by position since its start
 (https://docs.vllm.ai/en/stable/api/vllm/v1/spec_decode/metrics/); Prometheus appends ``_total`` to the names. SGLang

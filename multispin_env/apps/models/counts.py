@@ -1,7 +1,7 @@
 """Acceptance rates from a server's log of counts and from a record: see docs/reference/real-models.md.
 
 The accepted tokens A and the rounds with a refusal F are sufficient statistics of a single rate, whose maximum
-likelihood estimate is A / (A + F) (ours): a run that reaches the end of its draft is censored.
+likelihood estimate is A / (A + F): a run that reaches the end of its draft is censored.
 """
 
 import csv
