@@ -65,7 +65,7 @@ class Installation:
 
 def check_help(one: Installation) -> None:
     """Each command that is listed has help, or one sentence that names its extra."""
-    shown = one.run("multispin", "--help").partition("commands:\n")[2].partition("\n\n")[0]
+    shown = re.split(r"commands[^\n]*:\n", one.run("multispin", "--help"), maxsplit=1)[-1].partition("\n\n")[0]
     listed = re.findall(r"^  (\w+) .*?(?:\[(\w+)\])?$", shown, re.MULTILINE)
     if "solve" not in dict(listed):
         sys.exit("multispin --help: expected a list of commands")
