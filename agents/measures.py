@@ -100,7 +100,7 @@ class Measure:
         metric = METRICS[self._watched.metric]
         if not metric.has_share:
             return Headline(self._watched.metric, self._watched.metric, metric.header)
-        reference = self._watched.reference
+        reference = "the optimum" if isinstance(self._watched, States) else self._watched.reference
         return Headline("share_of_reference", f"of {reference}", f"share of {reference}")
 
     def validation(self) -> Callable[[BaseAlgorithm], dict[str, float]]:

@@ -5,7 +5,8 @@ import pytest
 from rich.console import Console
 
 from agents import measures
-from agents.measures import Headline, Report, add_row, print_report, read_curve, write_report
+from agents.measures import Headline, Measure, Report, add_row, print_report, read_curve, write_report
+from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.comparison import Row
 
 TEXT = "decided by     goodput\n-------------  -------\noptimal          10.00\nppo (lengths)     8.00"
@@ -22,6 +23,14 @@ BARS = [
     bar("colocated", 30.0, 29.0, 31.0, 3.0),  # another system
 ]
 REPORT = Report("title [of it]", TEXT, {"K": 2}, BARS, "goodput", Headline("share", "of it", "share of the optimum"))
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"), [("Heterogeneous", "the optimum"), ("DelayedChannel", "optimal+clairvoyant")]
+)
+def test_the_headline_names_the_reference(name, reference):
+    measure = Measure(EnvConfig.of(f"MultiSpin/{name}-v0", num_users=2))
+    assert measure.headline == Headline("share_of_reference", f"of {reference}", f"share of {reference}")
 
 
 def test_a_run_that_goes_back_to_its_checkpoint_takes_later_rows_away(tmp_path):
