@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 STEPS = 96
 """Steps of `steps_hash`, enough for whole episodes of default environments and of tasks of the suite."""
 
-_SIZES = (1.0, 0.1)
+_SIZES = (5.0, 0.5)
 """Scales of the actions, in turn: with large ones most rounds wait for one slow device."""
 
 

@@ -37,7 +37,7 @@ class RoundsVariant(Variant):
     family: ClassVar[Family] = Family(
         name="rounds",
         encodings=ENCODINGS,
-        universal_encoding="residual",
+        universal_encoding="shares",
         max_episode_steps=MAX_EPISODE_STEPS,
         recorder=Histories,
         drawing=Picture,
