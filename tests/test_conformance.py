@@ -235,7 +235,7 @@ def test_controllers_of_rounds(name):
     goodput = ms.expected_outcome(scenario, state, decision).goodput
     assert (goodput > 0.0).all()
     assert (goodput <= ms.upper_bound(scenario, state) * (1.0 + 1e-9)).all()
-    for encoding in ("residual", "shares", "mine"):
+    for encoding in ("shares", "mine"):
         codec = registry.ENCODINGS.load(encoding)(scenario, False)
         again = codec.decode(codec.encode(decision, state), state)
         assert (again.draft_length == decision.draft_length).all()

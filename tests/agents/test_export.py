@@ -189,7 +189,7 @@ def test_torch_is_not_needed(exported):
     ("name", "change", "message"),
     [
         ("policy.onnx", None, "policy.onnx: expected the file that policy.json was written with, got another"),
-        ("policy.json", ('"schema": 1', '"schema": 9'), "schema: expected 1, got 9; export the run"),
+        ("policy.json", ('"schema": 2', '"schema": 1'), "schema: expected 2, got 1; export the run"),
         (
             "policy.json",
             ('"sha256": {', '"sha256": 3, "other": {'),

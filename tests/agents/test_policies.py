@@ -219,12 +219,12 @@ VERIFICATIONS = {
         ("ppo", "Heterogeneous-v0", {}, BANDWIDTH),
         ("ppo", "Heterogeneous-v0", {"action": "lengths"}, {}),
         ("ppo", "Homogeneous-v0", {}, {**BANDWIDTH, **CAREFUL}),
-        ("ppo", "DelayedChannel-v0", {"delay": 0}, {**BANDWIDTH, "log_std": -1.5}),
-        ("ppo", "DelayedChannel-v0", {"delay": 1}, {**CAREFUL, "log_std": -2.0, "bandwidth": 0.4}),
-        ("ppo", "DraftAhead-v0", {}, {**BANDWIDTH, "log_std": -1.5, "gamma": 0.9}),
+        ("ppo", "DelayedChannel-v0", {"delay": 0}, {**BANDWIDTH, "log_std": 0.1}),
+        ("ppo", "DelayedChannel-v0", {"delay": 1}, {**CAREFUL, "log_std": -0.4, "bandwidth": 3.2}),
+        ("ppo", "DraftAhead-v0", {}, {**BANDWIDTH, "log_std": 0.1, "gamma": 0.9}),
         ("ppo", "Continuous-v0", {"action": "plain"}, {**VERIFICATIONS, "gamma": 0.5}),
         ("ppo", "Serving-v0", {"action": "residual"}, {**VERIFICATIONS, "gamma": 0.8, "column_log_std": (0, -1, -1)}),
-        ("sac", "DelayedChannel-v0", {}, {"log_std": -2.0, "bandwidth": 0.4}),
+        ("sac", "DelayedChannel-v0", {}, {"log_std": -2.0, "bandwidth": 0.75}),
         ("sac", "DraftAhead-v0", {}, {"gamma": 0.9}),
         ("apg", "DelayedChannel-v0", {}, {"bandwidth": 0.4}),
         ("evolution", "DraftAhead-v0", {}, {}),
@@ -252,7 +252,7 @@ def observed(config, num_envs=10):
     env = make_vec_env(config, num_envs, 64, seed=3)
     observation, rng = env.reset(), np.random.default_rng(0)
     for _ in range(5):
-        action = rng.uniform(-1, 1, (num_envs, *env.action_space.shape))
+        action = rng.uniform(-5.0, 5.0, (num_envs, *env.action_space.shape))
         observation, *_ = env.step(action.astype(np.float32))
     return observation
 

@@ -62,7 +62,7 @@ def test_native_vector_equals_single_environments_bit_for_bit(env_id, mode, opti
             masked = {"seed": [t if i == 1 else None for i in range(n)]}
             masked["options"] = {"reset_mask": np.arange(n) % 3 == t % 3}
             assert equal(*(env.reset(**masked) for env in (native, sync)))
-        action = rng.uniform(-1, 1, native.action_space.shape).astype(np.float32)
+        action = rng.uniform(-5.0, 5.0, native.action_space.shape).astype(np.float32)
         before = action.copy()
         step, expected = native.step(action), sync.step(action)
         assert all(map(equal, step, expected))

@@ -25,7 +25,7 @@ def episode(env, seed, action=None):
     rng = np.random.default_rng(0)
     begun, truncated = 0.0, False
     while not truncated:
-        played = rng.uniform(-1, 1, env.action_space.shape) if action is None else action
+        played = rng.uniform(-5.0, 5.0, env.action_space.shape) if action is None else action
         if action is None:
             played[:, -1] = np.where(rng.random(len(played)) < 0.02, 1.0, -1.0)
         _, reward, terminated, truncated, info = env.step(played.astype(np.float32))

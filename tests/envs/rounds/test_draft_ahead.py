@@ -82,7 +82,7 @@ def test_rounds_equal_a_slow_simulator(users, system, encoding):
     used = lost = 0
     for _ in range(25):
         assert env.state.head_start[0] == pytest.approx([device.chain for device in devices], rel=1e-12, abs=1e-11)
-        state, action = env.state[0], rng.uniform(-1.0, 1.0, (1, *env.single_action_space.shape)).astype(np.float32)
+        state, action = env.state[0], rng.uniform(-5.0, 5.0, (1, *env.single_action_space.shape)).astype(np.float32)
         action *= [1.0, 0.4][: action.shape[-1]]  # else a single upload dominates a round
         action[..., 0] -= 0.7 * (action[..., 0] > 0.0)  # short drafts have more hits
         lengths = env.decode_action(action).draft_length[0].tolist()
