@@ -20,10 +20,10 @@ from multispin_env.solver.equalization import equal_finish
 LOG_FACTOR = 0.7
 """Logarithm of the largest bandwidth factor; with a larger one random actions starve devices."""
 
-WEIGHT_COLUMNS, LOG_WEIGHTS = (-1.0, -0.98, 0.98, 1.0), (-math.log(1e4), -1.47, 1.47, math.log(1e4))
+WEIGHT_COLUMNS, LOG_WEIGHTS = (-1.0, -0.95, 0.95, 1.0), (-math.log(1e4), -1.425, 1.425, math.log(1e4))
 """Logarithm of a weight in ``"shares"``, linear between these entries of the second column.
 
-It is steep near the bounds, so that every decision has an action.
+It is steep near the bounds, so that every decision has an action, with the precision of float32.
 """
 
 
@@ -113,7 +113,7 @@ class ResidualCodec(RoundsCodec):
 class SharesCodec(RoundsCodec):
     """``"shares"``, (K, 2): log-scale draft length, and the logarithm of a device's weight, without the closed form.
 
-    Shares are proportional to weights. One unit is a factor exp(0.3), up to 4.9 units; from there to the bounds weights
+    Shares are proportional to weights. One unit is a factor exp(0.3), up to 4.75 units; from there to the bounds weights
     reach 1e4 and 1e-4. The inverse centres the logarithms; ratios above 1e8 saturate.
     """
 

@@ -93,7 +93,7 @@ def test_drops_need_a_request(encoding):
     assert (env.state.phase == ms.Phase.IDLE).all()
     assert observation["phase"].reshape(3, 5)[:, 4].tolist() == [1.0] * 3
     action = np.zeros(env.action_space.shape, np.float32)
-    action[:, -1] = 1.0
+    action[:, -1] = 5.0
     for _ in range(30):
         busy = env.state.phase != ms.Phase.IDLE
         assert (env.decode_action(action).drop == busy).all()
@@ -188,7 +188,7 @@ def test_very_long_uploads_take_no_memory():
     """A device with a tiny share of the band uploads for up to 1e5 s."""
     env = gym.make(ID, action="plain", discipline="reserved", total_bandwidth=1e5, **SMALL | {"num_users": 2}).unwrapped
     env.reset(seed=0)
-    action = np.array([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]], np.float32)
+    action = 5.0 * np.array([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]], np.float32)
     over = False
     while not over:
         *_, over, info = env.step(action)
