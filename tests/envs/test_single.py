@@ -36,7 +36,7 @@ def test_checkers_of_libraries(env_id):
     ],
 )
 def test_rewards_are_priced_with_the_state(env_id, optimum):
-    base = gym.make(env_id, num_users=6, optimum=True).unwrapped
+    base = gym.make(env_id, num_users=6, optimum=True, action="shares").unwrapped
     base.reset(seed=0)
     controller = ms.make_controller(optimum or "fixed", base.scenario)
     for step in range(8):

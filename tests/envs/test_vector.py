@@ -125,7 +125,7 @@ def test_bad_and_ignored_actions():
     twin.reset(seed=0)
     bad = np.zeros((3, 4, 2), np.float32)
     bad[1, 2, 0] = np.nan
-    with pytest.raises(ValueError, match=r"action\[1, 2, 0\]: expected numbers in \[-1, 1\], got nan"):
+    with pytest.raises(ValueError, match=r"action\[1, 2, 0\]: expected numbers in \[-5, 5\], got nan"):
         env.step(bad)
     with pytest.raises(ValueError, match=r"action: expected shape \(3, 4, 2\), got \(2, 4, 2\)"):
         env.step(np.zeros((2, 4, 2)))

@@ -128,9 +128,10 @@ def test_columns_of_residual():
     others = (decision.join[:, 1:] == ms.Join.WAIT).any(-1)
     assert (later.join[waited & others, 0] == ms.Join.LEAVE).all()
     assert (moved(1, -3.0).join[decision.join[:, 0] == ms.Join.LEAVE, 0] == ms.Join.WAIT).all()
-    for end, extreme in ((5.0, np.max), (-5.0, np.min)):
-        priority = moved(2, end).priority
-        assert (priority[:, 0] == extreme(priority, -1)).all()
+    for end in (5.0, -5.0):
+        change = moved(2, end).priority - moved(2, 0.0).priority
+        assert (change[:, 0] == np.sign(end)).all()
+        assert not change[:, 1:].any()
 
 
 @pytest.mark.parametrize("name", [name for name in CONTINUOUS_ENCODINGS.names() if name != "tuned"])

@@ -73,7 +73,7 @@ def test_zero_residual_is_the_closed_form(scenario, rng):
     action[..., 1] = 0.0
     closed, codec = codec_of("lengths", scenario).decode(action[..., :1], state), codec_of("residual", scenario)
     assert (codec.decode(action, state).bandwidth == closed.bandwidth).all()
-    unused = ms.Decision(closed.draft_length, 0.2 * closed.bandwidth)
+    unused = ms.Decision(closed.draft_length, 0.9 * closed.bandwidth)
     assert codec.decode(codec.encode(unused, state), state).bandwidth.sum(-1) == pytest.approx(1e7)
     for controller in UNEQUAL:
         with pytest.raises(ValueError, match=r'^bandwidth\[\d+, \d+\]: expected .*; action="shares" has all, got '):

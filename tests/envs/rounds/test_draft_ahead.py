@@ -154,16 +154,14 @@ def test_encodings_with_head_starts(encoding):
     for _ in range(6):
         env.step(action)
         count += (env.state.head_start > 0.0).sum()
-        lengths = rng.integers(0, 8, (64, 7))
-        bandwidth = rng.uniform(0.5, 1.5, (64, 7))
-        decision = ms.Decision(lengths, env.scenario.total_bandwidth * bandwidth / bandwidth.sum(-1, keepdims=True))
+        decision = env.decode_action(rng.uniform(-5.0, 5.0, action.shape))
         again = env.decode_action(env.encode_action(decision))
-        assert (again.draft_length == lengths).all()
+        assert (again.draft_length == decision.draft_length).all()
         if encoding == "shares":
             assert again.bandwidth == pytest.approx(decision.bandwidth, rel=1e-4)
         latency = ms.expected_outcome(env.scenario, env.state, again).round_latency
         expected = ms.expected_outcome(env.scenario, env.state, decision).round_latency
-        used = (lengths > 0).all(-1)  # else the residual uses the bandwidth of the others
+        used = (decision.draft_length > 0).all(-1)  # else the residual uses the bandwidth of the others
         assert latency[used] == pytest.approx(expected[used], rel=1e-4)
         assert (latency <= expected * (1.0 + 1e-4)).all()
     assert count > 100
@@ -208,7 +206,7 @@ def test_other_rounds_do_not_draft_ahead(env_id):
 
 
 def test_comparisons_use_tokens_over_time():
-    options = {"num_users": 3, "rho": 50.0, "max_episode_steps": 6, "reward": "sampled"}
+    options = {"num_users": 3, "rho": 50.0, "max_episode_steps": 6, "reward": "sampled", "action": "shares"}
     table = ms.compare(AHEAD, ["optimal", "fixed"], episodes=4, **options)
     assert table.metric == "token_goodput"
     env = vector(num_envs=4, **options)
