@@ -239,10 +239,10 @@ def _timeout_column(timeout: FloatArray) -> FloatArray:
     return np.where(timeout > MAX_TIMEOUT, 1.0, np.where(timeout < 0.5 / MAX_TIMEOUT, -1.0, log))
 
 
-_ENDS = (-0.8, -0.5, 0.5)
+_ENDS = (-0.9, -0.7, 0.7)
 """Limits in the second column between aside, a batch earlier, the rule's batch, and a batch later."""
 
-_ASIDE, _EARLIER, _SAME, _LATER = (-0.9, -0.65, 0.0, 0.75)
+_ASIDE, _EARLIER, _SAME, _LATER = (-0.95, -0.8, 0.0, 0.85)
 """Middles of these intervals."""
 
 _NEVER = np.iinfo(np.int64).max
@@ -263,7 +263,7 @@ class ContinuousResidualCodec(ContinuousCodec):
     def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
         x = self.checked(action)
         rule = self.apply_rule(self.rule, state)
-        length = np.clip(self.length_column(rule.draft_length) + x[..., 0], -1.0, 1.0)
+        length = np.clip(self.length_column(rule.draft_length) + 0.5 * x[..., 0], -1.0, 1.0)
         position = np.digitize(x[..., 1], _ENDS)  # aside, earlier, same, later
         aside, shift = position == 0, np.where(position == 0, 0, position - 2)
         drop = self.drop_field(x, state, _dropped_by(rule, state))
@@ -285,7 +285,7 @@ class ContinuousResidualCodec(ContinuousCodec):
         moved = np.where(decision.join == Join.TAKE, _ASIDE, np.where(decision.join == Join.WAIT, _EARLIER, _LATER))
         batch = np.where(decision.join == rule.join, _SAME, moved)
         batch = np.where(shift == 0, batch, np.where(shift < 0, _EARLIER, _LATER))
-        columns = [length, batch, key]
+        columns = [2.0 * length, batch, key]
         return stack_columns([*columns, *self.drop_columns(decision, state, _dropped_by(rule, state))])
 
 

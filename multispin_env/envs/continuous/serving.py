@@ -42,18 +42,18 @@ class ServingEnv(MultiSpinEnv):
 
     ## Action Space
 
-    `Box(-1, 1, (K, columns), float32)`, one row for each user; `action` chooses the encoding:
+    `Box(-5, 5, (K, columns), float32)`, one row for each user; `action` chooses the encoding:
 
     | `action`               | columns | meaning                                                               |
     |------------------------|---------|-----------------------------------------------------------------------|
     | `"residual"` (default) | 4       | change of the decision of the controller `reference`                  |
     | `"plain"`              | 4       | draft length, log scale; leave, take or wait; priority or share; drop |
     | `"full"`               | 7       | the same; batch aimed at; timeout, drafts to wait for (means); drop   |
-    | `"tuned"`              | 5       | options of the controller `reference`: default at 0, limits at ±1     |
+    | `"tuned"`              | 5       | options of the controller `reference`: default at 0, limits at ±5     |
 
     The columns before the last are those of `Continuous-v0`. An entry above 0 in the last column drops the request of a
-    device in `"plain"` and `"full"`. In `"residual"` it is dropped in the upper third and kept in the lower third; in
-    the middle third the controller decides. An idle device has no request to drop. `"tuned"` has the options of the
+    device in `"plain"` and `"full"`. In `"residual"` it is dropped above 4.75 and kept below -4.75; between
+    them the controller decides. An idle device has no request to drop. `"tuned"` has the options of the
     controller, as in `Continuous-v0`, and its drops. Draft lengths apply to free devices, and to idle devices whose
     request arrives before the next verification ends. They are cut to one less than the number of remaining tokens.
 

@@ -210,19 +210,19 @@ class ContinuousEnv(MultiSpinEnv):
 
     ## Action Space
 
-    `Box(-1, 1, (K, columns), float32)`, one row for each user; `action` chooses the encoding:
+    `Box(-5, 5, (K, columns), float32)`, one row for each user; `action` chooses the encoding:
 
     | `action`               | columns | meaning                                                                       |
     |------------------------|---------|-------------------------------------------------------------------------------|
     | `"residual"` (default) | 3       | change of the decision of the controller `reference`                          |
     | `"plain"`              | 3       | draft length, log scale; leave, take or wait; priority on the uplink or share |
     | `"full"`               | 6       | the same; batch aimed at; timeout, drafts to wait for (means over users)      |
-    | `"tuned"`              | 5       | options of the controller `reference`: default at 0, limits at ±1             |
+    | `"tuned"`              | 5       | options of the controller `reference`: default at 0, limits at ±5             |
 
-    `"residual"` changes the controller's decision: the draft length on a log scale; the batch (below -0.6: aside, to
-    -0.2: one earlier, to 0.2: the same, above: one later); the order on the uplink. `"plain"` uses no controller: the
-    next batch takes an arrived draft if the second column is above -1/3, and waits for the device if it is above 1/3;
-    if all are below -1/3, all are taken. On a serial uplink the smallest priority comes first, and preempts others;
+    `"residual"` changes the controller's decision: the draft length on a log scale; the batch (below -4.5: aside, to
+    -3.5: one earlier, to 3.5: the same, above: one later); the order on the uplink. `"plain"` uses no controller: the
+    next batch takes an arrived draft if the second column is above -5/3, and waits for the device if it is above 5/3;
+    if all are below -5/3, all are taken. On a serial uplink the smallest priority comes first, and preempts others;
     else the third column is the logarithm of a share of the band. Draft lengths apply to free devices.
     `"tuned"` has a column for each option in `ms.make_controller(reference, scenario).tunable`; for an option common to
     all devices, the mean over users is read. So an agent sets the constants of a rule, depending on the observation.

@@ -105,7 +105,7 @@ class ResidualCodec(RoundsCodec):
         highest = np.where(empty, np.inf, drafting + math.exp(LOG_FACTOR) * uploading).min(-1, keepdims=True)
         factor = (np.minimum(latency, highest) - drafting) / np.where(empty, 1.0, uploading)
         column = np.log(np.where(empty, 1.0, np.maximum(factor, np.finfo(np.float64).tiny))) / LOG_FACTOR
-        expected = 'at most about twice that of equal latency with action="residual"; action="shares" has all'
+        expected = 'about half to twice that of equal latency with action="residual"; action="shares" has all'
         require("bandwidth", decision.bandwidth, column >= -1.0 - 1e-5, expected)
         return [column]
 

@@ -106,21 +106,19 @@ class HeterogeneousEnv(MultiSpinEnv):
 
     ## Action Space
 
-    `Box(-1, 1, (K, columns), float32)`, one row for each user; `action` chooses the encoding:
+    `Box(-5, 5, (K, columns), float32)`, one row for each user; `action` chooses the encoding:
 
     | `action`               | columns | meaning                                                               |
     |------------------------|---------|-----------------------------------------------------------------------|
     | `"residual"` (default) | 2       | draft length, log scale; factor on the closed form's bandwidth (0: 1) |
-    | `"shares"`             | 2       | draft length, linear scale; softmax logit of the bandwidth share      |
+    | `"shares"`             | 2       | draft length, log scale; logarithm of the bandwidth share             |
     | `"lengths"`            | 1       | draft length, log scale; bandwidth is the equal-latency root          |
 
+    One unit changes a draft length by 38 % of it, a factor by 15 % and a share by 35 %, so noise of standard deviation 1
+    costs little. `"residual"` can at most halve or double bandwidths, `"shares"` can express every decision.
     `env.unwrapped.encode_action(decision)` and `decode_action(action)` translate to and from physical units.
 
-    To learn with another library, change two of its defaults: set γ = 0, since decisions do not influence later rounds,
-    and scale the actions, since an initial standard deviation of 1 is too wide for [-1, 1]. Use
-    `gymnasium.wrappers.RescaleAction(env, -1 / scale, 1 / scale)` with a scale of 0.08 for `"residual"` and 0.3 for the
-    others. It matters most for `"shares"`, which does not contain the closed form: without the scale, learning ends far
-    below action 0.
+    To learn with another library, set γ = 0, since decisions do not influence later rounds.
 
     ## Observation Space
 
