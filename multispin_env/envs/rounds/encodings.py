@@ -113,8 +113,8 @@ class ResidualCodec(RoundsCodec):
 class SharesCodec(RoundsCodec):
     """``"shares"``, (K, 2): log-scale draft length, and the logarithm of a device's weight, without the closed form.
 
-    Shares are proportional to weights. One unit is a factor exp(0.3), up to 4.75 units; from there to the bounds weights
-    reach 1e4 and 1e-4. The inverse centres the logarithms; ratios above 1e8 saturate.
+    Shares are proportional to weights. One unit is a factor exp(0.3), up to 4.75 units; from there to the bounds
+    weights reach 1e4 and 1e-4. The inverse centres the logarithms; ratios above 1e8 saturate.
     """
 
     columns = 2
