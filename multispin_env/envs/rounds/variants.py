@@ -115,7 +115,7 @@ class HeterogeneousEnv(MultiSpinEnv):
     | `"lengths"`            | 1       | draft length, log scale; bandwidth is the equal-latency root          |
 
     One unit changes a draft length by 38 % of it, a factor by 15 % and a share by 35 %, so noise with standard
-    deviation 1 costs little. `"residual"` about halves or doubles bandwidths at most; `"shares"` expresses all decisions.
+    deviation 1 costs little. `"residual"` at most halves or doubles bandwidths; `"shares"` expresses all decisions.
     `env.unwrapped.encode_action(decision)` and `decode_action(action)` translate to and from physical units.
 
     To learn with another library, set γ = 0, since decisions do not influence later rounds.
