@@ -25,6 +25,7 @@ from agents.policies import UserEncoder, UserFeatures, UserHead
 from agents.vec_env import NativeVecEnv, first_seed, make_vec_env, require_native
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.engine import LIMIT
 from multispin_env.envs.observations import Observation, ObservationCodec
 from multispin_env.physics.types import Observed
 from multispin_env.scenario import Scenario
@@ -125,7 +126,7 @@ class Play:
         """
         shape = (self.env.num_envs, *self.env.action_space.shape)  # type: ignore[misc]
         unclipped = action.detach().cpu().numpy().reshape(shape)
-        played = unclipped.clip(-1.0, 1.0)
+        played = unclipped.clip(-LIMIT, LIMIT)
         weights = None if self.foresight is None else self.foresight.weights(self.observation, self.codec)
         slopes = np.zeros(shape)
         for part, width in ((1.0 - rounded, 0.0), (rounded, window)):
@@ -213,7 +214,7 @@ class APGSettings(BaseSettings):
 
     @override
     def for_environment(self, config: EnvConfig) -> Self:
-        return replace(self, bandwidth=0.4) if has_late_reports(config) else self
+        return replace(self, bandwidth=3.2) if has_late_reports(config) else self
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> AnalyticPolicyGradient:
         """Build the untrained model; raise ``ValueError`` if the environment has no derivatives."""

@@ -24,6 +24,7 @@ from agents.vec_env import NativeVecEnv, first_seed, require_native
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.engine import LIMIT
 from multispin_env.evaluation.contenders import native
 
 
@@ -76,7 +77,7 @@ class Evolution(DirectLearner):
         while playing.any():
             with th.no_grad():
                 tensors = {key: th.as_tensor(array, device=self.device) for key, array in observation.items()}
-                actions = population(self.policy.features_extractor(tensors)).clamp(-1.0, 1.0)
+                actions = population(self.policy.features_extractor(tensors)).clamp(-LIMIT, LIMIT)
             played = actions.cpu().numpy().reshape(env.num_envs, -1, self.policy.columns)
             observation, step_reward, _, _, info = env.step(played)
             counted = playing & (now >= self.trial.warm_up)

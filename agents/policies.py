@@ -25,6 +25,7 @@ from torch import nn
 from typing_extensions import override
 
 from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.engine import LIMIT
 from multispin_env.envs.observations import ROUNDS, SHARED, SLACK, TOKENS
 from multispin_env.evaluation.policy import Entries, Policy
 
@@ -248,7 +249,7 @@ class EquivariantActorCritic(ActorCriticPolicy):
         action_space: spaces.Space[Any],
         lr_schedule: Callable[[float], float],
         width: int = 64,  # of all layers
-        log_std_init: float = -1.5,  # initial log standard deviation of the exploration, in all columns
+        log_std_init: float = 0.1,  # initial log standard deviation of the exploration, in all columns
         column_log_std: Sequence[float] = (),  # added to `log_std_init` by column, from the first column on
         bandwidth_init: float = 0.0,  # initial mean of all columns except the first
         last_std: float = _LAST_STD,  # as in `UserHead`
@@ -285,7 +286,7 @@ class EquivariantActorCritic(ActorCriticPolicy):
         for column, number in enumerate(self.column_log_std[:columns]):
             added[column] = number
         self.log_std = nn.Parameter(self.log_std_init + added)
-        self.action_net = UserHead(self.width, columns, self.bandwidth_init, self.last_std, added.exp())
+        self.action_net = UserHead(self.width, columns, self.bandwidth_init, self.last_std, LIMIT * added.exp())
         self.value_net = SumHead(self.width) if self.critic else _ZeroValue()  # type: ignore[assignment]
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
@@ -329,7 +330,9 @@ class TorchNetwork:
         tensors = {name: th.tensor(array, device=self.policy.device) for name, array in entries.items()}
         with th.no_grad():
             action = self.policy._predict(tensors, deterministic=True)
-        clamped: NDArray[np.float32] = action.clamp(-1.0, 1.0).cpu().numpy()
+        if self.policy.squash_output:  # as ``predict`` of Stable-Baselines3 does
+            action = LIMIT * action
+        clamped: NDArray[np.float32] = action.clamp(-LIMIT, LIMIT).cpu().numpy()
         return clamped
 
 

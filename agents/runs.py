@@ -74,7 +74,7 @@ class Limits:
         return Budget(timesteps, seconds, spent_seconds)
 
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the files of a run; files of other versions are refused."""
 
 DIGEST = "sha256"

@@ -16,6 +16,7 @@ from typing_extensions import override
 from agents.base import BaseSettings, LinearRate, Remaining, has_late_reports, step_discount
 from agents.policies import SumHead, UserEncoder, UserFeatures, UserHead
 from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.engine import LIMIT
 
 
 class EquivariantActor(Actor):
@@ -99,7 +100,7 @@ class EquivariantSACPolicy(SACPolicy):
     def deterministic(self, observations: dict[str, th.Tensor]) -> th.Tensor:
         """Return the most likely actions, flat (batch, K · columns), for a batch of observations."""
         actor = self.actor
-        return th.tanh(actor.mu(actor.latent_pi(actor.features_extractor(observations))))
+        return LIMIT * th.tanh(actor.mu(actor.latent_pi(actor.features_extractor(observations))))
 
 
 @dataclass(frozen=True)
@@ -115,14 +116,14 @@ class SACSettings(BaseSettings):
     gradient_steps: int = 4
     entropy_coefficient: float = 1e-4
     width: int = 32
-    log_std: float = -2.5  # initial log standard deviation of the actions
-    bandwidth: float = 0.0  # initial mean of all action columns except the first
+    log_std: float = -2.5  # initial log standard deviation of the actions / 5 before tanh
+    bandwidth: float = 0.0  # initial mean of all action columns except the first, also of the actions / 5
     gamma: float = 0.0  # discount γ of a step; with 0 the critics estimate the next reward
 
     @override
     def for_environment(self, config: EnvConfig) -> Self:
         settings = replace(self, gamma=step_discount(config))
-        return replace(settings, log_std=-2.0, bandwidth=0.4) if has_late_reports(config) else settings
+        return replace(settings, log_std=-2.0, bandwidth=0.75) if has_late_reports(config) else settings
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> SAC:
         """Build the untrained model."""

@@ -269,7 +269,7 @@ class Cell:
         """Build the untrained model."""
         suite_task, method = task(self.task), _method_of(self.agent)
         if callable(method):
-            flat = FlattenObservation(suite_task.make())  # actions are in [-1, 1] already
+            flat = FlattenObservation(suite_task.make())
             policy = _LSTM if _LSTM in getattr(method, "policy_aliases", ()) else "MlpPolicy"
             try:
                 model = method(policy, flat, seed=self.seed, device="cpu")

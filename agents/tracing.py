@@ -26,20 +26,21 @@ from agents.runs import PROGRAM, RunConfig, load_config, run_folder
 from multispin_env.apps.terminal.output import Progress
 from multispin_env.checks import missing_package
 from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.engine import LIMIT
 from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
 from multispin_env.files import make_folder, name_file_in_errors
 
 _CHECKED, _CHECKED_USERS = 128, (1, 8, 33)
 """Number of random observations, and numbers of users, for which an export is compared with the original."""
 
-_TOLERANCE = 1e-4
-"""Maximum difference of an action, in [-1, 1], from the original."""
+_TOLERANCE = 1e-4 * LIMIT
+"""Maximum difference of an action from the original."""
 
 _Exported = Callable[[list[th.Tensor]], NDArray[np.float32]]
 
 
 class TracedNetwork(nn.Module):
-    """Network from the entries of the observation, in order, to actions (batch, K, columns) in [-1, 1].
+    """Network from the entries of the observation, in order, to actions (batch, K, columns) within ±`LIMIT`.
 
     ``users`` is the only K that the policy supports, or ``None`` for any K. ``memory`` is the size of a recurrent
     policy's memory: its last input is the memory, and its second output is the next memory.
@@ -60,7 +61,7 @@ class TracedNetwork(nn.Module):
     def forward(self, *entries: th.Tensor) -> Any:
         output = self.policy.deterministic(dict(zip(self.entries, entries, strict=True)))
         action, *memory = output if self.memory else (output,)
-        action = action.unflatten(-1, (-1, self.columns)).clamp(-1.0, 1.0)
+        action = action.unflatten(-1, (-1, self.columns)).clamp(-LIMIT, LIMIT)
         return (action, *memory) if memory else action
 
 

@@ -1,6 +1,6 @@
 """PPO in one file, in the style of CleanRL, on flat arrays or with each device as its own environment.
 
-``python examples/cleanrl_style.py --action residual --scale 0.08``; with ``--devices``, a policy acts for each device.
+``python examples/cleanrl_style.py --action residual``; with ``--devices``, a policy acts for each device.
 """
 
 import argparse
@@ -53,14 +53,12 @@ def learn(agent: Agent, optimizer: torch.optim.Optimizer, *rollout: torch.Tensor
             optimizer.step()
 
 
-def main(
-    minutes: float = 2.0, action: str = "residual", scale: float = 0.08, devices: bool = False, num_users: int = 8
-) -> float:
+def main(minutes: float = 2.0, action: str = "residual", devices: bool = False, num_users: int = 8) -> float:
     """Train on one core for this many minutes of CPU time; return the share of the optimum on held-out states."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     envs: Any = gym.make_vec(ENV, num_envs=64, num_users=num_users, action=action, autoreset_mode="SameStep")
-    envs = by_device(envs, scale) if devices else flat_vector(envs, scale)
+    envs = by_device(envs) if devices else flat_vector(envs)
     agent = Agent(envs.single_observation_space.shape[0], envs.single_action_space.shape[0])
     optimizer = torch.optim.Adam(agent.parameters(), lr=RATE, eps=1e-5)
     bound = float(envs.single_action_space.high[0])
@@ -86,7 +84,7 @@ def main(
 
     share: float = envs.share_of_best(act)
     nothing: float = envs.share_of_best(lambda seen: np.zeros((len(seen), len(envs.single_action_space.low))))
-    how = f"{action}, scale {scale:g}, {'each device by itself' if devices else 'all devices at once'}"
+    how = f"{action}, {'each device by itself' if devices else 'all devices at once'}"
     print(f"{how}: {share:.4f} of the optimum after {rounds} rounds, {rounds / (60.0 * minutes):.0f} a second")
     print(f"action 0 alone: {nothing:.4f}")
     return share
@@ -96,6 +94,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--action", default="residual")
-    parser.add_argument("--scale", type=float, default=0.08)
     parser.add_argument("--devices", action="store_true")
     main(**vars(parser.parse_args()))

@@ -35,7 +35,7 @@ class TRPOSettings(BaseSettings):
             n_steps=self.rollout_rounds,
             batch_size=512,
             gamma=self.gamma,
-            policy_kwargs={"width": 32, "log_std_init": -2.5},
+            policy_kwargs={"width": 32, "log_std_init": -0.9},
             seed=seed,
             device=device,
         )

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from multispin_env.checks import check_name, missing_package
 from multispin_env.envs.base import MultiSpinEnv
+from multispin_env.envs.engine import LIMIT
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.wrappers import Measurable, UserRows
 
@@ -33,14 +34,14 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
         self._env = gym.make(env_id, disable_env_checker=True, **arguments)
         base = self._env.unwrapped
         assert isinstance(base, MultiSpinEnv)
-        self._base, self._scale = base, 1.0
+        self._base = base
         users = base.scenario.num_users
         self.possible_agents = [f"user_{user}" for user in range(users)]
         self.agents: list[str] = []
         self.render_mode = base.render_mode
         self.metadata = {**base.metadata, "name": env_id, "is_parallelizable": True}
         self._encode, self._join = (UserRows(base.observation_space, rows) for rows in (users, 1))
-        row = spaces.Box(-1.0, 1.0, base.action_space.shape[1:], np.float32)  # type: ignore[index]
+        row = spaces.Box(-LIMIT, LIMIT, base.action_space.shape[1:], np.float32)  # type: ignore[index]
         self.observation_spaces = {agent: deepcopy(self._encode.space) for agent in self.possible_agents}
         self.action_spaces = {agent: deepcopy(row) for agent in self.possible_agents}
         self.state_space = self._join.space

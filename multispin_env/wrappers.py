@@ -1,7 +1,7 @@
 """Vector wrappers with one-dimensional observations and actions, for each environment or for each device.
 
-Gymnasium's ``FlattenObservation`` and ``RescaleAction`` for vectors loop over environments, and its
-``TransformObservation`` does not support ``autoreset_mode="SameStep"``. For single environments, use the wrappers in
+Gymnasium's ``FlattenObservation`` for vectors loops over environments, and its ``TransformObservation`` does not
+support ``autoreset_mode="SameStep"``. For single environments, use the wrappers in
 ``gymnasium.wrappers``.
 """
 
@@ -16,7 +16,8 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.checks import check_integer, check_real
+from multispin_env.checks import check_integer
+from multispin_env.envs.engine import LIMIT
 from multispin_env.envs.observations import SHARED
 from multispin_env.evaluation.cases import held_out
 from multispin_env.evaluation.comparison import METRICS
@@ -60,29 +61,27 @@ class UserRows:
 
 @dataclass(frozen=True, eq=False)
 class ArrayNetwork:
-    """Network of a `Policy` that calls a function of a wrapper's rows and multiplies its actions by ``scale``."""
+    """Network of a `Policy` that calls a function of a wrapper's rows."""
 
     encode: UserRows
     act: Act
-    scale: float
 
     def __call__(self, entries: ArraysByEntry) -> NDArray[np.float32]:
-        """Return actions (n, K · columns), clipped to [-1, 1], for entries (n, size)."""
+        """Return actions (n, K · columns), clipped to their bounds, for entries (n, size)."""
         rows = self.encode(entries)
         actions = np.asarray(self.act(rows.reshape(-1, rows.shape[-1])), np.float32)
-        return (actions * np.float32(self.scale)).clip(-1.0, 1.0).reshape(len(rows), -1)
+        return actions.clip(-LIMIT, LIMIT).reshape(len(rows), -1)
 
 
 class Measurable:
     """Base of wrappers that can evaluate a function of their observations."""
 
     _encode: UserRows
-    _scale: float
     _base: Any
 
     def policy(self, act: Act) -> Policy:
         """Convert a function of the wrapper's arrays to a policy, for comparisons."""
-        return Policy(self._base.config.held_out, ArrayNetwork(self._encode, act, self._scale))
+        return Policy(self._base.config.held_out, ArrayNetwork(self._encode, act))
 
     def share_of_best(self, act: Act, size: int = 200) -> float:
         """Evaluate a function of the wrapper's arrays on held-out cases; return its share of the best known result.
@@ -101,9 +100,9 @@ class Measurable:
 class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no generic class before Gymnasium 1.4
     """Vector with one row of numbers for each environment or device; use `flat_vector` or `by_device` to make it."""
 
-    def __init__(self, envs: VectorEnv[Any, Array, Array], rows: int, scale: float) -> None:
+    def __init__(self, envs: VectorEnv[Any, Array, Array], rows: int) -> None:
         super().__init__(envs)
-        self._base, self._scale = native(envs), check_real("scale", scale, 0.0, 1.0, open_low=True)
+        self._base = native(envs)
         self._encode, self._join = (UserRows(envs.single_observation_space, count) for count in (rows, 1))
         self.num_agents = rows
         """Number of rows of each environment, 1 or K."""
@@ -111,8 +110,7 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
         """Autoreset mode, as an attribute for TorchRL."""
         self._shape = (envs.num_envs, *(envs.single_action_space.shape or ()))
         columns = int(np.prod(self._shape[1:])) // rows
-        high = np.full(columns, 1.0 / scale, np.float32)
-        self.single_action_space = spaces.Box(-high, high, dtype=np.float32)
+        self.single_action_space = spaces.Box(-LIMIT, LIMIT, (columns,), np.float32)
         self.single_observation_space = self._encode.space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -144,8 +142,7 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
     @override
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Play actions (n, K · columns) or (n · K, columns); each device gets the reward of its environment."""
-        actions = np.asarray(actions).reshape(self._shape)
-        self._seen, *rest, infos = self.env.step(actions if self._scale == 1.0 else actions * np.float32(self._scale))
+        self._seen, *rest, infos = self.env.step(np.asarray(actions).reshape(self._shape))
         if self.num_agents > 1:
             rest = [np.repeat(values, self.num_agents) for values in rest]
         return self._encoded(self._seen), *rest, self._spread(infos)  # type: ignore[return-value]
@@ -171,21 +168,16 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
         return value.reshape(self.num_envs, *value.shape[2:]) if value.ndim > 1 else np.repeat(value, self.num_agents)
 
 
-def flat_vector(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVector:
+def flat_vector(envs: VectorEnv[Any, Array, Array]) -> ArrayVector:
     """Wrap a vector so that observations and actions are one-dimensional arrays for each environment.
 
-    The result equals that of ``FlattenObservation`` and ``RescaleAction`` of ``gymnasium.wrappers.vector``, but all
-    environments are converted at once. ``ValueError`` for an invalid scale, or environments of another package.
+    Observations equal those of ``FlattenObservation`` of ``gymnasium.wrappers.vector``, but all environments are
+    converted at once, and actions are one-dimensional, too. ``ValueError`` for environments of another package.
 
     Parameters
     ----------
     envs
         Vector from ``gymnasium.make_vec``.
-    scale
-        Number in (0, 1]. Actions are within ±1 / scale and are multiplied by the scale. Many libraries explore with an
-        initial standard deviation of 1, which is too large to learn anything: use a scale of 0.08 for the encoding
-        ``"residual"`` and 0.3 for ``"lengths"``. Use 1 for libraries that squash actions into the bounds of their
-        space.
 
     Returns
     -------
@@ -197,26 +189,26 @@ def flat_vector(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> Array
     --------
     >>> import gymnasium as gym, multispin_env
     >>> from multispin_env.wrappers import flat_vector
-    >>> envs = flat_vector(gym.make_vec("MultiSpin/Heterogeneous-v0", num_envs=3, num_users=4), scale=0.08)
+    >>> envs = flat_vector(gym.make_vec("MultiSpin/Heterogeneous-v0", num_envs=3, num_users=4))
     >>> envs.reset(seed=0)[0].shape, envs.action_space.shape, float(envs.action_space.high.max())
-    ((3, 15), (3, 8), 12.5)
+    ((3, 15), (3, 8), 5.0)
     >>> envs.positions["shared"]
     slice(12, 15, None)
     """
-    return ArrayVector(envs, 1, scale)
+    return ArrayVector(envs, 1)
 
 
-def by_device(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVector:
+def by_device(envs: VectorEnv[Any, Array, Array]) -> ArrayVector:
     """Wrap a vector so that each device is an environment with its own observation and the common reward.
 
     This is the vector form of `multispin_env.parallel.parallel_env`. A single-agent algorithm trains one policy for all
     devices on it. A multi-agent algorithm can use ``observation.reshape(n, K, -1)``, a view without a copy.
 
-    ``ValueError`` for an invalid scale, or environments of another package.
+    ``ValueError`` for environments of another package.
 
     Parameters
     ----------
-    envs, scale
+    envs
         As in `flat_vector`.
 
     Returns
@@ -235,4 +227,4 @@ def by_device(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVe
     >>> observation.shape, envs.action_space.shape, envs.state().shape
     ((12, 6), (12, 2), (3, 15))
     """
-    return ArrayVector(envs, native(envs).scenario.num_users, scale)
+    return ArrayVector(envs, native(envs).scenario.num_users)

@@ -235,7 +235,7 @@ def test_controllers_of_rounds(name):
     goodput = ms.expected_outcome(scenario, state, decision).goodput
     assert (goodput > 0.0).all()
     assert (goodput <= ms.upper_bound(scenario, state) * (1.0 + 1e-9)).all()
-    for encoding in ("residual", "shares", "mine"):
+    for encoding in ("shares", "mine"):
         codec = registry.ENCODINGS.load(encoding)(scenario, False)
         again = codec.decode(codec.encode(decision, state), state)
         assert (again.draft_length == decision.draft_length).all()
@@ -265,7 +265,7 @@ def test_modifiers(name):
 @pytest.mark.parametrize("env_id", [*registry.ENVIRONMENTS.names(), "Mine/Doubled-v0"])
 def test_environments(env_id):
     assert play(env_id)[registry.ENVIRONMENTS.load(env_id)().comparison.info.time] > 0.0
-    env = make_episode_env(EnvConfig.of(env_id, num_users=3), 2, max_episode_steps=2)
+    env = make_episode_env(EnvConfig.of(env_id, num_users=3).for_any_decision, 2, max_episode_steps=2)
     assert (play_episodes(env, contenders_of(env.unwrapped.config)[0]).goodput > 0.0).all()
 
 

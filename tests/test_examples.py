@@ -29,8 +29,8 @@ CHECKS = {
         {"episodes": 4},
     ),
     "plain_actions": (
-        lambda shares: 0.5 < shares["action 0 alone"] < shares["γ = 0, actions scaled by 0.3"] < 1.0,
-        {"timesteps": 2048, "learners": ["γ = 0, actions scaled by 0.3"]},
+        lambda shares: 0.5 < shares["action 0 alone"] < shares["γ = 0"] < 1.0,
+        {"timesteps": 2048, "learners": ["γ = 0"]},
     ),
     "training": (lambda reward: reward > 1.0, {"timesteps": 512}),
     "cleanrl_style": (lambda share: 0.5 < share <= 1.0, {"minutes": 0.01, "devices": True, "action": "lengths"}),

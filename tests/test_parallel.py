@@ -47,7 +47,7 @@ def test_it_is_one_copy_of_the_vector_by_device(env_id):
         assert (env.state() == envs.state()[0]).all()
         assert env.state_space.contains(env.state())
         assert all(info["user_2"][key] == infos[key][2] for key in info["user_2"])
-        action = rng.uniform(-1, 1, envs.action_space.shape).astype(np.float32)
+        action = rng.uniform(-5.0, 5.0, envs.action_space.shape).astype(np.float32)
         seen, rewards, terminated, truncated, info = env.step(dict(zip(agents, action, strict=True)))
         rows, reward, *_, infos = envs.step(action)
         assert list(rewards.values()) == reward.tolist()

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from gymnasium.spaces import flatten_space
 from gymnasium.vector import AutoresetMode
-from gymnasium.wrappers import FlattenObservation, RescaleAction
+from gymnasium.wrappers import FlattenObservation
 
 import multispin_env as ms
+from multispin_env.envs.engine import LIMIT
 from multispin_env.evaluation.cases import States
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.wrappers import by_device, flat_vector
@@ -22,19 +23,15 @@ def vector(env_id=FULL, num_envs=3, **options):
 
 
 def actions(rng, space):
-    return rng.uniform(-1, 1, space.shape).astype(np.float32)
-
-
-def gymnasium_flat(env, scale):
-    return RescaleAction(FlattenObservation(env), np.float32(-1 / scale), np.float32(1 / scale))
+    return rng.uniform(-LIMIT, LIMIT, space.shape).astype(np.float32)
 
 
 @pytest.mark.parametrize("mode", AutoresetMode, ids=lambda mode: mode.value)
 @pytest.mark.parametrize("env_id", IDS)
 def test_a_flat_vector_is_what_gymnasium_flattens(env_id, mode):
     options = {"max_episode_steps": 3}
-    envs = flat_vector(vector(env_id, autoreset_mode=mode, **options), 0.5)
-    singles = [gymnasium_flat(gym.make(env_id, num_users=4, **options), 0.5) for _ in range(3)]
+    envs = flat_vector(vector(env_id, autoreset_mode=mode, **options))
+    singles = [FlattenObservation(gym.make(env_id, num_users=4, **options)) for _ in range(3)]
     assert envs.single_observation_space == singles[0].observation_space
     assert envs.single_action_space == flatten_space(singles[0].action_space)
     rng = np.random.default_rng(0)
@@ -53,21 +50,7 @@ def test_a_flat_vector_is_what_gymnasium_flattens(env_id, mode):
     assert truncated.all()
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.3, 0.0123])
-def test_a_scale_makes_actions_larger_and_reaches_all(scale, rng):
-    envs, twin = flat_vector(vector(), scale), vector()
-    assert envs.action_space.high.max() == pytest.approx(1 / scale)
-    for action in (-np.ones((3, 8)), np.ones((3, 8)), rng.uniform(-1, 1, (3, 8))):
-        for env in (envs, twin):
-            env.reset(seed=0)
-        reward = envs.step((action / scale).astype(np.float32))[1]
-        assert reward == pytest.approx(twin.step(action.reshape(3, 4, 2).astype(np.float32))[1], rel=1e-5)
-
-
 def test_wrong_use():
-    for scale in (0.0, 1.5, float("nan"), "much"):
-        with pytest.raises(ValueError, match=r"^scale: expected a finite number in \(0, 1\], got "):
-            flat_vector(vector(), scale)
     with pytest.raises(ValueError, match=r"^env: expected a vector environment of multispin_env, "):
         flat_vector(gym.make_vec("CartPole-v1", num_envs=2))
     with pytest.raises(ValueError, match=r"^env: expected an environment whose metric .*, got 'MultiSpin/Fair-v0'"):
@@ -125,12 +108,12 @@ def entry_of(observation, key, user):
 
 @pytest.mark.parametrize("wrapped", [flat_vector, by_device])
 def test_a_function_of_arrays_decides_as_in_the_environment(wrapped, rng):
-    envs = wrapped(vector(action="lengths"), 0.5)
+    envs = wrapped(vector(action="lengths"))
     size, columns = (space.shape[-1] for space in (envs.observation_space, envs.action_space))
     weights = rng.normal(size=(size, columns)).astype(np.float32)
-    act = lambda observation: np.tanh(observation @ weights)  # noqa: E731 (as a user would write it)
+    act = lambda observation: 3.0 * np.tanh(observation @ weights)  # noqa: E731 (as a user would write it)
     seen, base = envs.reset(seed=0)[0], envs.unwrapped
-    expected = base.decode_action(0.5 * act(seen).reshape(base.action_space.shape))
+    expected = base.decode_action(act(seen).reshape(base.action_space.shape))
     decision = envs.policy(act)(base.state)
     assert (decision.draft_length == expected.draft_length).all()
     assert decision.bandwidth == pytest.approx(expected.bandwidth, rel=1e-4)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 STEPS = 96
 """Number of steps of `steps_hash`, enough for whole episodes of default environments and suite tasks."""
 
-_SIZES = (1.0, 0.1)
+_SIZES = (5.0, 0.5)
 """Scales of the actions in alternate steps: with large actions, most rounds wait for one slow device."""
 
 

@@ -126,7 +126,7 @@ def theirs(users: int, rollouts: int) -> Learned:
         clip_range=0.2,
         target_kl=0.02,
         max_grad_norm=1.0,
-        policy_kwargs={"width": 32, "log_std_init": -2.5},
+        policy_kwargs={"width": 32, "log_std_init": -0.9},
         seed=SEED,
         device="cpu",
     )

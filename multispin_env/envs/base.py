@@ -148,7 +148,7 @@ class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Play one step; ``max_episode_steps`` of ``gym.make`` also truncates episodes.
 
-        ``RuntimeError`` before `reset`; ``ValueError`` for a wrong shape, NaN or an entry outside [-1, 1]. After an
+        ``RuntimeError`` before `reset`; ``ValueError`` for a wrong shape, NaN or an entry outside [-5, 5]. After an
         error the environment is unchanged.
         """
         self._check_seeded("step")
@@ -262,7 +262,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         Parameters
         ----------
         action
-            Actions (n, K, columns) in [-1, 1].
+            Actions (n, K, columns) in [-5, 5].
         weights
             Value (n, K) of one token/s of each user; ``None`` for the weights of the reward.
         window
@@ -306,7 +306,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         """Play one step in every environment.
 
         ``RuntimeError`` before `reset`, or for an ended episode if ``autoreset_mode`` is disabled; ``ValueError``, with
-        the index, for a wrong shape, NaN or an entry outside [-1, 1]. After an error the environments are unchanged.
+        the index, for a wrong shape, NaN or an entry outside [-5, 5]. After an error the environments are unchanged.
         """
         self._check_seeded("step")
         over = self._over

@@ -1,7 +1,7 @@
 """Base classes of engines, which step a batch of n environments, and of action codecs.
 
-A single environment is a batch of one. Actions are numbers in [-1, 1] with a row for each user; column 0 is the draft
-length.
+A single environment is a batch of one. Actions are numbers within ±`LIMIT` with a row for each user; column 0 is the
+draft length.
 """
 
 import math
@@ -22,6 +22,12 @@ from multispin_env.physics.continuous.types import ContinuousObserved
 from multispin_env.physics.types import Observed
 from multispin_env.scenario import Scenario
 
+LIMIT = 5.0
+"""Bound of all entries of actions, wide enough for learners that explore with their usual standard deviation of 1.
+
+Codecs divide entries by it: their functions of entries and columns are of numbers in [-1, 1].
+"""
+
 
 @dataclass(frozen=True)
 class ActionCodec(ABC, Generic[State, DecisionT]):
@@ -38,7 +44,7 @@ class ActionCodec(ABC, Generic[State, DecisionT]):
     def decode(self, action: NDArray[Any], state: State) -> DecisionT:
         """Return the decision (..., K) of an action (..., K, columns) in a state (..., K).
 
-        ``ValueError`` for NaN or an entry outside [-1, 1]. The shape is checked by `check_shape` before.
+        ``ValueError`` for NaN or an entry beyond ±`LIMIT`. The shape is checked by `check_shape` before.
         """
 
     @abstractmethod
@@ -54,8 +60,8 @@ class ActionCodec(ABC, Generic[State, DecisionT]):
 
     @property
     def space(self) -> spaces.Box:
-        """Box [-1, 1] of shape (K, columns)."""
-        return spaces.Box(-1.0, 1.0, (self.scenario.num_users, self.columns), np.float32)
+        """Box ±`LIMIT` of shape (K, columns)."""
+        return spaces.Box(-LIMIT, LIMIT, (self.scenario.num_users, self.columns), np.float32)
 
     @property
     def length_range(self) -> tuple[int, int]:
@@ -80,18 +86,19 @@ class ActionCodec(ABC, Generic[State, DecisionT]):
             raise ValueError(f"action: expected shape {shape}, got {np.shape(action)}")
 
     def checked(self, action: NDArray[Any]) -> FloatArray:
-        """Return actions (..., K, columns) as float64; ``ValueError`` for NaN or an entry outside [-1, 1]."""
+        """Return actions / `LIMIT` (..., K, columns) as float64; ``ValueError`` for NaN or an entry beyond ±`LIMIT`."""
         x = np.asarray(action, dtype=np.float64)
         entries = action if getattr(action, "dtype", None) == np.float32 else x  # for speed: float32 is half as large
-        if not np.maximum.reduce(np.abs(entries), None, initial=0.0) <= 1.0:  # also for NaN
-            require("action", x, np.abs(x) <= 1.0 + 1e-6, "numbers in [-1, 1]")  # allows for rounding to float32
-            x = np.clip(x, -1.0, 1.0)
-        return x
+        if not np.maximum.reduce(np.abs(entries), None, initial=0.0) <= LIMIT:  # also for NaN
+            inside = np.abs(x) <= LIMIT * (1.0 + 1e-6)  # allows for rounding to float32
+            require("action", x, inside, f"numbers in [-{LIMIT:g}, {LIMIT:g}]")
+            x = np.clip(x, -LIMIT, LIMIT)
+        return x / LIMIT
 
 
 def stack_columns(columns: list[FloatArray]) -> NDArray[np.float32]:
-    """Return the action with these columns, (..., K) each, clipped to [-1, 1]."""
-    return np.clip(np.stack(columns, -1), -1.0, 1.0).astype(np.float32)
+    """Return the action with these columns, (..., K) each, clipped to [-1, 1] and multiplied by `LIMIT`."""
+    return (LIMIT * np.clip(np.stack(columns, -1), -1.0, 1.0)).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -193,7 +200,7 @@ class Engine(ABC, Generic[State, DecisionT]):
         return self._observe()
 
     def step(self, action: NDArray[Any], over: BoolArray | None = None) -> Step:
-        """Play actions (n, K, columns) in [-1, 1]; ``ValueError`` for an invalid entry, before anything changes.
+        """Play actions (n, K, columns) within ±`LIMIT`; ``ValueError`` for an invalid entry, before anything changes.
 
         Environments in the mask ``over`` (n,) start a new episode instead: their action is ignored, and their reward
         and info are 0.

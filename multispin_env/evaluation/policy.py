@@ -20,7 +20,7 @@ Entries = dict[str, NDArray[np.float32]]
 """Input of a network by name, each (n, size)."""
 
 Network = Callable[[Entries], NDArray[np.float32]]
-"""Function from the entries of n observations to actions in [-1, 1], (n, K, columns) or (n, K · columns)."""
+"""Function from the entries of n observations to actions in [-5, 5], (n, K, columns) or (n, K · columns)."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -126,7 +126,7 @@ class Recurrent:
 
 POLICY, ONNX = "policy.json", "policy.onnx"
 KIND = "multispin_env policy"
-_SCHEMA = 1  # version of ``policy.json``; other versions are refused
+_SCHEMA = 2  # version of ``policy.json``; other versions are refused
 LARGEST_ONNX = 64 * MIB  # hundreds of times the size of the agents of this project
 OUTPUT = "action"  # of the network; its inputs have the names of observation entries, or `MEMORY`
 

@@ -49,7 +49,7 @@ def test_it_learns_in_its_own_system_and_in_others():
 
 def test_derivatives_that_lead_outside_count_as_nothing():
     play = Play(vector())
-    inside, outside = th.zeros(8, 5), th.full((8, 5), -1.5)  # lengths of 1 are far too short here
+    inside, outside = th.zeros(8, 5), th.full((8, 5), -5.5)  # lengths of 1 are far too short here
     expected = play.env.env.reward_slopes(inside.numpy().reshape(8, 5, 1)).reshape(8, 5)
     before = play.observation["channel"]
     assert play.slopes(inside).numpy() == pytest.approx(expected, rel=1e-6)

@@ -84,7 +84,7 @@ def stamped(folder, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 2}, "schema: expected 3, got 2, of another version of this project"),
+        ({"schema": 3}, "schema: expected 4, got 3, of another version of this project"),
         ({"kind": "other"}, "expected a checkpoint, got another file"),
         ({"num_timesteps": -1}, "num_timesteps: expected an integer in 0..1000000000000000, got -1"),
         ({"updates": 10**400}, "updates: expected an integer in 0..1000000000000000, got 1000"),

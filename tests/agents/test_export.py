@@ -144,7 +144,7 @@ def test_an_export_that_differs_is_refused_and_leaves_an_earlier_one(runs, tmp_p
     differences = iter([0.0, 0.1])
     monkeypatch.setattr(tracing, "largest_difference", lambda *_: next(differences))
     message = refused("export", [str(runs(*KNOWN)), "--onnx", "--torch-export", "--out", str(tmp_path)])
-    assert "policy.pt2: expected a difference from the original of at most 0.0001, got 1.0e-01" in message
+    assert "policy.pt2: expected a difference from the original of at most 0.0005, got 1.0e-01" in message
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == earlier
 
 
@@ -189,7 +189,7 @@ def test_torch_is_not_needed(exported):
     ("name", "change", "message"),
     [
         ("policy.onnx", None, "policy.onnx: expected the file described in policy.json, got another file"),
-        ("policy.json", ('"schema": 1', '"schema": 9'), "schema: expected 1, got 9; export the run"),
+        ("policy.json", ('"schema": 2', '"schema": 1'), "schema: expected 2, got 1; export the run"),
         (
             "policy.json",
             ('"sha256": {', '"sha256": 3, "other": {'),
@@ -223,8 +223,8 @@ class Shifted:
 def test_actions_stay_inside_their_bounds():
     network = TracedNetwork(Shifted(), SPACE, 2)
     entries = [th.zeros(1, *box.shape) for box in SPACE.spaces.values()]
-    entries[network.entries.index("compute")] = th.tensor([[0.25, 3.0]])
-    assert network(*entries).tolist() == [[[0.25, -0.5], [1.0, -1.0]]]
+    entries[network.entries.index("compute")] = th.tensor([[0.25, 7.0]])
+    assert network(*entries).tolist() == [[[0.25, -0.5], [5.0, -5.0]]]
 
 
 def test_random_observations_are_inside_the_space_and_of_order_one():

@@ -155,7 +155,7 @@ def test_changed_content_is_refused(saved, change):
     path = saved / CONFIG
     content = path.read_text(encoding="utf-8").replace(*change)
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"the content does not match its digest|schema: expected 3, got None"):
+    with pytest.raises(ValueError, match=r"the content does not match its digest|schema: expected 4, got None"):
         load_config(saved)
 
 
@@ -168,7 +168,7 @@ def test_the_layout_is_no_content(saved):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 2}, "schema: expected 3, got 2, of another version of this project"),
+        ({"schema": 3}, "schema: expected 4, got 3, of another version of this project"),
         (
             {"env": "MultiSpin/Heterogenous-v0"},
             "env: expected .*, got 'MultiSpin/Heterogenous-v0'; did you mean 'MultiSpin/Heterogeneous-v0",

@@ -115,7 +115,7 @@ def test_rewards_of_a_rollout(env_id):
     tokens, durations, later = (np.zeros((model.n_steps, NUM_ENVS)) for _ in range(3))
     env.reset()
     for step in range(model.n_steps):
-        played = buffer.actions[step].reshape(NUM_ENVS, *env.action_space.shape).clip(-1.0, 1.0)
+        played = buffer.actions[step].reshape(NUM_ENVS, *env.action_space.shape).clip(-5.0, 5.0)
         _, _, _, truncated, info = env.env.step(played)
         for i in range(NUM_ENVS):
             last = info["final_info"] if truncated[i] else info

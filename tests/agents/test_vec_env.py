@@ -35,7 +35,7 @@ def test_every_environment_equals_a_single_one_bit_for_bit(env_id, reward):
         check(observations, i, env.reset(seed=5 + i)[0])
     rng = np.random.default_rng(0)
     for _ in range(25):
-        actions = rng.uniform(-1, 1, (3, *batch.action_space.shape)).astype(np.float32)
+        actions = rng.uniform(-5.0, 5.0, (3, *batch.action_space.shape)).astype(np.float32)
         observations, rewards, dones, infos = batch.step(actions)
         for i, env in enumerate(singles):
             observation, reward, _, truncated, info = env.step(actions[i])

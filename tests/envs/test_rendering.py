@@ -51,7 +51,7 @@ def test_frames_depend_on_the_action_and_the_seed(env_id):
     env = make(env_id)
     env.reset(seed=0)
     empty = env.render()
-    long, short = ([[length] + [0.0] * (env.action_space.shape[1] - 1)] for length in (0.5, -0.5))
+    long, short = ([[length] + [0.0] * (env.action_space.shape[1] - 1)] for length in (4.0, -4.0))
     frame = played(env, long)
     assert empty.shape == frame.shape == (450, 800, 3)
     assert empty.dtype == frame.dtype == np.uint8

@@ -63,7 +63,7 @@ def play_and_overwrite(env, twin, rounds):
     """Play two equal environments, overwrite all results of one of them, and compare; return the number of arrays."""
     rng, count = np.random.default_rng(0), 0
     for _ in range(rounds):
-        action = rng.uniform(-1, 1, env.action_space.shape).astype(np.float32)
+        action = rng.uniform(-5.0, 5.0, env.action_space.shape).astype(np.float32)
         results = []
         for base in (env, twin):
             step = base.step(action)

@@ -77,7 +77,7 @@ def test_a_table_of_states_by_hand():
 
 def test_episodes_are_those_of_the_environment():
     episodes = short(HIDDEN, 4, seed=9)
-    env = gym.make_vec(HIDDEN, num_envs=4, vectorization_mode="vector_entry_point", **SHORT)
+    env = gym.make_vec(HIDDEN, num_envs=4, vectorization_mode="vector_entry_point", action="shares", **SHORT)
     for name in ("fixed", "optimal+filter"):
         expected = play_episodes(env, name, 9)
         assert (episodes.values(name) == expected.goodput).all()

@@ -145,7 +145,7 @@ def test_plug_ins_and_agents_do_not_read_the_state(env_id, truth, options, monke
 
 @pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_decisions_are_played(env_id):
-    env = vector(env_id)
+    env = vector(env_id, action=ENVIRONMENTS.load(env_id).family.universal_encoding)
     name = contenders_of(env.unwrapped.config)[0]
     contender = make_contender(name, env)
     observation, _ = env.reset(seed=2)
@@ -160,7 +160,7 @@ def test_decisions_are_played(env_id):
 
 
 def test_fading_and_acceptance_do_not_depend_on_actions():
-    env = vector(HIDDEN, reward="sampled")
+    env = vector(HIDDEN, reward="sampled", action="shares")
     seen = []
     for name in ("fixed", "optimal"):
         contender, states = make_contender(name, env), []

@@ -25,6 +25,9 @@ _LOG_LARGEST_SHARE = math.log(1e4)
 _JOINS = 3
 """Number of values of `Join`: leave, take, wait."""
 
+_KEPT = 0.95
+"""Largest |entry| in the last column with which a request is dropped if the rule does."""
+
 
 @dataclass(frozen=True)
 class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
@@ -80,12 +83,12 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
     def drop_field(self, x: FloatArray, state: ContinuousState, rule: BoolArray | None = None) -> BoolArray | None:
         """Return the devices (..., K) whose requests are dropped; ``None`` without a column of drops.
 
-        An entry above 0 drops the request of a busy device. With the drops of a ``rule``, they apply from -1/3 to 1/3.
+        An entry above 0 drops the request of a busy device. With the drops of a ``rule``, they apply within ±4.75.
         """
         if not self.drops:
             return None
         column = x[..., -1]
-        drop = column > 0.0 if rule is None else np.where(np.abs(column) <= 1.0 / _JOINS, rule, column > 0.0)
+        drop = column > 0.0 if rule is None else np.where(np.abs(column) <= _KEPT, rule, column > 0.0)
         return drop & state.busy
 
     def drop_columns(
@@ -236,10 +239,10 @@ def _timeout_column(timeout: FloatArray) -> FloatArray:
     return np.where(timeout > MAX_TIMEOUT, 1.0, np.where(timeout < 0.5 / MAX_TIMEOUT, -1.0, log))
 
 
-_ENDS = (-0.6, -0.2, 0.2)
+_ENDS = (-0.9, -0.7, 0.7)
 """Limits in the second column between aside, one batch earlier, the rule's batch, and one batch later."""
 
-_ASIDE, _EARLIER, _SAME, _LATER = (-0.8, -0.4, 0.0, 0.6)
+_ASIDE, _EARLIER, _SAME, _LATER = (-0.95, -0.8, 0.0, 0.85)
 """Middles of these intervals."""
 
 _NEVER = np.iinfo(np.int64).max
@@ -260,14 +263,14 @@ class ContinuousResidualCodec(ContinuousCodec):
     def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
         x = self.checked(action)
         rule = self.apply_rule(self.rule, state)
-        length = np.clip(self.length_column(rule.draft_length) + 2.0 * x[..., 0], -1.0, 1.0)
+        length = np.clip(self.length_column(rule.draft_length) + 0.5 * x[..., 0], -1.0, 1.0)
         position = np.digitize(x[..., 1], _ENDS)  # aside, earlier, same, later
         aside, shift = position == 0, np.where(position == 0, 0, position - 2)
         drop = self.drop_field(x, state, _dropped_by(rule, state))
         aim = _aim(rule, state, drop)
         join = _moved_join(rule, aside, shift, aim, state)
-        key = self.uplink_column(rule) + 2.0 * x[..., 2]
-        # keys are within ±3, so adding 6 makes a device last
+        key = self.uplink_column(rule) + x[..., 2]
+        # keys are within ±2
         fields = self.uplink_fields(key + 6.0 * aside if self.uplink is serial else key)
         timeout = self.timeout_of(rule, state)
         aim = np.maximum(aim + shift, _next_batch(state))
@@ -282,7 +285,7 @@ class ContinuousResidualCodec(ContinuousCodec):
         moved = np.where(decision.join == Join.TAKE, _ASIDE, np.where(decision.join == Join.WAIT, _EARLIER, _LATER))
         batch = np.where(decision.join == rule.join, _SAME, moved)
         batch = np.where(shift == 0, batch, np.where(shift < 0, _EARLIER, _LATER))
-        columns = [0.5 * length, batch, 0.5 * key]
+        columns = [2.0 * length, batch, key]
         return stack_columns([*columns, *self.drop_columns(decision, state, _dropped_by(rule, state))])
 
 

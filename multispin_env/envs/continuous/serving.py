@@ -43,21 +43,21 @@ class ServingEnv(MultiSpinEnv):
 
     ## Action Space
 
-    `Box(-1, 1, (K, columns), float32)`, one row for each user; `action` chooses the encoding:
+    `Box(-5, 5, (K, columns), float32)`, one row for each user; `action` chooses the encoding:
 
     | `action`               | columns | meaning                                                               |
     |------------------------|---------|-----------------------------------------------------------------------|
     | `"residual"` (default) | 4       | change of the decision of the controller `reference`                  |
     | `"plain"`              | 4       | draft length, log scale; leave, take or wait; priority or share; drop |
     | `"full"`               | 7       | as `"plain"`; target batch; timeout, drafts to wait for (means); drop |
-    | `"tuned"`              | 5       | options of the controller `reference`: default at 0, limits at ±1     |
+    | `"tuned"`              | 5       | options of the controller `reference`: default at 0, limits at ±5     |
 
     Except for the last column, which drops requests, the columns are those of `MultiSpin/Continuous-v0`. In `"plain"`
-    and `"full"`, an entry above 0 drops the request of a device. In `"residual"`, an entry above 1/3 drops it, an entry
-    below -1/3 keeps it, and between them the controller decides. An idle device has no request to drop. `"tuned"` has
-    only the options of the controller, which also decides on drops. Draft lengths apply to free devices, and to idle
-    devices whose request arrives before the next verification ends. They are limited to one less than the number of
-    remaining tokens.
+    and `"full"`, an entry above 0 drops the request of a device. In `"residual"`, an entry above 4.75 drops it, an
+    entry below -4.75 keeps it, and between them the controller decides. An idle device has no request to drop.
+    `"tuned"` has only the options of the controller, which also decides on drops. Draft lengths apply to free devices,
+    and to idle devices whose request arrives before the next verification ends. They are limited to one less than the
+    number of remaining tokens.
 
     ## Observation Space
 

@@ -211,21 +211,21 @@ class ContinuousEnv(MultiSpinEnv):
 
     ## Action Space
 
-    `Box(-1, 1, (K, columns), float32)`, one row for each user; `action` chooses the encoding:
+    `Box(-5, 5, (K, columns), float32)`, one row for each user; `action` chooses the encoding:
 
     | `action`               | columns | meaning                                                                       |
     |------------------------|---------|-------------------------------------------------------------------------------|
     | `"residual"` (default) | 3       | change of the decision of the controller `reference`                          |
     | `"plain"`              | 3       | draft length, log scale; leave, take or wait; priority on the uplink or share |
     | `"full"`               | 6       | as `"plain"`; target batch; timeout, drafts to wait for (means over users)    |
-    | `"tuned"`              | 5       | options of the controller `reference`: default at 0, limits at ±1             |
+    | `"tuned"`              | 5       | options of the controller `reference`: default at 0, limits at ±5             |
 
     `"residual"` changes the controller's decision: the draft length on a log scale, the batch, and the order on the
-    uplink. The second column moves a device to one batch earlier (-0.6 to -0.2) or later (above 0.2), or keeps the
-    controller's batch (-0.2 to 0.2). Below -0.6 no batch waits for the device, and it uploads last.
+    uplink. The second column moves a device to one batch earlier (-4.5 to -3.5) or later (above 3.5), or keeps the
+    controller's batch (-3.5 to 3.5). Below -4.5 no batch waits for the device, and it uploads last.
 
-    `"plain"` uses no controller. The next batch takes an arrived draft if the second column is above -1/3, and waits
-    for the device if it is above 1/3; if all entries are below -1/3, all arrived drafts are taken. On a serial uplink,
+    `"plain"` uses no controller. The next batch takes an arrived draft if the second column is above -5/3, and waits
+    for the device if it is above 5/3; if all entries are below -5/3, all arrived drafts are taken. On a serial uplink,
     the third column is a priority: the smallest comes first and preempts others. On other uplinks, it is the logarithm
     of a share of the band. Draft lengths apply to free devices.
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import FloatArray
 from multispin_env.checks import require
 from multispin_env.envs.engine import ActionCodec, stack_columns
 from multispin_env.physics.chains import drafting_time
@@ -17,10 +17,14 @@ from multispin_env.physics.radio import full_share_token_time, upload_time
 from multispin_env.physics.types import Decision, SystemState, checked_decision, checked_state
 from multispin_env.solver.equalization import equal_finish
 
-_LARGEST_FACTOR = 1e4
-"""Factor of bandwidth at the limits of the second column."""
+LOG_FACTOR = 0.7
+"""Logarithm of the largest bandwidth factor; with a larger one random actions starve devices."""
 
-LOG_LARGEST_FACTOR = math.log(_LARGEST_FACTOR)
+WEIGHT_COLUMNS, LOG_WEIGHTS = (-1.0, -0.95, 0.95, 1.0), (-math.log(1e4), -1.425, 1.425, math.log(1e4))
+"""Logarithm of a weight in ``"shares"``, linear between these entries of the second column.
+
+It is steep near the bounds, so that every decision has an action, with the precision of float32.
+"""
 
 
 @dataclass(frozen=True)
@@ -76,33 +80,21 @@ class RoundsCodec(ActionCodec[SystemState, Decision]):
         return self.scenario.total_bandwidth * equal_finish(drafting, length * token_time).share
 
 
-SHARPNESS = 5.0
-"""β of ln f(x) = ln(1e4) sinh(β x) / sinh β, with slope 0.62 at x = 0, the range of learned policies."""
-
-LOG_FACTOR_SCALE = LOG_LARGEST_FACTOR / math.sinh(SHARPNESS)
-
-
-def residual_factor(x: FloatArray) -> FloatArray:
-    """Return f(x): 1 at 0, with fine steps near 0, and 1e4 or 1e-4 at the limits."""
-    power = np.exp(SHARPNESS * x)  # 2 sinh = power − 1 / power; the digits lost near 0 do not change f
-    return np.exp((0.5 * LOG_FACTOR_SCALE) * (power - 1.0 / power))
-
-
 class ResidualCodec(RoundsCodec):
     """``"residual"``, (K, 2): log-scale draft length, and a factor on the closed form's bandwidth.
 
-    With this bandwidth, all devices would finish together if Q/r_k were (Q/r_k) f(x_k); f(0) = 1. Encoding uses the
-    latency φ of the decision: f_k = (φ − L_k T_k) / upload time, which is 1 for the last device to finish and larger
-    for the others. If a factor exceeds 1e4, encoding uses the largest φ with all factors in range; any φ above
-    max_k L_k T_k gives the same bandwidths. Factors with a ratio above 1e8 saturate. A decision with unused bandwidth
-    decodes to one that uses all of it.
+    With this bandwidth, all devices would finish together if Q/r_k were (Q/r_k) f_k with ln f_k = 0.7 x_k. Encoding
+    uses the latency φ of the decision: f_k = (φ − L_k T_k) / upload time, which is 1 for the last device to finish and
+    larger for the others. If a factor exceeds the largest, encoding uses the largest φ with all factors in range; any φ
+    above max_k L_k T_k gives the same bandwidths. It refuses a decision that needs a smaller factor than the smallest.
+    A decision with unused bandwidth decodes to one that uses all of it.
     """
 
     columns = 2
 
     @override
     def bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
-        return self.equalized(length, state, residual_factor(x[..., 1]))
+        return self.equalized(length, state, np.exp(LOG_FACTOR * x[..., 1]))
 
     @override
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
@@ -110,41 +102,34 @@ class ResidualCodec(RoundsCodec):
         uploading = upload_time(self.scenario, decision.draft_length, state.spectral_efficiency, decision.bandwidth)
         empty = decision.draft_length == 0  # needs no bandwidth for any factor
         latency = (drafting + uploading).max(-1, keepdims=True)
-        highest = np.where(empty, np.inf, drafting + _LARGEST_FACTOR * uploading).min(-1, keepdims=True)
+        highest = np.where(empty, np.inf, drafting + math.exp(LOG_FACTOR) * uploading).min(-1, keepdims=True)
         factor = (np.minimum(latency, highest) - drafting) / np.where(empty, 1.0, uploading)
-        log_factor = np.log(np.where(empty, 1.0, np.maximum(factor, 1.0 / _LARGEST_FACTOR)))
-        return [np.arcsinh(log_factor / LOG_FACTOR_SCALE) / SHARPNESS]
+        column = np.log(np.where(empty, 1.0, np.maximum(factor, np.finfo(np.float64).tiny))) / LOG_FACTOR
+        expected = 'about half to twice that of equal latency with action="residual"; action="shares" has all'
+        require("bandwidth", decision.bandwidth, column >= -1.0 - 1e-5, expected)
+        return [column]
 
 
 class SharesCodec(RoundsCodec):
-    """``"shares"``, (K, 2): linear draft length, and the softmax logit of a share, without the closed form.
+    """``"shares"``, (K, 2): log-scale draft length, and the logarithm of a device's weight, without the closed form.
 
-    Shares are softmax(ln(1e4) x), with ratios of at most 1e8. Encoding centres the logits; larger ratios saturate.
+    Shares are proportional to weights. One unit is a factor of exp(0.3) up to ±4.75; from there to the limits, weights
+    reach 1e4 and 1e-4. Encoding centres the logarithms of the weights; ratios above 1e8 saturate.
     """
 
     columns = 2
 
     @override
-    def real_length(self, column: FloatArray) -> FloatArray:
-        low, high = self.length_range
-        return low + (0.5 * (high - low)) * (column + 1.0)
-
-    @override
-    def length_column(self, length: FloatArray | IntArray) -> FloatArray:
-        low, high = self.length_range
-        return 2.0 * (length - low) / max(high - low, 1) - 1.0
-
-    @override
     def bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
-        weight = np.exp(LOG_LARGEST_FACTOR * x[..., 1])
+        weight = np.exp(np.interp(x[..., 1], WEIGHT_COLUMNS, LOG_WEIGHTS))
         return weight * (self.scenario.total_bandwidth / np.add.reduce(weight, -1, keepdims=True))
 
     @override
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
-        smallest = self.scenario.total_bandwidth * np.exp(-2.0 * LOG_LARGEST_FACTOR)
+        smallest = self.scenario.total_bandwidth * np.exp(LOG_WEIGHTS[0] - LOG_WEIGHTS[-1])
         logit = np.log(np.maximum(decision.bandwidth, smallest))  # it may be 0 without a draft
         middle = 0.5 * (logit.max(-1, keepdims=True) + logit.min(-1, keepdims=True))
-        return [np.clip((logit - middle) / LOG_LARGEST_FACTOR, -1.0, 1.0)]
+        return [np.interp(logit - middle, LOG_WEIGHTS, WEIGHT_COLUMNS)]
 
 
 class LengthsCodec(RoundsCodec):

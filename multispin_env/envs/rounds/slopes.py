@@ -19,16 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.envs.engine import LIMIT
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.rounds.encodings import (
-    LOG_FACTOR_SCALE,
-    LOG_LARGEST_FACTOR,
-    SHARPNESS,
+    LOG_FACTOR,
+    LOG_WEIGHTS,
+    WEIGHT_COLUMNS,
     LengthsCodec,
     ResidualCodec,
     RoundsCodec,
     SharesCodec,
-    residual_factor,
 )
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import price
@@ -63,7 +63,7 @@ def reward_slopes(
     by_length = by_length + through_bandwidth
     if window:
         by_length = _whole_length_slopes(codec, core, planned, x, length, weights, window)
-    return np.stack([codec.common(by_length * length_slope(codec, length)), *by_columns], -1)
+    return np.stack([codec.common(by_length * length_slope(codec, length)), *by_columns], -1) / LIMIT
 
 
 def interpolate_tokens(core: RoundsCore, length: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -115,12 +115,6 @@ def length_slope(codec: RoundsCodec, length: FloatArray) -> FloatArray:
     return 0.5 * math.log(1.0 + high - low) * (1.0 + length - low)
 
 
-@length_slope.register
-def _(codec: SharesCodec, length: FloatArray) -> FloatArray:
-    low, high = codec.length_range
-    return np.full_like(length, 0.5 * (high - low))
-
-
 @singledispatch
 def _bandwidth_slopes(
     codec: RoundsCodec, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
@@ -139,11 +133,10 @@ def _(
     codec: RoundsCodec, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
 ) -> tuple[FloatArray, list[FloatArray]]:
     column = x[..., 1] if codec.columns == 2 else np.zeros(1)
-    token_time = full_share_token_time(codec.scenario, state.spectral_efficiency) * residual_factor(column)
+    token_time = full_share_token_time(codec.scenario, state.spectral_efficiency) * np.exp(LOG_FACTOR * column)
     by_share = codec.scenario.total_bandwidth * by_bandwidth
     by_length, by_log_factor = equal_latency_slopes(length, state.draft_time, token_time, by_share)
-    by_column = by_log_factor * (LOG_FACTOR_SCALE * SHARPNESS * np.cosh(SHARPNESS * column))
-    return by_length, [by_column][: codec.columns - 1]
+    return by_length, [LOG_FACTOR * by_log_factor][: codec.columns - 1]
 
 
 @_bandwidth_slopes.register
@@ -152,7 +145,9 @@ def _(
 ) -> tuple[FloatArray, list[FloatArray]]:
     bandwidth = codec.bandwidth(x, length, state)
     middle = (by_bandwidth * bandwidth).sum(-1, keepdims=True) / codec.scenario.total_bandwidth
-    return np.zeros_like(length), [LOG_LARGEST_FACTOR * bandwidth * (by_bandwidth - middle)]
+    slopes = np.diff(LOG_WEIGHTS) / np.diff(WEIGHT_COLUMNS)
+    by_log_weight = bandwidth * (by_bandwidth - middle)
+    return np.zeros_like(length), [slopes[np.digitize(x[..., 1], WEIGHT_COLUMNS[1:-1])] * by_log_weight]
 
 
 def equal_latency_slopes(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_label, check_name
 from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.engine import LIMIT
 from multispin_env.envs.observations import SHARED, Observation
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
@@ -43,7 +44,7 @@ class RandomActions:
 
     def __call__(self, observation: Observation) -> NDArray[np.float32]:
         """Draw actions for observations of n environments."""
-        drawn = self._rng.uniform(-1.0, 1.0, (len(observation[SHARED]), *self.shape))
+        drawn = self._rng.uniform(-LIMIT, LIMIT, (len(observation[SHARED]), *self.shape))
         return drawn.astype(np.float32)
 
 

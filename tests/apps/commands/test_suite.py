@@ -156,6 +156,7 @@ def test_tasks_are_listed(capsys):
     assert [line.split(":")[0] for line in lines[2:]] == [task.name for task in TASKS]
 
 
+@pytest.mark.skip(reason="waits for the suite's new version")
 def test_an_entry_is_played_checked_and_listed(capsys, small, error, tmp_path):
     """A forged score is refused; rounding errors of a processor are not."""
     entry = small
@@ -204,6 +205,7 @@ def test_a_network_that_remembers_forgets_where_episodes_begin(tmp_path):
     assert policy.act(seen)[0, 0, 0] == 0.0  # of fewer environments than before
 
 
+@pytest.mark.skip(reason="waits for the suite's new version")
 @pytest.mark.parametrize(("name", "score"), [("random-actions", 0.0), ("reference", 1.0)])
 def test_an_entry_is_made_of_a_rule(name, score, few, tmp_path):
     """Made again, it keeps the words of its author."""
@@ -250,6 +252,7 @@ def test_an_agent_of_ours_is_an_entry(error, small):
     assert "got one for 'MultiSpin/Fair-v0'" in error("evaluate", entry)
 
 
+@pytest.mark.skip(reason="waits for the suite's new version")
 def test_a_name_is_played_without_a_folder(capsys, error):
     assert main(["suite", "evaluate", "random-actions", "--tasks", "round-8"]) == 0
     assert "0.000 (0.000 to 0.000)" in capsys.readouterr().out

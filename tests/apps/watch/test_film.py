@@ -15,7 +15,7 @@ FULL = "MultiSpin/Heterogeneous-v0"
 
 
 def episodes(*names, seed=7, **arguments):
-    config = EnvConfig.of(FULL, num_users=3, **arguments)
+    config = EnvConfig.of(FULL, num_users=3, **arguments).for_any_decision
     return [watch(config, 3, name, seed) for name in names]
 
 

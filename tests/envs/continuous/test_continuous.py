@@ -75,7 +75,7 @@ def test_mean_reward_of_groups_at_the_default_price_is_zero():
     """A poor rule is far below, whatever the length of its steps."""
     env = gym.make_vec(ID, num_envs=40, num_users=4)
     rho, rates = env.unwrapped.objective.rho, []
-    for length in (0.0, 1.0):
+    for length in (0.0, 5.0):
         action = np.zeros(env.action_space.shape, np.float32)
         action[..., 0] = length
         env.reset(seed=0)
@@ -91,7 +91,7 @@ def test_mean_reward_of_groups_at_the_default_price_is_zero():
 
 def test_timeout_limits_the_wait():
     wait = np.zeros((3, 3), np.float32)
-    wait[:, 0], wait[:, 1] = 1.0, 1.0
+    wait[:, 0], wait[:, 1] = 5.0, 5.0
     delays = {}
     for timeout in (None, 0.05, 0.0):
         env = gym.make(ID, num_users=3, action="plain", total_bandwidth=1e5, rho=90.0, timeout=timeout)

@@ -81,13 +81,13 @@ def test_full_expresses_all_parts(rng):
 )
 @pytest.mark.parametrize("ahead", [{}, AHEAD], ids=["none", "ahead"])
 def test_zero_of_residual_is_its_rule(reference, rules, workload, ahead):
-    """In the middle third of the last column drops are those of the rule."""
+    """In the middle of the last column drops are those of the rule."""
     scenario = ms.Scenario.preset("llama2", num_users=5, **ahead)
     codec = codec_of("residual", scenario, **{**rules, "reference": reference})
     rule, dropped = ms.make_controller(reference, scenario), 0
     for state in states_of(scenario, 6, 60 if workload else 7, "greedy", workload):
         decision = rule(state)
-        for column in (0.0, 0.33, -0.33) if workload else (0.0,):
+        for column in (0.0, 4.7, -4.7) if workload else (0.0,):
             action = np.zeros((6, 5, codec.columns), np.float32)
             action[..., -1] = column
             decoded = codec.decode(action, state)
@@ -112,23 +112,24 @@ def test_columns_of_residual():
         return codec.decode(action, state)
 
     assert (moved(0, 0.0).timeout == 0.7).all()
-    assert (moved(0, 1.0).draft_length[:, 0] == scenario.max_draft_length).all()
-    assert (moved(0, -1.0).draft_length[:, 0] == scenario.min_draft_length).all()
-    assert (moved(0, 0.2).draft_length[:, 1:] == decision.draft_length[:, 1:]).all()
-    aside = moved(1, -0.9)
+    assert (moved(0, 5.0).draft_length[:, 0] > 1.5 * decision.draft_length[:, 0]).all()
+    assert (1.5 * moved(0, -5.0).draft_length[:, 0] < decision.draft_length[:, 0]).all()
+    assert (moved(0, 1.0).draft_length[:, 1:] == decision.draft_length[:, 1:]).all()
+    aside = moved(1, -4.8)
     assert (aside.join[:, 0] == ms.Join.TAKE).all()
     assert (aside.priority[:, 0] > aside.priority[:, 1:].max(-1)).all()
-    later = moved(1, 0.9)
+    later = moved(1, 4.0)
     free = state.phase[:, 0] == ms.Phase.FREE
     assert (later.aim[free, 0] == decision.aim[free, 0] + 1).all()
-    assert (codec.encode(later, state)[free, 0, 1] > 0.2).all()
+    assert (codec.encode(later, state)[free, 0, 1] > 3.5).all()
     waited = decision.join[:, 0] == ms.Join.WAIT
     others = (decision.join[:, 1:] == ms.Join.WAIT).any(-1)
     assert (later.join[waited & others, 0] == ms.Join.LEAVE).all()
-    assert (moved(1, -0.4).join[decision.join[:, 0] == ms.Join.LEAVE, 0] == ms.Join.WAIT).all()
-    for end, extreme in ((1.0, np.max), (-1.0, np.min)):
-        priority = moved(2, end).priority
-        assert (priority[:, 0] == extreme(priority, -1)).all()
+    assert (moved(1, -4.0).join[decision.join[:, 0] == ms.Join.LEAVE, 0] == ms.Join.WAIT).all()
+    for end in (5.0, -5.0):
+        change = moved(2, end).priority - moved(2, 0.0).priority
+        assert (change[:, 0] == np.sign(end)).all()
+        assert not change[:, 1:].any()
 
 
 @pytest.mark.parametrize("name", [name for name in CONTINUOUS_ENCODINGS.names() if name != "tuned"])
@@ -149,9 +150,9 @@ def test_drops(name, rng):
             other = plain.decode(action[..., :-1], state)
             assert other.drop is None
             assert agree(other, again, "draft_length", "join", "priority")
-        action[..., -1] = rng.choice([0.5, 1.0], (20, 5))
+        action[..., -1] = rng.choice([4.8, 5.0], (20, 5))
         assert (codec.decode(action, state).drop == busy).all()
-        action[..., -1] = rng.choice([-1.0, -0.5], (20, 5))
+        action[..., -1] = rng.choice([-5.0, -4.8], (20, 5))
         assert not codec.decode(action, state).drop.any()
         assert codec.decode(codec.encode(replace(decision, drop=None), state), state).drop.sum() == 0
         idle += (~busy).sum()
@@ -191,8 +192,8 @@ def test_a_batch_starts_under_all_actions(env_id, name, discipline):
     env.reset(seed=0)
     rng, counts = np.random.default_rng(0), []
     for step in range(60):
-        action = rng.uniform(-1.0, 1.0, env.action_space.shape)
-        action = np.sign(action) if step % 3 == 0 else action
+        action = rng.uniform(-5.0, 5.0, env.action_space.shape)
+        action = 5.0 * np.sign(action) if step % 3 == 0 else action
         *_, info = env.step(action.astype(np.float32))
         playing = info["duration"] > 0.0  # others restart
         assert np.isfinite(info["duration"]).all()
@@ -205,9 +206,9 @@ def test_all_are_taken_if_all_are_left():
     scenario = ms.Scenario.preset("llama2", num_users=3)
     state = next(states_of(scenario, 1, 1))
     action = np.zeros((1, 3, 3), np.float32)
-    action[..., 1] = -1.0
+    action[..., 1] = -5.0
     assert (codec_of("plain", scenario).decode(action, state).join == ms.Join.TAKE).all()
-    action[0, 1, 1] = 1.0
+    action[0, 1, 1] = 5.0
     assert codec_of("plain", scenario).decode(action, state).join.tolist() == [[0, 2, 0]]
 
 
@@ -233,7 +234,7 @@ def test_tuned_options_are_those_of_the_rule(reference, rules):
         assert not codec.encode(decision, state).any()
         for column, (name, tunable) in enumerate(rule.tunable.items()):
             action = np.zeros((6, 5, codec.columns), np.float32)
-            action[:3, :, column], action[3:, :, column] = -1.0, 1.0
+            action[:3, :, column], action[3:, :, column] = -5.0, 5.0
             ends = np.repeat([tunable.low, tunable.high], 3)
             ends = np.repeat(ends[:, None], 5, -1) if tunable.by_device else ends
             assert agree(

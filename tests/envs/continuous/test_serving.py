@@ -23,7 +23,7 @@ def episode(env, seed, action=None):
     rng = np.random.default_rng(0)
     begun, truncated = 0.0, False
     while not truncated:
-        played = rng.uniform(-1, 1, env.action_space.shape) if action is None else action
+        played = rng.uniform(-5.0, 5.0, env.action_space.shape) if action is None else action
         if action is None:
             played[:, -1] = np.where(rng.random(len(played)) < 0.02, 1.0, -1.0)
         _, reward, terminated, truncated, info = env.step(played.astype(np.float32))
@@ -91,7 +91,7 @@ def test_drops_need_a_request(encoding):
     assert (env.state.phase == ms.Phase.IDLE).all()
     assert observation["phase"].reshape(3, 5)[:, 4].tolist() == [1.0] * 3
     action = np.zeros(env.action_space.shape, np.float32)
-    action[:, -1] = 1.0
+    action[:, -1] = 5.0
     for _ in range(30):
         busy = env.state.phase != ms.Phase.IDLE
         assert (env.decode_action(action).drop == busy).all()
@@ -186,7 +186,7 @@ def test_very_long_uploads_take_no_memory():
     """A device with a tiny share of the band uploads for up to 1e5 s."""
     env = gym.make(ID, action="plain", discipline="reserved", total_bandwidth=1e5, **SMALL | {"num_users": 2}).unwrapped
     env.reset(seed=0)
-    action = np.array([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]], np.float32)
+    action = 5.0 * np.array([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]], np.float32)
     over = False
     while not over:
         *_, over, info = env.step(action)

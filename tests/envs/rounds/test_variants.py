@@ -36,7 +36,7 @@ def test_counts_are_those_of_an_independent_count(env_id, mean_rounds):
     rng, ended = np.random.default_rng(0), 0
     for _ in range(60):
         rate = env.state.acceptance_rate
-        observation, _, _, truncated, info = env.step(rng.uniform(-1, 1, (20, 5, 2)).astype(np.float32))
+        observation, _, _, truncated, info = env.step(rng.uniform(-5.0, 5.0, (20, 5, 2)).astype(np.float32))
         assert not truncated.any()
         shown = env.decode_observation(observation)
         assert (info["acceptance_rate"] == rate).all()
@@ -151,7 +151,7 @@ def test_sum_of_fair_rewards_is_the_growth_of_the_utility(window, reward):
     start, total = np.log(throughput).sum(-1), np.zeros(8)
     rng = np.random.default_rng(0)
     for _ in range(40):
-        observation, growth, _, _, info = env.step(rng.uniform(-1, 1, (8, 5, 2)).astype(np.float32))
+        observation, growth, _, _, info = env.step(rng.uniform(-5.0, 5.0, (8, 5, 2)).astype(np.float32))
         total += growth
         throughput += (info["accepted_tokens"] / info["round_latency"][:, None] - throughput) / window
         assert info["throughput"] == pytest.approx(throughput)
