@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from agents.base import BaseSettings, CosineRate, DirectLearner, Remaining, has_late_reports, scenarios_like
 from agents.policies import UserEncoder, UserFeatures, UserHead
-from agents.vec_env import NativeVecEnv, first_seed, make_vec_env, require_native
+from agents.vec_env import NativeVecEnv, first_seed, require_native
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import LIMIT
@@ -189,7 +189,7 @@ class AnalyticPolicyGradient(DirectLearner):
         for index, scenario in enumerate(self.others):
             config, num_envs = replace(main.env.config, scenario=scenario), -(-total // scenario.num_users)
             seed = first_seed(self.seed or 0, index, num_envs)
-            others.append(make_vec_env(config, num_envs, main.env.max_episode_steps, seed))
+            others.append(NativeVecEnv.of(config, num_envs, seed))
         return [Play(env, self.foresight) for env in (main, *others)]
 
 

@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch as th
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
@@ -99,9 +98,8 @@ class Evolution(DirectLearner):
         config = base.config
         if config.variant.comparison.seconds is not None:  # with rounds, a case continues with the next episode
             config = config.replace(horizon=max(config.arguments["horizon"], self.trial.end))
-        options = {"max_episode_steps": base.max_episode_steps, "autoreset_mode": AutoresetMode.NEXT_STEP}
         num_envs = 2 * self.trial.pairs * self.trial.cases
-        return native(config.make_vec(num_envs, copy=False, **options))  # NEXT_STEP: info also has the last step
+        return native(config.make_vec(num_envs, copy=False))  # the default NEXT_STEP: info also has the last step
 
 
 def centred_ranks(values: FloatArray) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from agents.checkpoints import MODEL, load_checkpoint
 from agents.policies import EquivariantActorCritic, TorchNetwork
 from agents.registry import AGENTS
 from agents.runs import CONFIG, RunConfig, load_config
-from agents.vec_env import make_vec_env
+from agents.vec_env import NativeVecEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import Policy
 from multispin_env.files import read_json
@@ -33,7 +33,7 @@ def load_run_model(folder: Path, env_config: EnvConfig) -> BaseAlgorithm:
 
 def _untrained(config: RunConfig, env_config: EnvConfig) -> BaseAlgorithm:
     agent: AgentSettings = AGENTS.load(config.agent).for_environment(config.env)
-    env = make_vec_env(env_config, agent.num_envs, max_episode_steps=1, seed=0)
+    env = NativeVecEnv.of(env_config, agent.num_envs, seed=0)
     return agent.build(env, lambda progress: progress, seed=0, device="cpu")
 
 

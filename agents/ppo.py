@@ -60,8 +60,8 @@ def gains(features: th.Tensor, noise: th.Tensor, returns: th.Tensor) -> tuple[th
 class _Steps(VecEnvWrapper):
     """Vector environment that adds the discounted value of the last observation to the last reward of an episode.
 
-    All episodes are truncated; none terminates. Stable-Baselines3 does the same more slowly, one environment at a time
-    and even if γ is 0, so the truncation flag is removed here. A `TimedRolloutBuffer` also gets the steps' durations.
+    Stable-Baselines3 does the same for truncated episodes, but more slowly, one environment at a time and even if γ is
+    0, so the truncation flag is removed here. A `TimedRolloutBuffer` also gets the steps' durations.
     """
 
     def __init__(self, env: VecEnv, buffer: RolloutBuffer, policy: EquivariantActorCritic) -> None:
@@ -81,8 +81,8 @@ class _Steps(VecEnvWrapper):
             assert isinstance(self.venv, NativeVecEnv)
             discounts = gamma**self.venv.durations
             self._buffer.record(rewards, self.venv.durations)
-        ended = np.flatnonzero(dones)
-        if ended.size:
+        ended = [env for env in np.flatnonzero(dones) if infos[env]["TimeLimit.truncated"]]
+        if ended:
             if gamma:
                 last = [infos[env]["terminal_observation"] for env in ended]
                 entries = {key: np.stack([final[key] for final in last]) for key in last[0]}

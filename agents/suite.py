@@ -31,7 +31,7 @@ from agents.base import AgentSettings
 from agents.registry import AGENTS, admit
 from agents.runs import TRAINING_DEFAULTS, supported_arguments, with_reference
 from agents.tracing import TracedNetwork, onnx_of
-from agents.vec_env import first_seed, make_vec_env
+from agents.vec_env import NativeVecEnv, first_seed
 from multispin_env.apps.executors import Executor
 from multispin_env.apps.terminal.arguments import executor_of, part_of
 from multispin_env.apps.terminal.output import Tally
@@ -280,7 +280,7 @@ class Cell:
             return Training(model, suite_task.config)
         config = _own_config(suite_task)
         seed = first_seed(self.seed, 0, method.num_envs)
-        env = make_vec_env(config, method.num_envs, suite_task.rounds, seed)
+        env = NativeVecEnv.of(config, method.num_envs, seed)
         return Training(method.for_environment(config).build(env, lambda left: left, seed, "cpu"), config)
 
 

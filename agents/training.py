@@ -38,7 +38,7 @@ from agents.runs import (
     run_folder,
     save_config,
 )
-from agents.vec_env import first_seed, make_vec_env
+from agents.vec_env import NativeVecEnv, first_seed
 from multispin_env.apps.executors import on_signals
 from multispin_env.apps.terminal.arguments import collect_arguments, parse_settings
 from multispin_env.checks import cut, missing_package, shown
@@ -195,8 +195,7 @@ def train(
         trained = checkpoint.num_timesteps if checkpoint else 0
         budget = limits.budget(agent.timesteps, checkpoint.seconds if checkpoint else 0.0)
         seed = first_seed(config.seed, trained, agent.num_envs)
-        steps = config.env.variant.family.max_episode_steps
-        env = make_vec_env(config.env, agent.num_envs, steps, seed)
+        env = NativeVecEnv.of(config.env, agent.num_envs, seed)
         model = agent.build(env, budget.remaining, seed, device)
         if checkpoint:
             checkpoint.restore(model)

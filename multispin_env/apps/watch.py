@@ -84,9 +84,9 @@ def watch(config: EnvConfig, rounds: int, name: str, seed: int) -> list[Any]:
     ``rounds`` is the length of the episode, unless the environment has its own.
     """
     contender = config.contender(name)
-    ends_itself = config.variant.family.max_episode_steps is None
-    steps = None if ends_itself else check_integer("rounds", rounds, 1)
-    env = config.for_contender(contender).make_vec(1, max_episode_steps=steps, render_mode="rgb_array")
+    if "rounds" in config.arguments:
+        config = config.replace(rounds=check_integer("rounds", rounds, 1))
+    env = config.for_contender(contender).make_vec(1, render_mode="rgb_array")
     base = native(env)
     decide = action_function(contender, base)
     reset_contender(contender)

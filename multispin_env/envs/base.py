@@ -146,7 +146,7 @@ class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
         return observation, _info(self._zero_info())
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Play one step; ``max_episode_steps`` of ``gym.make`` also truncates episodes.
+        """Play one step.
 
         ``RuntimeError`` before `reset`; ``ValueError`` for a wrong shape, NaN or an entry outside [-5, 5]. After an
         error the environment is unchanged.
@@ -201,7 +201,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     num_envs
         Number n of environments.
     max_episode_steps
-        Steps after which an episode truncates; ``None`` or -1 for never.
+        Steps after which an episode truncates, if it does not end before; ``None`` or -1 for no such limit.
     autoreset_mode
         When the next episode starts after a truncation: in the next step (its action is ignored and its reward is 0),
         in the same step (``final_obs`` and ``final_info`` hold the last observation and info), or only with

@@ -8,7 +8,7 @@ from multispin_env.envs.variant import Variant
 from multispin_env.registry import ENVIRONMENTS
 
 
-def register_environment(env_id: str, variant: type[Variant], max_episode_steps: int | None = None) -> None:
+def register_environment(env_id: str, variant: type[Variant]) -> None:
     """Register your own environment for ``gym.make``, ``gym.make_vec`` and all commands.
 
     ``ValueError`` if the id is taken.
@@ -19,20 +19,18 @@ def register_environment(env_id: str, variant: type[Variant], max_episode_steps:
         New id, such as ``"Mine/Fast-v0"``.
     variant
         Frozen dataclass derived from `Variant`; its fields are the environment's own arguments.
-    max_episode_steps
-        Steps after which ``gym.make`` truncates an episode; ``None`` for the default of the variant's family.
 
     Examples
     --------
     >>> import gymnasium as gym, multispin_env as ms
     >>> from multispin_env.envs.rounds.variants import Heterogeneous
-    >>> ms.register_environment("Mine/Short-v0", Heterogeneous, max_episode_steps=8)
-    >>> gym.make("Mine/Short-v0", num_users=2).action_space.shape
+    >>> ms.register_environment("Mine/Own-v0", Heterogeneous)
+    >>> gym.make("Mine/Own-v0", num_users=2).action_space.shape
     (2, 2)
-    >>> ms.unregister_environment("Mine/Short-v0")
+    >>> ms.unregister_environment("Mine/Own-v0")
     """
     ENVIRONMENTS.register(env_id, variant)
-    _register(env_id, "multispin_env.envs.base:Custom", max_episode_steps, env_id=env_id)
+    _register(env_id, "multispin_env.envs.base:Custom", env_id=env_id)
 
 
 def unregister_environment(env_id: str) -> None:
@@ -58,12 +56,5 @@ def register_packaged_environments() -> None:
             _register(env_id, ENVIRONMENTS.target(env_id))
 
 
-def _register(env_id: str, classes: str, max_episode_steps: int | None = None, /, **kwargs: Any) -> None:
-    steps = ENVIRONMENTS.load(env_id).family.max_episode_steps if max_episode_steps is None else max_episode_steps
-    gym.register(
-        env_id,
-        entry_point=f"{classes}Env",
-        vector_entry_point=f"{classes}VectorEnv",
-        max_episode_steps=steps,
-        kwargs=kwargs,
-    )
+def _register(env_id: str, classes: str, /, **kwargs: Any) -> None:
+    gym.register(env_id, entry_point=f"{classes}Env", vector_entry_point=f"{classes}VectorEnv", kwargs=kwargs)

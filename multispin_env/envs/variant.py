@@ -15,9 +15,6 @@ from multispin_env.envs.rendering.renderers import Film, Sheet
 from multispin_env.registry import Registry
 from multispin_env.scenario import Scenario
 
-MAX_EPISODE_STEPS = 64
-"""Default length of an episode in steps."""
-
 DEFAULT_SCENARIO = "llama2"
 """Default scenario of all environments."""
 
@@ -29,7 +26,6 @@ class Family:
     name: str  # "rounds" or "continuous", an argument of `controller_names`
     encodings: Registry  # allowed values of ``action``
     universal_encoding: str  # the encoding that can express every decision
-    max_episode_steps: int | None  # for ``gym.make``; None if the engine truncates
     recorder: Callable[[Any, int], Recorder]  # from an `EnvConfig` and a number of environments
     drawing: Callable[[], Sheet]  # draws the views of a recorder
     film: Callable[[list[Any], list[Any]], Film]  # from the views of two episodes, one view for each step
@@ -62,6 +58,8 @@ class Comparison:
         Contender that films show next to the best known one.
     states
         Whether rounds are independent, so that contenders are compared on states instead of whole episodes.
+    rounds
+        Length of an episode in rounds; ``None`` if it is measured in seconds.
     seconds
         Length of an episode in seconds; ``None`` if it is measured in rounds.
     has_bound
@@ -73,6 +71,7 @@ class Comparison:
     optimum: str | None = None
     baseline: str = "fixed"
     states: bool = False
+    rounds: int | None = None
     seconds: float | None = None
     has_bound: bool = False
 
@@ -81,9 +80,12 @@ class Comparison:
         """Name of the best known contender: the clairvoyant optimum, else the first contender."""
         return self.contenders[0] if self.optimum is None else ContenderName.parse(self.optimum).clairvoyant_name
 
-    def span(self, max_episode_steps: int) -> str:
-        """Return the length of an episode as text."""
-        return f"{max_episode_steps} rounds" if self.seconds is None else f"{self.seconds:g} s"
+    @property
+    def span(self) -> str:
+        """Length of an episode as text."""
+        if self.rounds is None:
+            return f"{self.seconds:g} s"
+        return f"{self.rounds} rounds" if self.rounds > 1 else "one round"
 
 
 @dataclass(frozen=True)

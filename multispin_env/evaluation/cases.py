@@ -144,14 +144,12 @@ class Episodes:
     config: EnvConfig
     size: int  # n ≥ 2
     seed: int = EPISODE_SEED  # of the first episode
-    max_episode_steps: int | None = None  # None: the default of ``gymnasium.make_vec``
 
     def env(self, config: EnvConfig | None = None) -> VectorEnv[Any, Any, Any]:
         """Return the cached environment of a configuration; by default, with an encoding for any decision."""
         config = self.config.for_any_decision if config is None else config
         if config not in self._envs:
-            steps = {} if self.max_episode_steps is None else {"max_episode_steps": self.max_episode_steps}
-            self._envs[config] = make_episode_env(config, self.size, **steps)
+            self._envs[config] = make_episode_env(config, self.size)
         return self._envs[config]
 
     @cached_property
@@ -205,7 +203,7 @@ class Episodes:
     def title(self) -> str:
         """Number and length of the episodes as text."""
         kind = "held-out episodes" if self.seed == EPISODE_SEED else "episodes"
-        return f"{self.size} {kind} of {self.config.variant.comparison.span(self._base.max_episode_steps)}"
+        return f"{self.size} {kind} of {self.config.variant.comparison.span}"
 
     @property
     def about(self) -> dict[str, Any]:
@@ -215,7 +213,7 @@ class Episodes:
             "action": self.config.action,
             "arguments": {name: str(value) for name, value in self.config.changes.items()},
             "episodes": self.size,
-            "rounds": self._base.max_episode_steps,
+            "rounds": self.config.variant.comparison.rounds,
             "seed": self.seed,
             "metric": self.metric,
             "reference": self.reference,

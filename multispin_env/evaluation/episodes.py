@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.checks import check_integer, check_name
-from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.variant import InfoKeys
 from multispin_env.evaluation.contenders import Contender, action_function, make_contender, native, reset_contender
@@ -108,11 +107,9 @@ def no_progress(name: str) -> None:
     """Return ``None``: progress is not reported."""
 
 
-def make_episode_env(config: EnvConfig, episodes: int, **options: Any) -> VectorEnv[Any, Any, Any]:
-    """Make a vector of environments, one for each of n ≥ 2 episodes; ``options`` as in `EnvConfig.make_vec`."""
-    env = config.make_vec(check_integer("episodes", episodes, 2), **options)
-    _rounds_of(native(env))
-    return env
+def make_episode_env(config: EnvConfig, episodes: int) -> VectorEnv[Any, Any, Any]:
+    """Make a vector of environments, one for each of n ≥ 2 episodes."""
+    return config.make_vec(check_integer("episodes", episodes, 2))
 
 
 def play_episodes(
@@ -132,8 +129,7 @@ def play_episodes(
     base = native(env)
     if base.autoreset_mode is not AutoresetMode.NEXT_STEP:
         raise ValueError(f"autoreset_mode: expected 'NextStep', got {base.autoreset_mode.value!r}")
-    rounds = _rounds_of(base)
-    keys = base.variant.comparison.info
+    rounds, keys = base.variant.comparison.rounds, base.variant.comparison.info
     contender = make_contender(contender, env) if isinstance(contender, str) else contender
     decide = action_function(contender, base)
     reset_contender(contender)
@@ -166,7 +162,7 @@ def play_system(
     if not base.variant.comparison.states:
         variant = type(base.variant).__name__
         raise ValueError(f"system: expected an environment with independent rounds for {name!r}, got {variant}")
-    system, rounds, users = SYSTEMS[name], _rounds_of(base), base.scenario.num_users
+    system, rounds, users = SYSTEMS[name], base.variant.comparison.rounds, base.scenario.num_users
     assert rounds is not None  # independent rounds have a step limit
     no_action = np.zeros_like(env.action_space.sample())
     stats, keys = EpisodeStats.empty(base.num_envs, users), base.variant.comparison.info
@@ -190,10 +186,3 @@ def play_system(
         if progress is not None:
             progress(played, rounds)
     return stats
-
-
-def _rounds_of(base: MultiSpinVectorEnv) -> int | None:
-    """Return the rounds of an episode, ``None`` if the engine ends it; ``ValueError`` if it never ends."""
-    if base.max_episode_steps == -1 and base.variant.family.max_episode_steps is None:
-        return None
-    return check_integer("max_episode_steps", base.max_episode_steps, 1)

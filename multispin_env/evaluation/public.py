@@ -122,7 +122,7 @@ def compare(
     >>> import multispin_env as ms
     >>> def zeros(observation):
     ...     return np.zeros((len(observation["shared"]), 4, 2))
-    >>> small = {"episodes": 4, "num_users": 4, "max_episode_steps": 8}
+    >>> small = {"episodes": 4, "num_users": 4, "rounds": 8}
     >>> comparison = ms.compare("MultiSpin/Heterogeneous-v0", [zeros, "fixed", "optimal"], **small)
     >>> [row.name for row in comparison.rows][0], comparison.reference
     ('optimal', 'optimal')
@@ -130,9 +130,7 @@ def compare(
     True
     """
     check_integer("seed", seed, 0)
-    steps = arguments.pop("max_episode_steps", None)
-    config = EnvConfig.of(env_id, scenario, allowed=("max_episode_steps",), **arguments)
-    cases = Episodes(config, episodes, seed, steps)
+    cases = Episodes(EnvConfig.of(env_id, scenario, **arguments), episodes, seed)
     metric = select_metric(cases, metric)
     players, reference = with_reference(cases, contenders, against)
     all_stats = results_by_name(players, lambda _, contender: cases.play(contender))
@@ -162,7 +160,7 @@ def evaluate(policy: Any, env_id: str, **options: Any) -> Row:
     Examples
     --------
     >>> import multispin_env as ms
-    >>> row = ms.evaluate("fixed", "MultiSpin/Heterogeneous-v0", episodes=4, num_users=4, max_episode_steps=8)
+    >>> row = ms.evaluate("fixed", "MultiSpin/Heterogeneous-v0", episodes=4, num_users=4, rounds=8)
     >>> row.name, row.low <= row.mean <= row.high, row.share < 1.0
     ('fixed', True, True)
     """

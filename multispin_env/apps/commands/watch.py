@@ -58,7 +58,7 @@ def _film(options: argparse.Namespace) -> Film:
         return config if "action" in arguments else config.for_any_decision
 
     config = config_of({})
-    comparison, by_itself = config.variant.comparison, config.variant.family.max_episode_steps is None
+    comparison, by_itself = config.variant.comparison, config.variant.comparison.rounds is None
     left, right = options.controller or comparison.reference, options.beside or comparison.baseline
     episodes = []
     with Progress(2) as progress:

@@ -51,7 +51,6 @@ class ContinuousVariant(Variant):
         name="continuous",
         encodings=CONTINUOUS_ENCODINGS,
         universal_encoding="full",
-        max_episode_steps=None,
         recorder=Traces,
         drawing=TracePicture,
         film=TraceFilm,

@@ -123,6 +123,7 @@ class DraftAhead(RoundsVariant):
     rho: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.rho is not None:
             check_real("rho", self.rho, 0.0, open_low=True)
 
@@ -130,7 +131,8 @@ class DraftAhead(RoundsVariant):
     @override
     def comparison(self) -> Comparison:
         keys = InfoKeys("accepted_tokens", "draft_length", "round_latency", None)  # a mean of rates is not the rate
-        return Comparison(keys, (_PRICE_RULE, "optimal", "homogeneous", "uniform-bandwidth", "fixed"))
+        contenders = (_PRICE_RULE, "optimal", "homogeneous", "uniform-bandwidth", "fixed")
+        return Comparison(keys, contenders, rounds=self.rounds)
 
     @property
     @override

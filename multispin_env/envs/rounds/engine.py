@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import BoolArray, FloatArray, Rows
+from multispin_env.arrays import BoolArray, FloatArray, Rows, replace_rows
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Counts, Engine, Step
 from multispin_env.envs.objectives import Objective
@@ -36,7 +36,10 @@ class RoundsEngine(Engine[SystemState, Decision]):
         shows_counts = not set(COUNTED[1:]).isdisjoint(self.observations.shown)
         self._counts = Counts(num_envs, self.scenario.num_users) if shows_counts else None
         self._is_privileged = config.arguments.get("privileged", False)
-        self._best = config.best_controller if config.optimum else None
+        self._best = config.best_controller if config.optimum or config.reward == "share" else None
+        self._is_share = config.reward == "share"
+        self._rounds: int = config.variant.comparison.rounds
+        self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self.planned = self._core.reported
 
     @property
@@ -49,16 +52,23 @@ class RoundsEngine(Engine[SystemState, Decision]):
     def reward_slopes(self, action: NDArray[Any], weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         if not self._has_slopes:
             return super().reward_slopes(action, weights, window)
+        if self._is_share and weights is None:
+            weights = np.broadcast_to(1.0 / self._optimal_goodput()[:, None], self._core.mean_gain.shape)
         return reward_slopes(self.actions, self.objective, self._core, self.planned, action, weights, window)
 
+    def _optimal_goodput(self) -> FloatArray:
+        assert self._best is not None
+        return self._core.expected(self._best.decide(self._core.state)).goodput
+
     def _forget(self, rows: Rows) -> None:
+        self._elapsed = replace_rows(self._elapsed, rows, np.zeros_like(self._elapsed[rows]))
         self.objective.reset(rows)
         if self._counts is not None:
             self._counts.reset(rows)
 
     def _play(self, decision: Decision, over: BoolArray | None) -> Step:
         state = self._core.state
-        best = None if self._best is None else self._core.expected(self._best.decide(state)).goodput
+        best = None if self._best is None else self._optimal_goodput()
         outcome, tokens = self._core.step(decision, over)
         info: dict[str, NDArray[Any]] = {
             "goodput": outcome.goodput,
@@ -78,10 +88,15 @@ class RoundsEngine(Engine[SystemState, Decision]):
             accepted, new = tokens.astype(np.int64) - 1, self._core.renewed
             self._counts.advance(decision.draft_length.copy(), accepted, new)
         reward = self.objective.reward(outcome)
+        if best is not None and self._is_share:
+            reward = outcome.goodput / best
         info |= self.objective.info()
+        self._elapsed = self._elapsed + 1
         if over is not None:
             self._forget(np.flatnonzero(over))
-        return Step(self._observe(), reward, self._never, self._never, outcome.round_latency, info, decision, outcome)
+        ended = self._elapsed == self._rounds
+        terminated, truncated = (ended, self._never) if self._rounds == 1 else (self._never, ended)
+        return Step(self._observe(), reward, terminated, truncated, outcome.round_latency, info, decision, outcome)
 
     def _look(self) -> dict[str, NDArray[Any]]:
         self.planned = self._plan(self.scenario, self._core.reported, self._core.mean_gain)

@@ -109,6 +109,7 @@ class DelayedChannel(RoundsVariant):
     privileged: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         GaussMarkov(self.correlation)  # checks the range
         check_integer("delay", self.delay, 0)
         check_bool("mean_gain_visible", self.mean_gain_visible)
@@ -161,6 +162,7 @@ class _HiddenRate(RoundsVariant):
     privileged: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_mean_rounds(self.mean_rounds)
         for flag in ("task_visible", "history", "privileged"):
             check_bool(flag, getattr(self, flag))

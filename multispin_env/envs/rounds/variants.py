@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_real
+from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
@@ -18,7 +18,7 @@ from multispin_env.envs.rendering.charts import Histories
 from multispin_env.envs.rendering.renderers import Picture, RoundsFilm
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.engine import RoundsEngine
-from multispin_env.envs.variant import MAX_EPISODE_STEPS, Comparison, Family, InfoKeys, Learning, Variant
+from multispin_env.envs.variant import Comparison, Family, InfoKeys, Learning, Variant
 from multispin_env.physics.acceptance import ByRequest
 from multispin_env.physics.rounds import Dynamics
 from multispin_env.physics.types import SystemState
@@ -31,14 +31,14 @@ class RoundsVariant(Variant):
     """Base of the environments of rounds, with a known state.
 
     A subclass overrides the entries, the dynamics, the state used to decode actions, or the objective. If it has an
-    argument ``privileged`` that is true, ``info`` holds the true acceptance rates and channels.
+    argument ``privileged`` that is true, ``info`` holds the true acceptance rates and channels. An episode of one round
+    terminates, since later rounds do not belong to it; a longer one truncates.
     """
 
     family: ClassVar[Family] = Family(
         name="rounds",
         encodings=ENCODINGS,
         universal_encoding="shares",
-        max_episode_steps=MAX_EPISODE_STEPS,
         recorder=Histories,
         drawing=Picture,
         film=RoundsFilm,
@@ -49,16 +49,22 @@ class RoundsVariant(Variant):
     contenders: ClassVar[tuple[str, ...]] = ()
     """Controllers to compare in whole episodes, the best known one first; empty if rounds are independent."""
 
+    rounds: int = 64
+
+    def __post_init__(self) -> None:
+        check_integer("rounds", self.rounds, 1)
+
     @property
     @override
     def comparison(self) -> Comparison:
         keys = InfoKeys("accepted_tokens", "draft_length", "round_latency", "goodput")
-        return Comparison(keys, self.contenders, optimum="optimal", states=not self.contenders)
+        return Comparison(keys, self.contenders, optimum="optimal", states=not self.contenders, rounds=self.rounds)
 
     @property
     @override
     def learning(self) -> Learning:
-        return Learning(sees_state=not self.contenders)
+        rewards = ("expected", "sampled", *(("share",) if self.comparison.optimum else ()))
+        return Learning(rewards, sees_state=not self.contenders)
 
     def dynamics(self, scenario: Scenario) -> Dynamics:
         """Return the random changes between rounds; ``ValueError`` for a scenario that does not allow them."""
@@ -178,6 +184,8 @@ class HeterogeneousVectorEnv(MultiSpinVectorEnv):
 class Heterogeneous(RoundsVariant):
     """Rounds with a draft length and a bandwidth for each device."""
 
+    rounds: int = 1
+
 
 class HomogeneousEnv(MultiSpinEnv):
     """One common draft length, and a bandwidth for each device.
@@ -218,6 +226,8 @@ class HomogeneousVectorEnv(MultiSpinVectorEnv):
 @dataclass(frozen=True, kw_only=True)
 class Homogeneous(RoundsVariant):
     """Rounds with one common draft length."""
+
+    rounds: int = 1
 
     @property
     @override
@@ -297,6 +307,7 @@ class Fair(RoundsVariant):
     spread: float | None = 0.15
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_real("window", self.window, 1.0)
 
     @property

@@ -64,7 +64,6 @@ class SuiteTask:
     name: str
     hard: str  # description of the difficulty
     config: EnvConfig  # training environment
-    rounds: int | None  # of an episode; None if the environment itself ends episodes
     metric: str  # one of `METRICS`
     budget: int  # maximum number of environment steps for training
     reference: str  # controller or plug-in whose score is 1
@@ -86,14 +85,14 @@ class SuiteTask:
 
     def make(self) -> gym.Env[Any, Any]:
         """Make the training environment."""
-        return self.config.make(**self._options)
+        return self.config.make()
 
     def make_vec(self, num_envs: int, seed: int | None = None) -> VectorEnv[Any, Any, Any]:
         """Make a vector of training environments; with a ``seed``, environment i is reset with ``seed`` + i.
 
         ``ValueError`` if seeds overlap those of held-out episodes.
         """
-        env = self.config.make_vec(num_envs, **self._options)
+        env = self.config.make_vec(num_envs)
         if seed is not None:
             env.reset(seed=check_integer("seed", seed, 0, self.seed - num_envs))
         return env
@@ -102,11 +101,7 @@ class SuiteTask:
     def cases(self) -> tuple[Episodes, ...]:
         """Held-out episodes of each part."""
         parts = [self.config.replace(**changes) for changes in self.held_out]
-        return tuple(Episodes(part, self.size, self.seed, self.rounds) for part in parts)
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        return {} if self.rounds is None else {"max_episode_steps": self.rounds}
+        return tuple(Episodes(part, self.size, self.seed) for part in parts)
 
     def values(self, contender: Any, progress: ReportProgress | None = None) -> FloatArray:
         """Play the held-out episodes and return the metric (parts, n).
