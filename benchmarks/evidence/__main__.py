@@ -21,6 +21,7 @@ main = partial(
         "ahead-agents": "agents where one or two devices draft ahead, and their shares of the optimum",
         "generalisation": "agents that ship with the package, with other numbers of devices and in other presets",
         "hits": "hits along the record, over those of independent tokens",
+        "stock": "algorithms of Stable-Baselines3 with their defaults, compared with action 0",
         "partial-knowledge": "plug-ins where something is hidden, and their expected order",
     },
 )

@@ -1,0 +1,99 @@
+"""Algorithms of Stable-Baselines3 and sb3-contrib with their defaults and flat networks, compared with action 0.
+
+Each row is one algorithm in one environment, with the library's defaults, ``MlpPolicy`` and ``FlattenObservation``, on
+one thread. Training ends after the steps of the algorithm or after the CPU time, whichever comes first. The trained
+policy, action 0 (where training starts) and the reference then play the same held-out episodes.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from time import process_time
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import sb3_contrib
+import stable_baselines3
+import torch
+from gymnasium.wrappers import FlattenObservation
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+
+from benchmarks.tools import Row, add_counts, show
+from multispin_env.evaluation.public import compare
+from multispin_env.registry import ENVIRONMENTS
+from multispin_env.wrappers import flat_vector
+
+STEPS = {"PPO": 40_960, "A2C": 40_960, "SAC": 4_000, "TD3": 4_000, "TQC": 4_000}
+
+
+class TimeLimit(BaseCallback):
+    """Callback that ends training after some CPU seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._end = process_time() + seconds
+
+    def _on_step(self) -> bool:
+        return process_time() < self._end
+
+
+def train(algorithm: str, env_id: str, seed: int, seconds: float, **arguments: Any) -> tuple[BaseAlgorithm, float]:
+    """Train with the defaults of the library; return the model and the CPU seconds."""
+    kind = getattr(stable_baselines3, algorithm, None) or getattr(sb3_contrib, algorithm)
+    env = FlattenObservation(gym.make(env_id, **arguments))
+    model: BaseAlgorithm = kind("MlpPolicy", env, seed=seed, device="cpu")
+    start = process_time()
+    model.learn(STEPS[algorithm], callback=TimeLimit(seconds))
+    return model, process_time() - start
+
+
+def row(algorithm: str, env_id: str, users: int, seed: int, options: Namespace) -> Row:
+    rounds = {} if options.rounds is None else {"rounds": options.rounds}
+    arguments = {"num_users": users, **rounds}
+    model, seconds = train(algorithm, env_id, seed, options.seconds, **arguments, reward=options.reward)
+    flat = flat_vector(gym.make_vec(env_id, num_envs=1, **arguments))
+    columns = flat.single_action_space.shape
+    contenders = {
+        "trained": flat.policy(lambda seen: model.predict(seen, deterministic=True)[0]),
+        "action 0": flat.policy(lambda seen: np.zeros((len(seen), *columns), np.float32)),
+    }
+    table = compare(env_id, contenders, episodes=options.episodes, **arguments)
+    trained, zero = table["trained"], table["action 0"]
+    return {
+        "environment": env_id.removeprefix("MultiSpin/"),
+        "K": users,
+        "algorithm": algorithm,
+        "seed": seed,
+        "steps": model.num_timesteps,
+        "CPU s": seconds,
+        "metric": table.metric,
+        "action 0": zero.mean,
+        "trained": trained.mean,
+        "trained / action 0": trained.mean / zero.mean,
+        "of reference": "" if trained.share is None else f"{trained.share:.4f}",
+    }
+
+
+def rows(options: Namespace) -> Iterator[Row]:
+    for env_id in options.envs:
+        for users in options.users:
+            for algorithm in options.algorithms:
+                for seed in range(options.seeds):
+                    yield row(algorithm, env_id, users, seed, options)
+
+
+def add_options(parser: ArgumentParser) -> None:
+    names = ENVIRONMENTS.names()
+    parser.add_argument("--envs", nargs="+", choices=names, default=names, metavar="ID", help="default: all")
+    parser.add_argument("--algorithms", nargs="+", choices=STEPS, default=["PPO"], help="default: PPO")
+    parser.add_argument("--users", type=int, nargs="+", default=[8], metavar="K", help="default: 8")
+    parser.add_argument("--seconds", type=float, default=120.0, help="maximum CPU time of a training (default 120)")
+    parser.add_argument("--reward", help="reward to train with (default: that of the environment)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="of an episode (default: that of the environment)")
+    add_counts(parser, {"seeds": (3, "trainings of each row"), "episodes": (200, "held-out episodes")})
+
+
+def run(options: Namespace) -> None:
+    torch.set_num_threads(1)
+    show("Learners with library defaults", rows(options))
