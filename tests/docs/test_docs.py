@@ -252,7 +252,7 @@ PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "README.md"
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 BLOCKS = {name: BLOCK.findall(path.read_text(encoding="utf-8")) for name, path in PAGES.items()}
 OTHERS = [code for language, code, _ in BLOCKS.pop("docs/reference/libraries.md") if language == "python"]
-SLOW = ("multispin capacity", "--episodes 24", "ahead-price minus optimal")
+SLOW = ("multispin capacity", "--episodes 24", "ahead-price minus optimal", "import PPO")
 """Text in the code of blocks that take more than three seconds."""
 OURS = [
     pytest.param(*block, id=f"{name}-{i}", marks=[pytest.mark.slow] if any(text in block[1] for text in SLOW) else [])
@@ -268,7 +268,7 @@ def test_blocks_run_and_print_what_is_shown(language, code, shown, tmp_path, mon
     """Decimals may differ by one unit of the last digit; a last line "..." stands for more output."""
     if language == "python":
         monkeypatch.chdir(tmp_path)  # some write files
-        exec(code, {})  # the text a reader would paste
+        exec(LIBRARIES.quick(code), {})  # the text a reader would paste, with less training
     else:
         monkeypatch.chdir(ROOT)
         program, *arguments = shlex.split(code.replace("\\\n", ""))
