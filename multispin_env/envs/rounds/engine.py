@@ -94,7 +94,7 @@ class RoundsEngine(Engine[SystemState, Decision]):
         self._elapsed = self._elapsed + 1
         if over is not None:
             self._forget(np.flatnonzero(over))
-        ended = self._elapsed == self._rounds
+        ended = self._elapsed >= self._rounds
         terminated, truncated = (ended, self._never) if self._rounds == 1 else (self._never, ended)
         return Step(self._observe(), reward, terminated, truncated, outcome.round_latency, info, decision, outcome)
 
