@@ -25,10 +25,9 @@ from agents.policies import EquivariantActorCritic
 from agents.ppo import SETTINGS
 from agents.runs import RunConfig
 from agents.training import keep_memory
-from agents.vec_env import make_vec_env
+from agents.vec_env import NativeVecEnv
 from benchmarks.speed.subjects import DEFAULT_ID, DRAWN
 from benchmarks.tools import Row, cpu_seconds, show
-from multispin_env.envs.variant import MAX_EPISODE_STEPS
 
 STAGES = {"env": "environments alone", "collect": "collecting with the policy", "learn": "all of learn"}
 SEED = 0
@@ -78,7 +77,7 @@ def _config(users: int) -> RunConfig:
 def vector(name: str, users: int, num_envs: int) -> VecEnv:
     """Make the native vector of ``train.py``, or the loop, which also seeds environment i with ``seed + i``."""
     if name == "native":
-        return make_vec_env(_config(users).env, num_envs, MAX_EPISODE_STEPS, SEED)
+        return NativeVecEnv.of(_config(users).env, num_envs, SEED)
     env = DummyVecEnv([partial(gym.make, DEFAULT_ID, scenario="llama2", num_users=users)] * num_envs)
     env.seed(SEED)
     return env

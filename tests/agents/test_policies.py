@@ -10,7 +10,7 @@ from agents.base import CosineRate, LinearRate
 from agents.policies import Codes, ConcatLinear, EquivariantActorCritic, SumHead, UserEncoder, UserFeatures, UserHead
 from agents.runs import supported_arguments
 from agents.sac import JointValue
-from agents.vec_env import make_vec_env
+from agents.vec_env import NativeVecEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.registry import ENVIRONMENTS
 
@@ -194,7 +194,7 @@ def config_of(env_id=FULL, users=2, **arguments):
 
 
 def built(agent, config, randomised=True):
-    env = make_vec_env(config, agent.num_envs, 64, 0)
+    env = NativeVecEnv.of(config, agent.num_envs, 0)
     model = agent.build(env, lambda progress: progress, 0, "cpu")
     if randomised:  # untrained heads return almost 0
         with th.no_grad():
@@ -247,7 +247,7 @@ def test_settings_by_environment(agent, name, arguments, changes):
 
 
 def observed(config, num_envs=10):
-    env = make_vec_env(config, num_envs, 64, seed=3)
+    env = NativeVecEnv.of(config, num_envs, seed=3)
     observation, rng = env.reset(), np.random.default_rng(0)
     for _ in range(5):
         action = rng.uniform(-5.0, 5.0, (num_envs, *env.action_space.shape))

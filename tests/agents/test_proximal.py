@@ -11,15 +11,13 @@ from stable_baselines3.common.logger import configure
 from agents.policies import EquivariantActorCritic
 from agents.ppo import MultiUserPPO, PPOSettings, Rollout, gains
 from agents.vec_env import make_vec_env
-from multispin_env.envs.config import EnvConfig
 
 FULL, NUM_ENVS, USERS, STEPS, SHORT = "MultiSpin/Heterogeneous-v0", 5, 3, 6, 4
 SMALL = PPOSettings(NUM_ENVS, rollout_rounds=STEPS, batch_size=10, epochs=2)
-SETTINGS = EnvConfig.of(FULL, num_users=USERS)
 
 
-def vector():
-    return make_vec_env(SETTINGS, NUM_ENVS, SHORT, seed=1)
+def vector(rounds=SHORT):
+    return make_vec_env(FULL, NUM_ENVS, seed=1, num_users=USERS, rounds=rounds)
 
 
 def trained(gamma, rollouts=1, **changes):

@@ -10,7 +10,7 @@ from multispin_env.apps.commands.main import main
 from multispin_env.apps.executors import TaskResult
 from multispin_env.registry import ENVIRONMENTS
 
-TINY = ["--num-users", "3", "--episodes", "4", "--set", "max_episode_steps=3"]
+TINY = ["--num-users", "3", "--episodes", "4", "--set", "rounds=3"]
 
 
 def test_files_hold_the_table_and_how_it_was_made(tmp_path, capsys):
