@@ -190,8 +190,8 @@ def test_names_and_options():
 def test_environments_of_episodes():
     env = make_episode_env(EnvConfig.of(HETEROGENEOUS, "qwen3.5", num_users=2, rounds=4), 3)
     assert (env.num_envs, env.unwrapped.scenario.name, env.unwrapped.scenario.num_users) == (3, "qwen3.5", 2)
-    assert play_episodes(env, "fixed").rounds.tolist() == [4, 4, 4]
-    assert play_episodes(vector(rounds=1), "fixed").rounds.tolist() == [1, 1, 1]  # they terminate
+    assert play_episodes(env, "optimal").rounds.tolist() == [4, 4, 4]
+    assert play_episodes(vector(rounds=1), "optimal").rounds.tolist() == [1, 1, 1]  # they terminate
     with pytest.raises(ValueError, match="episodes: expected an integer ≥ 2, got 1"):
         make_episode_env(EnvConfig.of(HETEROGENEOUS), 1)
     with pytest.raises(ValueError, match=r"env: expected a vector environment .*, got CartPoleVectorEnv"):

@@ -193,6 +193,8 @@ WRONG = (
     ("watch --out film.gif --rounds 0", "rounds: expected an integer ≥ 1, got 0"),
     ("watch --out film.gif --fps 0", "fps: expected a finite number in [1, 60], got 0.0"),
     ("watch --set render_mode=human", "'rounds', 'render_mode'], got 'render_mode'"),
+    ("watch --beside-set rounds=3", "'rounds', 'render_mode'], got 'rounds'"),
+    ("watch --env MultiSpin/Serving-v0 --set max_episode_steps=9", "; use horizon for the length of an episode"),
     ("watch --out film.avi", "out: expected one of ['.gif', '.mp4'], got '.avi'"),
     ("watch --out nowhere/film.gif", "out: expected a file in a folder that exists, got 'nowhere/film.gif'"),
     ("watch --beside-set draft=1", "an argument of MultiSpin/Heterogeneous-v0 or a field of the scenario, got 'draft'"),
