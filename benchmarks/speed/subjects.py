@@ -49,8 +49,8 @@ def playing(env: Any) -> Play:
     env.reset(seed=0)
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(DRAWN)]
-    settings = getattr(env.unwrapped, "settings", None)
-    if settings is not None and getattr(settings.actions, "drops", False):
+    config = getattr(env.unwrapped, "config", None)
+    if config is not None and getattr(config.actions, "drops", False):
         for action in actions:
             action[..., -1] = -1.0  # drops no request, so that the load stays
     single = isinstance(env, gym.Env)
