@@ -350,7 +350,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
         **{"rollout_rounds": 16, "epochs": 4, "learning_rate": 1e-3, "clip_range": 0.1, "width": 64},
         **{"trace": 0.1, "timed": True, "last_std": 0.0},
     },
-    "residual verifications": {"column_log_std": (0.0, -1.0, -1.0)},
+    "residual verifications": {"column_log_std": (1.4, 0.25, -0.3, 1.0)},
 }
 """Changes to the defaults of `PPOSettings` in special cases; γ is that of the environment.
 

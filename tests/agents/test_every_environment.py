@@ -25,7 +25,7 @@ PARTIAL = [
 TINY = ["--num-users", "3", "--timesteps", "3000"]
 SERVING = ("--set", "horizon=2.5", "warm_up=0.5", "load=1.5", "reference=own-pace+deadlines")
 
-SHORT = {  # where episodes end after some seconds
+SHORT = dict.fromkeys(PARTIAL, ["--set", "rounds=40"]) | {
     "MultiSpin/Continuous-v0": ["--timesteps", "300", "--set", "horizon=1"],
     "MultiSpin/Serving-v0": [*("--timesteps", "300"), *SERVING],
 }
@@ -45,7 +45,7 @@ def runs(tmp_path_factory):
     @cache
     def run(env_id):
         folder = tmp_path_factory.mktemp("runs") / "tiny"
-        assert main(["train", "--env", env_id, "--name", str(folder), *TINY, *SHORT.get(env_id, ["--set", "rounds=40"])]) == 0
+        assert main(["train", "--env", env_id, "--name", str(folder), *TINY, *SHORT[env_id]]) == 0
         return folder
 
     return run
@@ -68,7 +68,8 @@ def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
 
 def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys, refused):
     folder = tmp_path / "run"
-    options = ["--set", "rounds=40", "spread=0.2", "mean_rounds=8", "history=False", "--action", "lengths", "--agent", "sac"]
+    settings = ["--set", "rounds=40", "spread=0.2", "mean_rounds=8", "history=False"]
+    options = [*settings, "--action", "lengths", "--agent", "sac"]
     assert main(["train", "--env", HIDDEN, "--name", str(folder), *TINY, *options]) == 0
     config, _ = load_config(folder)
     variant = config.env.variant

@@ -21,7 +21,8 @@ from tests.families import REWARDED, ROUNDS
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 
 
-LENGTHS = dict.fromkeys(ROUNDS, {"rounds": 10}) | {
+LENGTHS = {
+    **{env_id: {"rounds": 10} for env_id in ROUNDS},
     "MultiSpin/Continuous-v0": {"horizon": 0.4, "reference": "own-pace"},
     "MultiSpin/Serving-v0": {"horizon": 0.4, "warm_up": 0.1, "mean_output": 5.0},
 }
@@ -91,7 +92,7 @@ def test_arguments_are_refused_as_by_gymnasium(options):
             make(FULL, **options)
         errors.append((error.type, str(error.value).partition(", expected")[0].partition(" was raised")[0]))
     assert errors[0] == errors[1]
-    with pytest.raises(ValueError, match="env: expected .*; did you mean 'MultiSpin/Heterogeneous-v0'"):
+    with pytest.raises(ValueError, match=r"env: expected .*; did you mean 'MultiSpin/Heterogeneous-v0'"):
         make_vec_env("MultiSpin/Heterogenous-v0")
 
 
