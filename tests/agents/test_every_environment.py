@@ -25,7 +25,8 @@ PARTIAL = [
 TINY = ["--num-users", "3", "--timesteps", "3000"]
 SERVING = ("--set", "horizon=2.5", "warm_up=0.5", "load=1.5", "reference=own-pace+deadlines")
 
-SHORT = dict.fromkeys(PARTIAL, ["--set", "rounds=40"]) | {
+SHORT = {
+    **{env_id: ["--set", "rounds=40"] for env_id in PARTIAL},
     "MultiSpin/Continuous-v0": ["--timesteps", "300", "--set", "horizon=1"],
     "MultiSpin/Serving-v0": [*("--timesteps", "300"), *SERVING],
 }
