@@ -75,21 +75,22 @@ def floor(num_envs: int, users: int) -> Subject:
     return Subject("floor", "", "", num_envs, users, play)
 
 
-def _length(env_id: str) -> dict[str, int]:
-    """Return the argument for the length of an episode, if the environment has rounds."""
-    return {"rounds": ROUNDS} if "rounds" in option_names(ENVIRONMENTS.load(env_id)) else {}
+def _options(env_id: str, action: str, users: int) -> dict[str, Any]:
+    """Return the arguments of an environment; an episode of rounds has `ROUNDS`."""
+    rounds = {"rounds": ROUNDS} if "rounds" in option_names(ENVIRONMENTS.load(env_id)) else {}
+    return {"action": action, "num_users": users, **rounds}
 
 
 def native(env_id: str, action: str, num_envs: int, users: int) -> Subject:
     """Make the native vector, by `gymnasium.make_vec`."""
-    options = {"action": action, "num_users": users, **_length(env_id)}
+    options = _options(env_id, action, users)
     env = gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", **options)
     return Subject("native", env_id, action, num_envs, users, playing(env))
 
 
 def staggered(action: str, num_envs: int, users: int) -> Subject:
     """Make the native vector with environments at different rounds, so that some are reset in every step."""
-    options = {"action": action, "num_users": users, **_length(DEFAULT_ID)}
+    options = _options(DEFAULT_ID, action, users)
     env: Any = gym.make_vec(DEFAULT_ID, num_envs, vectorization_mode="vector_entry_point", **options)
     play = playing(env)
     for phase in range(min(PERIOD, num_envs)):
@@ -100,13 +101,13 @@ def staggered(action: str, num_envs: int, users: int) -> Subject:
 
 def sync(action: str, num_envs: int, users: int) -> Subject:
     """Make Gymnasium's loop over single environments."""
-    options = {"action": action, "num_users": users, **_length(DEFAULT_ID)}
+    options = _options(DEFAULT_ID, action, users)
     env = gym.make_vec(DEFAULT_ID, num_envs, vectorization_mode="sync", **options)
     return Subject("sync", DEFAULT_ID, action, num_envs, users, playing(env))
 
 
 def single(env_id: str, action: str, users: int) -> Subject:
-    env = gym.make(env_id, action=action, num_users=users, **_length(env_id))
+    env = gym.make(env_id, **_options(env_id, action, users))
     return Subject("single", env_id, action, 1, users, playing(env))
 
 
