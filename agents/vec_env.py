@@ -140,6 +140,8 @@ def avoid_reserved(first: int, num_envs: int) -> int:
 def make_vec_env(env_id: str, n_envs: int = 8, seed: int = 0, **arguments: Any) -> NativeVecEnv:
     """Make a vector environment for Stable-Baselines3, like its function of this name but faster.
 
+    ``ValueError`` for an unknown id, ``ValueError`` or ``TypeError`` for an invalid argument.
+
     Parameters
     ----------
     env_id
@@ -149,7 +151,7 @@ def make_vec_env(env_id: str, n_envs: int = 8, seed: int = 0, **arguments: Any) 
     seed
         Seed of the first environment; the next one has ``seed + 1``, and so on.
     **arguments
-        Arguments of ``gymnasium.make``, such as ``scenario="qwen3.5"`` or ``num_users=8``; errors are those of it.
+        Arguments of ``gymnasium.make``, such as ``scenario="qwen3.5"`` or ``num_users=8``.
 
     Examples
     --------

@@ -10,11 +10,11 @@ from benchmarks.tools import cpu_seconds, show
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--rounds", type=int, default=60, help="pictures of each (default 60, at most an episode's 64)")
+    parser.add_argument("--rounds", type=int, default=60, help="pictures of each (default 60)")
 
 
 def pictures_a_second(users: int, rounds: int) -> float:
-    env: Any = gym.make(DEFAULT_ID, num_users=users, render_mode="rgb_array")
+    env: Any = gym.make(DEFAULT_ID, num_users=users, rounds=rounds, render_mode="rgb_array")
     env.reset(seed=0)
     env.action_space.seed(0)
     env.render()

@@ -9,11 +9,12 @@ import gymnasium as gym
 import numpy as np
 
 from benchmarks.tools import cpu_seconds
-from multispin_env.envs.variant import MAX_EPISODE_STEPS
+from multispin_env.registry import ENVIRONMENTS, option_names
 
 DEFAULT_ID = "MultiSpin/Heterogeneous-v0"
 ENCODINGS = ("residual", "shares", "lengths")
-PERIOD = MAX_EPISODE_STEPS + 1
+ROUNDS = 64
+PERIOD = ROUNDS + 1
 """Calls of `step` from reset to reset; whole periods are timed."""
 
 DRAWN = 8
@@ -48,8 +49,8 @@ def playing(env: Any) -> Play:
     env.reset(seed=0)
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(DRAWN)]
-    settings = getattr(env.unwrapped, "settings", None)
-    if settings is not None and getattr(settings.actions, "drops", False):
+    config = getattr(env.unwrapped, "config", None)
+    if config is not None and getattr(config.actions, "drops", False):
         for action in actions:
             action[..., -1] = -1.0  # drops no request, so that the load stays
     single = isinstance(env, gym.Env)
@@ -74,17 +75,23 @@ def floor(num_envs: int, users: int) -> Subject:
     return Subject("floor", "", "", num_envs, users, play)
 
 
+def _options(env_id: str, action: str, users: int) -> dict[str, Any]:
+    """Return the arguments of an environment; an episode of rounds has `ROUNDS`."""
+    rounds = {"rounds": ROUNDS} if "rounds" in option_names(ENVIRONMENTS.load(env_id)) else {}
+    return {"action": action, "num_users": users, **rounds}
+
+
 def native(env_id: str, action: str, num_envs: int, users: int) -> Subject:
     """Make the native vector, by `gymnasium.make_vec`."""
-    env = gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", action=action, num_users=users)
+    options = _options(env_id, action, users)
+    env = gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", **options)
     return Subject("native", env_id, action, num_envs, users, playing(env))
 
 
 def staggered(action: str, num_envs: int, users: int) -> Subject:
     """Make the native vector with environments at different rounds, so that some are reset in every step."""
-    env: Any = gym.make_vec(
-        DEFAULT_ID, num_envs, vectorization_mode="vector_entry_point", action=action, num_users=users
-    )
+    options = _options(DEFAULT_ID, action, users)
+    env: Any = gym.make_vec(DEFAULT_ID, num_envs, vectorization_mode="vector_entry_point", **options)
     play = playing(env)
     for phase in range(min(PERIOD, num_envs)):
         play(1)
@@ -94,12 +101,14 @@ def staggered(action: str, num_envs: int, users: int) -> Subject:
 
 def sync(action: str, num_envs: int, users: int) -> Subject:
     """Make Gymnasium's loop over single environments."""
-    env = gym.make_vec(DEFAULT_ID, num_envs, vectorization_mode="sync", action=action, num_users=users)
+    options = _options(DEFAULT_ID, action, users)
+    env = gym.make_vec(DEFAULT_ID, num_envs, vectorization_mode="sync", **options)
     return Subject("sync", DEFAULT_ID, action, num_envs, users, playing(env))
 
 
 def single(env_id: str, action: str, users: int) -> Subject:
-    return Subject("single", env_id, action, 1, users, playing(gym.make(env_id, action=action, num_users=users)))
+    env = gym.make(env_id, **_options(env_id, action, users))
+    return Subject("single", env_id, action, 1, users, playing(env))
 
 
 def cart_pole(num_envs: int) -> Subject:

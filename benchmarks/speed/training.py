@@ -25,10 +25,9 @@ from agents.policies import EquivariantActorCritic
 from agents.ppo import SETTINGS
 from agents.runs import RunConfig
 from agents.training import keep_memory
-from agents.vec_env import make_vec_env
-from benchmarks.speed.subjects import DEFAULT_ID, DRAWN
+from agents.vec_env import NativeVecEnv
+from benchmarks.speed.subjects import DEFAULT_ID, DRAWN, ROUNDS
 from benchmarks.tools import Row, cpu_seconds, show
-from multispin_env.envs.variant import MAX_EPISODE_STEPS
 
 STAGES = {"env": "environments alone", "collect": "collecting with the policy", "learn": "all of learn"}
 SEED = 0
@@ -72,14 +71,14 @@ class Learned:
 
 
 def _config(users: int) -> RunConfig:
-    return RunConfig(ms.EnvConfig.of(DEFAULT_ID, num_users=users), "ppo", SEED)
+    return RunConfig(ms.EnvConfig.of(DEFAULT_ID, num_users=users, rounds=ROUNDS), "ppo", SEED)
 
 
 def vector(name: str, users: int, num_envs: int) -> VecEnv:
     """Make the native vector of ``train.py``, or the loop, which also seeds environment i with ``seed + i``."""
     if name == "native":
-        return make_vec_env(_config(users).env, num_envs, MAX_EPISODE_STEPS, SEED)
-    env = DummyVecEnv([partial(gym.make, DEFAULT_ID, scenario="llama2", num_users=users)] * num_envs)
+        return NativeVecEnv.of(_config(users).env, num_envs, SEED)
+    env = DummyVecEnv([partial(gym.make, DEFAULT_ID, num_users=users, rounds=ROUNDS)] * num_envs)
     env.seed(SEED)
     return env
 

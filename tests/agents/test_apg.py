@@ -21,8 +21,7 @@ FULL, DELAYED = "MultiSpin/Heterogeneous-v0", "MultiSpin/DelayedChannel-v0"
 
 
 def vector(env_id=FULL, action="lengths", num_envs=8, users=5):
-    config = EnvConfig.of(env_id, action=action, num_users=users)
-    return make_vec_env(config, num_envs, max_episode_steps=64, seed=0)
+    return make_vec_env(env_id, num_envs, action=action, num_users=users)
 
 
 def built(env, **settings):

@@ -3,7 +3,6 @@
 import json
 from functools import cache
 
-import gymnasium as gym
 import pytest
 
 import multispin_env as ms
@@ -26,7 +25,8 @@ PARTIAL = [
 TINY = ["--num-users", "3", "--timesteps", "3000"]
 SERVING = ("--set", "horizon=2.5", "warm_up=0.5", "load=1.5", "reference=own-pace+deadlines")
 
-SHORT = {  # where episodes end after some seconds
+SHORT = {
+    **{env_id: ["--set", "rounds=40"] for env_id in PARTIAL},
     "MultiSpin/Continuous-v0": ["--timesteps", "300", "--set", "horizon=1"],
     "MultiSpin/Serving-v0": [*("--timesteps", "300"), *SERVING],
 }
@@ -38,8 +38,6 @@ def few_episodes(quick_prices):
         patch.setattr(Episodes, "default_size", 2)
         patch.setattr(Episodes, "validation_size", 2)
         patch.setattr(evolution, "SETTINGS", EvolutionSettings(pairs=2, cases=2))
-        for env_id in set(PARTIAL) - set(SHORT):
-            patch.setattr(gym.spec(env_id), "max_episode_steps", 40)
         yield
 
 
@@ -48,7 +46,7 @@ def runs(tmp_path_factory):
     @cache
     def run(env_id):
         folder = tmp_path_factory.mktemp("runs") / "tiny"
-        assert main(["train", "--env", env_id, "--name", str(folder), *TINY, *SHORT.get(env_id, [])]) == 0
+        assert main(["train", "--env", env_id, "--name", str(folder), *TINY, *SHORT[env_id]]) == 0
         return folder
 
     return run
@@ -71,14 +69,15 @@ def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
 
 def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys, refused):
     folder = tmp_path / "run"
-    options = ["--set", "spread=0.2", "mean_rounds=8", "history=False", "--action", "lengths", "--agent", "sac"]
+    settings = ["--set", "rounds=40", "spread=0.2", "mean_rounds=8", "history=False"]
+    options = [*settings, "--action", "lengths", "--agent", "sac"]
     assert main(["train", "--env", HIDDEN, "--name", str(folder), *TINY, *options]) == 0
     config, _ = load_config(folder)
     variant = config.env.variant
     assert (variant.spread, variant.history, variant.mean_rounds) == (0.2, False, 8)
     capsys.readouterr()
     assert main(["evaluate", str(folder), "--episodes", "2", "--set", "spread=0.1"]) == 0
-    assert "HiddenAcceptance-v0, mean_rounds=8, spread=0.1, llama2, K = 3" in capsys.readouterr().out
+    assert "HiddenAcceptance-v0, rounds=40, mean_rounds=8, spread=0.1, llama2, K = 3" in capsys.readouterr().out
     assert main(["evaluate", str(folder), "--env", "MultiSpin/RecordedAcceptance-v0", "--episodes", "2"]) == 0
     message = refused("train", ["--resume", str(folder), "--set", "spread=0.1"])
     assert f"variant: expected the values of the run {str(folder)!r}, got others" in message

@@ -7,7 +7,7 @@ from torch import nn
 from agents.evolution import EvolutionSettings, Population, centred_ranks
 from agents.policies import policy_of
 from agents.ppo import SETTINGS as PPO
-from agents.vec_env import first_seed, make_vec_env
+from agents.vec_env import NativeVecEnv, first_seed
 from multispin_env.envs.config import EnvConfig
 
 CLOSED, OPEN, AHEAD = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0", "MultiSpin/DraftAhead-v0"
@@ -20,7 +20,7 @@ def config_of(env_id=CLOSED, action="tuned", **arguments):
 
 def model_of(agent=SMALL, config=None):
     config = config or config_of(reference="own-pace")
-    env = make_vec_env(config, agent.num_envs, None, seed=0)
+    env = NativeVecEnv.of(config, agent.num_envs, seed=0)
     return agent.for_environment(config).build(env, lambda progress: progress, seed=0, device="cpu")
 
 
@@ -51,7 +51,7 @@ def test_a_population_is_its_networks_one_by_one(rng):
 @pytest.mark.parametrize(("env_id", "reference"), [(CLOSED, "own-pace"), (OPEN, "own-pace+deadlines")])
 def test_untrained_policies_play_zero_actions(agent, env_id, reference):
     config = config_of(env_id, "tuned" if agent is SMALL else "residual", reference=reference, rho=100.0)
-    env = make_vec_env(config, 3, None, seed=5)
+    env = NativeVecEnv.of(config, 3, seed=5)
     assert not policy_of(model_of(agent, config), config).act(env.reset()).any()
 
 

@@ -6,15 +6,13 @@ import torch as th
 
 from agents.apg import DISCOUNT, APGSettings, Foresight
 from agents.vec_env import make_vec_env
-from multispin_env.envs.config import EnvConfig
 
 FAIR, FULL = "MultiSpin/Fair-v0", "MultiSpin/Heterogeneous-v0"
 WINDOW = 32.0
 
 
 def vector(env_id=FAIR, num_envs=16, rounds=64, **arguments):
-    config = EnvConfig.of(env_id, action="lengths", reward="expected", **{"num_users": 3, **arguments})
-    return make_vec_env(config, num_envs, max_episode_steps=rounds, seed=0)
+    return make_vec_env(env_id, num_envs, action="lengths", rounds=rounds, **{"num_users": 3, **arguments})
 
 
 def play(env, rounds):

@@ -10,7 +10,7 @@ from agents.base import CosineRate, LinearRate
 from agents.policies import Codes, ConcatLinear, EquivariantActorCritic, SumHead, UserEncoder, UserFeatures, UserHead
 from agents.runs import supported_arguments
 from agents.sac import JointValue
-from agents.vec_env import make_vec_env
+from agents.vec_env import NativeVecEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.registry import ENVIRONMENTS
 
@@ -194,7 +194,7 @@ def config_of(env_id=FULL, users=2, **arguments):
 
 
 def built(agent, config, randomised=True):
-    env = make_vec_env(config, agent.num_envs, 64, 0)
+    env = NativeVecEnv.of(config, agent.num_envs, 0)
     model = agent.build(env, lambda progress: progress, 0, "cpu")
     if randomised:  # untrained heads return almost 0
         with th.no_grad():
@@ -205,10 +205,12 @@ def built(agent, config, randomised=True):
 
 BANDWIDTH = {"column_log_std": (0.0, -2.5)}  # of the second column
 CAREFUL = {"rollout_rounds": 8, "epochs": 2, "learning_rate": 2e-3, "clip_range": 0.2, "width": 32}
+LATE = {**CAREFUL, "log_std": -0.4, "column_log_std": (0.0, 1.2)}
 VERIFICATIONS = {
     **{"rollout_rounds": 16, "epochs": 4, "learning_rate": 1e-3, "clip_range": 0.1, "width": 64},
     **{"trace": 0.1, "timed": True, "last_std": 0.0},
 }
+RESIDUALS = {**VERIFICATIONS, "column_log_std": (1.4, 0.25, -0.3, 1.0)}
 
 
 @pytest.mark.parametrize(
@@ -218,10 +220,10 @@ VERIFICATIONS = {
         ("ppo", "Heterogeneous-v0", {"action": "lengths"}, {}),
         ("ppo", "Homogeneous-v0", {}, {**BANDWIDTH, **CAREFUL}),
         ("ppo", "DelayedChannel-v0", {"delay": 0}, {**BANDWIDTH, "log_std": 0.1}),
-        ("ppo", "DelayedChannel-v0", {"delay": 1}, {**CAREFUL, "log_std": -0.4, "bandwidth": 3.2}),
+        ("ppo", "DelayedChannel-v0", {"delay": 1}, {**LATE, "bandwidth": 3.2}),
         ("ppo", "DraftAhead-v0", {}, {**BANDWIDTH, "log_std": 0.1, "gamma": 0.9}),
         ("ppo", "Continuous-v0", {"action": "plain"}, {**VERIFICATIONS, "gamma": 0.5}),
-        ("ppo", "Serving-v0", {"action": "residual"}, {**VERIFICATIONS, "gamma": 0.8, "column_log_std": (0, -1, -1)}),
+        ("ppo", "Serving-v0", {"action": "residual"}, {**RESIDUALS, "gamma": 0.8}),
         ("sac", "DelayedChannel-v0", {}, {"log_std": -2.0, "bandwidth": 0.75}),
         ("sac", "DraftAhead-v0", {}, {"gamma": 0.9}),
         ("apg", "DelayedChannel-v0", {}, {"bandwidth": 3.2}),
@@ -247,7 +249,7 @@ def test_settings_by_environment(agent, name, arguments, changes):
 
 
 def observed(config, num_envs=10):
-    env = make_vec_env(config, num_envs, 64, seed=3)
+    env = NativeVecEnv.of(config, num_envs, seed=3)
     observation, rng = env.reset(), np.random.default_rng(0)
     for _ in range(5):
         action = rng.uniform(-5.0, 5.0, (num_envs, *env.action_space.shape))

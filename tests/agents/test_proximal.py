@@ -11,15 +11,13 @@ from stable_baselines3.common.logger import configure
 from agents.policies import EquivariantActorCritic
 from agents.ppo import MultiUserPPO, PPOSettings, Rollout, gains
 from agents.vec_env import make_vec_env
-from multispin_env.envs.config import EnvConfig
 
 FULL, NUM_ENVS, USERS, STEPS, SHORT = "MultiSpin/Heterogeneous-v0", 5, 3, 6, 4
 SMALL = PPOSettings(NUM_ENVS, rollout_rounds=STEPS, batch_size=10, epochs=2)
-SETTINGS = EnvConfig.of(FULL, num_users=USERS)
 
 
-def vector():
-    return make_vec_env(SETTINGS, NUM_ENVS, SHORT, seed=1)
+def vector(rounds=SHORT):
+    return make_vec_env(FULL, NUM_ENVS, seed=1, num_users=USERS, rounds=rounds)
 
 
 def trained(gamma, rollouts=1, **changes):
@@ -28,17 +26,18 @@ def trained(gamma, rollouts=1, **changes):
     return model.learn(rollouts * NUM_ENVS * STEPS)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 0.25])
-def test_rollouts_are_those_of_stable_baselines(gamma):
+@pytest.mark.parametrize(("gamma", "rounds"), [(0.0, SHORT), (0.25, SHORT), (0.25, 1)])
+def test_rollouts_are_those_of_stable_baselines(gamma, rounds):
+    """With γ > 0, the value of the last observation counts in truncated episodes, not in those that terminate."""
     model = trained(gamma)
     plain = PPO(
-        EquivariantActorCritic, vector(), 0.0, STEPS, 10, 1, gamma, 1.0, policy_kwargs=model.policy_kwargs, seed=0
+        EquivariantActorCritic, vector(rounds), 0.0, STEPS, 10, 1, gamma, 1.0, policy_kwargs=model.policy_kwargs, seed=0
     )
     weights = model.policy.state_dict()
     for learner in (model, plain):
         learner.set_logger(configure(None, []))
         learner.policy.load_state_dict(weights)
-        learner.set_env(vector())
+        learner.set_env(vector(rounds))
         _, callback = learner._setup_learn(10)
         learner.set_random_seed(3)
         learner.collect_rollouts(learner.env, callback, learner.rollout_buffer, STEPS)

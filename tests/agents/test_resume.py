@@ -7,7 +7,7 @@ from stable_baselines3.common.logger import configure
 
 from agents import AGENTS
 from agents.checkpoints import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
-from agents.vec_env import make_vec_env
+from agents.vec_env import NativeVecEnv
 from multispin_env.envs.config import EnvConfig
 
 FULL, FAIR, CONTINUOUS = "MultiSpin/Heterogeneous-v0", "MultiSpin/Fair-v0", "MultiSpin/Continuous-v0"
@@ -22,11 +22,12 @@ AGENT = {  # environment, small settings, steps of half a training; the last wor
 
 def config_of(name):
     env_id = AGENT[name][0]
-    return EnvConfig.of(env_id, action="residual" if env_id == CONTINUOUS else "lengths", num_users=3)
+    arguments = {"action": "residual"} if env_id == CONTINUOUS else {"action": "lengths", "rounds": 8}
+    return EnvConfig.of(env_id, num_users=3, **arguments)
 
 
 def vector(name, seed):
-    return make_vec_env(config_of(name), 4, max_episode_steps=8, seed=seed)
+    return NativeVecEnv.of(config_of(name), 4, seed)
 
 
 def built(name, seed):

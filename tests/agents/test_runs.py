@@ -175,7 +175,10 @@ def test_the_layout_is_no_content(saved):
         ),
         ({"env": ["x"]}, r"env: expected one of .*, got \['x'\]"),
         ({"agent": "evolution"}, "agent: expected an environment whose decisions change later .*, got Heterogen"),
-        ({"agent": "apg", "env": CLOSED}, "agent: expected an environment whose reward has derivatives .* Continuous"),
+        (
+            {"agent": "apg", "env": CLOSED, "arguments": {}},
+            "agent: expected an environment .* derivatives .* Continuous",
+        ),
         ({"seed": True}, "seed: expected an integer ≥ 0, got True"),
         ({"limits": {"timesteps": 0}}, "timesteps: expected an integer ≥ 1, got 0"),
         ({"limits": {"minutes": 0.0}}, r"minutes: expected a finite number in \(0, inf\), got 0.0"),

@@ -18,7 +18,7 @@ from agents.policies import policy_of
 from agents.ppo import MEMORY, SETTINGS, AverageReward, PPOSettings, TimedPPO, TimedRolloutBuffer
 from agents.runs import Limits, RunConfig
 from agents.training import train
-from agents.vec_env import make_vec_env
+from agents.vec_env import NativeVecEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.objectives import RequestsInTime, TokensMinusTime
 from multispin_env.evaluation.cases import Episodes
@@ -37,7 +37,7 @@ SHORT = {
 def fresh(env_id):
     config = EnvConfig.of(env_id, num_users=3, **SHORT[env_id])
     small = replace(SETTINGS.for_environment(config), num_envs=NUM_ENVS, rollout_rounds=160, batch_size=100)
-    model = small.build(make_vec_env(config, NUM_ENVS, None, seed=3), lambda progress: progress, 0, "cpu")
+    model = small.build(NativeVecEnv.of(config, NUM_ENVS, seed=3), lambda progress: progress, 0, "cpu")
     model.set_logger(configure(None, []))
     return model
 

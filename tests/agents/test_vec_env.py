@@ -5,7 +5,10 @@ import itertools
 import gymnasium as gym
 import numpy as np
 import pytest
-from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
+import torch as th
+from stable_baselines3 import PPO
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
 from agents import AGENTS
 from agents.measures import Measure
@@ -13,19 +16,24 @@ from agents.vec_env import RESERVED, NativeVecEnv, avoid_reserved, first_seed, m
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation import statistics
 from multispin_env.evaluation.cases import held_out
-from tests.families import REWARDED
+from tests.families import REWARDED, ROUNDS
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 
 
-def vector(num_envs, steps, seed=0, env_id=FULL, **options):
-    return make_vec_env(EnvConfig.of(env_id, num_users=4, **options), num_envs, steps, seed)
+LENGTHS = {
+    **{env_id: {"rounds": 10} for env_id in ROUNDS},
+    "MultiSpin/Continuous-v0": {"horizon": 0.4, "reference": "own-pace"},
+    "MultiSpin/Serving-v0": {"horizon": 0.4, "warm_up": 0.1, "mean_output": 5.0},
+}
 
 
+@pytest.mark.usefixtures("quick_prices")
 @pytest.mark.parametrize(("env_id", "reward"), REWARDED)
 def test_every_environment_equals_a_single_one_bit_for_bit(env_id, reward):
-    batch = vector(3, 10, 5, env_id, reward=reward)
-    singles = [gym.make(env_id, num_users=4, reward=reward, max_episode_steps=10) for _ in range(3)]
+    options = {"num_users": 4, "reward": reward, **LENGTHS[env_id]}
+    batch, ended = make_vec_env(env_id, 3, 5, **options), 0
+    singles = [Monitor(gym.make(env_id, **options)) for _ in range(3)]
 
     def check(observations, index, observation):
         assert all((observations[key][index] == value).all() for key, value in observation.items())
@@ -38,27 +46,66 @@ def test_every_environment_equals_a_single_one_bit_for_bit(env_id, reward):
         actions = rng.uniform(-5.0, 5.0, (3, *batch.action_space.shape)).astype(np.float32)
         observations, rewards, dones, infos = batch.step(actions)
         for i, env in enumerate(singles):
-            observation, reward, _, truncated, info = env.step(actions[i])
+            observation, reward, terminated, truncated, info = env.step(actions[i])
             assert batch.durations[i] == info[batch.env.config.variant.comparison.info.time]
             assert rewards[i] == np.float32(reward)
-            assert dones[i] == truncated
+            assert (dones[i], terminated) == (truncated, False)
             if truncated:
                 assert infos[i]["TimeLimit.truncated"]
                 check({key: [value] for key, value in infos[i]["terminal_observation"].items()}, 0, observation)
                 observation, _ = env.reset()
+                ended += 1
             check(observations, i, observation)
+    assert ended
+
+
+@pytest.mark.parametrize(("rounds", "truncated"), [(1, False), (5, True)])
+def test_episodes_end_as_in_the_loop_of_stable_baselines(rounds, truncated):
+    """With the infos of ``Monitor``, and PPO learns the same, bit for bit."""
+    options = {"num_users": 3, "rounds": rounds}
+    batch = make_vec_env(FULL, 2, **options)
+    loop = DummyVecEnv([lambda: Monitor(gym.make(FULL, **options))] * 2)
+    for env in (batch, loop):
+        env.seed(7)
+        env.reset()
+    for _ in range(12):
+        ends, expected = (env.step(np.full((2, 3, 2), 0.5, np.float32))[2:] for env in (batch, loop))
+        assert (ends[0] == expected[0]).all()
+        for info, other in zip(ends[1], expected[1], strict=True):
+            assert info.get("TimeLimit.truncated") == (truncated if "episode" in other else None)
+            assert ("episode" in info) == ("episode" in other)
+            for name in info.get("episode", ()):
+                assert info["episode"][name] == pytest.approx(other["episode"][name], abs=1e-6)
+    learnt = []
+    for env in (batch, loop):
+        model = PPO("MultiInputPolicy", env, n_steps=8, batch_size=8, n_epochs=2, seed=1).learn(32)
+        learnt.append((model.policy.state_dict(), model.ep_info_buffer[-1]["l"]))
+    assert learnt[0][1] == learnt[1][1] == rounds
+    assert all(th.equal(value, learnt[1][0][name]) for name, value in learnt[0][0].items())
+
+
+@pytest.mark.parametrize("options", [{"num_user": 3}, {"rounds": 0}, {"scenario": "lama2"}, {"action": "length"}])
+def test_arguments_are_refused_as_by_gymnasium(options):
+    errors = []
+    for make in (gym.make, make_vec_env):
+        with pytest.raises((TypeError, ValueError)) as error:
+            make(FULL, **options)
+        errors.append((error.type, str(error.value).partition(", expected")[0].partition(" was raised")[0]))
+    assert errors[0] == errors[1]
+    with pytest.raises(ValueError, match=r"env: expected .*; did you mean 'MultiSpin/Heterogeneous-v0'"):
+        make_vec_env("MultiSpin/Heterogenous-v0")
 
 
 def test_works_with_the_wrappers_of_stable_baselines():
-    env = VecNormalize(VecMonitor(vector(2, 5)), norm_obs_keys=["compute"])
+    env = VecNormalize(VecMonitor(make_vec_env(FULL, 2, num_users=4, rounds=5)), norm_obs_keys=["compute"])
     env.reset()
     infos = [env.step(np.zeros((2, 4, 2), np.float32))[3] for _ in range(5)][-1]
     assert infos[0]["episode"]["l"] == 5
 
 
 def test_attributes_and_seeds():
-    env = vector(2, 3, 5)
-    assert env.get_attr("max_episode_steps") == [3, 3]
+    env = make_vec_env(FULL, 2, 5)
+    assert env.get_attr("max_episode_steps") == [-1, -1]
     assert env.get_attr("num_envs", [1]) == [2]
     assert env.env_is_wrapped(gym.Wrapper, [0]) == [False]
     assert env.get_images() == [None, None]

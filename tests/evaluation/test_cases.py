@@ -23,11 +23,11 @@ from multispin_env.registry import ENVIRONMENTS
 FULL, COMMON, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/Homogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 FAIR, RECORDED, WITHOUT = "MultiSpin/Fair-v0", "MultiSpin/RecordedAcceptance-v0", "MultiSpin/Continuous-v0"
 pytestmark = pytest.mark.usefixtures("quick_prices")
-SHORT = {"num_users": 3, "max_episode_steps": 5}
+SHORT = {"num_users": 3, "rounds": 5}
 
 
 def short(env_id, size, seed=EPISODE_SEED):
-    return Episodes(EnvConfig.of(env_id, num_users=3), size, seed, max_episode_steps=5)
+    return Episodes(EnvConfig.of(env_id, **SHORT), size, seed)
 
 
 def config_of(env_id, action="lengths", **arguments):
@@ -83,23 +83,23 @@ def test_episodes_are_those_of_the_environment():
         assert (episodes.values(name) == expected.goodput).all()
     assert episodes.title == "4 episodes of 5 rounds"
     assert short(HIDDEN, 4).title == "4 held-out episodes of 5 rounds"
-    assert episodes.about["arguments"] == {}
+    assert episodes.about["arguments"] == {"rounds": "5"}
     assert (episodes.about["episodes"], episodes.about["rounds"], episodes.about["seed"]) == (4, 5, 9)
     assert episodes.about["scenario"] == ms.Scenario.preset("llama2", num_users=3).to_dict()
 
 
 @pytest.mark.parametrize("action", ["lengths", "residual", "shares"])
 def test_policies_play_with_their_own_actions(action):
-    config = config_of(HIDDEN, action)
+    config = config_of(HIDDEN, action, rounds=5)
     episodes = short(HIDDEN, 4)
-    env = gym.make_vec(HIDDEN, num_envs=4, scenario=config.scenario, action=action, max_episode_steps=5)
+    env = gym.make_vec(HIDDEN, num_envs=4, scenario=config.scenario, action=action, rounds=5)
 
     def agent(observation):
         return np.zeros(env.action_space.shape, np.float32)
 
     expected = play_episodes(env, agent, episodes.seed).goodput
     assert (episodes.values(zeros(config)) == expected).all()
-    assert (Episodes(config, 4, max_episode_steps=5).values(agent) == expected).all()
+    assert (Episodes(config, 4).values(agent) == expected).all()
 
 
 def test_a_table_of_episodes_is_by_the_metric():

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("quick_prices")
 
 
 def vector(env_id=HETEROGENEOUS, **arguments):
-    arguments = {"num_users": 4, "max_episode_steps": 5} | arguments
+    arguments = {"num_users": 4, **({} if env_id in (WITHOUT, SERVING) else {"rounds": 5})} | arguments
     return gym.make_vec(env_id, num_envs=3, vectorization_mode="vector_entry_point", **arguments)
 
 
@@ -43,7 +43,7 @@ def test_episodes_are_those_of_single_environments():
     env = vector()
     stats = play_episodes(env, "optimal", seed=7, progress=lambda *pair: shown.append(pair))
     assert shown == [(played, 5) for played in range(1, 6)]
-    singles = single_episodes("optimal", (7, 8, 9), HETEROGENEOUS, num_users=4, max_episode_steps=5)
+    singles = single_episodes("optimal", (7, 8, 9), HETEROGENEOUS, num_users=4, rounds=5)
     for i, (rewards, infos) in enumerate(singles):
         assert stats.rounds[i] == len(rewards) == 5
         tokens = sum(info["accepted_tokens"].sum() for info in infos)
@@ -188,9 +188,10 @@ def test_names_and_options():
 
 
 def test_environments_of_episodes():
-    env = make_episode_env(EnvConfig.of(HETEROGENEOUS, "qwen3.5", num_users=2), 3, max_episode_steps=4)
+    env = make_episode_env(EnvConfig.of(HETEROGENEOUS, "qwen3.5", num_users=2, rounds=4), 3)
     assert (env.num_envs, env.unwrapped.scenario.name, env.unwrapped.scenario.num_users) == (3, "qwen3.5", 2)
-    assert make_episode_env(EnvConfig.of(HETEROGENEOUS), 2).unwrapped.max_episode_steps == 64
+    assert play_episodes(env, "optimal").rounds.tolist() == [4, 4, 4]
+    assert play_episodes(vector(rounds=1), "optimal").rounds.tolist() == [1, 1, 1]  # they terminate
     with pytest.raises(ValueError, match="episodes: expected an integer ≥ 2, got 1"):
         make_episode_env(EnvConfig.of(HETEROGENEOUS), 1)
     with pytest.raises(ValueError, match=r"env: expected a vector environment .*, got CartPoleVectorEnv"):

@@ -111,7 +111,7 @@ def test_tasks_run_no_simulation_at_the_start(monkeypatch):
         ("MultiSpin/Heterogeneous-v0", "MultiSpin/Homogenous-v0", "did you mean 'MultiSpin/Homogeneous-v0'"),
         ('metric = "goodput"', 'metric = "good"', "metric: expected one of"),
         ("size = 100", "size = 1", "size: expected an integer"),
-        ("[round-8.arguments]\n", "arguments = 3\n", "arguments: expected a table of fields"),
+        ("[round-8.arguments]\nrounds = 64\n", "arguments = 3\n", "arguments: expected a table of fields"),
     ],
 )
 def test_bad_fields(old, new, message):

@@ -13,6 +13,7 @@ from multispin_env.apps.terminal.arguments import (
     DEFAULT_ENV,
     DEFAULT_SCENARIO,
     DEFAULTS,
+    RESERVED,
     Command,
     add_system_options,
     check_settings,
@@ -30,6 +31,9 @@ from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.files import replace_file
 
 USERS = 8  # default number of devices, small enough for readable pictures
+
+_OWN_ARGUMENTS = ("rounds", "render_mode")
+"""Arguments of an environment that the command sets."""
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +53,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _film(options: argparse.Namespace) -> Film:
-    arguments = collect_arguments(options, ("max_episode_steps", "render_mode"))
-    differing = parse_settings(options.beside_set, option="beside-set")
+    arguments = collect_arguments(options, _OWN_ARGUMENTS)
+    differing = parse_settings(options.beside_set, (*RESERVED, *_OWN_ARGUMENTS), "beside-set")
     check_settings(options, arguments | differing, [options.env], COMMON_ARGUMENTS)
 
     def config_of(others: Mapping[str, Any]) -> EnvConfig:

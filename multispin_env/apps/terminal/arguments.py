@@ -5,12 +5,10 @@ import shlex
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any, TypeVar
 
 from multispin_env.apps.executors import Cluster, Executor, Processes, Serial
 from multispin_env.checks import check_name, check_plausible, shown, suggestion
-from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import ContenderError
 from multispin_env.registry import (
     ACCEPTANCES,
@@ -34,8 +32,8 @@ _SET = "--set"
 RESERVED = ("id", "scenario", "num_envs", "vectorization_mode", "vector_kwargs", "wrappers", "autoreset_mode")
 """Arguments of ``gymnasium.make_vec`` that the commands set themselves."""
 
-COMMON_ARGUMENTS = tuple(signature(MultiSpinVectorEnv).parameters)[:-1]  # all but the last, ``**overrides``
-"""Arguments that all environments take."""
+COMMON_ARGUMENTS = ("action", "reward", "optimum")
+"""Arguments that all environments take, besides the scenario and those of `RESERVED`."""
 
 
 def add_system_options(parser: ArgumentParser, settings: str, defaults: Mapping[str, str] = DEFAULTS) -> None:
@@ -159,6 +157,9 @@ def check_settings(
 def _remedy(name: str, options: Namespace, expected: tuple[str, ...]) -> str:
     if name in vars(options):
         return f"; use the option --{name.replace('_', '-')}"
+    lengths = [length for length in ("rounds", "horizon") if length in expected]
+    if name == "max_episode_steps" and lengths:  # an argument of Gymnasium
+        return f"; use {lengths[0]} for the length of an episode"
     owners = [env_id for env_id in ENVIRONMENTS.names() if name in option_names(ENVIRONMENTS.load(env_id))]
     if owners:
         return f", which is an argument of {', '.join(owners)}"

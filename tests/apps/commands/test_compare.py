@@ -10,7 +10,12 @@ from multispin_env.apps.commands.main import main
 from multispin_env.apps.executors import TaskResult
 from multispin_env.registry import ENVIRONMENTS
 
-TINY = ["--num-users", "3", "--episodes", "4", "--set", "max_episode_steps=3"]
+FEW = ["--num-users", "3", "--episodes", "4"]
+TINY = [*FEW, "--set", "rounds=3"]
+SECONDS = {
+    "MultiSpin/Continuous-v0": [*FEW, "--set", "horizon=0.2"],
+    "MultiSpin/Serving-v0": [*FEW, "--set", "horizon=0.2", "warm_up=0"],
+}
 
 
 def test_files_hold_the_table_and_how_it_was_made(tmp_path, capsys):
@@ -23,14 +28,14 @@ def test_files_hold_the_table_and_how_it_was_made(tmp_path, capsys):
     assert [row["name"] for row in content["rows"]] == [row["name"] for row in rows] == ["optimal", "fixed"]
     assert f"{content['rows'][1]['mean']:.2f}" in printed
     about = content["about"]
-    assert [about[name] for name in ("arguments", "action", "seed", "rounds")] == [{}, "shares", 9, 3]
+    assert [about[name] for name in ("arguments", "action", "seed", "rounds")] == [{"rounds": "3"}, "shares", 9, 3]
     assert about["command"].startswith("multispin compare --num-users 3")
     assert set(about["versions"]) == {"multispin_env", "gymnasium", "numpy", "scipy"}
 
 
 @pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_every_environment_has_defaults(env_id, capsys):
-    assert main(["compare", "--env", env_id, *TINY]) == 0
+    assert main(["compare", "--env", env_id, *SECONDS.get(env_id, TINY)]) == 0
     assert " +0.00" in capsys.readouterr().out
 
 
@@ -51,11 +56,12 @@ NESTED = r"(set: expected a Python literal or a word, got reward=|reward: expect
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("max_episode_steps=-1", "max_episode_steps: expected an integer ≥ 1, got -1"),
+        ("rounds=-1", "rounds: expected an integer ≥ 1, got -1"),
+        ("max_episode_steps=9", "set: expected .*, got 'max_episode_steps'; use rounds for the length of an episode"),
         ("reward=" + "-" * 100_000, "set: expected at most 4096 characters, got 100007 in 'reward=---"),
         ("reward=" + "-" * 4000 + "1", NESTED),
-        ("reward=" + "-" * 1000, r"reward: expected one of \['expected', 'sampled'\], got '---"),
-        ("reward=" + "(" * 1000, r"reward: expected one of \['expected', 'sampled'\], got '\(\("),
+        ("reward=" + "-" * 1000, r"reward: expected one of \['expected', 'sampled', 'share'\], got '---"),
+        ("reward=" + "(" * 1000, r"reward: expected one of \['expected', 'sampled', 'share'\], got '\(\("),
         ("num_users=0x" + "f" * 4000, r"num_users: expected an integer in 1\.\.9223372036854775807, got a very large"),
         ("total_bandwidth=" + "9" * 400, r"total_bandwidth: expected a finite number in \(0, inf\), got 999"),
         (

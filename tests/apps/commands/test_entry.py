@@ -192,7 +192,9 @@ WRONG = (
     ("reproduce --seed -1", "seed: expected an integer ≥ 0, got -1"),
     ("watch --out film.gif --rounds 0", "rounds: expected an integer ≥ 1, got 0"),
     ("watch --out film.gif --fps 0", "fps: expected a finite number in [1, 60], got 0.0"),
-    ("watch --set render_mode=human", "'max_episode_steps', 'render_mode'], got 'render_mode'"),
+    ("watch --set render_mode=human", "'rounds', 'render_mode'], got 'render_mode'"),
+    ("watch --beside-set rounds=3", "'rounds', 'render_mode'], got 'rounds'"),
+    ("watch --env MultiSpin/Serving-v0 --set max_episode_steps=9", "; use horizon for the length of an episode"),
     ("watch --out film.avi", "out: expected one of ['.gif', '.mp4'], got '.avi'"),
     ("watch --out nowhere/film.gif", "out: expected a file in a folder that exists, got 'nowhere/film.gif'"),
     ("watch --beside-set draft=1", "an argument of MultiSpin/Heterogeneous-v0 or a field of the scenario, got 'draft'"),
@@ -306,7 +308,7 @@ def test_commands_without_an_extra_print_json_or_numbers_alone(tmp_path):
     done = without("starlette", "explore", "--print", "/one-round?num_users=2")
     assert done.returncode == 0, done.stderr
     assert "'optimal': " in done.stdout
-    words = ["compare", "--num-users", "3", "--episodes", "2", "--set", "max_episode_steps=2", "--json", "-"]
+    words = ["compare", "--num-users", "3", "--episodes", "2", "--set", "rounds=2", "--json", "-"]
     done = without("torch", *words)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["about"]["command"].startswith("multispin compare --num-users 3")

@@ -39,7 +39,7 @@ NAN = rule(lambda state: ms.Decision(np.ones(state.draft_time.shape, int), state
 FIVE, MADE, NUMBER = partial(Same, length=5), Same(ms.Scenario.preset("llama2")), 3
 """
 
-TINY = ["--num-users", "3", "--episodes", "4", "--set", "max_episode_steps=3"]
+TINY = ["--num-users", "3", "--episodes", "4", "--set", "rounds=3"]
 CONTINUOUS = ["--env", "MultiSpin/Continuous-v0", "--num-users", "3", "--episodes", "2", "--set", "horizon=1"]
 
 
@@ -89,7 +89,7 @@ def test_errors_of_controllers_have_their_names_and_the_others_are_shown(capsys)
     assert capsys.readouterr().err.splitlines()[-2:] == errors
     for contender, name in (("own_rules:FAILS", "own_rules:FAILS"), (lambda observation: None, "<lambda>")):
         with pytest.raises(ValueError, match=f"^{name}: "):
-            ms.compare("MultiSpin/Heterogeneous-v0", [contender], num_users=3, episodes=2, max_episode_steps=3)
+            ms.compare("MultiSpin/Heterogeneous-v0", [contender], num_users=3, episodes=2, rounds=3)
 
 
 def test_workers_compare_as_this_process_does(capsys):
