@@ -22,8 +22,6 @@ from tools.hashes import steps_hash
 
 pytest.importorskip("onnxruntime")
 
-pytestmark = pytest.mark.skip(reason="waits for the suite's new version")
-
 FOLDER = Path(__file__).parent / "golden"
 EXPECTED = FOLDER / "expected.json"
 

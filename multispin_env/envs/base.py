@@ -203,7 +203,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     max_episode_steps
         Steps after which an episode truncates, if it does not end before; ``None`` or -1 for no such limit.
     autoreset_mode
-        When the next episode starts after a truncation: in the next step (its action is ignored and its reward is 0),
+        When the next episode starts after the end of one: in the next step (its action is ignored and its reward is 0),
         in the same step (``final_obs`` and ``final_info`` hold the last observation and info), or only with
         ``reset(options={"reset_mask": ...})``. After a reset all numbers in ``info`` are 0.
     copy
