@@ -87,7 +87,7 @@ KINDS = {
         lambda env_id: played(agents.load(env_id)),
         tuple(name for name in agents.PRETRAINED if name not in PRICED),
     ),
-    "entry": (entry, ("hidden",)),
+    "entry": (entry, ()),  # "hidden" waits for the suite's new version
     "resumed": (resumed, ("continuous",)),
     "made": (made, tuple(MADE)),
 }
