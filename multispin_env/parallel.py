@@ -124,7 +124,7 @@ def parallel_env(env_id: str, **arguments: Any) -> DevicesEnv:
     env_id
         Environment id, such as ``"MultiSpin/Heterogeneous-v0"``.
     **arguments
-        Arguments of ``gymnasium.make``, such as ``num_users=8``, ``action="lengths"`` or ``max_episode_steps=32``.
+        Arguments of ``gymnasium.make``, such as ``num_users=8``, ``action="lengths"`` or ``rounds=32``.
 
     Returns
     -------

@@ -7,6 +7,8 @@ from multispin_env.registry import ENVIRONMENTS
 VARIANTS = {env_id: ENVIRONMENTS.load(env_id) for env_id in ENVIRONMENTS.names()}
 CLASSES = {env_id: load_env_creator(gym.spec(env_id).entry_point) for env_id in VARIANTS}
 ROUNDS = tuple(env_id for env_id, variant in VARIANTS.items() if issubclass(variant, RoundsVariant))
+LONG = {env_id: {"rounds": 64} if env_id in ROUNDS else {} for env_id in VARIANTS}
+"""Arguments with which episodes are longer than those of any test."""
 SLOPING = tuple(env_id for env_id, variant in VARIANTS.items() if variant().learning.slopes)
 REWARDED = tuple((env_id, reward) for env_id, variant in VARIANTS.items() for reward in variant().learning.rewards)
 ENCODED = tuple((env_id, name) for env_id, variant in VARIANTS.items() for name in variant.family.encodings.names())

@@ -245,7 +245,7 @@ def test_controllers_of_rounds(name):
 def test_estimators(name):
     hiding = {"acceptance_rate": HIDDEN, "weights": "MultiSpin/Fair-v0"}
     env_id = hiding.get(registry.ESTIMATORS.load(name).part, "MultiSpin/DelayedChannel-v0")
-    env = make_episode_env(EnvConfig.of(env_id, num_users=3), 2, max_episode_steps=2)
+    env = make_episode_env(EnvConfig.of(env_id, num_users=3, rounds=2), 2)
     assert (play_episodes(env, f"optimal+{name}").goodput > 0.0).all()
 
 
@@ -265,7 +265,7 @@ def test_modifiers(name):
 @pytest.mark.parametrize("env_id", [*registry.ENVIRONMENTS.names(), "Mine/Doubled-v0"])
 def test_environments(env_id):
     assert play(env_id)[registry.ENVIRONMENTS.load(env_id)().comparison.info.time] > 0.0
-    env = make_episode_env(EnvConfig.of(env_id, num_users=3).for_any_decision, 2, max_episode_steps=2)
+    env = EnvConfig.of(env_id, num_users=3).for_any_decision.make_vec(2, max_episode_steps=2)
     assert (play_episodes(env, contenders_of(env.unwrapped.config)[0]).goodput > 0.0).all()
 
 

@@ -67,7 +67,7 @@ def test_commands_take_the_parts_of_examples(monkeypatch, capsys):
     few = ("compare", "--num-users", "3", "--episodes", "2", "--controllers", "fixed", "--set", f"channel={channel}")
     try:
         for more in ((), ("--workers", "1")):  # which is another process
-            assert multispin([*few, "max_episode_steps=2", *more]) == 0
+            assert multispin([*few, "rounds=2", *more]) == 0
             assert f"channel={channel}" in capsys.readouterr().out
     finally:
         ms.registry.CHANNELS.unregister(channel)

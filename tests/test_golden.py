@@ -22,8 +22,6 @@ from tools.hashes import steps_hash
 
 pytest.importorskip("onnxruntime")
 
-pytestmark = pytest.mark.skip(reason="waits for the suite's new version")
-
 FOLDER = Path(__file__).parent / "golden"
 EXPECTED = FOLDER / "expected.json"
 
@@ -36,7 +34,7 @@ MADE = {
     "MultiSpin/Homogeneous-v0": {"scenario": "qwen3.5", "action": "shares", "optimum": True},
     "MultiSpin/Heterogeneous-v0": {"scenario": "r1", "action": "lengths", "reward": "sampled", "server": "h100-32b"},
     "MultiSpin/HiddenAcceptance-v0": {"spread": 0.2, "history": True, "task_visible": False},
-    "MultiSpin/DelayedChannel-v0": {"delay": 2, "plan_quantile": 0.05, "max_episode_steps": 8},
+    "MultiSpin/DelayedChannel-v0": {"delay": 2, "plan_quantile": 0.05, "rounds": 8},
     "MultiSpin/RecordedAcceptance-v0": {"half": 1, "action": "lengths"},
     "MultiSpin/Fair-v0": {"window": 8.0, "reward": "sampled"},
     "MultiSpin/DraftAhead-v0": {"rho": 50.0, "total_bandwidth": 5e6},
@@ -89,7 +87,7 @@ KINDS = {
         lambda env_id: played(agents.load(env_id)),
         tuple(name for name in agents.PRETRAINED if name not in PRICED),
     ),
-    "entry": (entry, ("hidden",)),
+    "entry": (entry, ()),  # "hidden" waits for the suite's new version
     "resumed": (resumed, ("continuous",)),
     "made": (made, tuple(MADE)),
 }

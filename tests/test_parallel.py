@@ -18,6 +18,7 @@ with warnings.catch_warnings():  # of games that PettingZoo's tests import
 
 from multispin_env.parallel import parallel_env
 from multispin_env.wrappers import by_device
+from tests.families import LONG
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
 
@@ -26,16 +27,16 @@ FULL = "MultiSpin/Heterogeneous-v0"
 
 @pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_pettingzoo_has_nothing_against_it(env_id, capsys):
-    short = {"max_episode_steps": 20}
-    parallel_api_test(parallel_env(env_id, num_users=3, **short), num_cycles=70)
-    parallel_seed_test(lambda: parallel_env(env_id, num_users=3, **short), num_cycles=5)
+    options = {"num_users": 3, "max_episode_steps": 20, **LONG[env_id]}
+    parallel_api_test(parallel_env(env_id, **options), num_cycles=70)
+    parallel_seed_test(lambda: parallel_env(env_id, **options), num_cycles=5)
     assert capsys.readouterr().out == "Passed Parallel API test\n"
 
 
 @pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_it_is_one_copy_of_the_vector_by_device(env_id):
-    env = parallel_env(env_id, num_users=4, max_episode_steps=3)
-    envs = by_device(gym.make_vec(env_id, num_envs=1, num_users=4, max_episode_steps=3))
+    options = {"num_users": 4, "max_episode_steps": 3, **LONG[env_id]}
+    env, envs = parallel_env(env_id, **options), by_device(gym.make_vec(env_id, num_envs=1, **options))
     agents = ["user_0", "user_1", "user_2", "user_3"]
     (seen, info), (rows, infos) = env.reset(seed=9), envs.reset(seed=9)
     assert env.observation_space("user_0") == envs.single_observation_space

@@ -13,6 +13,7 @@ from multispin_env.envs.engine import LIMIT
 from multispin_env.evaluation.cases import States
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.wrappers import by_device, flat_vector
+from tests.families import LONG
 
 IDS = ENVIRONMENTS.names()
 FULL = "MultiSpin/Heterogeneous-v0"
@@ -29,7 +30,7 @@ def actions(rng, space):
 @pytest.mark.parametrize("mode", AutoresetMode, ids=lambda mode: mode.value)
 @pytest.mark.parametrize("env_id", IDS)
 def test_a_flat_vector_is_what_gymnasium_flattens(env_id, mode):
-    options = {"max_episode_steps": 3}
+    options = {"max_episode_steps": 3, **LONG[env_id]}
     envs = flat_vector(vector(env_id, autoreset_mode=mode, **options))
     singles = [FlattenObservation(gym.make(env_id, num_users=4, **options)) for _ in range(3)]
     assert envs.single_observation_space == singles[0].observation_space
@@ -72,7 +73,7 @@ def test_copies_go_on_alike(copied):
 @pytest.mark.parametrize("mode", AutoresetMode, ids=lambda mode: mode.value)
 @pytest.mark.parametrize("env_id", IDS)
 def test_devices_see_their_own_numbers_and_what_is_shared(env_id, mode):
-    options = {"max_episode_steps": 2, "autoreset_mode": mode}
+    options = {"max_episode_steps": 2, "autoreset_mode": mode, **LONG[env_id]}
     envs, twin = by_device(vector(env_id, **options)), vector(env_id, **options)
     seen, (observation, _) = envs.reset(seed=2)[0], twin.reset(seed=2)
     assert seen.dtype == np.float32

@@ -15,7 +15,6 @@ from scores import SCENARIO, scores_of, slug
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.controllers.names import ContenderName
-from multispin_env.envs.variant import MAX_EPISODE_STEPS
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.registry import Registry
 
@@ -56,13 +55,13 @@ def _environment(env_id: str, stage: Path, animations: bool) -> Page:
         folder = stage / "environments" / "images"
         folder.mkdir(parents=True, exist_ok=True)
         command = animate(env_id, folder / name)
-        length = f"{ROUNDS} rounds" if variant.family.max_episode_steps else f"{SECONDS} s"
+        length = f"{ROUNDS} rounds" if variant.family.name == "rounds" else f"{SECONDS} s"
         picture = (
             f"![{length} of {env_id}](images/{name})\n\n"
             f"The best known contender and another, on the same {length}; [watching](../reference/watch.md) explains "
             f"the picture.\n\n```bash\n{command}\n```"
         )
-    scores, span = scores_of(env_id), variant().comparison.span(MAX_EPISODE_STEPS)
+    scores, span = scores_of(env_id), variant().comparison.span
     text = f"""# {env_id}
 
 {summary}
@@ -108,7 +107,7 @@ def animate(env_id: str, path: Path) -> str:
     other = next(name for name in episodes.contenders if ContenderName.parse(name) != ContenderName.parse(reference))
     options = ["--env", env_id, "--controller", reference, "--beside", other]
     options += ["--num-users", str(USERS)]
-    if ms.registry.ENVIRONMENTS.load(env_id).family.max_episode_steps:
+    if ms.registry.ENVIRONMENTS.load(env_id).family.name == "rounds":
         options += ["--rounds", str(ROUNDS), "--set", "reward=sampled"]
     else:
         options += ["--set", "reward=sampled", f"horizon={SECONDS}"]

@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_bool, check_integer, check_name, check_real
 from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.config import EnvConfig
@@ -203,7 +203,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     max_episode_steps
         Steps after which an episode truncates, if it does not end before; ``None`` or -1 for no such limit.
     autoreset_mode
-        When the next episode starts after a truncation: in the next step (its action is ignored and its reward is 0),
+        When the next episode starts after the end of one: in the next step (its action is ignored and its reward is 0),
         in the same step (``final_obs`` and ``final_info`` hold the last observation and info), or only with
         ``reset(options={"reset_mask": ...})``. After a reset all numbers in ``info`` are 0.
     copy
@@ -325,7 +325,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         if self.autoreset_mode is AutoresetMode.SAME_STEP and ended.any():
             infos = _final_infos(step, ended)
             envs = np.flatnonzero(ended)
-            observation = self._engine.reset(envs)
+            observation = self._engine.reset(None if ended.all() else envs)
             self._elapsed[envs] = 0
             if self._renderer is not None:
                 self._renderer.begin(envs)
@@ -385,15 +385,13 @@ def _infos(info: Mapping[str, NDArray[Any]], mask: BoolArray) -> dict[str, Any]:
 
 def _final_infos(step: Step, ended: BoolArray) -> dict[str, Any]:
     """Move observations and infos of ended episodes to ``final_obs`` and ``final_info``."""
-    envs: IntArray = np.flatnonzero(ended)
-    last = {key: value[envs] for key, value in step.observation.items()}
     final_obs = np.full(len(ended), None, dtype=object)
-    for row, env in enumerate(envs):
-        final_obs[env] = {key: value[row] for key, value in last.items()}
-    final_info = {key: np.zeros_like(value) for key, value in step.info.items()}
+    rows = zip(*(value[ended] for value in step.observation.values()), strict=False)  # faster than indexing
+    final_obs[ended] = [dict(zip(step.observation, row, strict=False)) for row in rows]
+    final_info = {key: value.copy() for key, value in step.info.items()}
     for key, value in step.info.items():
-        final_info[key][envs] = value[envs]
-        value[envs] = 0  # as after a reset
+        final_info[key][~ended] = 0
+        value[ended] = 0  # as after a reset
     return {
         **_infos(step.info, np.ones_like(ended)),
         "final_obs": final_obs,

@@ -10,7 +10,7 @@ Draw = Callable[[np.random.Generator, int], FloatArray]
 
 MOST_ROWS = 64  # Rows drawn ahead for each environment; the Python loop over environments runs once per block
 MOST_NUMBERS = 16_000_000  # Numbers in a stream of all environments, 128 MB, unless 8 rows for each need more
-EPISODES = 8  # Episodes for which devices are drawn ahead
+EPISODES = 32  # Episodes for which devices are drawn ahead
 
 
 def user_uniforms(rng: np.random.Generator, rows: int, columns: int, num_users: int) -> FloatArray:

@@ -91,14 +91,15 @@ BAD = {
     **{"burstiness": (0.5,), "mean_output": (0.5, NAN), "trace": (3, "azure-chat"), "start": (-1,)},
     **dict.fromkeys(("ttft", "tpot", "e2el"), (0.0, INF)),
     "e2el_per_token": (-0.1, NAN),
-    **{"action": (3,), "reward": (3,), "optimum": (), "render_mode": ()},
+    **{"rounds": (None, 0, 2.5), "action": (3,), "reward": (3,), "optimum": (), "render_mode": ()},
 }
 """Bad values of each argument, besides "no"."""
 
+WITH_OPTIMUM = ({"optimum": True}, {"reward": "share"})
 TOGETHER = [
     *(("Continuous", {name: value}) for name, value in (("task_visible", False), ("spread", 0.2), ("mean_cycles", 3))),
     *(("Continuous", {"channel": "rayleigh"}), ("Continuous", {"action": "shares"})),
-    *((name, {"optimum": True}) for name in ("Fair", "DraftAhead", "Continuous", "Serving")),
+    *((name, part) for name in ("Fair", "DraftAhead", "Continuous", "Serving") for part in WITH_OPTIMUM),
     ("DelayedChannel", {"mean_gain_visible": False, "plan_quantile": 0.1}),
     *(("Serving", {"arrivals": "gamma", "burstiness": 0.0}), ("Serving", {"arrivals": "trace", "mean_output": 9.0})),
     *(("Serving", {"arrivals": "trace", "start": -1}), ("Serving", {"horizon": 4.0, "warm_up": 5.0})),

@@ -109,7 +109,7 @@ def test_window_of_gymnasium():
 
 
 def test_vectors_draw_the_pictures_of_single_environments():
-    vector = make_vector()
+    vector = make_vector(rounds=4)
     frames = played(vector, 0.2, rounds=3, seed=5)
     singles = [played(make(), 0.2, rounds=3, seed=seed) for seed in (5, 6)]
     assert all(map(np.array_equal, frames, singles))
@@ -117,7 +117,7 @@ def test_vectors_draw_the_pictures_of_single_environments():
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_new_episodes_begin_with_an_empty_picture(mode):
-    env = make_vector(max_episode_steps=2, autoreset_mode=mode)
+    env = make_vector(rounds=2, autoreset_mode=mode)
     env.reset(seed=0)
     empty = env.render()[0]
     env.step(zero(env))

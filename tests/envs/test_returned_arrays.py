@@ -26,7 +26,7 @@ every_id = pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 
 def make(env_id, mode=None, max_episode_steps=2):
     options = {"num_users": 3, "reward": "sampled", "render_mode": "rgb_array"}
-    options |= ARGUMENTS.get(env_id, {"optimum": True})
+    options |= ARGUMENTS.get(env_id, {"optimum": True, "rounds": 9})
     if mode is None:
         return gym.make(env_id, **options)
     return gym.make_vec(env_id, 2, autoreset_mode=mode, max_episode_steps=max_episode_steps, **options)

@@ -10,13 +10,14 @@ from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import multispin_env as ms
 from multispin_env.registry import ENVIRONMENTS
+from tests.families import REWARDED, ROUNDS
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
 
 FULL, COMMON = "MultiSpin/Heterogeneous-v0", "MultiSpin/Homogeneous-v0"
 
 
-@pytest.mark.parametrize("env_id", [FULL, "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"])
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_checkers_of_libraries(env_id):
     """Warnings are errors in all tests; the bounds of actions are wider than [-1, 1] on purpose."""
     env = gym.make(env_id, num_users=3, reward="sampled", render_mode="rgb_array").unwrapped
@@ -36,7 +37,7 @@ def test_checkers_of_libraries(env_id):
     ],
 )
 def test_rewards_are_priced_with_the_state(env_id, optimum):
-    base = gym.make(env_id, num_users=6, optimum=True, action="shares").unwrapped
+    base = gym.make(env_id, num_users=6, optimum=True, action="shares", rounds=9).unwrapped
     base.reset(seed=0)
     controller = ms.make_controller(optimum or "fixed", base.scenario)
     for step in range(8):
@@ -56,12 +57,32 @@ def test_rewards_are_priced_with_the_state(env_id, optimum):
         assert not truncated
 
 
-def test_episodes_truncate():
-    for steps, options in ((64, {}), (10, {"max_episode_steps": 10})):
-        env = gym.make(FULL, num_users=2, **options)
+@pytest.mark.parametrize("env_id", [env_id for env_id, reward in REWARDED if reward == "share"])
+def test_share_is_of_the_optimum_played_instead(env_id):
+    env = gym.make(env_id, num_users=4, reward="share", action="shares", rounds=9).unwrapped
+    controller = ms.make_controller("homogeneous" if env_id == COMMON else "optimal", env.scenario)
+    env.reset(seed=0)
+    for _ in range(3):
+        best = copy.deepcopy(env).step(env.encode_action(controller(env.state)))[-1]["goodput"]
+        _, reward, *_, info = env.step(env.action_space.sample())
+        assert reward == pytest.approx(info["goodput"] / best, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "steps", "end"),
+    [
+        ({"rounds": 1}, 1, (True, False)),
+        ({"rounds": 5}, 5, (False, True)),
+        ({"rounds": 5, "max_episode_steps": 3}, 3, (False, True)),
+    ],
+)
+@pytest.mark.parametrize("env_id", ROUNDS)
+def test_ends_of_episodes(env_id, options, steps, end):
+    single, vector = gym.make(env_id, num_users=2, **options), gym.make_vec(env_id, 2, num_users=2, **options)
+    for env in (single, vector):
         env.reset(seed=0)
-        ends = [env.step(np.zeros((2, 2), np.float32))[2:4] for _ in range(steps)]
-        assert ends == [(False, False)] * (steps - 1) + [(False, True)]
+        ends = [env.step(np.zeros(env.action_space.shape, np.float32))[2:4] for _ in range(steps)]
+        assert [tuple(map(np.all, step)) for step in ends] == [(False, False)] * (steps - 1) + [end]
 
 
 def test_devices_change_with_episodes_and_fading_with_rounds():

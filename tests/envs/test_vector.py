@@ -11,7 +11,7 @@ import multispin_env as ms
 from multispin_env.registry import ENCODINGS, ENVIRONMENTS
 from tests.alike import equal
 from tests.envs.continuous.played import AHEAD, BOTH, FAST, HIDDEN, OLD, SERVING
-from tests.families import ENCODED, ON_SERVER
+from tests.families import ENCODED, ON_SERVER, ROUNDS
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
 
@@ -45,11 +45,19 @@ TWINS = (
 )
 
 
-@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP], ids=lambda mode: mode.value)
-@pytest.mark.parametrize(("env_id", "options"), TWINS, ids=str)
-def test_native_vector_equals_single_environments_bit_for_bit(env_id, mode, options, few_rows):
+NEXT_STEP, SAME_STEP, DISABLED = AutoresetMode
+MODES = (
+    *((mode, *twin) for twin in TWINS for mode in (NEXT_STEP, SAME_STEP)),
+    *((DISABLED, env_id, {"num_users": 4}) for env_id in ENVIRONMENTS.names()),
+    *((mode, env_id, {"num_users": 4, "rounds": 1}) for env_id in ROUNDS for mode in AutoresetMode),
+)
+
+
+@pytest.mark.parametrize(("mode", "env_id", "options"), MODES, ids=str)
+def test_native_vector_equals_single_environments_bit_for_bit(mode, env_id, options, few_rows):
     """All episodes end at once, and after resets at different times."""
-    options = {"num_envs": 3, "reward": "sampled", "max_episode_steps": 5, **options}
+    short = {"rounds": 5} if env_id in ROUNDS else {"max_episode_steps": 5}
+    options = {"num_envs": 3, "reward": "sampled", **short, **options}
     n, vector = options["num_envs"], {"autoreset_mode": mode}
     native = gym.make_vec(env_id, vectorization_mode="vector_entry_point", **vector, **options)
     sync = gym.make_vec(env_id, vectorization_mode="sync", vector_kwargs=vector, **options)
@@ -67,10 +75,13 @@ def test_native_vector_equals_single_environments_bit_for_bit(env_id, mode, opti
         step, expected = native.step(action), sync.step(action)
         assert all(map(equal, step, expected))
         assert (action == before).all()
-        ends.append(step[3])
+        ends.append(step[2] | step[3])
+        if mode is DISABLED and ends[-1].any():
+            assert equal(*(env.reset(options={"reset_mask": ends[-1]}) for env in (native, sync)))
     ends = np.array(ends)
     assert ends.any(0).all()
-    assert not (ends.any(1) == ends.all(1)).all()
+    apart = options.get("rounds") != 1 or mode is NEXT_STEP
+    assert (ends.any(1) == ends.all(1)).all() != apart
 
 
 def test_environments_are_independent():
@@ -97,7 +108,7 @@ def test_spaces():
 
 
 def test_wrappers_of_gymnasium():
-    env = wrappers.DictInfoToList(wrappers.RecordEpisodeStatistics(wrappers.NormalizeReward(make(max_episode_steps=5))))
+    env = wrappers.DictInfoToList(wrappers.RecordEpisodeStatistics(wrappers.NormalizeReward(make(rounds=5))))
     env.reset(seed=0)
     infos = [env.step(np.zeros((3, 4, 2), np.float32))[-1] for _ in range(5)][-1]
     assert infos[2]["episode"]["l"] == 5
@@ -107,7 +118,7 @@ def test_wrappers_of_gymnasium():
 
 
 def test_disabled_autoreset_needs_a_reset_of_ended_episodes():
-    env = make(num_envs=7, autoreset_mode=AutoresetMode.DISABLED, max_episode_steps=2)
+    env = make(num_envs=7, autoreset_mode=AutoresetMode.DISABLED, rounds=2)
     env.reset(seed=0)
     action = np.zeros((7, 4, 2), np.float32)
     env.step(action)
@@ -120,7 +131,7 @@ def test_disabled_autoreset_needs_a_reset_of_ended_episodes():
 
 
 def test_bad_and_ignored_actions():
-    env, twin = make(max_episode_steps=1), make(max_episode_steps=1)
+    env, twin = make(), make()
     env.reset(seed=0)
     twin.reset(seed=0)
     bad = np.zeros((3, 4, 2), np.float32)
@@ -164,11 +175,9 @@ def test_bad_arguments(call, message):
 
 def test_register_and_unregister():
     variant = ENVIRONMENTS.load(FULL)
-    for steps in (3, 5):
-        ms.register_environment("Mine/Brief-v0", variant, steps)
-        assert gym.spec("Mine/Brief-v0").max_episode_steps == steps
+    for _ in range(2):
+        ms.register_environment("Mine/Brief-v0", variant)
         vector, single = make("Mine/Brief-v0").unwrapped, gym.make("Mine/Brief-v0").unwrapped
-        assert vector.max_episode_steps == steps
         ms.unregister_environment("Mine/Brief-v0")
         assert "Mine/Brief-v0" not in (*gym.registry, *ENVIRONMENTS.names())
         for env in (vector, single):

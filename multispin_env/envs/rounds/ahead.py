@@ -82,7 +82,7 @@ class DraftAheadEnv(MultiSpinEnv):
 
     ## Episode End
 
-    Never terminates. Truncates after 64 rounds, or after the `max_episode_steps` passed to `gym.make`.
+    Truncates after `rounds` rounds; with `rounds=1` it terminates, as in `MultiSpin/Heterogeneous-v0`.
 
     ## Arguments
 
@@ -93,6 +93,7 @@ class DraftAheadEnv(MultiSpinEnv):
       of `MultiSpin/Heterogeneous-v0`: the same system without drafting ahead.
     - `rho`: ρ in tokens/s, > 0; default `None`: the rate of the controller `ahead-price` in this scenario, measured
       once.
+    - `rounds`: rounds of an episode, ≥ 1, default 64.
     - `action`, `reward`: as in `MultiSpin/Heterogeneous-v0`.
     - `render_mode`: `None`, `"rgb_array"` or `"human"`.
 

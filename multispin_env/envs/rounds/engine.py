@@ -38,7 +38,7 @@ class RoundsEngine(Engine[SystemState, Decision]):
         self._is_privileged = config.arguments.get("privileged", False)
         self._best = config.best_controller if config.optimum or config.reward == "share" else None
         self._is_share = config.reward == "share"
-        self._rounds: int = config.variant.comparison.rounds
+        self._rounds: int = config.arguments["rounds"]
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self.planned = self._core.reported
 

@@ -58,10 +58,15 @@ class DelayedChannelEnv(MultiSpinEnv):
 
     As in `MultiSpin/Heterogeneous-v0`; d rounds before the first action, fading has its stationary distribution.
 
+    ## Episode End
+
+    Truncates after `rounds` rounds; with `rounds=1` it terminates, as in `MultiSpin/Heterogeneous-v0`.
+
     ## Arguments
 
     As in `MultiSpin/Heterogeneous-v0`, and
 
+    - `rounds`: rounds of an episode, ≥ 1, default 64.
     - `correlation`: ρ, default 0.9; J0(2π v f_c τ / c) for speed v, carrier f_c and rounds of τ seconds.
     - `delay`: d, default 1.
     - `mean_gain_visible`: whether the mean gain is observed, default true.
@@ -204,10 +209,15 @@ class HiddenAcceptanceEnv(MultiSpinEnv):
 
     As in `MultiSpin/Heterogeneous-v0`, with a new request for each device.
 
+    ## Episode End
+
+    Truncates after `rounds` rounds; with `rounds=1` it terminates, as in `MultiSpin/Heterogeneous-v0`.
+
     ## Arguments
 
     As in `MultiSpin/Heterogeneous-v0`, and
 
+    - `rounds`: rounds of an episode, ≥ 1, default 64.
     - `spread`: standard deviation of the rate over the requests of a task, default 0.08; `None`: its `acceptance_std`.
     - `mean_rounds`: mean lifetime of a request in rounds, default 16.
     - `task_visible`: whether the task is observed, default true.
@@ -272,16 +282,22 @@ class RecordedAcceptanceEnv(MultiSpinEnv):
     ## Rewards
 
     As in `MultiSpin/Heterogeneous-v0`. `reward="expected"` uses the expected number of accepted tokens at the position,
-    given the recorded probabilities; `"sampled"` uses the recorded number.
+    given the recorded probabilities; `"sampled"` uses the recorded number. `"share"` can exceed 1, since its optimum
+    does not know the next tokens.
 
     ## Starting State
 
     As in `MultiSpin/Heterogeneous-v0`, with a text of the device's task and a position in it for each device.
 
+    ## Episode End
+
+    Truncates after `rounds` rounds; with `rounds=1` it terminates, as in `MultiSpin/Heterogeneous-v0`.
+
     ## Arguments
 
     As in `MultiSpin/HiddenAcceptance-v0` without `spread`, and
 
+    - `rounds`: rounds of an episode, ≥ 1, default 64.
     - `records`: a file in the format of `multispin_env/data/records/README.md`, or `Records`; default: those of the
       package, whose tasks are assigned to the scenario's tasks in order.
     - `half`: 0 or 1 selects every second text of each task, from the first or the second; default `None`: all texts.

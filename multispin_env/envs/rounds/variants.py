@@ -122,9 +122,10 @@ class HeterogeneousEnv(MultiSpinEnv):
 
     With the closed form's bandwidth, all devices finish at the same time; it is optimal for given draft lengths. One
     unit changes a draft length by 38 %, a factor by 15 % and a share by 35 %, so noise with a standard deviation of 1,
-    where most libraries start, costs little. `"residual"` at most halves or doubles bandwidths; `"shares"` expresses
-    all decisions. `env.unwrapped.encode_action(decision)` and `decode_action(action)` convert between decisions and
-    actions.
+    where most libraries start, costs little. The checker of Stable-Baselines3 recommends [-1, 1] instead: there, such
+    noise would cover the whole range, and a third of it would be clipped. `"residual"` at most halves or doubles
+    bandwidths; `"shares"` expresses all decisions. `env.unwrapped.encode_action(decision)` and `decode_action(action)`
+    convert between decisions and actions.
 
     ## Observation Space
 
@@ -145,7 +146,9 @@ class HeterogeneousEnv(MultiSpinEnv):
     ## Rewards
 
     Goodput in tokens/s, divided by K / T_ver: the speed-up over the server alone, which gives every user one token per
-    T_ver. `reward="expected"` counts expected tokens E[N_k], `"sampled"` counts drawn tokens.
+    T_ver. `reward="expected"` counts expected tokens E[N_k], `"sampled"` counts drawn tokens. `"share"` is the expected
+    goodput divided by that of the optimum, which knows the true state; it is slower, since every step computes the
+    optimum.
 
     ## Starting State
 
@@ -154,21 +157,26 @@ class HeterogeneousEnv(MultiSpinEnv):
 
     ## Episode End
 
-    Never terminates. Truncates after 64 rounds, or after the `max_episode_steps` passed to `gym.make`.
+    By default each round is an episode: the first step terminates, because no decision changes later rounds. So the
+    return is the reward, and a learner's default discount is right. With `rounds` > 1, episodes truncate after that
+    many rounds with the same devices. Gymnasium's `max_episode_steps` can truncate them earlier.
+
+    In a vector of one-round episodes, every second step is a reset, unless `autoreset_mode="SameStep"`.
 
     ## Arguments
 
     - `scenario`: preset name (`"llama2"`, `"qwen3.5"`, `"qwen2.5"`, `"r1"`), file name or `Scenario`.
     - any field of `Scenario` by name, e.g. `num_users=8`, `total_bandwidth=5e6`.
     - `action`, `reward`: see above.
+    - `rounds`: rounds of an episode, ≥ 1, default 1; `rounds=64` for longer episodes.
     - `optimum`: whether `info` holds `optimal_goodput` and `regret`, default false.
     - `render_mode`: `None`, `"rgb_array"` or `"human"`.
 
     ## Info
 
     `goodput` (tokens/s), `accepted_tokens` (K,), `round_latency` (s), `draft_length` (K,), `bandwidth` (K,) in Hz;
-    with `optimum=True` also `optimal_goodput`, the expected goodput of the optimum, and `regret`, the difference of
-    `optimal_goodput` and `goodput` (tokens/s).
+    with `optimum=True` or `reward="share"` also `optimal_goodput`, the expected goodput of the optimum, and `regret`,
+    the difference of `optimal_goodput` and `goodput` (tokens/s).
     """
 
     env_id = "MultiSpin/Heterogeneous-v0"
@@ -209,9 +217,15 @@ class HomogeneousEnv(MultiSpinEnv):
     | `acceptance` | (K,)  | α_k     | acceptance rate                    | 0    | 1    |
     | `shared`     | (3,)  | log10   | as in `MultiSpin/Heterogeneous-v0` | -20  | 20   |
 
+    ## Episode End
+
+    As in `MultiSpin/Heterogeneous-v0`: by default the first step terminates.
+
     ## Arguments
 
     As in `MultiSpin/Heterogeneous-v0`; the optimum is the best common length with its best bandwidth.
+
+    - `rounds`: rounds of an episode, ≥ 1, default 1.
     """
 
     env_id = "MultiSpin/Homogeneous-v0"
@@ -268,10 +282,15 @@ class FairEnv(MultiSpinEnv):
     As in `MultiSpin/Heterogeneous-v0`, but with draft times T̄ U(0.2, 1.8), mean gains U(0.02, 1), acceptance rates
     from a Beta distribution with the mean of the task, and R_k = 1 / T_ver. A `Scenario` or file keeps its own ranges.
 
+    ## Episode End
+
+    Truncates after `rounds` rounds; with `rounds=1` it terminates, as in `MultiSpin/Heterogeneous-v0`.
+
     ## Arguments
 
     As in `MultiSpin/Heterogeneous-v0` without `optimum`, and
 
+    - `rounds`: rounds of an episode, ≥ 1, default 64.
     - `window`: rounds over which throughput is discounted, default 32.
     - `spread`: standard deviation of acceptance rates within a task, default 0.15; `None` for the task's
       `acceptance_std`.

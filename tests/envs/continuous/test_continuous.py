@@ -46,8 +46,6 @@ def test_episodes_end_with_simulated_time(env_id, columns, options):
                 break
         assert times[-2] < 6.0 <= times[-1]
         assert ends == [False] * (len(ends) - 1) + [True]
-    assert gym.spec(env_id).max_episode_steps is None
-    assert gym.make_vec(env_id, num_envs=2, num_users=2, rho=50.0, **options).unwrapped.max_episode_steps == -1
 
 
 def test_coherence_time():

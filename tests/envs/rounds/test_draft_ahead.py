@@ -124,7 +124,7 @@ def test_hits_need_an_accepted_draft_and_a_guess(guess):
 @pytest.mark.parametrize("reward", ["expected", "sampled"])
 @pytest.mark.parametrize("encoding", ENCODINGS.names())
 def test_without_drafting_ahead_it_is_the_plain_environment(encoding, reward):
-    options = {"action": encoding, "reward": reward, "num_users": 6, "min_draft_length": 0, "max_episode_steps": 7}
+    options = {"action": encoding, "reward": reward, "num_users": 6, "min_draft_length": 0, "rounds": 7}
     ours, theirs = vector(draft_ahead=False, **options), vector(PLAIN, **options)
     (observation, _), (expected, _) = ours.reset(seed=3), theirs.reset(seed=3)
     for _ in range(20):
@@ -164,7 +164,7 @@ def test_encodings_with_head_starts(encoding):
 
 
 def test_new_episodes_begin_without_chains():
-    env = vector(num_envs=6, num_users=5, max_episode_steps=4, action="shares")
+    env = vector(num_envs=6, num_users=5, rounds=4, action="shares")
     env.reset(seed=0)
     action = np.full(env.action_space.shape, -4.5, dtype=np.float32)
     for _ in range(3):
@@ -202,7 +202,7 @@ def test_other_rounds_do_not_draft_ahead(env_id):
 
 
 def test_comparisons_use_tokens_over_time():
-    options = {"num_users": 3, "rho": 50.0, "max_episode_steps": 6, "reward": "sampled", "action": "shares"}
+    options = {"num_users": 3, "rho": 50.0, "rounds": 6, "reward": "sampled", "action": "shares"}
     table = ms.compare(AHEAD, ["optimal", "fixed"], episodes=4, **options)
     assert table.metric == "token_goodput"
     env = vector(num_envs=4, **options)

@@ -72,6 +72,15 @@ def test_slopes_are_differences_of_the_reward(env_id, action):
         assert slopes == pytest.approx(differences(env, actions, values), rel=1e-5, abs=1e-6 * np.abs(slopes).max())
 
 
+@pytest.mark.parametrize("env_id", [FULL, "MultiSpin/HiddenAcceptance-v0"])
+def test_slopes_of_the_share_are_differences_of_it(env_id):
+    env, actions = played(env_id, "residual", num_users=5, reward="share")
+    best = ms.make_controller("optimal", env.scenario)(env.state)
+    goodput = ms.expected_outcome(env.scenario, env.state, best).goodput
+    expected = differences(env, actions, 1.0 / goodput[:, None])
+    assert env.reward_slopes(actions) == pytest.approx(expected, rel=1e-5, abs=1e-6 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("action", ENCODINGS.names())
 @pytest.mark.parametrize(
     "arguments",

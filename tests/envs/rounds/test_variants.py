@@ -71,7 +71,7 @@ def test_rates_are_hidden(env_id, pair):
 
 def test_without_spread_and_end_it_is_the_plain_environment():
     """The same seeds give the same devices, fading and tasks."""
-    hidden, plain = make(spread=0.0, mean_rounds=float("inf"), num_envs=6), make(PLAIN, num_envs=6)
+    hidden, plain = make(spread=0.0, mean_rounds=float("inf"), num_envs=6), make(PLAIN, num_envs=6, rounds=64)
     controller = ms.make_controller("homogeneous", plain.scenario)
     assert (play(hidden, controller) == play(plain, controller)).all()
     assert (hidden.state.acceptance_rate == plain.state.acceptance_rate).all()
