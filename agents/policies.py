@@ -238,9 +238,19 @@ class _EquivariantExtractor(nn.Module):
 
 
 class EquivariantActorCritic(ActorCriticPolicy):
-    """Actor-critic policy for any number of users; use with ``PPO(EquivariantActorCritic, env)``.
+    """Policy for PPO and A2C of Stable-Baselines3: one network for every device, for any number of devices.
 
-    The action space is a Box (K, columns). Parameters without a comment are as in Stable-Baselines3.
+    The network reads one device and a summary of all devices, and returns the action of that device. The action space
+    is a Box (K, columns). Parameters without a comment are as in Stable-Baselines3.
+
+    Examples
+    --------
+    >>> from agents import EquivariantActorCritic, make_vec_env
+    >>> from stable_baselines3 import PPO
+    >>> env = make_vec_env("MultiSpin/Heterogeneous-v0", n_envs=2, num_users=4)
+    >>> model = PPO(EquivariantActorCritic, env, device="cpu")
+    >>> model.predict(env.reset(), deterministic=True)[0].shape
+    (2, 4, 2)
     """
 
     def __init__(
