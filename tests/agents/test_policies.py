@@ -1,16 +1,20 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from stable_baselines3 import A2C, PPO
 
+import agents
 from agents import AGENTS
 from agents.base import CosineRate, LinearRate
 from agents.policies import Codes, ConcatLinear, EquivariantActorCritic, SumHead, UserEncoder, UserFeatures, UserHead
 from agents.runs import supported_arguments
 from agents.sac import JointValue
-from agents.vec_env import make_vec_env
+from agents.vec_env import NativeVecEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.registry import ENVIRONMENTS
 
@@ -157,6 +161,24 @@ def test_policy_of_stable_baselines():
     assert th.allclose(policy.deterministic(tensors()), policy.action_net(codes))
 
 
+@pytest.mark.parametrize("algorithm", [PPO, A2C])
+def test_algorithms_of_stable_baselines3_train_it(algorithm):
+    env = agents.make_vec_env(FULL, n_envs=2, num_users=3)
+    options = {"n_steps": 4, "device": "cpu", "seed": 0} | ({"batch_size": 8} if algorithm is PPO else {})
+    model = algorithm(agents.EquivariantActorCritic, env, **options)
+    before = model.predict(env.reset(), deterministic=True)[0]
+    after = model.learn(16).predict(env.reset(), deterministic=True)[0]
+    assert before.shape == after.shape == (2, 3, 2)
+    assert not np.allclose(before, after, atol=1e-4)
+
+
+def test_importing_the_package_is_light():
+    code = "import sys, agents; print(sorted({'torch', 'stable_baselines3'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    with pytest.raises(AttributeError, match="no attribute 'other'"):
+        agents.other  # noqa: B018
+
+
 def test_a_policy_can_be_without_critic():
     policy = policy_of(critic=False)
     assert not [name for name, _ in policy.named_parameters() if "value" in name]
@@ -194,7 +216,7 @@ def config_of(env_id=FULL, users=2, **arguments):
 
 
 def built(agent, config, randomised=True):
-    env = make_vec_env(config, agent.num_envs, 64, 0)
+    env = NativeVecEnv.of(config, agent.num_envs, 0)
     model = agent.build(env, lambda progress: progress, 0, "cpu")
     if randomised:  # untrained heads return almost 0
         with th.no_grad():
@@ -247,7 +269,7 @@ def test_settings_by_environment(agent, name, arguments, changes):
 
 
 def observed(config, num_envs=10):
-    env = make_vec_env(config, num_envs, 64, seed=3)
+    env = NativeVecEnv.of(config, num_envs, seed=3)
     observation, rng = env.reset(), np.random.default_rng(0)
     for _ in range(5):
         action = rng.uniform(-5.0, 5.0, (num_envs, *env.action_space.shape))
