@@ -1,7 +1,7 @@
-"""A check in seconds of your own learner: does it climb above action 0, where an untrained policy starts?
+"""A check in seconds whether your own learner climbs above action 0, where an untrained policy starts.
 
-Write your learner in the place of `train`. The environment has two devices, flat observations and actions in [-5, 5]; an
-episode is one round.
+Write your learner in the place of `train`. The environment has two devices, flat observations and actions in [-5, 5];
+an episode is one round.
 """
 
 from collections.abc import Callable
