@@ -10,12 +10,12 @@ from agents.registry import AGENTS, PRETRAINED
 from multispin_env.checks import check_name, missing_package
 
 if TYPE_CHECKING:
-    from agents.policies import EquivariantActorCritic
+    from agents.policies import DevicePolicy
     from agents.vec_env import make_vec_env
 
-__all__ = ["AGENTS", "PRETRAINED", "EquivariantActorCritic", "load", "make_vec_env"]
+__all__ = ["AGENTS", "PRETRAINED", "DevicePolicy", "load", "make_vec_env"]
 
-_LATE = {"EquivariantActorCritic": "agents.policies", "make_vec_env": "agents.vec_env"}
+_LATE = {"DevicePolicy": "agents.policies", "make_vec_env": "agents.vec_env"}
 """Modules of the names that need torch, which are imported late."""
 
 

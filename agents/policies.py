@@ -237,7 +237,7 @@ class _EquivariantExtractor(nn.Module):
         return self.value_net(features)
 
 
-class EquivariantActorCritic(ActorCriticPolicy):
+class DevicePolicy(ActorCriticPolicy):
     """Policy for PPO and A2C of Stable-Baselines3: one network for every device, for any number of devices.
 
     The network reads one device and a summary of all devices, and returns the action of that device. The action space
@@ -245,10 +245,10 @@ class EquivariantActorCritic(ActorCriticPolicy):
 
     Examples
     --------
-    >>> from agents import EquivariantActorCritic, make_vec_env
+    >>> from agents import DevicePolicy, make_vec_env
     >>> from stable_baselines3 import PPO
     >>> env = make_vec_env("MultiSpin/Heterogeneous-v0", n_envs=2, num_users=4)
-    >>> model = PPO(EquivariantActorCritic, env, device="cpu")
+    >>> model = PPO(DevicePolicy, env, device="cpu")
     >>> model.predict(env.reset(), deterministic=True)[0].shape
     (2, 4, 2)
     """
