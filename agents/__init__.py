@@ -1,6 +1,6 @@
 """Learning agents: all code that needs torch or Stable-Baselines3. ``AGENTS`` is the registry of algorithms.
 
-``DevicePolicy`` and ``make_vec_env`` are for algorithms of Stable-Baselines3; they import torch when they are first used.
+``DevicePolicy`` and ``make_vec_env`` are for algorithms of Stable-Baselines3; torch is imported at their first use.
 """
 
 from importlib import import_module

@@ -230,4 +230,4 @@ def _curve(axes: Any, report: Report, label: str, folder: Path) -> None:
         axes.axhline(bar.headline, color=colour, linestyle="--", linewidth=1, label=f"{bar.name}, {bar.headline:.4f}")
     axes.set_xlabel("rounds trained")
     axes.set_ylabel(report.headline.axis)
-    axes.legend(loc="center right", fontsize="small")
+    axes.legend(loc="lower right", fontsize="small")

@@ -5,6 +5,7 @@ an episode is one round.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -16,7 +17,8 @@ from stable_baselines3 import PPO
 import multispin_env  # noqa: F401  (registers the environments)
 from multispin_env.wrappers import flat_vector
 
-ENV, ARGUMENTS = "MultiSpin/Heterogeneous-v0", {"num_users": 2, "action": "shares"}
+ENV = "MultiSpin/Heterogeneous-v0"
+ARGUMENTS: dict[str, Any] = {"num_users": 2, "action": "shares"}
 
 Array = NDArray[np.float32]
 
