@@ -1,11 +1,31 @@
-"""Learning agents: all code that needs torch or Stable-Baselines3. ``AGENTS`` is the registry of algorithms."""
+"""Learning agents: all code that needs torch or Stable-Baselines3. ``AGENTS`` is the registry of algorithms.
 
-from typing import Any
+``DevicePolicy`` and ``make_vec_env`` are for algorithms of Stable-Baselines3; torch is imported at their first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from agents.registry import AGENTS, PRETRAINED
 from multispin_env.checks import check_name, missing_package
 
-__all__ = ["AGENTS", "PRETRAINED", "load"]
+if TYPE_CHECKING:
+    from agents.policies import DevicePolicy
+    from agents.vec_env import make_vec_env
+
+__all__ = ["AGENTS", "PRETRAINED", "DevicePolicy", "load", "make_vec_env"]
+
+_LATE = {"DevicePolicy": "agents.policies", "make_vec_env": "agents.vec_env"}
+"""Modules of the names that need torch, which are imported late."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(_LATE[name]), name)
+    except ModuleNotFoundError as error:
+        raise missing_package(str(error.name), "train") from error
 
 
 def load(env_id: str) -> Any:

@@ -13,7 +13,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 from typing_extensions import override
 
-from agents.policies import EquivariantActorCritic
+from agents.policies import DevicePolicy
 from multispin_env.envs.config import EnvConfig
 from multispin_env.registry import SCENARIOS, SERVERS
 from multispin_env.scenario import PAYLOADS, Scenario
@@ -131,7 +131,7 @@ class DirectLearner(BaseAlgorithm):
     in Stable-Baselines3.
     """
 
-    policy: EquivariantActorCritic
+    policy: DevicePolicy
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class DirectLearner(BaseAlgorithm):
     ) -> None:
         self.max_grad_norm = max_grad_norm
         super().__init__(
-            EquivariantActorCritic,
+            DevicePolicy,
             env,
             learning_rate=learning_rate,
             policy_kwargs=policy_kwargs,
@@ -195,7 +195,7 @@ class DirectLearner(BaseAlgorithm):
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         self._n_updates = 0
-        self.policy = EquivariantActorCritic(
+        self.policy = DevicePolicy(
             self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
         ).to(self.device)
 

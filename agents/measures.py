@@ -168,6 +168,7 @@ def _footer(cases: Cases, rows: list[Row], label: str) -> str:
 
 
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+_LABELS = {"colocated": "server drafts for all\n(needs a draft model there)"}  # of bars, instead of the name
 AGENT, _OTHERS, _OF_SYSTEMS = "#D55E00", "#0072B2", "#BBBBBB"
 
 
@@ -208,7 +209,7 @@ def _bars(axes: Any, report: Report, label: str, folder: Path) -> None:
     errors = [[bar.mean - bar.low for bar in bars], [bar.high - bar.mean for bar in bars]]
     colours = [(AGENT if bar.name == label else _OTHERS) if bar.decides else _OF_SYSTEMS for bar in bars]
     axes.barh(positions, values, xerr=errors, color=colours, capsize=3)
-    axes.set_yticks(positions, [bar.name for bar in bars])
+    axes.set_yticks(positions, [_LABELS.get(bar.name, bar.name) for bar in bars])
     if systems:
         axes.text(0.0, systems - 1, f" {OTHER_SYSTEMS}", va="center", color="#666666")
     for position, bar in zip(positions, bars, strict=True):
@@ -221,6 +222,7 @@ def _bars(axes: Any, report: Report, label: str, folder: Path) -> None:
 def _curve(axes: Any, report: Report, label: str, folder: Path) -> None:
     steps, scores = read_curve(folder / CURVE, report.headline.key)
     axes.plot(steps, scores, color=AGENT, marker="o", markersize=3, label=f"{label}, validation")
+    axes.annotate(f"untrained: {scores[0]:.4f}", (steps[0], scores[0]), (6, -3), textcoords="offset points", va="top")
     rows = [bar for bar in report.rows if bar.decides]
     lowest = min(scores) - 0.1 * abs(max(bar.headline for bar in rows))
     references = [bar for bar in rows if bar.name != label and bar.headline > lowest]
@@ -228,4 +230,4 @@ def _curve(axes: Any, report: Report, label: str, folder: Path) -> None:
         axes.axhline(bar.headline, color=colour, linestyle="--", linewidth=1, label=f"{bar.name}, {bar.headline:.4f}")
     axes.set_xlabel("rounds trained")
     axes.set_ylabel(report.headline.axis)
-    axes.legend(loc="center right", fontsize="small")
+    axes.legend(loc="lower right", fontsize="small")

@@ -9,7 +9,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.base import AgentSettings
 from agents.checkpoints import MODEL, load_checkpoint
-from agents.policies import EquivariantActorCritic, TorchNetwork
+from agents.policies import DevicePolicy, TorchNetwork
 from agents.registry import AGENTS
 from agents.runs import CONFIG, RunConfig, load_config
 from agents.vec_env import NativeVecEnv
@@ -85,7 +85,7 @@ def read_policy(folder: Path) -> Policy:
 
 def _read_network(config: RunConfig, folder: Path) -> TorchNetwork:
     policy = _untrained(config, config.env).policy
-    assert isinstance(policy, EquivariantActorCritic)
+    assert isinstance(policy, DevicePolicy)
     try:
         policy.load_state_dict(load_checkpoint(folder, MODEL).parameters["policy"])
     except (RuntimeError, KeyError) as error:

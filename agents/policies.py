@@ -237,10 +237,20 @@ class _EquivariantExtractor(nn.Module):
         return self.value_net(features)
 
 
-class EquivariantActorCritic(ActorCriticPolicy):
-    """Actor-critic policy for any number of users; use with ``PPO(EquivariantActorCritic, env)``.
+class DevicePolicy(ActorCriticPolicy):
+    """Policy for PPO and A2C of Stable-Baselines3: one network for every device, for any number of devices.
 
-    The action space is a Box (K, columns). Parameters without a comment are as in Stable-Baselines3.
+    The network reads one device and a summary of all devices, and returns the action of that device. The action space
+    is a Box (K, columns). Parameters without a comment are as in Stable-Baselines3.
+
+    Examples
+    --------
+    >>> from agents import DevicePolicy, make_vec_env
+    >>> from stable_baselines3 import PPO
+    >>> env = make_vec_env("MultiSpin/Heterogeneous-v0", n_envs=2, num_users=4)
+    >>> model = PPO(DevicePolicy, env, device="cpu")
+    >>> model.predict(env.reset(), deterministic=True)[0].shape
+    (2, 4, 2)
     """
 
     def __init__(
@@ -248,8 +258,8 @@ class EquivariantActorCritic(ActorCriticPolicy):
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         lr_schedule: Callable[[float], float],
-        width: int = 64,  # of all layers
-        log_std_init: float = 0.1,  # initial log standard deviation of the exploration, in all columns
+        width: int = 32,  # of all layers
+        log_std_init: float = 0.8,  # initial log standard deviation of the exploration, in all columns
         column_log_std: Sequence[float] = (),  # added to `log_std_init` by column, from the first column on
         bandwidth_init: float = 0.0,  # initial mean of all columns except the first
         last_std: float = _LAST_STD,  # as in `UserHead`

@@ -27,7 +27,7 @@ from torch import nn
 from typing_extensions import override
 
 from agents.base import BaseSettings, LinearRate, Remaining, has_late_reports
-from agents.policies import EquivariantActorCritic
+from agents.policies import DevicePolicy
 from agents.vec_env import NativeVecEnv, require_native
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.config import EnvConfig
@@ -64,7 +64,7 @@ class _Steps(VecEnvWrapper):
     0, so the truncation flag is removed here. A `TimedRolloutBuffer` also gets the steps' durations.
     """
 
-    def __init__(self, env: VecEnv, buffer: RolloutBuffer, policy: EquivariantActorCritic) -> None:
+    def __init__(self, env: VecEnv, buffer: RolloutBuffer, policy: DevicePolicy) -> None:
         super().__init__(env)
         self._buffer, self._policy = buffer, policy
 
@@ -95,7 +95,7 @@ class _Steps(VecEnvWrapper):
 
 
 class MultiUserPPO(PPO):
-    """PPO for `EquivariantActorCritic`.
+    """PPO for `DevicePolicy`.
 
     Parameters are those of ``PPO``; ``clip_range_vf``, ``ent_coef`` and ``target_kl`` are ignored, as is ``vf_coef`` if
     γ = 0.
@@ -105,12 +105,12 @@ class MultiUserPPO(PPO):
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
-        steps = _Steps(env, rollout_buffer, cast(EquivariantActorCritic, self.policy))
+        steps = _Steps(env, rollout_buffer, cast(DevicePolicy, self.policy))
         return super().collect_rollouts(steps, callback, rollout_buffer, n_rollout_steps)
 
     @override
     def train(self) -> None:
-        policy = cast(EquivariantActorCritic, self.policy)
+        policy = cast(DevicePolicy, self.policy)
         policy.set_training_mode(True)
         self._update_learning_rate(policy.optimizer)
         clip = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
@@ -137,7 +137,7 @@ class MultiUserPPO(PPO):
 class Rollout:
     """Rollout as tensors of n rows, with the log-probabilities of the policy that collected it."""
 
-    def __init__(self, buffer: DictRolloutBuffer, policy: EquivariantActorCritic) -> None:
+    def __init__(self, buffer: DictRolloutBuffer, policy: DevicePolicy) -> None:
         def flat(array: NDArray[np.float32]) -> th.Tensor:
             return th.as_tensor(array, device=policy.device).flatten(0, 1)
 
@@ -314,7 +314,7 @@ class PPOSettings(BaseSettings):
         if self.timed:
             require_native(env, "durations")
         return (TimedPPO if self.timed else MultiUserPPO)(
-            EquivariantActorCritic,
+            DevicePolicy,
             env,
             learning_rate=LinearRate(self.learning_rate, remaining),
             n_steps=self.rollout_rounds,

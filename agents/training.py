@@ -129,6 +129,8 @@ class TrainingMonitor(BaseCallback):
         row = {"timesteps": self.num_timesteps, "seconds": round(seconds, 2), **measured}
         add_row(self.folder / CURVE, row)
         self._score, self._validated_at = measured[self.headline.key], self.num_timesteps
+        if self._best is None:  # the first step of a new run
+            self.console.print(f"untrained policy: {self._score:.4f} {self.headline.caption}")
         if self._best is None or self._score > self._best:
             self._best = self._score if np.isfinite(self._score) else -np.inf
             self._save_checkpoint(MODEL)  # first, so that every folder with a checkpoint also has a result

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 import multispin_env as ms
 from agents.base import BaseSettings, Remaining, step_discount
-from agents.policies import EquivariantActorCritic
+from agents.policies import DevicePolicy
 from agents.vec_env import NativeVecEnv
 
 
@@ -30,7 +30,7 @@ class TRPOSettings(BaseSettings):
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> TRPO:
         """Build the untrained model."""
         return TRPO(
-            EquivariantActorCritic,
+            DevicePolicy,
             env,
             n_steps=self.rollout_rounds,
             batch_size=512,

@@ -4,13 +4,13 @@ import gymnasium as gym
 from stable_baselines3 import PPO
 
 import multispin_env  # noqa: F401  (registers the environments)
-from agents.policies import EquivariantActorCritic
+from agents.policies import DevicePolicy
 
 
 def main(timesteps: int = 20_000) -> float:
     """Train; return the mean reward of one deterministic episode."""
     env = gym.make("MultiSpin/Heterogeneous-v0", scenario="llama2", num_users=4, action="lengths")
-    model = PPO(EquivariantActorCritic, env, gamma=0.0, n_steps=512, learning_rate=1e-3, seed=0, device="cpu")
+    model = PPO(DevicePolicy, env, gamma=0.0, n_steps=512, learning_rate=1e-3, seed=0, device="cpu")
     model.learn(timesteps)
     observation, _ = env.reset(seed=1)
     rewards, over = [], False

@@ -21,7 +21,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import multispin_env as ms
-from agents.policies import EquivariantActorCritic
+from agents.policies import DevicePolicy
 from agents.ppo import SETTINGS
 from agents.runs import RunConfig
 from agents.training import keep_memory
@@ -114,7 +114,7 @@ def theirs(users: int, rollouts: int) -> Learned:
     rollout = PLAIN_COPIES * PLAIN_ROUNDS
     frames = -(-rollouts * SETTINGS.rollout_rounds * SETTINGS.num_envs // rollout) * rollout
     model = PPO(
-        EquivariantActorCritic,
+        DevicePolicy,
         vector("native", users, PLAIN_COPIES),
         learning_rate=1e-3,
         n_steps=PLAIN_ROUNDS,

@@ -18,6 +18,7 @@ from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, compare_values
 from multispin_env.evaluation.contenders import (
+    SLOW,
     Contender,
     Decide,
     contenders_of,
@@ -57,13 +58,13 @@ class States:
     state: SystemState  # arrays (n, K)
     seed: int = HELD_OUT_SEED
     reference: str = "optimal"
-    contenders: tuple[str, ...] = ()  # empty for all controllers of rounds and `SYSTEMS`
+    contenders: tuple[str, ...] = ()  # empty for all controllers of rounds but `SLOW`, and `SYSTEMS`
     certify: float | None = CERTIFICATE  # relative gap of the optimum to prove; None for no proof
 
     def __post_init__(self) -> None:
         if not self.contenders:
             names = dict.fromkeys((*controller_names("rounds", self.scenario), *SYSTEMS))
-            object.__setattr__(self, "contenders", tuple(names))
+            object.__setattr__(self, "contenders", tuple(name for name in names if name not in SLOW))
 
     @classmethod
     def draw(cls, scenario: Scenario, size: int = default_size, seed: int = HELD_OUT_SEED, **others: Any) -> "States":

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
+import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.checks import check_integer, check_name, shown
@@ -16,7 +18,7 @@ from multispin_env.envs.observations import Observation
 from multispin_env.envs.variant import DEFAULT_SCENARIO
 from multispin_env.evaluation.cases import Episodes, heading
 from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, comparison_cells
-from multispin_env.evaluation.contenders import Contender, contender_errors, make_contender, native, results_by_name
+from multispin_env.evaluation.contenders import Contender, contender_errors, results_by_name
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.statistics import EPISODE_SEED, Cells, aligned
 from multispin_env.registry import CONTROLLERS, import_attribute, is_outside
@@ -90,8 +92,8 @@ def compare(
         the environment. A contender is one of: a name (``"optimal"``, ``"optimal+filter"``, a system, or
         ``"module:ATTRIBUTE"`` of a controller or of a class that makes a function); a controller, a controller class
         or a plug-in; a policy from ``agents.load`` or ``load_policy``; a model with ``predict(observation)``, such as
-        those of Stable-Baselines3, whose deterministic actions are played; a function from observations of n
-        environments to actions (n, K, columns), with an optional ``reset()`` that starts new episodes.
+        those of Stable-Baselines3, whose deterministic actions are played (see Notes); a function from observations of
+        n environments to actions (n, K, columns), with an optional ``reset()`` that starts new episodes.
     scenario
         Name of a preset or file, or a `Scenario`.
     episodes
@@ -115,6 +117,13 @@ def compare(
     ValueError, TypeError
         For an unknown name (the closest is suggested), an invalid argument, or two contenders with the same name.
         Errors and invalid actions of a contender become a `ValueError` that begins with its name.
+
+    Notes
+    -----
+    Models of Stable-Baselines3 play as behind their wrappers ``FlattenObservation``, ``RescaleAction`` and
+    ``VecNormalize``: their spaces and ``model.get_vec_normalize_env()`` show these. Models with spaces of other shapes
+    are refused. Other wrappers cannot be recognised, nor can ``VecNormalize`` in a model that was loaded without it;
+    load the model with ``env=VecNormalize.load(...)``.
 
     Examples
     --------
@@ -187,10 +196,25 @@ def comparison_table(
 
 @dataclass
 class _Predictor:
-    """Function with the deterministic actions of a model that has ``predict``, with or without memory."""
+    """Function with the deterministic actions of a model that has ``predict``, with or without memory.
+
+    Observations are flattened and normalized, and actions are rescaled, as the spaces and the ``VecNormalize`` of a
+    model of Stable-Baselines3 require. ``ValueError`` for spaces of other shapes.
+    """
 
     model: Any
+    config: EnvConfig
     memory: Any = None
+
+    def __post_init__(self) -> None:
+        space, actions = getattr(self.model, "action_space", None), self.config.actions.space
+        if space is not None and space.shape != actions.shape:
+            raise ValueError(f"action_space: expected the shape {actions.shape} of the environment, got {space}")
+        seen, entries = getattr(self.model, "observation_space", None), self.config.observations.space
+        self._flat = isinstance(seen, spaces.Box) and seen.shape == spaces.flatten_space(entries).shape
+        if seen is not None and not self._flat and _shapes(seen) != _shapes(entries):
+            expected = "the entries of the environment, or all of them flattened"
+            raise ValueError(f"observation_space: expected {expected}, got shapes {_shapes(seen)}")
 
     def reset(self) -> None:
         self.memory = None
@@ -199,9 +223,25 @@ class _Predictor:
         parameters = signature(self.model.predict).parameters
         options = {"state": self.memory, "deterministic": True}
         options = {name: value for name, value in options.items() if name in parameters}
-        result = self.model.predict(observation, **options)
+        result = self.model.predict(self._encoded(observation), **options)
         action, self.memory = result if isinstance(result, tuple) else (result, None)
-        return action  # type: ignore[no-any-return]
+        return self._rescaled(action)
+
+    def _encoded(self, observation: Observation) -> Any:
+        normalization = getattr(self.model, "get_vec_normalize_env", lambda: None)()
+        encoded = np.concatenate(list(observation.values()), -1) if self._flat else observation
+        return encoded if normalization is None else normalization.normalize_obs(encoded)
+
+    def _rescaled(self, action: NDArray[Any]) -> NDArray[Any]:
+        space, bounds = getattr(self.model, "action_space", None), self.config.actions.space
+        if space is None or space == bounds or not space.is_bounded():
+            return action
+        scale = (bounds.high - bounds.low) / (space.high - space.low)
+        return bounds.low + (action - space.low) * scale  # type: ignore[no-any-return]
+
+
+def _shapes(space: Any) -> Any:
+    return {key: box.shape for key, box in space.items()} if isinstance(space, spaces.Dict) else space.shape
 
 
 def name_of(contender: Any) -> str:
@@ -220,17 +260,17 @@ def _by_name(contenders: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
-def as_contender(contender: Any, env: Any) -> Contender:
-    """Convert an argument of `compare` to a contender for a vector environment."""
+def as_contender(contender: Any, config: EnvConfig) -> Contender:
+    """Convert an argument of `compare` to a contender for environments with this configuration."""
     if isinstance(contender, str):
         policy = _imported_policy(contender)
-        return make_contender(contender, env) if policy is None else as_contender(policy, env)
+        return config.contender(contender) if policy is None else as_contender(policy, config)
     if isinstance(contender, type) and issubclass(contender, Controller):
-        return contender(native(env).scenario)
+        return contender(config.scenario)
     if isinstance(contender, Controller | PlugIn):
         return contender
     if callable(getattr(contender, "predict", None)):
-        return _Predictor(contender)
+        return _Predictor(contender, config)
     if isinstance(contender, type) or not callable(contender):
         expected = "a controller name, controller, plug-in, policy, model or function"
         raise ValueError(f"contenders: expected {expected}, got {shown(contender)}")
@@ -259,7 +299,7 @@ def with_reference(
     players: dict[str, Contender | str] = {}
     for name, contender in entries.items():
         with contender_errors(name, ValueError, TypeError, ImportError):
-            players[name] = contender if contender in cases.systems else as_contender(contender, cases.env())
+            players[name] = contender if contender in cases.systems else as_contender(contender, cases.config)
     return players, same
 
 

@@ -113,7 +113,9 @@ def test_a_validation_is_printed_logged_and_a_row_of_the_curve(tmp_path, clock, 
     monitor.model.logger.dump = logged.append
     clock[0] += 61.0
     step(monitor, 100)
-    assert printed.getvalue().split() == ["training", "25%", "68", "s,", "204", "s", "left", "0.5000", "of", "it"]
+    untrained, line = printed.getvalue().splitlines()
+    assert untrained == "untrained policy: 0.5000 of it"
+    assert line.split() == ["training", "25%", "68", "s,", "204", "s", "left", "0.5000", "of", "it"]
     assert logged == [("validation/score", 0.5), 100]
     assert (tmp_path / CURVE).read_text(encoding="utf-8").splitlines() == ["timesteps,seconds,score", "100,68.0,0.5"]
 

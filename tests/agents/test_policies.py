@@ -1,13 +1,17 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from stable_baselines3 import A2C, PPO
 
+import agents
 from agents import AGENTS
 from agents.base import CosineRate, LinearRate
-from agents.policies import Codes, ConcatLinear, EquivariantActorCritic, SumHead, UserEncoder, UserFeatures, UserHead
+from agents.policies import Codes, ConcatLinear, DevicePolicy, SumHead, UserEncoder, UserFeatures, UserHead
 from agents.runs import supported_arguments
 from agents.sac import JointValue
 from agents.vec_env import NativeVecEnv
@@ -138,7 +142,7 @@ def test_scales_of_columns():
 
 def policy_of(columns=2, **options):
     box = spaces.Box(-1.0, 1.0, (2, columns), np.float32)
-    return EquivariantActorCritic(space_of(), box, lambda _: 0.125, width=8, log_std_init=-1.0, **options)
+    return DevicePolicy(space_of(), box, lambda _: 0.125, width=8, log_std_init=-1.0, **options)
 
 
 def test_policy_of_stable_baselines():
@@ -155,6 +159,24 @@ def test_policy_of_stable_baselines():
     assert th.allclose(policy(tensors())[1], policy.predict_values(tensors()))
     codes = policy.mlp_extractor.policy_net(policy.features_extractor(tensors()))
     assert th.allclose(policy.deterministic(tensors()), policy.action_net(codes))
+
+
+@pytest.mark.parametrize("algorithm", [PPO, A2C])
+def test_algorithms_of_stable_baselines3_train_it(algorithm):
+    env = agents.make_vec_env(FULL, n_envs=2, num_users=3)
+    options = {"n_steps": 4, "device": "cpu", "seed": 0} | ({"batch_size": 8} if algorithm is PPO else {})
+    model = algorithm(agents.DevicePolicy, env, **options)
+    before = model.predict(env.reset(), deterministic=True)[0]
+    after = model.learn(16).predict(env.reset(), deterministic=True)[0]
+    assert before.shape == after.shape == (2, 3, 2)
+    assert not np.allclose(before, after, atol=1e-4)
+
+
+def test_importing_the_package_is_light():
+    code = "import sys, agents; print(sorted({'torch', 'stable_baselines3'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    with pytest.raises(AttributeError, match="no attribute 'other'"):
+        agents.other  # noqa: B018
 
 
 def test_a_policy_can_be_without_critic():

@@ -8,7 +8,7 @@ import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import configure
 
-from agents.policies import EquivariantActorCritic
+from agents.policies import DevicePolicy
 from agents.ppo import MultiUserPPO, PPOSettings, Rollout, gains
 from agents.vec_env import make_vec_env
 
@@ -30,9 +30,7 @@ def trained(gamma, rollouts=1, **changes):
 def test_rollouts_are_those_of_stable_baselines(gamma, rounds):
     """With γ > 0, the value of the last observation counts in truncated episodes, not in those that terminate."""
     model = trained(gamma)
-    plain = PPO(
-        EquivariantActorCritic, vector(rounds), 0.0, STEPS, 10, 1, gamma, 1.0, policy_kwargs=model.policy_kwargs, seed=0
-    )
+    plain = PPO(DevicePolicy, vector(rounds), 0.0, STEPS, 10, 1, gamma, 1.0, policy_kwargs=model.policy_kwargs, seed=0)
     weights = model.policy.state_dict()
     for learner in (model, plain):
         learner.set_logger(configure(None, []))

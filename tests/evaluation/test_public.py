@@ -4,15 +4,18 @@ from dataclasses import dataclass
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.wrappers import FilterObservation, FlattenObservation, RescaleAction
 from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
+from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.registry import CONTROLLERS
 from tests.evaluation.test_policy import policy_of
 
 FULL, HIDDEN, WITHOUT = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0", "MultiSpin/Continuous-v0"
-TINY = {"num_users": 3, "episodes": 4, "max_episode_steps": 3}
+TINY = {"num_users": 3, "episodes": 4, "rounds": 3}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +58,7 @@ def command(capsys, *arguments):
 
 
 def test_numbers_and_table_are_those_of_the_command(capsys):
-    settings = ["--set", "max_episode_steps=3"]
+    settings = ["--set", "rounds=3"]
     CONTROLLERS.register("same", Same)
     try:
         options = ["--controllers", "same", "optimal", "p2p", "--seed", "9", "--scenario", "qwen3.5", *settings]
@@ -86,7 +89,7 @@ def test_a_model_with_memory_is_reset():
     model = Zero()
     first, again = (ms.evaluate(model, FULL, **TINY) for _ in range(2))
     assert first == again
-    assert (model.begun, model.asked) == (2, 2 * TINY["max_episode_steps"])
+    assert (model.begun, model.asked) == (2, 2 * TINY["rounds"])
 
 
 def test_a_model_of_stable_baselines3_plays_with_its_encoding():
@@ -94,6 +97,62 @@ def test_a_model_of_stable_baselines3_plays_with_its_encoding():
     row = ms.evaluate(PPO("MultiInputPolicy", env, device="cpu", seed=0), FULL, action="lengths", **TINY)
     assert row.name == "PPO"
     assert 0.0 < row.share < 1.0
+
+
+def trained(*wrappers, normalized=False):
+    """Model trained for a few rounds behind wrappers of Gymnasium and, if ``normalized``, ``VecNormalize``."""
+
+    def make():
+        env = gym.make(FULL, num_users=3)
+        for wrapper, *options in wrappers:
+            env = wrapper(env, *options)
+        return env
+
+    env = DummyVecEnv([make])
+    env = VecNormalize(env, clip_obs=1.0) if normalized else env
+    policy = "MlpPolicy" if (FlattenObservation,) in wrappers else "MultiInputPolicy"
+    return PPO(policy, env, n_steps=16, batch_size=16, learning_rate=0.1, seed=0, device="cpu").learn(16)
+
+
+def mean_goodput(model, episodes):
+    """Mean goodput in single rounds behind the model's own wrappers."""
+    env, goodput = model.get_env(), []
+    env.training = False  # VecNormalize keeps its statistics
+    for seed in range(EPISODE_SEED, EPISODE_SEED + episodes):
+        env.seed(seed)
+        action, _ = model.predict(env.reset(), deterministic=True)
+        goodput.append(env.step(action)[3][0]["goodput"])
+    return np.mean(goodput)
+
+
+@pytest.mark.parametrize(
+    ("wrappers", "normalized"),
+    [
+        ([(RescaleAction, np.float32(-0.5), np.float32(1.5))], False),
+        ([(FlattenObservation,)], False),
+        ([], True),
+        ([(FlattenObservation,), (RescaleAction, np.float32(0.0), np.float32(1.0))], True),
+    ],
+)
+def test_a_model_plays_as_behind_its_wrappers(wrappers, normalized):
+    model = trained(*wrappers, normalized=normalized)
+    row = ms.evaluate(model, FULL, num_users=3, episodes=6)
+    assert row.mean == pytest.approx(mean_goodput(model, 6), rel=1e-5)
+    assert row.mean != pytest.approx(ms.evaluate(zero, FULL, num_users=3, episodes=6).mean, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "words"),
+    [
+        (trained, {"num_users": 4}, r"action_space: expected the shape \(4, 2\) of the environment, got Box"),
+        (trained, {"num_users": 3, "action": "lengths"}, r"action_space: expected the shape \(3, 1\)"),
+        (lambda: trained((FilterObservation, ["compute", "channel"])), {"num_users": 3}, "observation_space: expected"),
+        (lambda: trained((FilterObservation, ["shared"]), (FlattenObservation,)), {"num_users": 3}, "got shapes"),
+    ],
+)
+def test_a_model_with_other_spaces_is_refused(model, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        ms.evaluate(model(), FULL, episodes=4, **arguments)
 
 
 def test_rules_without_barrier_and_plug_ins():

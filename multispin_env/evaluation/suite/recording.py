@@ -174,7 +174,7 @@ def _contender(task: SuiteTask, by: Any, env: VectorEnv[Any, Any, Any], seed: in
         if by.config.action != task.config.action:
             raise ValueError(f"by: expected a policy with actions {task.config.action!r}, got {by.config.action!r}")
         return by.on(task.config.scenario)
-    return as_contender(by, env)
+    return as_contender(by, task.config)
 
 
 def _mean_return(task: SuiteTask, by: Any, episodes: int, seed: int, begin: BeginPart) -> float:

@@ -116,7 +116,7 @@ class SuiteTask:
             return RandomActions(native(cases.env(cases.config)).single_action_space.shape or ())
         if isinstance(contender, Policy):
             return contender.on(cases.config.scenario)
-        return as_contender(contender, cases.env())
+        return as_contender(contender, cases.config)
 
     def score(self, contender: Any) -> Score:
         """Play the held-out episodes and return the score; contenders and errors are as for `values`.
