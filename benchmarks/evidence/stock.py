@@ -24,7 +24,7 @@ from multispin_env.evaluation.public import compare
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.wrappers import flat_vector
 
-STEPS = {"PPO": 40_960, "A2C": 40_960, "SAC": 4_000, "TD3": 4_000, "TQC": 4_000}
+STEPS = {"PPO": 40_960, "A2C": 40_960, "SAC": 3_000, "TD3": 3_000, "TQC": 3_000}
 
 
 class TimeLimit(BaseCallback):
