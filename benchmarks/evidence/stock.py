@@ -5,6 +5,7 @@ one thread. Training ends after the steps of the algorithm or after the CPU time
 policy, action 0 (where training starts) and the reference then play the same held-out episodes.
 """
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from time import process_time
@@ -80,7 +81,9 @@ def rows(options: Namespace) -> Iterator[Row]:
         for users in options.users:
             for algorithm in options.algorithms:
                 for seed in range(options.seeds):
-                    yield row(algorithm, env_id, users, seed, options)
+                    done = row(algorithm, env_id, users, seed, options)
+                    print(*done.values(), sep="  ", file=sys.stderr, flush=True)  # a row takes minutes
+                    yield done
 
 
 def add_options(parser: ArgumentParser) -> None:
