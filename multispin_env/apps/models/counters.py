@@ -267,7 +267,9 @@ def _metrics(text: str) -> _Series:
                 ) from None
             series.setdefault(name, []).append((dict(_LABEL.findall(match[2] or "")), value))
     if not series:
-        raise ValueError(f"expected a metrics page or benchmark result with {_DRAFTS} (vLLM) or {_LENGTH} (SGLang), got neither")
+        raise ValueError(
+            f"expected a metrics page or benchmark result with {_DRAFTS} (vLLM) or {_LENGTH} (SGLang), got neither"
+        )
     return series
 
 
@@ -304,7 +306,9 @@ def _vllm(task: str, series: _Series, drafted: int | None) -> EngineCounts:
     counts = [drafts, *(by_position[position] for position in positions)]
     if any(later > earlier for earlier, later in pairwise(counts)):
         raise ValueError(f"{_BY_POSITION}: expected non-increasing counts ≤ {drafts:g}, got {shown(counts[1:])}")
-    if abs(sum(counts[1:]) - accepted) > len(positions) * (0.5 + 5e-5 * drafts):  # printed with two decimals in per cent
+    if abs(sum(counts[1:]) - accepted) > len(positions) * (
+        0.5 + 5e-5 * drafts
+    ):  # printed with two decimals in per cent
         raise ValueError(f"{_BY_POSITION}: expected a sum of {accepted:g} accepted tokens, got {sum(counts[1:]):g}")
     mean = 1.0 + accepted / drafts
     return EngineCounts(task, mean, tokens / drafts, int(drafts), tuple(int(count) for count in counts[1:]))
