@@ -53,7 +53,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draft-time", type=float, metavar="S", help=draft_time)
     parser.add_argument("--max-batch", type=int, default=64, metavar="N", help="largest batch size (default 64)")
     parser.add_argument("--min-length", type=int, default=0, metavar="L", help="least draft length (default 0)")
-    method = f"one of {', '.join(_METHODS['vllm'])}; all but draft-model need --draft-time (default draft-model, but not for sglang)"
+    method = f"one of {', '.join(_METHODS['vllm'])} (default draft-model); the others need --draft-time"
     parser.add_argument("--method", default="draft-model", metavar="NAME", help=method)
     parser.add_argument("--format", default="table", help=f"one of {', '.join(_FORMATS)} (default table)")
     add_set_option(parser)

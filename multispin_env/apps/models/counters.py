@@ -181,7 +181,8 @@ def read_counters(path: str | PathLike[str], model: str | None = None, drafted: 
     """Read a Prometheus metrics page or a benchmark result of vLLM or SGLang; the task is named after the file.
 
     Engines of the same model are summed; ``model`` selects a model if the page has several. ``drafted`` is L for a
-    file without it. A result is the output or the JSON of ``vllm bench serve`` or ``sglang.bench_serving``. ``ValueError`` for an unreadable file, missing metrics or impossible values.
+    file without it. A result is the output or the JSON of ``vllm bench serve`` or ``sglang.bench_serving``.
+    ``ValueError`` for an unreadable file, missing metrics or impossible values.
     """
     try:
         text = read_file(path, LARGEST_FILE, "text").decode("utf-8-sig")

@@ -93,7 +93,8 @@ def test_bad_options_are_refused(refused, options, sentence):
 
 
 def yaml_of(text):
-    shape = r"speculative_config:\n  decoding_type: DraftTarget\n  max_draft_len: (\d+)\n  draft_len_schedule: \{((?:\d+: \d+(?:, )?)*)\}\n"
+    head = r"speculative_config:\n  decoding_type: DraftTarget\n  max_draft_len: (\d+)\n"
+    shape = head + r"  draft_len_schedule: \{((?:\d+: \d+(?:, )?)*)\}\n"
     longest, schedule = re.fullmatch(shape, text).groups()
     return int(longest), {int(key): int(value) for key, value in re.findall(r"(\d+): (\d+)", schedule)}
 

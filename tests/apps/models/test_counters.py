@@ -11,6 +11,7 @@ from multispin_env.physics.tokens import expected_tokens
 PAGES = Path(__file__).parent / "pages"
 VLLM = (PAGES / "vllm.txt").read_text(encoding="utf-8")
 SGLANG = (PAGES / "sglang.txt").read_text(encoding="utf-8")
+RESULT = (PAGES / "vllm-bench.txt").read_text(encoding="utf-8")
 
 
 def read(tmp_path, text, *more):
@@ -106,20 +107,6 @@ def test_drafts_of_different_lengths_are_told_and_not_tested(tmp_path):
     assert 0.7 < result.rate < 0.8
 
 
-RESULT = """============ Serving Benchmark Result ============
-Successful requests:                     880       
----------------Speculative Decoding---------------
-Acceptance rate (%):                     50.80     
-Acceptance length:                       2.52      
-Drafts:                                  10000     
-Draft tokens:                            30000     
-Accepted tokens:                         15240     
-Per-position acceptance (%):
-  Position 0:                            70.00     
-  Position 1:                            48.70     
-  Position 2:                            33.70     
-==================================================
-"""
 SAVED = (
     '{"completed": 880, "spec_decode_num_drafts": 10000, "spec_decode_draft_tokens": 30000, '
     '"spec_decode_accepted_tokens": 15240, "spec_decode_per_position_acceptance_rates": [0.7, 0.487, 0.337]}'
