@@ -45,7 +45,7 @@ _RATES = "spec_decode_per_position_acceptance_rates"
 """Fields of a saved benchmark result, with the metrics that count the same."""
 
 _PRINTED = dict(zip(("Drafts", "Draft tokens", "Accepted tokens", "Accept length"), _RESULT, strict=True))
-_PRINTED_LINE = re.compile(rf"({'|'.join(_PRINTED)}|  Position \d+): +(.*)")
+_PRINTED_LINE = re.compile(rf"^({'|'.join(_PRINTED)}|  Position \d+): +(\d+(?:\.\d+)?)\s*$", re.MULTILINE)
 
 GLOSSARY = {
     "acceptance length": "mean number of tokens per verification with the bonus token",
@@ -201,37 +201,17 @@ def read_counters(path: str | PathLike[str], model: str | None = None, drafted: 
 
 def _series(text: str) -> _Series:
     if text.lstrip().startswith("{"):
-        return _benchmark(_saved(text))
-    printed = _printed(text)
-    return _benchmark(printed) if printed else _metrics(text)
-
-
-def _saved(text: str) -> dict[str, Any]:
-    try:
-        return dict(json.loads(text))
-    except (json.JSONDecodeError, RecursionError) as error:
-        line = getattr(error, "lineno", 1)
-        raise ValueError(f"line {line}: expected one benchmark result in JSON, got {cut(str(error))}") from None
-
-
-def _printed(text: str) -> dict[str, Any]:
-    """Return the fields of a printed benchmark result; none if there are none."""
-    fields: dict[str, Any] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        match = _PRINTED_LINE.fullmatch(line)
-        if match is None:
-            continue
         try:
-            value = float(match[2])
-        except ValueError:
-            raise ValueError(f"line {number}: expected {match[1].strip()} and a number, got {shown(line)}") from None
-        if match[1] not in _PRINTED:
-            fields.setdefault(_RATES, []).append(value / 100.0)
-        elif _PRINTED[match[1]] in fields:
-            raise ValueError(f"line {number}: expected one benchmark result, got {match[1]} again")
-        else:
-            fields[_PRINTED[match[1]]] = value
-    return fields
+            return _benchmark(dict(json.loads(text)))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"expected one benchmark result in JSON, got {cut(str(error))}") from None
+    printed = [(label, float(value)) for label, value in _PRINTED_LINE.findall(text)]
+    if not printed:
+        return _metrics(text)
+    fields = {_PRINTED.get(label, label): value for label, value in printed}
+    if len(fields) < len(printed):
+        raise ValueError("expected one benchmark result, got several")
+    return _benchmark({**fields, _RATES: [value / 100.0 for label, value in printed if label not in _PRINTED]})
 
 
 def _benchmark(result: Mapping[str, Any]) -> _Series:
@@ -307,9 +287,8 @@ def _vllm(task: str, series: _Series, drafted: int | None) -> EngineCounts:
     counts = [drafts, *(by_position[position] for position in positions)]
     if any(later > earlier for earlier, later in pairwise(counts)):
         raise ValueError(f"{_BY_POSITION}: expected non-increasing counts ≤ {drafts:g}, got {shown(counts[1:])}")
-    if abs(sum(counts[1:]) - accepted) > len(positions) * (
-        0.5 + 5e-5 * drafts
-    ):  # printed with two decimals in per cent
+    rounding = len(positions) * (0.5 + 5e-5 * drafts)  # of per cents with two decimals
+    if abs(sum(counts[1:]) - accepted) > rounding:
         raise ValueError(f"{_BY_POSITION}: expected a sum of {accepted:g} accepted tokens, got {sum(counts[1:]):g}")
     mean = 1.0 + accepted / drafts
     return EngineCounts(task, mean, tokens / drafts, int(drafts), tuple(int(count) for count in counts[1:]))
