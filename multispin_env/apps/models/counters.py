@@ -45,7 +45,7 @@ _RATES = "spec_decode_per_position_acceptance_rates"
 """Fields of a saved benchmark result, with the metrics that count the same."""
 
 _PRINTED = dict(zip(("Drafts", "Draft tokens", "Accepted tokens", "Accept length"), _RESULT, strict=True))
-_PRINTED_LINE = re.compile(rf"^({'|'.join(_PRINTED)}|  Position \d+): +(\d+(?:\.\d+)?)\s*$", re.MULTILINE)
+_PRINTED_LINE = re.compile(rf"^({'|'.join(_PRINTED)}|  Position \d+): +(\S+)\s*$", re.MULTILINE)
 
 GLOSSARY = {
     "acceptance length": "mean number of tokens per verification with the bonus token",
@@ -205,7 +205,10 @@ def _series(text: str) -> _Series:
             return _benchmark(dict(json.loads(text)))
         except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"expected one benchmark result in JSON, got {cut(str(error))}") from None
-    printed = [(label, float(value)) for label, value in _PRINTED_LINE.findall(text)]
+    try:
+        printed = [(label, float(value)) for label, value in _PRINTED_LINE.findall(text)]
+    except ValueError as error:
+        raise ValueError(f"expected numbers in the benchmark result, got text ({cut(str(error))})") from None
     if not printed:
         return _metrics(text)
     fields = {_PRINTED.get(label, label): value for label, value in printed}
