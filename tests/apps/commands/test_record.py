@@ -13,6 +13,7 @@ import multispin_env as ms
 from multispin_env.apps.commands import record
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.models import rounds
+from multispin_env.apps.models.counters import GLOSSARY
 from multispin_env.apps.models.counts import RecordedTexts, parse_texts
 from multispin_env.apps.models.passes import Journal
 from multispin_env.apps.models.prompts import read_prompts
@@ -226,7 +227,14 @@ def test_metrics_pages_make_a_scenario_with_a_task_each(here, capsys, error):
     shutil.copy(PAGES / "vllm.txt", "code.txt")
     shutil.copy(PAGES / "sglang.txt", "chat.txt")
     assert main(["record", "--counters", "code.txt", "chat.txt", "--scenario", "qwen3.5", "--out", "mine"]) == 0
-    assert "mine.toml, mine.json" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "mine.toml, mine.json" in shown
+    assert re.search(r"^code +10000 +3.00 +2.5240 +0.5080 +0.69", shown, re.MULTILINE)
+    assert re.search(r"^2 +7000 +4870 +0.6957 +0.4870 +2.1870 ", shown, re.MULTILINE)
+    glossary = (ROOT / "docs" / "reference" / "symbols.md").read_text(encoding="utf-8")
+    for term, meaning in GLOSSARY.items():
+        assert f"\n{term}: {meaning}\n" in shown
+        assert f"\n| {term} | {meaning}" in glossary
     scenario = ms.Scenario.load("mine.toml")
     assert scenario == ms.Scenario.preset("qwen3.5").replace(name="mine", tasks=scenario.tasks)
     tokens = [float(expected_tokens(3, np.array(task.acceptance_rate))) for task in scenario.tasks]
