@@ -88,7 +88,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lengths", nargs="+", metavar=part, help=lengths)
     rate = "requests/s of each device; find the number of devices that can be served"
     parser.add_argument("--rate-per-user", type=float, metavar="RATE", help=rate)
-    most = f"largest load to try (default {MAX_USERS} devices, or 1024 times the load of the first estimate)"
+    most = f"largest load to try (default {MAX_USERS} devices; a rate has practically no limit)"
     parser.add_argument("--most", type=float, metavar="N", help=most)
     memory = (
         "KV memory of the server in tokens of prompts and answers; estimated from mean and variance (default: no limit)"
