@@ -226,7 +226,7 @@ def capacity(
         - ``most``: largest load tried, default 512 devices, or 1,024 times the workload's rate.
         - ``kv_tokens``: memory of the server in tokens, default none: in ``percent`` of the time, the contexts (prompt
           and answer so far) of all requests must fit. This is a formula: requests that arrive independently, with the
-          workload's lengths and the simulated medians of TTFT and TPOT (`kv_share`).
+          workload's lengths and the simulated medians of TTFT and TPOT (`share_within_memory`).
         - ``progress``: function called during the simulation with the number of runs so far, such as 2.6.
 
     Examples
@@ -411,7 +411,7 @@ class _Trial:
         copies = self.near or min(self.copies, max(_MIN_COPIES, int(np.ceil(_MAX_REQUESTS / requests))))
         run = self.run(controller, workload, copies=copies, horizon=horizon, enough=is_clear)
         self.runs += 1
-        point = LoadPoint(load, run, kv_share(workload, run, self.kv_tokens))
+        point = LoadPoint(load, run, share_within_memory(workload, run, self.kv_tokens))
         if not point.is_clear(self.share):
             self.near = copies
         return point
@@ -447,7 +447,7 @@ def request_lengths(workload: Workload) -> tuple[IntArray, IntArray]:
     return prompt[:, 0], output[:, 0]
 
 
-def kv_share(workload: Workload, run: ServiceRun, kv_tokens: float) -> float:
+def share_within_memory(workload: Workload, run: ServiceRun, kv_tokens: float) -> float:
     """Return the share of the time in which the contexts of all requests have at most ``kv_tokens`` tokens.
 
     The context of a request with p and o tokens is p for the median TTFT of the run, then grows by a token each median

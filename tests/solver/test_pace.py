@@ -51,7 +51,7 @@ def check(scenario, state, weights, tpot, fixed=None):
         assert certified.value == certified.bound == bound == 0.0
         least = (times / tokens.min(-1)).min()
         assert waits(scenario, state, certified) == pytest.approx(least, rel=1e-9)
-        with pytest.raises(ValueError, match="tpot: expected at least .* s, the minimum for these devices") as refused:
+        with pytest.raises(ValueError, match=r"tpot: expected at least .* s, the minimum for these devices") as refused:
             fast(state)
         assert float(str(refused.value).split()[4]) == pytest.approx(least, rel=1e-5)
         return "none in time"

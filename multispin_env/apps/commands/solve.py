@@ -38,8 +38,8 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
 from multispin_env.units import MHZ, MS
 
-_DESCRIPTION = """Compute draft lengths, bandwidths and goodput for your own devices, and compare with the optimum and two rules:
-equal bandwidth with the best lengths, and equal bandwidth with one length.
+_DESCRIPTION = """Compute draft lengths, bandwidths and goodput for your own devices, and compare with the optimum and
+two rules: equal bandwidth with the best lengths, and equal bandwidth with one length.
 
 The file is CSV with a header, or a JSON list of objects with the same keys; "-" reads standard input. Each row is one
 device. Columns:
@@ -123,7 +123,7 @@ def solve(
     rivals = [_RivalRow(controller, goodput, 1.0, token_time)]
     for name in _COMPARED:
         if name != controller:
-            options = {"weights": devices.weights, "tpot": tpot} if name == "optimal" else {}
+            options: dict[str, Any] = {"weights": devices.weights, "tpot": tpot} if name == "optimal" else {}
             rule = make_controller(name, scenario, **options)
             rival = expected_outcome(scenario, devices.state, rule(devices.state))
             value = _goodput(rival, devices.weights)
