@@ -534,20 +534,21 @@ def estimate_capacity(points: Sequence[LoadPoint], percent: float, by: str, seed
     meeting = [point.run for point in tries if point.share >= share]
     if not meeting:
         return Capacity(0.0, 0.0, 0.0, percent, by, tries, None)
-    copies = max(len(point.run.time) for point in tries)
     loads = np.array([point.load for point in tries])
-
-    def by_copy(name: str) -> FloatArray:
-        counts = [getattr(point.run, name).sum(-1) for point in tries]
-        rows = [count if len(count) == copies else np.full(copies, count.mean()) for count in counts]
-        return np.array(rows, dtype=np.float64)
-
-    in_time, missed = by_copy("in_time"), by_copy("missed")
-    rng = np.random.default_rng([seed, 1])
-    weights = rng.multinomial(copies, np.full(copies, 1.0 / copies), 2000)
     kv_shares = np.array([point.kv_share for point in tries])
-    drawn = _crossing(loads, weights @ in_time.T, weights @ missed.T, kv_shares, share)
-    value = _crossing(loads, in_time.sum(-1)[None], missed.sum(-1)[None], kv_shares, share)[0]
+    rng = np.random.default_rng([seed, 1])
+    sizes = sorted({len(point.run.time) for point in tries})
+    resamples = {size: rng.multinomial(size, np.full(size, 1.0 / size), 2000) for size in sizes}
+    once = {size: np.ones((1, size)) for size in sizes}
+
+    def crossing(weights: Mapping[int, FloatArray | IntArray]) -> FloatArray:
+        in_time, missed = (
+            np.stack([weights[len(point.run.time)] @ getattr(point.run, name).sum(-1) for point in tries], -1)
+            for name in ("in_time", "missed")
+        )
+        return _crossing(loads, in_time, missed, kv_shares, share)
+
+    drawn, value = crossing(resamples), crossing(once)[0]
     low, high = np.quantile(drawn, (0.025, 0.975))
     if value < high == loads[-1]:
         high = np.inf  # in more than 2.5 % of the resamples the largest load is in time
