@@ -22,6 +22,7 @@ from multispin_env.controllers.base import Assumptions, ContinuousController, Co
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.controllers.rounds.optimal import oracle
+from multispin_env.draft import DraftProfile
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.variants import ContinuousVariant
 from multispin_env.envs.objectives import Objective
@@ -63,7 +64,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Assumptions", "Capacity", "CertifiedDecision", "Comparison", "ComparisonTable", "ContinuousController",
     "ContinuousDecision", "ContinuousObserved", "ContinuousOutcome", "ContinuousState", "ContinuousVariant",
-    "Controller", "Decision", "Demand", "EnvConfig", "Join", "LongRun", "Modifier", "Objective", "Observed",
+    "Controller", "Decision", "Demand", "DraftProfile", "EnvConfig", "Join", "LongRun", "Modifier", "Objective", "Observed",
     "Outcome", "Phase", "PlugIn", "RatePrices", "Records", "RequestTrace", "RoundsController", "RoundsVariant",
     "Scenario", "Sensitivities", "Served", "Server", "ServiceLevel", "ServiceRun", "SystemState", "Task", "Workload",
     "autoregressive_goodput", "capacity", "centralized_goodput", "colocated_goodput", "compare", "controller_names",

@@ -62,7 +62,7 @@ _MIN_ROUNDS = 2  # for an estimate of a spread
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    add_scenario_options(parser)
+    add_scenario_options(parser, draft=False)
     parser.set_defaults(scenario="llama2")
     parser.add_argument("--num-users", type=int, metavar="K", help="number of devices (default: the scenario's)")
     add_set_option(parser)

@@ -96,7 +96,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drafted", type=int, metavar="L", help="tokens of a draft, if the engine does not report it")
     read = f"instead of models: show a record, .npz or '{_PACKAGED}', with task names from the file of --scenario"
     parser.add_argument("--read", metavar="FILE", help=read)
-    add_scenario_options(parser)
+    add_scenario_options(parser, draft=False)
     add_out_option(parser, ".npz, .toml, .json and .png", required=False)
 
 
