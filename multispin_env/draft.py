@@ -17,7 +17,8 @@ from multispin_env.checks import (
     check_real,
     shown,
 )
-from multispin_env.field_files import make_from_fields, read_fields, write_fields
+from multispin_env.field_files import is_file_name, make_from_fields, read_fields, write_fields
+from multispin_env.registry import DRAFTS
 from multispin_env.server import check_draft_pieces, line_time
 
 if TYPE_CHECKING:
@@ -158,6 +159,12 @@ class DraftProfile:
         pieces = self.draft_pieces or ((self.draft_passes * float(scenario.pass_time(1, 1)), 0.0),)
         verified = np.where(draft_length > 0, self.verified_tokens or draft_length + 1, 1)
         return drafts * line_time(pieces, num_requests) + scenario.pass_time(num_requests, num_requests * verified)
+
+    @classmethod
+    def resolve(cls, name: str) -> "DraftProfile":
+        """Return the profile of this name in `DRAFTS`, or that of a file."""
+        profile: DraftProfile = cls.load(name) if is_file_name(name) else DRAFTS.load(name)
+        return profile
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "DraftProfile":

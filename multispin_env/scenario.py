@@ -172,7 +172,13 @@ class Scenario:
     kept_probabilities: int = 1024
     bits_per_probability: int = 16
     target: str = ""
-    acceptance_shifts: tuple[tuple[int, float], ...] = ((1, -0.930), (4, -0.351), (16, -0.153), (64, -0.0605), (1024, 0.0))
+    acceptance_shifts: tuple[tuple[int, float], ...] = (
+        (1, -0.930),
+        (4, -0.351),
+        (16, -0.153),
+        (64, -0.0605),
+        (1024, 0.0),
+    )
     target_model: str = ""
     draft: str = ""
     min_draft_length: int = 1
@@ -416,7 +422,7 @@ def with_draft(values: Mapping[str, Any], read_files: bool = True) -> dict[str, 
     if not name:
         return dict(values)
     from_file = read_files and is_file_name(name)
-    profile: DraftProfile = DraftProfile.load(name) if from_file else DRAFTS.load(name)
+    profile = DraftProfile.resolve(name) if read_files else DRAFTS.load(name)
     if profile.on_server:
         expected = "a profile whose devices draft; `multispin drafts` compares those of a server"
         raise ValueError(f"draft: expected {expected}, got {shown(name)}")

@@ -7,6 +7,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_instance, check_integer
+from multispin_env.physics.acceptance import task_means
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
@@ -172,8 +173,7 @@ def draft_schedule(scenario: Scenario, max_batch: int) -> list[Span]:
     """
     check_integer("max_batch", max_batch, 1)
     lengths = np.arange(scenario.max_draft_length + 1)
-    rates = np.array([task.acceptance_rate for task in scenario.tasks])
-    tokens = expected_tokens(lengths, rates[:, None]).mean(0)
+    tokens = expected_tokens(lengths, task_means(scenario)[:, None]).mean(0)
     sizes = range(1, max_batch + 1)
     value = np.array([size * tokens / colocated_round_time(scenario, size, lengths) for size in sizes])
     best = value.argmax(-1)
