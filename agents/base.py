@@ -14,9 +14,10 @@ from stable_baselines3.common.vec_env import VecEnv
 from typing_extensions import override
 
 from agents.policies import EquivariantActorCritic
+from multispin_env.draft import PAYLOADS
 from multispin_env.envs.config import EnvConfig
 from multispin_env.registry import SCENARIOS, SERVERS
-from multispin_env.scenario import PAYLOADS, Scenario
+from multispin_env.scenario import Scenario
 from multispin_env.server import LAW
 
 Remaining = Callable[[float], float]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +19,7 @@ from multispin_env.checks import (
 )
 from multispin_env.field_files import is_file_name, make_from_fields, read_fields, write_fields
 from multispin_env.registry import DRAFTS
-from multispin_env.server import check_draft_pieces, line_time
-
-if TYPE_CHECKING:
-    from multispin_env.scenario import Scenario
+from multispin_env.server import VerificationLaw, check_draft_pieces, line_time
 
 PAYLOADS = ("distributions", "ids")
 TARGETS = ("greedy", "sampling")
@@ -98,27 +95,33 @@ class DraftProfile:
         check_label("name", self.name)
         for field in ("model", "target_model", "source", "licence"):
             check_instance(field, getattr(self, field), str, "text")
+        for field, names in (("payload", PAYLOADS), ("target", TARGETS)):
+            check_name(field, getattr(self, field), ("", *names))
+        for field in ("kept_probabilities", "draft_length"):
+            if getattr(self, field) is not None:
+                check_integer(field, getattr(self, field), 1, 10_000_000)
+        self._check_time()
+        self._check_acceptance()
+
+    def _check_time(self) -> None:
         object.__setattr__(self, "draft_pieces", check_draft_pieces(self.draft_pieces, "draft_pieces"))
         check_real("draft_passes", self.draft_passes, 0.0)
         check_bool("one_pass", self.one_pass)
         for field in ("draft_time", "joules_per_token"):
             if getattr(self, field) is not None:
                 check_real(field, getattr(self, field), 0.0, open_low=True)
-        if (self.draft_time is not None) + bool(self.draft_pieces) + bool(self.draft_passes) > 1:
-            expected = "at most one of draft_time, draft_pieces and draft_passes"
-            raise ValueError(f"draft_time: expected {expected}, got {shown(self.draft_time)} and another")
-        for field, names in (("payload", PAYLOADS), ("target", TARGETS)):
-            check_name(field, getattr(self, field), ("", *names))
-        if self.kept_probabilities is not None:
-            check_integer("kept_probabilities", self.kept_probabilities, 1)
+        times = [field for field in ("draft_time", "draft_pieces", "draft_passes") if getattr(self, field)]
+        if len(times) > 1:
+            raise ValueError(f"{times[1]}: expected no time besides {times[0]}, got {shown(getattr(self, times[1]))}")
+        if check_integer("verified_tokens", self.verified_tokens, 0) and not self.draft_passes:
+            raise ValueError(f"verified_tokens: expected 0 without draft_passes, got {self.verified_tokens}")
+
+    def _check_acceptance(self) -> None:
         if (self.acceptance is None) == (self.acceptance_length is None):
             got = shown(self.acceptance)
-            raise ValueError(f"acceptance: expected either acceptance or acceptance_length, got {got} for acceptance")
-        if self.acceptance_length is not None or self.draft_passes or self.draft_length is not None:
-            check_integer("draft_length", self.draft_length, 1, 10_000)
-        check_integer("verified_tokens", self.verified_tokens, 0)
-        if self.verified_tokens and not self.draft_passes:
-            raise ValueError(f"verified_tokens: expected 0 without draft_passes, got {self.verified_tokens}")
+            raise ValueError(f"acceptance: expected a value unless there is an acceptance_length, got {got}")
+        if self.draft_length is None and (self.acceptance_length is not None or self.draft_passes):
+            raise ValueError("draft_length: expected the length that was measured, got None")
         if self.acceptance is None:
             check_real("acceptance_length", self.acceptance_length, 1.0, float(self.draft_length or 0) + 1.0)
         else:
@@ -132,16 +135,12 @@ class DraftProfile:
     @property
     def rates(self) -> tuple[tuple[str, float], ...]:
         """Pairs (task, acceptance rate); a single task is that of all prompts."""
-        if isinstance(self.acceptance, float):
-            return (("all prompts", self.acceptance),)
-        if self.acceptance is None:
-            assert self.acceptance_length is not None and self.draft_length is not None
-            return (("all prompts", _rate_of_length(self.acceptance_length, self.draft_length)),)
-        if isinstance(self.acceptance[0], float):
-            length = 1.0 + float(np.cumprod(self.acceptance).sum())
-            return (("all prompts", _rate_of_length(length, len(self.acceptance))),)
-        pairs: tuple[tuple[str, float], ...] = self.acceptance
-        return pairs
+        rate = self.acceptance
+        if rate is None:
+            rate = _rate_of_length(float(self.acceptance_length or 1.0), self.draft_length or 1)
+        elif isinstance(rate, tuple) and isinstance(rate[0], float):  # by position
+            rate = _rate_of_length(1.0 + float(np.cumprod(rate).sum()), len(rate))
+        return rate if isinstance(rate, tuple) else (("all prompts", rate),)
 
     def lengths(self, longest: int) -> IntArray:
         """Return the draft lengths L (l,) that the server can draft: 0..``longest``, or 0 and the measured one."""
@@ -153,12 +152,12 @@ class DraftProfile:
         powers = rates[:, None] ** np.arange(int(draft_length.max()) + 1)
         return np.asarray(powers.cumsum(-1).mean(0)[draft_length])
 
-    def round_time(self, scenario: "Scenario", num_requests: int, draft_length: IntArray) -> FloatArray:
+    def round_time(self, law: VerificationLaw, num_requests: int, draft_length: IntArray) -> FloatArray:
         """Return the time (l,) in s in which the server drafts and verifies drafts of n requests, for lengths (l,)."""
         drafts = draft_length > 0 if self.one_pass or self.draft_passes else draft_length
-        pieces = self.draft_pieces or ((self.draft_passes * float(scenario.pass_time(1, 1)), 0.0),)
+        pieces = self.draft_pieces or ((self.draft_passes * float(law.time(1, 1)), 0.0),)
         verified = np.where(draft_length > 0, self.verified_tokens or draft_length + 1, 1)
-        return drafts * line_time(pieces, num_requests) + scenario.pass_time(num_requests, num_requests * verified)
+        return drafts * line_time(pieces, num_requests) + law.time(num_requests, num_requests * verified)
 
     @classmethod
     def resolve(cls, name: str) -> "DraftProfile":

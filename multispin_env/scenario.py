@@ -321,7 +321,7 @@ class Scenario:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Scenario":
-        """Make the scenario from the result of `to_dict`; ``server`` or ``draft`` becomes "" if that profile changed."""
+        """Make the scenario from the result of `to_dict`; ``server`` and ``draft`` become "" if the profile changed."""
         check_keywords("Scenario", values, cls.field_names())
         values = with_law({**values, "tasks": _tasks(values["tasks"])}, read_files=False)
         return cls(**with_draft(values, read_files=False))
@@ -368,10 +368,15 @@ class Scenario:
         """Choice of the target's tokens, ``"greedy"`` or ``"sampling"``."""
         return self.target or ("greedy" if self.payload == "ids" else "sampling")
 
+    @property
+    def sent_probabilities(self) -> int:
+        """Probabilities of a drafted token that the server knows, from which the device drafts: V̂, or 1 with ids."""
+        return 1 if self.payload == "ids" else self.kept_probabilities
+
     @cached_property  # read several times in every step
     def acceptance_shift(self) -> float:
         """Shift δ of acceptance rates in logits by the payload; 0 for a greedy target or with all probabilities."""
-        kept = 1 if self.payload == "ids" else self.kept_probabilities
+        kept = self.sent_probabilities
         if self.target_choice == "greedy" or kept >= self.vocabulary_size:
             return 0.0
         counts, shifts = np.array(self.acceptance_shifts).T

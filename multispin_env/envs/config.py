@@ -176,7 +176,7 @@ class EnvConfig:
 
     @property
     def changed_fields(self) -> dict[str, Any]:
-        """Values of the scenario that differ from its preset with this server and draft; ``ValueError`` without a preset."""
+        """Scenario fields that differ from the preset with this server and draft; ``ValueError`` without a preset."""
         scenario = self.scenario
         usual = Scenario.preset(scenario.name, server=scenario.server, draft=scenario.draft)
         usual = usual.replace(**self.variant.scenario_defaults)

@@ -56,8 +56,8 @@ class DraftRow:
     tokens: float  # mean tokens of a device in a round
     mean_length: float  # tokens
     longest: int
-    payload: str  # of devices, else ""
-    bits_per_token: int  # uploaded
+    payload: str = ""  # of devices
+    bits_per_token: int = 0  # uploaded
     share: float = 1.0  # goodput relative to the best row
 
 
@@ -66,22 +66,35 @@ def _device_row(name: str, scenario: Scenario, assumed: bool, states: int, seed:
     decision = make_controller("optimal", scenario)(state)
     outcome, length = expected_outcome(scenario, state, decision), decision.draft_length
     return DraftRow(
-        *(name, "devices", scenario.target_choice, float(task_means(scenario).mean()), assumed),
-        *(float(outcome.goodput.mean()), float(outcome.tokens.mean()), float(length.mean()), int(length.max())),
-        *(scenario.payload, scenario.bits_per_token),
+        draft=name,
+        drafts_on="devices",
+        target=scenario.target_choice,
+        acceptance=float(task_means(scenario).mean()),
+        assumed=assumed,
+        goodput=float(outcome.goodput.mean()),
+        tokens=float(outcome.tokens.mean()),
+        mean_length=float(length.mean()),
+        longest=int(length.max()),
+        payload=scenario.payload,
+        bits_per_token=scenario.bits_per_token,
     )
 
 
 def _server_row(profile: DraftProfile, scenario: Scenario, assumed: bool) -> DraftRow:
     users, lengths = scenario.num_users, profile.lengths(scenario.max_draft_length)
     tokens = profile.tokens(lengths)
-    goodput = users * tokens / profile.round_time(scenario, users, lengths)
+    goodput = users * tokens / profile.round_time(scenario.law, users, lengths)
     best = int(goodput.argmax())
-    length = int(lengths[best])
-    rate = None if profile.verified_tokens else float(np.mean([rate for _, rate in profile.rates]))
     return DraftRow(
-        *(profile.name, "server", profile.target or scenario.target_choice, rate, assumed),
-        *(float(goodput[best]), float(tokens[best]), length, length, "", 0),
+        draft=profile.name,
+        drafts_on="server",
+        target=profile.target or scenario.target_choice,
+        acceptance=None if profile.verified_tokens else float(np.mean([rate for _, rate in profile.rates])),
+        assumed=assumed,
+        goodput=float(goodput[best]),
+        tokens=float(tokens[best]),
+        mean_length=float(lengths[best]),
+        longest=int(lengths[best]),
     )
 
 

@@ -39,7 +39,7 @@ COMMON_ARGUMENTS = tuple(signature(MultiSpinVectorEnv).parameters)[:-1]  # all b
 
 
 def add_system_options(parser: ArgumentParser, settings: str, defaults: Mapping[str, str] = DEFAULTS) -> None:
-    """Add ``--env --scenario --server --draft --num-users --total-bandwidth --set``; ``settings`` is the help of ``--set``."""
+    """Add ``--env --num-users --set`` and the options of the scenario; ``settings`` is the help of ``--set``."""
     names = ", ".join(ENVIRONMENTS.names())
     parser.add_argument("--env", metavar="ID", help=f"environment id: {names} (default {defaults['env']})")
     add_scenario_options(parser, defaults)
