@@ -41,6 +41,7 @@ the scenario's target_model."""
 _SUFFIXES = (".csv", ".json", ".png")
 _OWN = "(scenario's own)"
 _COLOURS = {"devices": BLUE, "server": ORANGE, _OWN: GREEN}
+_LEGEND = ("devices draft", "the server drafts", "the scenario's own draft model")
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,8 @@ def _line(row: DraftRow) -> Cells:
 def _draw(rows: Sequence[DraftRow], title: str, stem: Path) -> None:
     def draw(figure: Any) -> None:
         axes = figure.subplots()
-        for label, colour in _COLOURS.items():
-            bars = [(i, row) for i, row in enumerate(rows) if label in (row.draft, row.drafts_on)]
+        for (kind, colour), label in zip(_COLOURS.items(), _LEGEND, strict=True):
+            bars = [(i, row) for i, row in enumerate(rows) if kind in (row.draft, row.drafts_on)]
             axes.barh([i for i, _ in bars], [row.goodput for _, row in bars], color=colour, label=label)
         for index, row in enumerate(rows):
             text = f" {row.share:.2f}, length {row.mean_length:.1f}, {row.bits_per_token:,} bits a token"

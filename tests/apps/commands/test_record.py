@@ -79,8 +79,10 @@ def test_the_files_are_what_the_environment_takes(models, here, whole, capsys):
     scenario = ms.Scenario.load("mine.toml")
     base = ms.Scenario.preset("qwen3.5", server="a100-32b", total_bandwidth=5e6)
     measured = {"tasks": scenario.tasks, "acceptance_shifts": scenario.acceptance_shifts}
-    assert scenario == base.replace(name="mine", vocabulary_size=24, target_model="large", **measured)
+    assert scenario == base.replace(name="mine", vocabulary_size=24, target_model="target", **measured)
     assert [task.name for task in scenario.tasks] == ["a", "b"]
+    shifts = dict(scenario.acceptance_shifts)
+    assert shifts[1] < shifts[4] < shifts[16] < 0.0 == shifts[64]
     assert files()["mine.npz"] == whole["mine.npz"]
     records = ms.load_records("mine.npz")
     assert len(load_overlap("mine.npz", records)) == records.length.sum()
