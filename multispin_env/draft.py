@@ -180,7 +180,7 @@ class DraftProfile:
         ...     ms.DraftProfile.load(file).draft_time
         0.00301
         """
-        return read_fields("draft profile", path, cls._from_table)
+        return read_fields("draft", path, cls._from_table)
 
     @classmethod
     def _from_table(cls, values: dict[str, Any]) -> "DraftProfile":
@@ -189,7 +189,7 @@ class DraftProfile:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write all fields to a TOML or JSON file; TOML has their meanings and units as comments."""
-        write_fields("draft profile", path, self)
+        write_fields("draft", path, self)
 
 
 def _acceptance(value: Any) -> float | tuple[Any, ...]:

@@ -212,7 +212,7 @@ _DRAFTS = (
     *("eagle-3", "eagle-2", "hydra", "medusa"),
 )
 DRAFTS: Registry = Registry(
-    "draft profile",
+    "draft",
     "multispin_env.draft:DraftProfile",
     {name: f"multispin_env.draft:DraftProfile:drafts/{name}.toml" for name in _DRAFTS},
 )

@@ -193,8 +193,8 @@ def test_bad_files_are_one_sentence_with_file_and_field(line, sentence, tmp_path
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"draft": "qwen2.5-0.5b-q5"}, "draft profile: expected .*did you mean"),
-        ({"draft": "none.toml"}, "draft profile: expected a file that can be read"),
+        ({"draft": "qwen2.5-0.5b-q5"}, "draft: expected .*did you mean"),
+        ({"draft": "none.toml"}, "draft: expected a file that can be read"),
         ({"target": "warm"}, "target: expected one of"),
         ({"target_model": 3}, "target_model: expected text, got 3"),
         ({"acceptance_shifts": ()}, "acceptance_shifts: expected pairs"),
@@ -274,7 +274,7 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys, monkeypatch):
     ("words", "sentence"),
     [
         (["--profiles", "medus"], "did you mean 'medusa'"),
-        (["--profiles", "none.toml"], "draft profile: expected a file that can be read"),
+        (["--profiles", "none.toml"], "draft: expected a file that can be read"),
         (["--states", "0"], "states: expected an integer"),
         (["--time-factor", "0"], "time_factor: expected"),
         (["--set", "draft_ahead=True"], "draft_ahead: expected False"),
