@@ -97,7 +97,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drafted", type=int, metavar="L", help="tokens of a draft, if the engine does not report it")
     read = f"instead of models: show a record, .npz or '{_PACKAGED}', with task names from the file of --scenario"
     parser.add_argument("--read", metavar="FILE", help=read)
-    add_scenario_options(parser)
+    add_scenario_options(parser, draft=False)
     add_out_option(parser, ".npz, .toml, .json and .png", required=False)
 
 
@@ -187,15 +187,22 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     if len(texts.length) != count:
         raise ValueError(f"{journal.path}: expected texts of {count} prompts, got {len(texts.length)}; delete the file")
     records, overlap = _long_texts(prompts, texts)
-    named = scenario.replace(name=options.out.name, vocabulary_size=pair.vocabulary_size)
+    named = scenario.replace(
+        name=options.out.name,
+        vocabulary_size=pair.vocabulary_size,
+        target_model=Path(pair.target.name).name,
+        acceptance_shifts=texts.shifts,
+    )
     _show(options, named, records, overlap, prompts.tasks)
+    shifts = ", ".join(f"{count}: {shift:+.3f}" for count, shift in texts.shifts)
+    print(f"\nshift of the acceptance in logits by uploaded probabilities (1: ids), for a sampling target: {shifts}")
     journal.path.unlink()
     return None
 
 
 def _settings(options: argparse.Namespace, prompts: Prompts) -> dict[str, Any]:
     names = ("target", "draft", "draft_bits", "device", "dtype", "raw", "temperature", "tokens", "batch", "seed")
-    return {name: vars(options)[name] for name in names} | {"prompts": prompts.digest, "format": 1}
+    return {name: vars(options)[name] for name in names} | {"prompts": prompts.digest, "format": 2}
 
 
 def _record_groups(
@@ -222,12 +229,13 @@ def _record_groups(
                 options.seed,
                 lambda done: progress(done, options.tokens),
             )
-            beta, accepted, overlap = (
+            beta, accepted, overlap, kept = (
                 np.concatenate([getattr(text, name) for text in texts])
-                for name in ("probability", "accepted", "overlap")
+                for name in ("probability", "accepted", "overlap", "kept")
             )
             length = np.array([len(text.token) for text in texts])
-            group = RecordedTexts(length, beta.astype(np.float16), accepted, overlap.astype(np.float16))
+            shares: list[Any] = [overlap.astype(np.float16), kept.ravel().astype(np.float16)]
+            group = RecordedTexts(length, beta.astype(np.float16), accepted, *shares)
             journal.add(group.line())
 
 
