@@ -16,9 +16,10 @@ from multispin_env.apps.terminal.arguments import (
 from multispin_env.apps.terminal.output import provenance
 from multispin_env.baselines.systems import Span, draft_schedule, schedule_goodput
 from multispin_env.checks import check_name, check_real
+from multispin_env.draft import DraftProfile
 from multispin_env.evaluation.cases import changed_settings
 from multispin_env.evaluation.statistics import aligned
-from multispin_env.scenario import Scenario
+from multispin_env.scenario import Scenario, Task
 from multispin_env.units import MS
 
 _DESCRIPTION = """Compute the best draft length by batch size for a server that hosts both models, with the predicted
@@ -47,8 +48,10 @@ _HEADER = ("batch size", "draft length", "tokens/s at the largest", "speed-up th
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    add_scenario_options(parser)
+    add_scenario_options(parser, draft=False)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
+    draft = "draft profile whose acceptance and, where the server drafts, times replace the scenario's"
+    parser.add_argument("--draft", metavar="NAME", help=draft)
     draft_time = "time of the draft model per token in seconds (default: the server's, or 0.004)"
     parser.add_argument("--draft-time", type=float, metavar="S", help=draft_time)
     parser.add_argument("--max-batch", type=int, default=64, metavar="N", help="largest batch size (default 64)")
@@ -128,10 +131,18 @@ def _run(options: argparse.Namespace) -> None:
     check_name("format", options.format, _FORMATS)
     check_name("method", options.method, _METHODS.get(options.format, _METHODS["vllm"]))
     scenario = resolve_scenario(options)
+    times: tuple[tuple[float, float], ...] = ()  # of the profile, on the server
+    if options.draft is not None:
+        profile = DraftProfile.resolve(options.draft)
+        if profile.one_pass or profile.draft_passes:
+            raise ValueError(f"draft: expected a profile with a time per token, got {options.draft!r}")
+        times = profile.draft_pieces
+        tasks = tuple(Task(name=task, acceptance_rate=rate) for task, rate in profile.rates)
+        scenario = scenario.replace(tasks=tasks, **({"server_draft_pieces": times} if times else {}))
     if options.draft_time is not None:
         time = check_real("draft_time", options.draft_time, 0.0, open_low=True)
         scenario = scenario.replace(server_draft_time=time)
-    elif options.method != "draft-model":
+    elif options.method != "draft-model" and not times:
         raise ValueError(f"draft_time: expected the time per drafted token with method {options.method}, got none")
     spans = draft_schedule(scenario, options.max_batch, options.min_length)
     _check_zero(spans, scenario, options)
