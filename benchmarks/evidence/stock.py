@@ -54,7 +54,7 @@ def row(algorithm: str, env_id: str, users: int, seed: int, options: Namespace) 
     arguments = {"num_users": users, **rounds}
     model, seconds = train(algorithm, env_id, seed, options.seconds, **arguments, reward=options.reward)
     flat = flat_vector(gym.make_vec(env_id, num_envs=1, **arguments))
-    columns = flat.single_action_space.shape
+    columns = flat.single_action_space.shape or ()
     contenders = {
         "trained": flat.policy(lambda seen: model.predict(seen, deterministic=True)[0]),
         "action 0": flat.policy(lambda seen: np.zeros((len(seen), *columns), np.float32)),
