@@ -1,8 +1,9 @@
-"""Algorithms of Stable-Baselines3 and sb3-contrib with their defaults and flat networks, compared with action 0.
+"""Algorithms of Stable-Baselines3 and sb3-contrib with their defaults, compared with action 0.
 
-Each row is one algorithm in one environment, with the library's defaults, ``MlpPolicy`` and ``FlattenObservation``, on
-one thread. Training ends after the steps of the algorithm or after the CPU time, whichever comes first. The trained
-policy, action 0 (where training starts) and the reference then play the same held-out episodes.
+Each row is one algorithm in one environment, with the library's defaults, ``MlpPolicy`` and ``FlattenObservation``, or
+PPO with `agents.DevicePolicy`, on one thread. Training ends after the steps of the algorithm or after the CPU time,
+whichever comes first. The trained policy, action 0 (where training starts) and the reference then play the same
+held-out episodes.
 """
 
 import sys
@@ -17,15 +18,17 @@ import sb3_contrib
 import stable_baselines3
 import torch
 from gymnasium.wrappers import FlattenObservation
+from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
+from agents import DevicePolicy, make_vec_env
 from benchmarks.tools import Row, add_counts, show
 from multispin_env.evaluation.public import compare
 from multispin_env.registry import ENVIRONMENTS
-from multispin_env.wrappers import flat_vector
 
-STEPS = {"PPO": 40_960, "A2C": 40_960, "SAC": 3_000, "TD3": 3_000, "TQC": 3_000}
+OURS = "DevicePolicy"  # PPO with the policy of this package
+STEPS = {"PPO": 40_960, "A2C": 40_960, "SAC": 3_000, "TD3": 3_000, "TQC": 3_000, OURS: 40_960}
 
 
 class TimeLimit(BaseCallback):
@@ -41,9 +44,11 @@ class TimeLimit(BaseCallback):
 
 def train(algorithm: str, env_id: str, seed: int, seconds: float, **arguments: Any) -> tuple[BaseAlgorithm, float]:
     """Train with the defaults of the library; return the model and the CPU seconds."""
-    kind = getattr(stable_baselines3, algorithm, None) or getattr(sb3_contrib, algorithm)
-    env = FlattenObservation(gym.make(env_id, **arguments))
-    model: BaseAlgorithm = kind("MlpPolicy", env, seed=seed, device="cpu")
+    if algorithm == OURS:
+        model: BaseAlgorithm = PPO(DevicePolicy, make_vec_env(env_id, **arguments), seed=seed, device="cpu")
+    else:
+        kind = getattr(stable_baselines3, algorithm, None) or getattr(sb3_contrib, algorithm)
+        model = kind("MlpPolicy", FlattenObservation(gym.make(env_id, **arguments)), seed=seed, device="cpu")
     start = process_time()
     model.learn(STEPS[algorithm], callback=TimeLimit(seconds))
     return model, process_time() - start
@@ -53,12 +58,8 @@ def row(algorithm: str, env_id: str, users: int, seed: int, options: Namespace) 
     rounds = {} if options.rounds is None else {"rounds": options.rounds}
     arguments = {"num_users": users, **rounds}
     model, seconds = train(algorithm, env_id, seed, options.seconds, **arguments, reward=options.reward)
-    flat = flat_vector(gym.make_vec(env_id, num_envs=1, **arguments))
-    columns = flat.single_action_space.shape or ()
-    contenders = {
-        "trained": flat.policy(lambda seen: model.predict(seen, deterministic=True)[0]),
-        "action 0": flat.policy(lambda seen: np.zeros((len(seen), *columns), np.float32)),
-    }
+    shape = gym.make(env_id, **arguments).action_space.shape or ()
+    contenders = {"trained": model, "action 0": lambda seen: np.zeros((len(seen["shared"]), *shape), np.float32)}
     table = compare(env_id, contenders, episodes=options.episodes, **arguments)
     trained, zero = table["trained"], table["action 0"]
     return {

@@ -20,8 +20,8 @@ from multispin_env.simulation.capacity import (
     _Trial,
     estimate_capacity,
     rule_names,
-    share_within_memory,
 )
+from multispin_env.simulation.estimates import share_within_memory
 from multispin_env.solver import pace
 from tests.controllers.continuous.states import LIMITS, workload
 

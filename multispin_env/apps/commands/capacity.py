@@ -47,9 +47,9 @@ from multispin_env.simulation.capacity import (
     estimate_capacity,
     estimated_load,
     make_candidates,
-    request_lengths,
     rule_names,
 )
+from multispin_env.simulation.estimates import request_lengths
 
 _DESCRIPTION = """Find the largest load at which a given share of the requests meets all latency limits, by simulation.
 

@@ -128,7 +128,7 @@ def test_watch(module):
 
 @pytest.mark.usefixtures("short")
 def test_capacity(capsys):
-    system = ["--num-users", "2", "--copies", "2", "--percent", "50", "--channel", "static", "--e2el", "9"]
+    system = ["--num-users", "2", "--copies", "2", "--percent", "50", "--channel", "static", "--e2el", "90"]
     assert main(["capacity", *system, "--controllers", "own_rules:Pairs+deadlines", "--json", "-"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert (row["controller"], row["capacity"] > 0.0) == ("own_rules:Pairs+deadlines", True)
