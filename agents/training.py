@@ -60,6 +60,8 @@ def keep_memory() -> None:
     mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: maximum size of a kept array, the largest that glibc allows
 
 
+_ROUNDS = 64  # of an episode in training, if rounds are independent
+
 VALIDATIONS = 50
 """Number of validations in a budget, at fixed fractions of it, so that the best model is reproducible."""
 
@@ -197,7 +199,9 @@ def train(
         trained = checkpoint.num_timesteps if checkpoint else 0
         budget = limits.budget(agent.timesteps, checkpoint.seconds if checkpoint else 0.0)
         seed = first_seed(config.seed, trained, agent.num_envs)
-        env = NativeVecEnv.of(config.env, agent.num_envs, seed)
+        # independent rounds are the same problem in longer episodes, with fewer resets, which take time
+        played = config.env.replace(rounds=_ROUNDS) if config.env.variant.comparison.states else config.env
+        env = NativeVecEnv.of(played, agent.num_envs, seed)
         model = agent.build(env, budget.remaining, seed, device)
         if checkpoint:
             checkpoint.restore(model)
