@@ -1,6 +1,7 @@
 """Policies: trained networks as agents and controllers, and exported policies, which need onnxruntime but not torch."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.checks import cut, missing_package
+from multispin_env.checks import cut, missing_package, shown
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import SHARED, Observation
 from multispin_env.files import MIB, read_bytes, read_json
@@ -226,6 +227,8 @@ def onnx_runtime() -> Any:
     return onnxruntime
 
 
+_MOST_AXES = 16  # of a shape in a network
+
 _SILENT = 4  # log severity: onnxruntime also raises its errors, and its log would print names unescaped
 
 
@@ -234,6 +237,7 @@ def _session(content: bytes, inputs: list[str], path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # more threads are not faster for small networks
     options.log_severity_level = _SILENT
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it would run the network
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
         session = onnxruntime.InferenceSession(_flat(content), options, providers=["CPUExecutionProvider"])
@@ -246,16 +250,59 @@ def _session(content: bytes, inputs: list[str], path: Path) -> Any:
     return session
 
 
+_OPERATORS = """
+Abs Add And ArgMax Cast Ceil Celu Clip Concat Constant ConstantOfShape Cos CumSum Div Dropout Einsum Elu Equal Erf Exp
+Expand Flatten Floor GRU Gather GatherElements Gelu Gemm Greater GreaterOrEqual HardSigmoid HardSwish Identity LSTM
+LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow RNN
+Range Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Round Selu
+Shape Sigmoid Sign Sin Slice Softmax Softplus Softsign Split Sqrt Squeeze Sub Sum Tanh Tile TopK Transpose Trilu
+Unsqueeze Where Xor
+"""
+OPERATORS = frozenset(_OPERATORS.split())
+"""Operators of ONNX's default domain that networks may use: deterministic, and each runs once."""
+
+_LARGEST_CONSTANTS = LARGEST_ONNX // 4  # numbers in all constants, also those that are filled in from their shape
+
+
 def _flat(content: bytes) -> bytes:
     """Read and rewrite the model with the package onnx, so that the checked model is the one that runs.
 
-    ``ValueError`` if it has loops, branches or functions, which could run without limit.
+    ``ValueError`` if it has loops, branches or functions, which could run without limit, operators other than
+    `OPERATORS`, data in other files, or constants that are too large.
     """
     from onnx import ModelProto
 
     model = ModelProto.FromString(content)
-    attributes = (attribute for node in model.graph.node for attribute in node.attribute)
+    attributes = [attribute for node in model.graph.node for attribute in node.attribute]
     if model.functions or any(attribute.HasField("g") or attribute.graphs for attribute in attributes):
         raise ValueError("expected nodes that run once, got loops, branches or functions")
+    for node in model.graph.node:
+        if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
+            raise ValueError(f"expected operators of ONNX that neural networks use, got {shown(node.op_type)}")
+    if model.graph.sparse_initializer:
+        raise ValueError("expected dense constants, got sparse ones")
+    constants = [*model.graph.initializer, *(tensor for item in attributes for tensor in (item.t, *item.tensors))]
+    if any(tensor.external_data or tensor.data_location for tensor in constants):
+        raise ValueError("expected all constants in the file, got data in other files")
+    numbers = sum(math.prod(tensor.dims) for tensor in constants) + _filled(model.graph)
+    if not 0 <= numbers <= _LARGEST_CONSTANTS:
+        raise ValueError(f"expected at most {_LARGEST_CONSTANTS} numbers in constants, got {numbers}")
     model.DiscardUnknownFields()
     return bytes(model.SerializeToString())
+
+
+def _filled(graph: Any) -> int:
+    """Return the numbers in tensors that nodes fill or repeat to constant shapes."""
+    from onnx.numpy_helper import to_array
+
+    shapes = {tensor.name: tensor for tensor in graph.initializer if math.prod(tensor.dims) <= _MOST_AXES}
+    for node in graph.node:
+        for item in node.attribute if node.op_type == "Constant" else ():
+            if math.prod(item.t.dims) <= _MOST_AXES:
+                shapes[node.output[0]] = item.t
+    total = 0
+    for node in graph.node:
+        shape = shapes.get(node.input[-1]) if node.op_type in ("ConstantOfShape", "Expand", "Tile") else None
+        if shape is not None:
+            total += math.prod(abs(int(size)) for size in to_array(shape).flatten())
+    return total
