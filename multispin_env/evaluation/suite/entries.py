@@ -15,7 +15,6 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_complete, check_integer, check_label, check_name, check_real, cut, reason, shown
 from multispin_env.evaluation.policy import ONNX, POLICY, Policy, load_policy, onnx_runtime
-from multispin_env.evaluation.suite.box import Limits, boxed
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.statistics import Performance
 from multispin_env.evaluation.suite.tasks import SuiteTask
@@ -134,23 +133,6 @@ def policy_values(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> Flo
         return reason(error)
     except Exception as error:  # the exceptions of onnxruntime have no other common base
         return error
-
-
-def play_policy(
-    folder: Path, limits: Limits | None, cell: tuple[str, int, Mapping[str, str]]
-) -> FloatArray | Exception | str:
-    """Return the result of `policy_values`; networks of an entry play in a process with limits, unless ``None``."""
-    name, _, policy = cell
-    if limits is None or "rule" in policy:
-        return policy_values(folder, cell)
-    try:
-        needs_torch = sibling_file(_inside(folder, policy["folder"]), NETWORK) is not None
-    except ValueError as error:
-        return error
-    answer = boxed(folder, name, dict(policy), limits, needs_torch)
-    if isinstance(answer, str):
-        return answer
-    return _checked(answer, f"policy of {name}", (len(task(name).held_out), task(name).size))
 
 
 def check_packages(folder: Path, policies: Mapping[str, Any]) -> None:
