@@ -29,13 +29,13 @@ from typing_extensions import override
 
 from agents.base import AgentSettings
 from agents.registry import AGENTS, admit
-from agents.runs import TRAINING_DEFAULTS, supported_arguments, with_reference
+from agents.runs import TRAINING_DEFAULTS, lock_run, supported_arguments, with_reference
 from agents.tracing import TracedNetwork, onnx_of
 from agents.vec_env import NativeVecEnv, first_seed
 from multispin_env.apps.executors import Executor
 from multispin_env.apps.terminal.arguments import executor_of, part_of
 from multispin_env.apps.terminal.output import Tally
-from multispin_env.checks import check_integer, shown
+from multispin_env.checks import check_complete, check_integer, check_real, shown
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import (
     ONNX,
@@ -53,6 +53,7 @@ from multispin_env.evaluation.suite.entries import (
     KIND,
     SuiteEntry,
     check_replaced,
+    check_values,
     performances,
     save_curves,
     save_entry,
@@ -297,15 +298,24 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _saved(cell: Cell, folder: Path) -> _Content | None:
-    path = folder / cell.name / CELL
-    if not path.is_file():
+    """Return the content of the cell's file, or ``None`` if there is none; ``ValueError`` if it is not valid."""
+    path, suite_task = folder / cell.name / CELL, task(cell.task)
+    if not path.exists():
         return None
-    content: _Content = read_json(path)
-    if content["spec"] != cell.spec:
-        raise ValueError(
-            f"out: expected a new folder, or one with {cell.spec}, got {str(folder)!r} with {shown(content['spec'])}"
-        )
-    return content
+    try:
+        content: _Content = read_json(path)
+        if not isinstance(content, dict):
+            raise ValueError(f"expected a table of fields, got {shown(content)}")
+        check_complete("cell", content, ("spec", "steps", "seconds", "cpu_seconds", "values"))
+        if content["spec"] != cell.spec:
+            raise ValueError(f"out: expected a new folder, or one with {cell.spec}, got {shown(content['spec'])}")
+        check_integer("steps", content["steps"], 1, cell.steps)
+        for name in ("seconds", "cpu_seconds"):
+            check_real(name, content[name], 0.0)
+        check_values(content["values"], "values", (len(CURVE), len(suite_task.held_out), suite_task.size))
+        return content
+    except (OSError, ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def train_missing(cells: Sequence[Cell], folder: Path, executor: Executor) -> list[str]:
@@ -376,24 +386,29 @@ def run(options: argparse.Namespace) -> int | None:
         raise ValueError(f"agent: expected an agent that can learn in at least one task, got {options.agent!r}")
     random = [{"rule": RANDOM_ACTIONS}] * len(seeds)
     policies: _Content = {name: [{"folder": cell.name} for cell in cells] or random for name, cells in by_task.items()}
-    check_replaced(options.out, policies)
     make_folder(options.out)
-    requested = [cell for seed in seeds for name in names for cell in by_task[name] if cell.seed == seed]
-    failed = train_missing(part_of(requested, options.part), options.out, executor)
-    saved = {name: [_saved(cell, options.out) for cell in cells] for name, cells in by_task.items()}
-    complete = {name: [content for content in contents if content] for name, contents in saved.items()}
-    curves = {
-        name: _curve(name, contents, len(seeds))
-        for name, contents in complete.items()
-        if len(contents) == len(by_task[name])
-    }
-    played = {name: curve[-1] for name, curve in curves.items()}
-    if len(curves) == len(by_task):
-        contents = [content for done in complete.values() for content in done]
-        save_scores(options.out, played)
-        points = {name: [task(name).performance(values) for values in curve] for name, curve in curves.items()}
-        save_curves(options.out, {name: np.array([point.mean_scores for point in row]) for name, row in points.items()})
-        save_entry(options.out, _entry(options.agent, seeds, policies, contents))
+    with lock_run(options.out):
+        check_replaced(options.out, policies)
+        requested = [cell for seed in seeds for name in names for cell in by_task[name] if cell.seed == seed]
+        for cell in (cell for cells in by_task.values() for cell in cells):
+            _saved(cell, options.out)  # raises before the training for files of another method
+        failed = train_missing(part_of(requested, options.part), options.out, executor)
+        saved = {name: [_saved(cell, options.out) for cell in cells] for name, cells in by_task.items()}
+        complete = {name: [content for content in contents if content] for name, contents in saved.items()}
+        curves = {
+            name: _curve(name, contents, len(seeds))
+            for name, contents in complete.items()
+            if len(contents) == len(by_task[name])
+        }
+        played = {name: curve[-1] for name, curve in curves.items()}
+        if len(curves) == len(by_task):
+            contents = [content for done in complete.values() for content in done]
+            save_scores(options.out, played)
+            points = {name: [task(name).performance(values) for values in curve] for name, curve in curves.items()}
+            save_curves(
+                options.out, {name: np.array([point.mean_scores for point in row]) for name, row in points.items()}
+            )
+            save_entry(options.out, _entry(options.agent, seeds, policies, contents))
     scores = {name: Score.of(performance) for name, performance in performances(played).items()}
     print(aligned(*score_cells({name: scores[name] for name in names if name in scores})))
     if failed:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.checks import cut, missing_package, shown
+from multispin_env.checks import check_integer, cut, missing_package, shown
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import SHARED, Observation
 from multispin_env.files import MIB, read_bytes, read_json
@@ -127,6 +127,7 @@ class Recurrent:
 
 POLICY, ONNX = "policy.json", "policy.onnx"
 KIND = "multispin_env policy"
+_MOST_USERS = 100_000  # of the scenario in ``policy.json``; the policy may play with more
 _SCHEMA = 2  # version of ``policy.json``; other versions are refused
 LARGEST_ONNX = 64 * MIB  # hundreds of times the size of the agents of this project
 OUTPUT = "action"  # of the network; its inputs have the names of observation entries, or `MEMORY`
@@ -209,6 +210,7 @@ def config_of(about: Mapping[str, Any], path: Path) -> EnvConfig:
     """Return the environment in the content of ``policy.json``; ``ValueError`` if it is invalid."""
     try:
         config = EnvConfig.from_dict(about, path.parent)
+        check_integer("num_users", config.scenario.num_users, 1, _MOST_USERS)
         expected = list(config.observations.space.spaces)
         if expected != about["inputs"]:
             raise ValueError(f"inputs: expected {expected}, got {about['inputs']}")
