@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from operator import methodcaller
 from pathlib import Path
@@ -29,7 +29,7 @@ from typing_extensions import override
 
 from agents.base import AgentSettings
 from agents.registry import AGENTS, admit
-from agents.runs import TRAINING_DEFAULTS, lock_run, supported_arguments, with_reference
+from agents.runs import TRAINING_DEFAULTS, refuse_links, supported_arguments, with_reference
 from agents.tracing import TracedNetwork, onnx_of
 from agents.vec_env import NativeVecEnv, first_seed
 from multispin_env.apps.executors import Executor
@@ -64,7 +64,7 @@ from multispin_env.evaluation.suite.leaderboard import score_cells
 from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import POLICY_ARGUMENTS, RANDOM_ACTIONS, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
-from multispin_env.files import make_folder, read_json, write_atomically
+from multispin_env.files import lock_folder, make_folder, read_json, write_atomically
 from multispin_env.registry import import_attribute, is_outside, refusal
 
 CELL = "cell.json"
@@ -386,29 +386,32 @@ def run(options: argparse.Namespace) -> int | None:
         raise ValueError(f"agent: expected an agent that can learn in at least one task, got {options.agent!r}")
     random = [{"rule": RANDOM_ACTIONS}] * len(seeds)
     policies: _Content = {name: [{"folder": cell.name} for cell in cells] or random for name, cells in by_task.items()}
+    check_replaced(options.out, policies)
     make_folder(options.out)
-    with lock_run(options.out):
-        check_replaced(options.out, policies)
-        requested = [cell for seed in seeds for name in names for cell in by_task[name] if cell.seed == seed]
-        for cell in (cell for cells in by_task.values() for cell in cells):
-            _saved(cell, options.out)  # raises before the training for files of another method
-        failed = train_missing(part_of(requested, options.part), options.out, executor)
-        saved = {name: [_saved(cell, options.out) for cell in cells] for name, cells in by_task.items()}
-        complete = {name: [content for content in contents if content] for name, contents in saved.items()}
-        curves = {
-            name: _curve(name, contents, len(seeds))
-            for name, contents in complete.items()
-            if len(contents) == len(by_task[name])
-        }
-        played = {name: curve[-1] for name, curve in curves.items()}
-        if len(curves) == len(by_task):
-            contents = [content for done in complete.values() for content in done]
-            save_scores(options.out, played)
-            points = {name: [task(name).performance(values) for values in curve] for name, curve in curves.items()}
-            save_curves(
-                options.out, {name: np.array([point.mean_scores for point in row]) for name, row in points.items()}
-            )
-            save_entry(options.out, _entry(options.agent, seeds, policies, contents))
+    refuse_links(options.out)
+    for cell in (cell for cells in by_task.values() for cell in cells):
+        _saved(cell, options.out)  # raises before the training for files of another method
+    requested = [cell for seed in seeds for name in names for cell in by_task[name] if cell.seed == seed]
+    part = part_of(requested, options.part)
+    with ExitStack() as locks:  # of cells, since other parts may train at the same time
+        for cell in part:
+            make_folder(options.out / cell.name)
+            locks.enter_context(lock_folder(options.out / cell.name))
+        failed = train_missing(part, options.out, executor)
+    saved = {name: [_saved(cell, options.out) for cell in cells] for name, cells in by_task.items()}
+    complete = {name: [content for content in contents if content] for name, contents in saved.items()}
+    curves = {
+        name: _curve(name, contents, len(seeds))
+        for name, contents in complete.items()
+        if len(contents) == len(by_task[name])
+    }
+    played = {name: curve[-1] for name, curve in curves.items()}
+    if len(curves) == len(by_task):
+        contents = [content for done in complete.values() for content in done]
+        save_scores(options.out, played)
+        points = {name: [task(name).performance(values) for values in curve] for name, curve in curves.items()}
+        save_curves(options.out, {name: np.array([point.mean_scores for point in row]) for name, row in points.items()})
+        save_entry(options.out, _entry(options.agent, seeds, policies, contents))
     scores = {name: Score.of(performance) for name, performance in performances(played).items()}
     print(aligned(*score_cells({name: scores[name] for name in names if name in scores})))
     if failed:

@@ -153,10 +153,14 @@ def test_missing_cells_are_trained_and_the_users_words_stay(tmp_path, monkeypatc
     assert "'steps': 200" in printed
 
 
-def test_a_run_is_refused_while_another_writes(tmp_path, capsys):
-    with lock_folder(tmp_path):
+def test_a_run_is_refused_while_another_trains_a_cell_of_its_part(tmp_path, capsys):
+    (tmp_path / "round-8-1").mkdir()
+    with lock_folder(tmp_path / "round-8-1"):
         assert run(tmp_path) == 2
-    assert "folder: expected a folder that no other process writes to" in capsys.readouterr().err
+        assert "folder: expected a folder that no other process writes to" in capsys.readouterr().err
+        assert not (tmp_path / "round-8-0" / CELL).exists()
+        assert run(tmp_path, "--part", "1/2") == 0
+    assert (tmp_path / "round-8-0" / CELL).exists()
 
 
 def test_a_run_does_not_write_through_links(tmp_path, capsys):
@@ -198,7 +202,7 @@ def test_a_damaged_cell_ends_in_a_sentence_and_stays(content, words, tmp_path, c
     assert f"{path}: " in printed
     assert words in printed
     assert path.read_text(encoding="utf-8") == content
-    assert {entry.name for entry in tmp_path.iterdir()} == {".lock", "round-8-1"}
+    assert {entry.name for entry in tmp_path.iterdir()} == {"round-8-1"}
 
 
 def test_a_run_with_workers_ends_without_warnings(tmp_path):

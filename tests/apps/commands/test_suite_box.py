@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,8 @@ def write(folder, body, constants="", task=TASK):
 
 # a square of 2000 numbers for each of the 100 episodes, from a shape that is known only when it runs
 GROWN = """
-    shape = Shape(compute) batch = Slice(shape, zero, one) size = Mul(batch, twenty) square = Concat<axis = 0>(size, size)
-    weights = ConstantOfShape(square)
+    shape = Shape(compute) batch = Slice(shape, zero, one) size = Mul(batch, twenty)
+    square = Concat<axis = 0>(size, size) weights = ConstantOfShape(square)
 """
 GROWN_CONSTANTS = ", int64[1] zero = {0}, int64[1] twenty = {20}"
 
@@ -50,7 +51,7 @@ GROWN_CONSTANTS = ", int64[1] zero = {0}, int64[1] twenty = {20}"
 def products(count):
     """Return products of one square with itself, each of 16 billion operations."""
     names = ["weights", *(f"w{index}" for index in range(count))]
-    steps = " ".join(f"{after} = MatMul({before}, weights)" for before, after in zip(names, names[1:], strict=False))
+    steps = " ".join(f"{after} = MatMul({before}, weights)" for before, after in pairwise(names))
     return f"{GROWN} {steps} all = ReduceMax<keepdims = 0>({names[-1]}) flat = Mul(compute, all)"
 
 
