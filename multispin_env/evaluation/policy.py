@@ -230,7 +230,6 @@ def onnx_runtime() -> Any:
 
 
 _MOST_AXES = 16  # of a shape
-
 _SILENT = 4  # log severity: onnxruntime also raises its errors, and its log would print names unescaped
 
 

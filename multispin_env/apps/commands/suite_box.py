@@ -20,6 +20,8 @@ from multispin_env.evaluation.suite.entries import NETWORK, policy_values
 from multispin_env.files import MIB, sibling_file
 from multispin_env.registry import import_project_module
 
+_Cell = tuple[str, int, Mapping[str, str]]  # task, seed and policy
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -35,9 +37,7 @@ def has_limits() -> bool:
     return sys.platform == "linux"
 
 
-def play_policy(
-    folder: Path, limits: Limits | None, cell: tuple[str, int, Mapping[str, str]]
-) -> FloatArray | Exception | str:
+def play_policy(folder: Path, limits: Limits | None, cell: _Cell) -> FloatArray | Exception | str:
     """Return the result of `policy_values`; networks of an entry play in a process with limits, unless ``None``."""
     if limits is None or "rule" in cell[2]:
         return policy_values(folder, cell)
@@ -49,8 +49,7 @@ def play_policy(
     child_pipe.close()  # only the child has this end, so that its death closes it
     try:
         if pipe.poll(limits.seconds):
-            answer: FloatArray | Exception | str = pipe.recv()
-            return answer
+            return pipe.recv()
         return f"policy: expected an end within {limits.seconds} s, got none"
     except EOFError:
         child.join()
@@ -67,7 +66,7 @@ def _too_large(limits: Limits, got: str) -> str:
     return f"policy: expected at most {limits.memory // MIB} MiB of memory, got {got}"
 
 
-def _play(pipe: Connection, folder: Path, limits: Limits, cell: tuple[str, int, Mapping[str, str]]) -> None:
+def _play(pipe: Connection, folder: Path, limits: Limits, cell: _Cell) -> None:
     import resource  # not on Windows
 
     end_with_parent()

@@ -16,7 +16,6 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.apps.commands.suite_box import Limits, has_limits, play_policy
-from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import ONNX, POLICY, describe
 from multispin_env.evaluation.suite.entries import policy_values
 from multispin_env.files import MIB
@@ -29,15 +28,15 @@ pytestmark = pytest.mark.skipif(not has_limits(), reason="no limits on this syst
 
 
 def write(folder, body, constants="", task=TASK):
-    """Write a policy whose network computes ``flat`` (batch, users), for both numbers of each device."""
+    """Write a policy whose network computes ``flat`` (batch, users), for each number of a device."""
     head = '<ir_version: 8, opset_import: ["": 18]> g (float[batch, users] compute) => (float[] action)'
-    end = "wide = Unsqueeze(flat, two) action = Concat<axis = 2>(wide, wide)"
+    columns = ", ".join(["wide"] * task.config.actions.columns)
+    end = f"wide = Unsqueeze(flat, two) action = Concat<axis = 2>({columns})"
     text = f"{head} <int64[1] one = {{1}}, int64[1] two = {{2}}{constants}> {{ {body} {end} }}"
     content = onnx.parser.parse_model(text).SerializeToString()
-    config = EnvConfig.of(task.config.env_id, task.config.scenario, action=task.config.action)
     (folder / "policy").mkdir()
     (folder / "policy" / ONNX).write_bytes(content)
-    (folder / "policy" / POLICY).write_text(json.dumps(describe(config, {ONNX: content})), encoding="utf-8")
+    (folder / "policy" / POLICY).write_text(json.dumps(describe(task.config, {ONNX: content})), encoding="utf-8")
 
 
 # a square of 2000 numbers for each of the 100 episodes, from a shape that is known only when it runs
