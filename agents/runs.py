@@ -162,13 +162,18 @@ def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
 def lock_run(folder: Path) -> Iterator[None]:
     """Lock the folder of a run until the end of the block.
 
-    Raises ``ValueError`` if another process has locked it, or if it contains links, which may lead to files outside.
+    Raises ``ValueError`` if another process has locked it, and as in `refuse_links`.
     """
+    refuse_links(folder)
+    with lock_folder(folder):
+        yield
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise ``ValueError`` if a folder contains links, which may lead to files outside."""
     links = [path for path in folder.rglob("*") if path.is_symlink()]
     if links:
         raise ValueError(f"run: expected a folder without links, got {str(links[0])!r}")
-    with lock_folder(folder):
-        yield
 
 
 def digest(content: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from operator import methodcaller
 from pathlib import Path
@@ -29,13 +29,13 @@ from typing_extensions import override
 
 from agents.base import AgentSettings
 from agents.registry import AGENTS, admit
-from agents.runs import TRAINING_DEFAULTS, supported_arguments, with_reference
+from agents.runs import TRAINING_DEFAULTS, refuse_links, supported_arguments, with_reference
 from agents.tracing import TracedNetwork, onnx_of
 from agents.vec_env import NativeVecEnv, first_seed
 from multispin_env.apps.executors import Executor
 from multispin_env.apps.terminal.arguments import executor_of, part_of
 from multispin_env.apps.terminal.output import Tally
-from multispin_env.checks import check_integer, shown
+from multispin_env.checks import check_complete, check_integer, check_real, shown
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import (
     ONNX,
@@ -53,6 +53,7 @@ from multispin_env.evaluation.suite.entries import (
     KIND,
     SuiteEntry,
     check_replaced,
+    check_values,
     performances,
     save_curves,
     save_entry,
@@ -63,7 +64,7 @@ from multispin_env.evaluation.suite.leaderboard import score_cells
 from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import POLICY_ARGUMENTS, RANDOM_ACTIONS, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
-from multispin_env.files import make_folder, read_json, write_atomically
+from multispin_env.files import lock_folder, make_folder, read_json, write_atomically
 from multispin_env.registry import import_attribute, is_outside, refusal
 
 CELL = "cell.json"
@@ -297,15 +298,24 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _saved(cell: Cell, folder: Path) -> _Content | None:
-    path = folder / cell.name / CELL
-    if not path.is_file():
+    """Return the content of the cell's file, or ``None`` if there is none; ``ValueError`` if it is not valid."""
+    path, suite_task = folder / cell.name / CELL, task(cell.task)
+    if not path.exists():
         return None
-    content: _Content = read_json(path)
-    if content["spec"] != cell.spec:
-        raise ValueError(
-            f"out: expected a new folder, or one with {cell.spec}, got {str(folder)!r} with {shown(content['spec'])}"
-        )
-    return content
+    try:
+        content: _Content = read_json(path)
+        if not isinstance(content, dict):
+            raise ValueError(f"expected a table of fields, got {shown(content)}")
+        check_complete("cell", content, ("spec", "steps", "seconds", "cpu_seconds", "values"))
+        if content["spec"] != cell.spec:
+            raise ValueError(f"out: expected a new folder, or one with {cell.spec}, got {shown(content['spec'])}")
+        check_integer("steps", content["steps"], 1, cell.steps)
+        for name in ("seconds", "cpu_seconds"):
+            check_real(name, content[name], 0.0)
+        check_values(content["values"], "values", (len(CURVE), len(suite_task.held_out), suite_task.size))
+        return content
+    except (OSError, ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def train_missing(cells: Sequence[Cell], folder: Path, executor: Executor) -> list[str]:
@@ -378,8 +388,16 @@ def run(options: argparse.Namespace) -> int | None:
     policies: _Content = {name: [{"folder": cell.name} for cell in cells] or random for name, cells in by_task.items()}
     check_replaced(options.out, policies)
     make_folder(options.out)
+    refuse_links(options.out)
+    for cell in (cell for cells in by_task.values() for cell in cells):
+        _saved(cell, options.out)  # raises before the training for files of another method
     requested = [cell for seed in seeds for name in names for cell in by_task[name] if cell.seed == seed]
-    failed = train_missing(part_of(requested, options.part), options.out, executor)
+    part = part_of(requested, options.part)
+    with ExitStack() as locks:  # of cells, since other parts may train at the same time
+        for cell in part:
+            make_folder(options.out / cell.name)
+            locks.enter_context(lock_folder(options.out / cell.name))
+        failed = train_missing(part, options.out, executor)
     saved = {name: [_saved(cell, options.out) for cell in cells] for name, cells in by_task.items()}
     complete = {name: [content for content in contents if content] for name, contents in saved.items()}
     curves = {

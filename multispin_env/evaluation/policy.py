@@ -1,6 +1,7 @@
 """Policies: trained networks as agents and controllers, and exported policies, which need onnxruntime but not torch."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.checks import cut, missing_package
+from multispin_env.checks import check_integer, cut, missing_package, shown
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import SHARED, Observation
 from multispin_env.files import MIB, read_bytes, read_json
@@ -126,6 +127,7 @@ class Recurrent:
 
 POLICY, ONNX = "policy.json", "policy.onnx"
 KIND = "multispin_env policy"
+_MOST_USERS = 100_000  # of the scenario in ``policy.json``; the policy may play with more
 _SCHEMA = 2  # version of ``policy.json``; other versions are refused
 LARGEST_ONNX = 64 * MIB  # hundreds of times the size of the agents of this project
 OUTPUT = "action"  # of the network; its inputs have the names of observation entries, or `MEMORY`
@@ -208,6 +210,7 @@ def config_of(about: Mapping[str, Any], path: Path) -> EnvConfig:
     """Return the environment in the content of ``policy.json``; ``ValueError`` if it is invalid."""
     try:
         config = EnvConfig.from_dict(about, path.parent)
+        check_integer("num_users", config.scenario.num_users, 1, _MOST_USERS)
         expected = list(config.observations.space.spaces)
         if expected != about["inputs"]:
             raise ValueError(f"inputs: expected {expected}, got {about['inputs']}")
@@ -226,6 +229,7 @@ def onnx_runtime() -> Any:
     return onnxruntime
 
 
+_MOST_AXES = 16  # of a shape
 _SILENT = 4  # log severity: onnxruntime also raises its errors, and its log would print names unescaped
 
 
@@ -234,6 +238,7 @@ def _session(content: bytes, inputs: list[str], path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # more threads are not faster for small networks
     options.log_severity_level = _SILENT
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it would run the network
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
         session = onnxruntime.InferenceSession(_flat(content), options, providers=["CPUExecutionProvider"])
@@ -246,16 +251,55 @@ def _session(content: bytes, inputs: list[str], path: Path) -> Any:
     return session
 
 
+_OPERATORS = """
+Abs Add And ArgMax ArgMin Atan BatchNormalization Cast Ceil Celu Clip Concat Constant ConstantOfShape Cos CumSum Div
+Einsum Elu Equal Erf Exp Expand Flatten Floor GRU Gather GatherElements GatherND Gelu Gemm Greater GreaterOrEqual
+HardSigmoid HardSwish Identity InstanceNormalization IsInf IsNaN LSTM LayerNormalization LeakyRelu Less LessOrEqual Log
+LogSoftmax MatMul Max Mean Min Mish Mod Mul Neg Not OneHot Or PRelu Pad Pow RNN Range Reciprocal ReduceL1 ReduceL2
+ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Round
+ScatterElements ScatterND Selu Shape Sigmoid Sign Sin Size Slice Softmax Softplus Softsign Split Sqrt Squeeze Sub Sum
+Tanh ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Where Xor
+"""
+OPERATORS = frozenset(_OPERATORS.split())
+"""Operators of ONNX's default domain that networks may use: deterministic, and each runs once."""
+
+_MOST_NODES = 10_000  # of a network; those of this project have fewer than 300
+_LARGEST_SHAPES = LARGEST_ONNX // 4  # numbers in all tensors of constant shape
+
+
 def _flat(content: bytes) -> bytes:
     """Read and rewrite the model with the package onnx, so that the checked model is the one that runs.
 
-    ``ValueError`` if it has loops, branches or functions, which could run without limit.
+    ``ValueError`` if it has loops, branches or functions, which could run without limit, operators other than
+    `OPERATORS`, data in other files, or tensors of a large constant shape.
     """
     from onnx import ModelProto
+    from onnx.shape_inference import infer_shapes
 
     model = ModelProto.FromString(content)
-    attributes = (attribute for node in model.graph.node for attribute in node.attribute)
+    graph = model.graph
+    if len(graph.node) > _MOST_NODES:
+        raise ValueError(f"expected at most {_MOST_NODES} nodes, got {len(graph.node)}")
+    attributes = [attribute for node in graph.node for attribute in node.attribute]
     if model.functions or any(attribute.HasField("g") or attribute.graphs for attribute in attributes):
         raise ValueError("expected nodes that run once, got loops, branches or functions")
+    for node in graph.node:
+        if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
+            operator = ".".join(filter(None, (node.domain, node.op_type)))
+            raise ValueError(f"expected operators of deterministic networks, got {shown(operator)}")
+    if graph.sparse_initializer or any(item.HasField("sparse_tensor") or item.sparse_tensors for item in attributes):
+        raise ValueError("expected dense constants, got sparse ones")
+    constants = [*graph.initializer, *(tensor for item in attributes for tensor in (item.t, *item.tensors))]
+    if any(tensor.external_data or tensor.data_location for tensor in constants):
+        raise ValueError("expected all constants in the file, got data in another file")
     model.DiscardUnknownFields()
+    del graph.value_info[:]  # claims, like the shapes of outputs
+    for value in graph.output:
+        value.type.tensor_type.ClearField("shape")
+    inferred = infer_shapes(model, data_prop=True).graph
+    types = [value.type.tensor_type for value in (*inferred.value_info, *inferred.output)]
+    shapes = [*([size.dim_value or 1 for size in item.shape.dim] for item in types), *(item.dims for item in constants)]
+    numbers = sum(abs(math.prod(shape[:_MOST_AXES])) for shape in shapes)
+    if numbers > _LARGEST_SHAPES:
+        raise ValueError(f"expected at most {_LARGEST_SHAPES} numbers in tensors of constant shape, got {numbers}")
     return bytes(model.SerializeToString())

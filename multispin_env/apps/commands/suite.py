@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from multispin_env.apps.commands.suite_box import Limits, has_limits, play_policy
 from multispin_env.apps.commands.suite_pictures import draw_pictures
 from multispin_env.apps.executors import on_signals
 from multispin_env.apps.terminal.arguments import Command, add_executor_options, executor_of
@@ -22,7 +23,6 @@ from multispin_env.evaluation.suite.entries import (
     check_replaced,
     check_scores,
     performances,
-    policy_values,
     read_curves,
     read_entry,
     read_scores,
@@ -70,6 +70,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     evaluate = parts.add_parser("evaluate", help="play the held-out episodes of every task")
     names = f"a controller, module:ATTRIBUTE, {RANDOM_ACTIONS}, or {REFERENCE} (the reference of each task)"
     evaluate.add_argument("entry", help=f"a folder with an entry.json, {names}")
+    trust = "play the networks of an entry without limits on memory and time; needed on macOS and Windows"
+    evaluate.add_argument("--trust", action="store_true", help=trust)
     evaluate.add_argument("--check", action="store_true", help="check the stored scores of the entry")
     evaluate.add_argument("--tasks", nargs="+", metavar="NAME", help="for a controller: tasks to play (default: all)")
     evaluate.add_argument("--out", type=Path, metavar="ENTRY", help="for a controller: write an entry to this folder")
@@ -110,6 +112,9 @@ def _evaluate(options: argparse.Namespace) -> None:
         if getattr(options, name):
             raise ValueError(f"{name}: expected no value for the folder of an entry, got --{name}")
     entry = read_entry(folder)
+    has_networks = any("folder" in policy for policies in entry.policies.values() for policy in policies)
+    if has_networks and not (options.trust or has_limits()):
+        raise ValueError("trust: expected --trust on a system that can't limit the memory of a process, got none")
     stored = read_scores(folder, entry) if options.check else None
     played = _play(options, folder, entry.policies, entry.seeds)
     error = None if stored is None else check_scores(stored, played)
@@ -146,17 +151,25 @@ def _play(options: argparse.Namespace, folder: Path, policies: Mapping[str, Any]
     cells = [(name, seed, item) for name, items in policies.items() for seed, item in zip(seeds, items, strict=True)]
     check_packages(folder.resolve(), policies)
     values: dict[int, FloatArray] = {}
+    errors: list[str] = []
+    limits = None if options.trust else Limits()
     with Tally(len(cells), executor.width) as tally:
-        for result in executor.results(partial(policy_values, folder.resolve()), cells):
+        for result in executor.results(partial(play_policy, folder.resolve(), limits), cells):
             task_name, seed, policy = cells[result.index]
             name = f"{task_name}, seed {seed}"
             error = result.error.strip().splitlines()[-1] if result.error else result.value
             if isinstance(error, ModuleNotFoundError):  # of another machine
                 raise error
             if isinstance(error, Exception | str):
-                raise ValueError(f"{name}: {reason(error) if 'rule' in policy else cut(reason(error))}")
-            values[result.index] = result.value
-            tally.add(name)
+                errors.append(f"{name}: {reason(error) if 'rule' in policy else cut(reason(error))}")
+            else:
+                values[result.index] = result.value
+            tally.add(name, failed=isinstance(error, Exception | str))
+    if errors:
+        played = {cells[index][0]: values[index][None] for index in values}  # one seed of each task
+        if played:
+            _print(played)
+        raise ValueError(errors[0] + "".join(f"; {message.split(': ')[0]} failed too" for message in errors[1:]))
     indices = iter(range(len(cells)))
     return {name: np.array([values[next(indices)] for _ in items]) for name, items in policies.items()}
 

@@ -218,12 +218,13 @@ def _read(path: Path, field: str, shapes: Mapping[str, tuple[int, ...]]) -> Task
         if not isinstance(content, dict):
             raise ValueError(f"{field}: expected a table of tasks, got {shown(content)}")
         check_complete(field, content, list(shapes))
-        return {name: _checked(content[name], f"{field} of {name}", shape) for name, shape in shapes.items()}
+        return {name: check_values(content[name], f"{field} of {name}", shape) for name, shape in shapes.items()}
     except (OSError, ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{path}: {cut(str(error))}") from None
 
 
-def _checked(content: Any, field: str, shape: tuple[int, ...]) -> FloatArray:
+def check_values(content: Any, field: str, shape: tuple[int, ...]) -> FloatArray:
+    """Return an array of finite numbers of this shape; ``ValueError`` for other content."""
     values = np.asarray(content, dtype=np.float64)
     if values.shape != shape or not np.isfinite(values).all():
         raise ValueError(f"{field}: expected finite numbers of shape {shape}, got others of shape {values.shape}")

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from agents.suite import CELL, BudgetSpentError, Cell, PolicyRecorder
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.policy import load_policy
 from multispin_env.evaluation.suite.entries import CURVES, ENTRY, SCORES
+from multispin_env.files import lock_folder
 
 pytestmark = pytest.mark.slow
 
@@ -148,6 +151,76 @@ def test_missing_cells_are_trained_and_the_users_words_stay(tmp_path, monkeypatc
     printed = capsys.readouterr().err
     assert "out: expected a new folder" in printed
     assert "'steps': 200" in printed
+
+
+def test_a_run_is_refused_while_another_trains_a_cell_of_its_part(tmp_path, capsys):
+    (tmp_path / "round-8-1").mkdir()
+    with lock_folder(tmp_path / "round-8-1"):
+        assert run(tmp_path) == 2
+        assert "folder: expected a folder that no other process writes to" in capsys.readouterr().err
+        assert not (tmp_path / "round-8-0" / CELL).exists()
+        assert run(tmp_path, "--part", "1/2") == 0
+    assert (tmp_path / "round-8-0" / CELL).exists()
+
+
+def test_a_run_does_not_write_through_links(tmp_path, capsys):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "entry").mkdir()
+    (tmp_path / "entry" / "round-8-0").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert run(tmp_path / "entry") == 2
+    assert "run: expected a folder without links" in capsys.readouterr().err
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+SPEC = {"agent": f"{HERE}:short", "task": "round-8", "seed": 1, "steps": 200, "version": "v1"}
+COST = '"steps": 200, "seconds": 1, "cpu_seconds": 1'
+BODY = f'{{"spec": {json.dumps(SPEC)}, {COST}, "values": '
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "expected a table of fields"),
+        ("{}", "expected the field 'spec'"),
+        (f'{{"spec": "other", {COST}, "values": []}}', "out: expected a new folder"),
+        (BODY.replace('"seed": 1', '"seed": 0') + "[]}", "out: expected a new folder"),
+        (BODY.replace(f"{HERE}:short", "ppo") + "[]}", "out: expected a new folder"),
+        (BODY + "[]}", "values: expected finite numbers of shape (3, 1, 100), got others of shape (0,)"),
+        (BODY + f"[{', '.join(['[[' + ', '.join(['NaN'] * 100) + ']]'] * 3)}]}}", "values: expected finite numbers"),
+        (BODY + '[], "more": 1}', "field: expected one of"),
+        (BODY.replace('"seconds": 1,', '"seconds": 1e400,') + "[]}", "seconds: expected a finite number"),
+        (BODY.replace('"steps": 200, "seconds"', '"steps": 300, "seconds"') + "[]}", "steps: expected an integer in"),
+    ],
+)
+def test_a_damaged_cell_ends_in_a_sentence_and_stays(content, words, tmp_path, capsys):
+    path = tmp_path / "round-8-1" / CELL
+    path.parent.mkdir()
+    path.write_text(content, encoding="utf-8")
+    assert run(tmp_path, "--tasks", "resize") == 2
+    printed = capsys.readouterr().err
+    assert f"{path}: " in printed
+    assert words in printed
+    assert path.read_text(encoding="utf-8") == content
+    assert {entry.name for entry in tmp_path.iterdir()} == {"round-8-1"}
+
+
+def test_a_run_with_workers_ends_without_warnings(tmp_path):
+    """Libraries make semaphores, which are deleted when a worker ends by itself."""
+    command = [
+        sys.executable,
+        "-m",
+        "multispin_env",
+        "suite",
+        "run",
+        "--agent",
+        "stable_baselines3:A2C",
+        "--seeds",
+        "1",
+    ]
+    options = ["--tasks", "round-8", "--steps", "20", "--workers", "2", "--out", str(tmp_path)]
+    ended = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+    assert "resource_tracker" not in ended.stderr
 
 
 def test_other_entries_and_methods_without_tasks_are_refused(tmp_path, monkeypatch, capsys):

@@ -1,6 +1,8 @@
 import copy
 import json
+import os
 import pickle
+import re
 import shutil
 import struct
 import sys
@@ -308,6 +310,31 @@ def _large_header(folder):
     _first({"folder": "run"}, {"folder": "run"})(folder)
 
 
+def _policy_text(change):
+    """Change the text of the policy of the first seed."""
+
+    def rewritten(folder):
+        path = folder / "first-0" / POLICY
+        path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+    return rewritten
+
+
+def _scenario(field, text):
+    return _policy_text(lambda before: re.sub(rf'"{field}": [^,]+', f'"{field}": {text}', before))
+
+
+def _replaced(make):
+    """Make something else of the file of the network."""
+
+    def change(folder):
+        path = folder / "first-0" / ONNX
+        path.unlink()
+        make(path)
+
+    return change
+
+
 class Evil:
     def __reduce__(self):
         return exec, ("import pathlib; pathlib.Path('pwned').touch()",)
@@ -328,7 +355,7 @@ HOSTILE = {
     "seeds twice": (_set(seeds=[1, 1]), "seeds: expected distinct numbers"),
     "a million seeds": (_set(seeds=list(range(10**6))), "seeds: expected a list"),
     "no policies": (_set(policies=3), "policies: expected a table of tasks"),
-    "a missing task": (lambda f: rewrite(f, lambda about: about["policies"].pop("late")), "the field 'late'"),
+    "a missing task": (lambda f: rewrite(f, lambda about: about["policies"].pop("round-8")), "the field 'round-8'"),
     "an unknown task": (lambda f: rewrite(f, lambda about: about["policies"].update(x=[])), "field: expected one of"),
     "a seed too few": (_first({"folder": "first-0"}), "with one for each seed"),
     "a policy that is none": (_first(3, 3), "policy: expected"),
@@ -361,18 +388,69 @@ HOSTILE = {
     "memory that grows": (_other_policy(remembering(copies=2)), "next_memory: expected numbers of shape"),
     "an operator that there is not": (_other_policy(network(kind="Evil")), "can't be read as a network"),
     "a header of 10 GB": (_large_header, "round-8, seed 0"),
+    "a hundred million devices": (_scenario("num_users", 10**8), "num_users: expected an integer in 1..100000"),
+    "negative devices": (_scenario("num_users", -1), "num_users: expected an integer"),
+    "bandwidth that is NaN": (_scenario("total_bandwidth", "NaN"), "total_bandwidth: expected a finite number"),
+    "bandwidth of 1e400": (_scenario("total_bandwidth", "1e400"), "total_bandwidth: expected a finite number"),
+    "the same key twice": (
+        _policy_text(lambda text: '{"schema": 2,' + text[1:-1] + ', "schema": 1}'),
+        "schema: expected",
+    ),
+    "a description in many levels": (_policy_text(lambda _: "[" * 10**5), "can't be read as an exported policy"),
+    "a name of a million letters": (_scenario("action", f'"{"x" * 10**6}"'), "action: expected one of"),
+    "half a description": (_policy_text(lambda text: text[:-20]), "can't be read as an exported policy"),
+    "actions that become infinite": (
+        _other_policy(network(kind="Div")),
+        "round-8, seed 0: action",
+    ),
+    "actions of twice the batch": (
+        _other_policy(network(product="half", nodes=f"{OUTPUT} = Concat<axis = 0>(half, half)")),
+        "action: expected shape",
+    ),
+    "no actions": (
+        _other_policy(
+            network(product="all", constants=", int64[1] zero = {0}", nodes=f"{OUTPUT} = Slice(all, zero, zero)")
+        ),
+        "action: expected shape",
+    ),
+    "actions of text": (_other_policy(network(product="all", nodes=f"{OUTPUT} = Cast<to = 8>(all)")), "Type Error"),
+    "a folder for a network": (_replaced(Path.mkdir), "folder: expected a folder with the files"),
+    "a circular link": (_replaced(lambda path: path.symlink_to(path)), "folder: expected a folder with the files"),
     "an entry that is a link": (_linked_entry, "expected a folder with a file entry.json"),
 }
+if hasattr(os, "mkfifo"):
+    HOSTILE["a pipe for a network"] = (_replaced(os.mkfifo), "folder: expected a folder with the files")
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_entry_ends_in_a_sentence(kind, error, entry, monkeypatch):
+    """Without limits, since each is refused early; networks that need limits are in the tests of `suite_box`."""
     change, words = HOSTILE[kind]
+    use_tasks(monkeypatch, [FIRST.name])
+    rewrite(entry, lambda about: about.update(policies={FIRST.name: about["policies"][FIRST.name]}))
     monkeypatch.chdir(entry)
     change(entry)
-    assert words in error("evaluate", entry)
+    assert words in error("evaluate", entry, "--trust")
     assert not (entry / "pwned").exists()
     assert not (entry / SCORES).exists()
+
+
+def test_one_hostile_policy_does_not_lose_the_others(capsys, small):
+    write_policy(small / "other", looping())
+    _first({"folder": "other"}, {"folder": "first-1"})(small)
+    assert main(["suite", "evaluate", str(small), "--trust"]) == 2
+    printed = capsys.readouterr()
+    assert "round-8, seed 0: " in printed.err
+    assert [line.split()[0] for line in printed.out.splitlines()[2:]] == ["round-8", "round-50"]
+
+
+def test_networks_play_without_limits_only_if_trusted(monkeypatch, error, small):
+    monkeypatch.setattr("multispin_env.apps.commands.suite.has_limits", lambda: False)
+    assert "trust: expected --trust on a system that can't limit the memory" in error("evaluate", small)
+    assert main(["suite", "evaluate", str(small), "--trust"]) == 0
+    (small / SCORES).unlink()
+    _first(*[{"rule": "fixed"}] * 2)(small)
+    assert main(["suite", "evaluate", str(small)]) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,133 @@
+"""Policies of entries play in processes with limits."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.apps.commands.suite_box import Limits, has_limits, play_policy
+from multispin_env.evaluation.policy import ONNX, POLICY, describe
+from multispin_env.evaluation.suite.entries import policy_values
+from multispin_env.files import MIB
+
+TASK = ms.suite.task("round-8")
+CELL = TASK.name, 0, {"folder": "policy"}
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.skipif(not has_limits(), reason="no limits on this system")
+
+
+def write(folder, body, constants="", task=TASK):
+    """Write a policy whose network computes ``flat`` (batch, users), for each number of a device."""
+    head = '<ir_version: 8, opset_import: ["": 18]> g (float[batch, users] compute) => (float[] action)'
+    columns = ", ".join(["wide"] * task.config.actions.columns)
+    end = f"wide = Unsqueeze(flat, two) action = Concat<axis = 2>({columns})"
+    text = f"{head} <int64[1] one = {{1}}, int64[1] two = {{2}}{constants}> {{ {body} {end} }}"
+    content = onnx.parser.parse_model(text).SerializeToString()
+    (folder / "policy").mkdir()
+    (folder / "policy" / ONNX).write_bytes(content)
+    (folder / "policy" / POLICY).write_text(json.dumps(describe(task.config, {ONNX: content})), encoding="utf-8")
+
+
+# a square of 2000 numbers for each of the 100 episodes, from a shape that is known only when it runs
+GROWN = """
+    shape = Shape(compute) batch = Slice(shape, zero, one) size = Mul(batch, twenty)
+    square = Concat<axis = 0>(size, size) weights = ConstantOfShape(square)
+"""
+GROWN_CONSTANTS = ", int64[1] zero = {0}, int64[1] twenty = {20}"
+
+
+def products(count):
+    """Return products of one square with itself, each of 16 billion operations."""
+    names = ["weights", *(f"w{index}" for index in range(count))]
+    steps = " ".join(f"{after} = MatMul({before}, weights)" for before, after in pairwise(names))
+    return f"{GROWN} {steps} all = ReduceMax<keepdims = 0>({names[-1]}) flat = Mul(compute, all)"
+
+
+def test_a_policy_has_the_same_values_with_limits(tmp_path, capfd):
+    write(tmp_path, "flat = Tanh(compute)")
+    expected = policy_values(tmp_path, CELL)
+    np.testing.assert_array_equal(play_policy(tmp_path, Limits(), CELL), expected)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_memory_is_limited(tmp_path, capfd):
+    body = (
+        GROWN.replace("size, size", "size, size, twenty")
+        + "all = ReduceMax<keepdims = 0>(weights) flat = Mul(compute, all)"
+    )
+    write(tmp_path, body, GROWN_CONSTANTS)
+    error = play_policy(tmp_path, Limits(memory=128 * MIB), CELL)  # it needs 305 MiB
+    assert error.startswith("policy: expected at most 128 MiB of memory, got more (")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_processor_time_is_limited(tmp_path):
+    write(tmp_path, products(200), GROWN_CONSTANTS)
+    assert play_policy(tmp_path, Limits(cpu_seconds=1), CELL) == "policy: expected at most 1 s of CPU time, got more"
+
+
+def test_time_is_limited(tmp_path):
+    write(tmp_path, "flat = Tanh(compute)")
+    limits = Limits(seconds=0)
+    assert play_policy(tmp_path, limits, CELL) == "policy: expected an end within 0 s, got none"
+
+
+@pytest.mark.slow
+def test_a_run_of_this_project_plays_within_the_limits(tmp_path):
+    """It needs torch."""
+    pytest.importorskip("stable_baselines3")
+    shutil.copytree(Path(import_module("agents").__file__).parent / "pretrained" / "heterogeneous", tmp_path / "policy")
+    np.testing.assert_array_equal(play_policy(tmp_path, Limits(), CELL), policy_values(tmp_path, CELL))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resize", "no-barrier-20", "texts"])
+def test_a_good_policy_plays_within_the_limits_in_large_tasks(name, tmp_path):
+    task = ms.suite.task(name)
+    write(tmp_path, "flat = Tanh(compute)", task=task)
+    cell = name, 0, {"folder": "policy"}
+    np.testing.assert_array_equal(play_policy(tmp_path, Limits(), cell), policy_values(tmp_path, cell))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_policy_ends_with_the_command(tmp_path, number):
+    write(tmp_path, products(200), GROWN_CONSTANTS)
+    code = (
+        "import sys; from pathlib import Path; from multispin_env.apps.commands.suite_box import *\n"
+        f"if __name__ == '__main__': play_policy(Path(sys.argv[1]), Limits(), {CELL!r})"
+    )
+    (tmp_path / "play.py").write_text(code, encoding="utf-8")
+    with subprocess.Popen([sys.executable, tmp_path / "play.py", tmp_path], stderr=subprocess.DEVNULL) as command:
+        while len(running := playing(command.pid)) < 1:
+            assert command.poll() is None
+            time.sleep(0.05)
+        os.kill(command.pid, number)
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in running))
+
+
+def playing(parent):
+    """Return the processes of a command that play a policy."""
+    try:
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
+        return [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    except OSError:  # it has ended
+        return []
+
+
+def wait_for(condition):
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("still running")
