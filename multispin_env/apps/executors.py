@@ -161,7 +161,7 @@ def _workers(count: int) -> Iterator[list[Connection]]:
     children, pipes = [], []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:
-            with _worker_environment():
+            with worker_environment():
                 for _ in range(count):
                     pipe, child_pipe = context.Pipe()
                     child = context.Process(target=_serve, args=(child_pipe, folder))
@@ -170,6 +170,10 @@ def _workers(count: int) -> Iterator[list[Connection]]:
                     children.append(child)
                     pipes.append(pipe)
             yield pipes
+            for pipe in pipes:
+                pipe.close()  # idle processes end, and delete semaphores of their libraries
+            for child in children:
+                child.join(5.0)
         finally:
             for child in children:
                 child.kill()
@@ -210,12 +214,13 @@ def _wait_for_parent() -> None:
 
 
 @contextmanager
-def _worker_environment() -> Iterator[None]:
+def worker_environment() -> Iterator[None]:
     """Let processes that start in the block use one thread, unless the user set it, and ignore Ctrl-C.
 
+    They import no module of the standard library from the working directory, which may have files of others.
     A terminal sends Ctrl-C to all processes; the parent ends the others.
     """
-    added = [name for name in _THREADS if name not in os.environ]
+    added = [name for name in (*_THREADS, "PYTHONSAFEPATH") if name not in os.environ]
     os.environ.update(dict.fromkeys(added, "1"))
     resource_tracker.ensure_running()  # its start would unblock the signal
     if sys.platform != "win32":

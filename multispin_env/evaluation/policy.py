@@ -227,7 +227,7 @@ def onnx_runtime() -> Any:
     return onnxruntime
 
 
-_MOST_AXES = 16  # of a shape in a network
+_MOST_AXES = 16  # of a shape
 
 _SILENT = 4  # log severity: onnxruntime also raises its errors, and its log would print names unescaped
 
@@ -251,58 +251,54 @@ def _session(content: bytes, inputs: list[str], path: Path) -> Any:
 
 
 _OPERATORS = """
-Abs Add And ArgMax Cast Ceil Celu Clip Concat Constant ConstantOfShape Cos CumSum Div Dropout Einsum Elu Equal Erf Exp
-Expand Flatten Floor GRU Gather GatherElements Gelu Gemm Greater GreaterOrEqual HardSigmoid HardSwish Identity LSTM
-LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow RNN
-Range Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Round Selu
-Shape Sigmoid Sign Sin Slice Softmax Softplus Softsign Split Sqrt Squeeze Sub Sum Tanh Tile TopK Transpose Trilu
-Unsqueeze Where Xor
+Abs Add And ArgMax ArgMin Atan BatchNormalization Cast Ceil Celu Clip Concat Constant ConstantOfShape Cos CumSum Div
+Einsum Elu Equal Erf Exp Expand Flatten Floor GRU Gather GatherElements GatherND Gelu Gemm Greater GreaterOrEqual
+HardSigmoid HardSwish Identity InstanceNormalization IsInf IsNaN LSTM LayerNormalization LeakyRelu Less LessOrEqual Log
+LogSoftmax MatMul Max Mean Min Mish Mod Mul Neg Not OneHot Or PRelu Pad Pow RNN Range Reciprocal ReduceL1 ReduceL2
+ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Round
+ScatterElements ScatterND Selu Shape Sigmoid Sign Sin Size Slice Softmax Softplus Softsign Split Sqrt Squeeze Sub Sum
+Tanh ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Where Xor
 """
 OPERATORS = frozenset(_OPERATORS.split())
 """Operators of ONNX's default domain that networks may use: deterministic, and each runs once."""
 
-_LARGEST_CONSTANTS = LARGEST_ONNX // 4  # numbers in all constants, also those that are filled in from their shape
+_MOST_NODES = 10_000  # of a network; those of this project have fewer than 300
+_LARGEST_SHAPES = LARGEST_ONNX // 4  # numbers in all tensors of constant shape
 
 
 def _flat(content: bytes) -> bytes:
     """Read and rewrite the model with the package onnx, so that the checked model is the one that runs.
 
     ``ValueError`` if it has loops, branches or functions, which could run without limit, operators other than
-    `OPERATORS`, data in other files, or constants that are too large.
+    `OPERATORS`, data in other files, or tensors of a large constant shape.
     """
     from onnx import ModelProto
+    from onnx.shape_inference import infer_shapes
 
     model = ModelProto.FromString(content)
-    attributes = [attribute for node in model.graph.node for attribute in node.attribute]
+    graph = model.graph
+    if len(graph.node) > _MOST_NODES:
+        raise ValueError(f"expected at most {_MOST_NODES} nodes, got {len(graph.node)}")
+    attributes = [attribute for node in graph.node for attribute in node.attribute]
     if model.functions or any(attribute.HasField("g") or attribute.graphs for attribute in attributes):
         raise ValueError("expected nodes that run once, got loops, branches or functions")
-    for node in model.graph.node:
+    for node in graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
-            raise ValueError(f"expected operators of ONNX that neural networks use, got {shown(node.op_type)}")
-    if model.graph.sparse_initializer:
+            operator = ".".join(filter(None, (node.domain, node.op_type)))
+            raise ValueError(f"expected operators of deterministic networks, got {shown(operator)}")
+    if graph.sparse_initializer or any(item.HasField("sparse_tensor") or item.sparse_tensors for item in attributes):
         raise ValueError("expected dense constants, got sparse ones")
-    constants = [*model.graph.initializer, *(tensor for item in attributes for tensor in (item.t, *item.tensors))]
+    constants = [*graph.initializer, *(tensor for item in attributes for tensor in (item.t, *item.tensors))]
     if any(tensor.external_data or tensor.data_location for tensor in constants):
-        raise ValueError("expected all constants in the file, got data in other files")
-    numbers = sum(math.prod(tensor.dims) for tensor in constants) + _filled(model.graph)
-    if not 0 <= numbers <= _LARGEST_CONSTANTS:
-        raise ValueError(f"expected at most {_LARGEST_CONSTANTS} numbers in constants, got {numbers}")
+        raise ValueError("expected all constants in the file, got data in another file")
     model.DiscardUnknownFields()
+    del graph.value_info[:]  # claims, like the shapes of outputs
+    for value in graph.output:
+        value.type.tensor_type.ClearField("shape")
+    inferred = infer_shapes(model, data_prop=True).graph
+    types = [value.type.tensor_type for value in (*inferred.value_info, *inferred.output)]
+    shapes = [*([size.dim_value or 1 for size in item.shape.dim] for item in types), *(item.dims for item in constants)]
+    numbers = sum(abs(math.prod(shape[:_MOST_AXES])) for shape in shapes)
+    if numbers > _LARGEST_SHAPES:
+        raise ValueError(f"expected at most {_LARGEST_SHAPES} numbers in tensors of constant shape, got {numbers}")
     return bytes(model.SerializeToString())
-
-
-def _filled(graph: Any) -> int:
-    """Return the numbers in tensors that nodes fill or repeat to constant shapes."""
-    from onnx.numpy_helper import to_array
-
-    shapes = {tensor.name: tensor for tensor in graph.initializer if math.prod(tensor.dims) <= _MOST_AXES}
-    for node in graph.node:
-        for item in node.attribute if node.op_type == "Constant" else ():
-            if math.prod(item.t.dims) <= _MOST_AXES:
-                shapes[node.output[0]] = item.t
-    total = 0
-    for node in graph.node:
-        shape = shapes.get(node.input[-1]) if node.op_type in ("ConstantOfShape", "Expand", "Tile") else None
-        if shape is not None:
-            total += math.prod(abs(int(size)) for size in to_array(shape).flatten())
-    return total

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -182,7 +183,144 @@ def test_names_in_a_network_are_printed_with_escapes(kind, capfd):
         content = onnx_model(nodes, [("shared", ["n", 3])], [("action", None)])
         _network(_session(content, ["shared"], Path(ONNX)), Path(ONNX))({"shared": np.zeros((2, 3), np.float32)})
 
-    with pytest.raises(ValueError, match=r"node\\x1b\[2J") as refused, contender_errors("mine"):
+    with pytest.raises(ValueError, match=r"\\x1b\[2J") as refused, contender_errors("mine"):
         play()
     assert str(refused.value).isprintable()
+    assert capfd.readouterr() == ("", "")
+
+
+def graph(body, constants="", outputs="float[] action", more="", opset=18):
+    """Return the bytes of a network from ``compute`` (batch, users) in the text format of onnx."""
+    onnx = pytest.importorskip("onnx")
+    head = f'<ir_version: 8, opset_import: ["": {opset}{more}]> g (float[batch, users] compute) => ({outputs})'
+    return onnx.parser.parse_model(f"{head} <{constants}> {{ {body} }}").SerializeToString()
+
+
+def changed(change):
+    """Return the bytes of a network whose weights ``change`` has changed."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.ModelProto.FromString(graph("action = MatMul(compute, w)", "float[2, 2] w = {1, 2, 3, 4}"))
+    change(model.graph, model.graph.initializer[0])
+    return model.SerializeToString()
+
+
+def external(location):
+    def change(_, weights):
+        weights.ClearField("float_data")
+        weights.data_location = 1
+        for key, value in (("location", location), ("offset", "0"), ("length", "16")):
+            weights.external_data.add(key=key, value=value)
+
+    return lambda: changed(change)
+
+
+def sparse(graph, weights):
+    tensor = graph.sparse_initializer.add()
+    tensor.values.CopyFrom(weights)
+    graph.ClearField("initializer")
+
+
+def sparse_constant(graph, weights):
+    graph.node.add(op_type="Constant", output=["v"]).attribute.add(name="sparse_value", type=11).sparse_tensor.dims[:] = [1]
+
+
+def dims(*sizes):
+    def change(_, weights):
+        weights.dims[:] = sizes
+
+    return lambda: changed(change)
+
+
+def strings(_, weights):
+    weights.ClearField("float_data")
+    weights.data_type = 8
+    weights.string_data[:] = [b"text"] * 4
+
+
+def deep(graph, _):
+    for _ in range(200):
+        graph = graph.node.add(op_type="Identity").attribute.add(name="then_branch", type=5).g
+
+
+def nodes(graph, _):
+    for _ in range(20_000):
+        graph.node.add(op_type="Identity", input=["compute"], output=["same"])
+
+
+def random(kind, inputs=""):
+    return lambda: graph(f"action = {kind}({inputs})")
+
+
+LARGE = "numbers in tensors of constant shape"
+OPERATOR = "expected operators of deterministic networks"
+
+HOSTILE = {
+    "a constant of 8 GB": (lambda: graph("action = ConstantOfShape(s)", "int64[1] s = {2000000000}"), LARGE),
+    "a shape that is computed": (
+        lambda: graph("t = Mul(s, s) action = ConstantOfShape(t)", "int64[1] s = {50000}"),
+        LARGE,
+    ),
+    "a shape in a node": (
+        lambda: graph("s = Constant<value_ints = [100000, 100000]>() action = ConstantOfShape(s)"),
+        LARGE,
+    ),
+    "a large Expand": (lambda: graph("action = Expand(compute, s)", "int64[4] s = {10000, 10000, 1, 1}"), LARGE),
+    "a large Tile": (lambda: graph("action = Tile(q, s)", "float[1, 1] q = {1}, int64[2] s = {100000, 10000}"), LARGE),
+    "a large Range": (lambda: graph("action = Range(z, e, d)", "float z = {0}, float e = {1e9}, float d = {1}"), LARGE),
+    "a large product": (
+        lambda: graph("b = Expand(q, s) c = Transpose(b) action = MatMul(b, c)", "float[1] q = {1}, int64[2] s = {100000, 1}"),
+        LARGE,
+    ),
+    "many constants": (
+        lambda: graph(" ".join(f"c{i} = ConstantOfShape(s)" for i in range(300)) + " action = Identity(compute)", "int64[1] s = {100000}"),
+        LARGE,
+    ),
+    "data of the working directory": (external("weights.bin"), "data in another file"),
+    "data of an absolute path": (external("/etc/passwd"), "data in another file"),
+    "data of a folder above": (external("../weights.bin"), "data in another file"),
+    "an operator of Microsoft": (
+        lambda: graph("action = com.microsoft.Gelu(compute)", more=', "com.microsoft": 1'),
+        "got 'com.microsoft.Gelu'",
+    ),
+    "an operator for training": (
+        lambda: graph("action = ai.onnx.preview.training.Adam(compute)", more=', "ai.onnx.preview.training": 1'),
+        OPERATOR,
+    ),
+    "trees": (lambda: graph("action = ai.onnx.ml.Binarizer(compute)", more=', "ai.onnx.ml": 3'), OPERATOR),
+    "RandomNormal": (random("RandomNormal<shape = [3, 8, 2]>"), OPERATOR),
+    "RandomNormalLike": (random("RandomNormalLike", "compute"), OPERATOR),
+    "RandomUniform": (random("RandomUniform<shape = [3, 8, 2]>"), OPERATOR),
+    "RandomUniformLike": (random("RandomUniformLike", "compute"), OPERATOR),
+    "Multinomial": (random("Multinomial", "compute"), OPERATOR),
+    "Bernoulli": (random("Bernoulli", "compute"), OPERATOR),
+    "Dropout as in training": (random("Dropout", "compute"), OPERATOR),
+    "Scan": (random("Scan", "compute"), OPERATOR),
+    "sparse weights": (lambda: changed(sparse), "expected dense constants"),
+    "sparse constants": (lambda: changed(sparse_constant), "expected dense constants"),
+    "negative sizes": (dims(-2, -2), "can't be read as a network"),
+    "negative sizes that cancel": (dims(-(2**31), 2**31), LARGE),
+    "huge sizes": (dims(2**62, 2**62), LARGE),
+    "a hundred thousand axes": (dims(*[2] * 100_000), "can't be read as a network"),
+    "weights of text": (lambda: changed(strings), "can't be read as a network"),
+    "graphs in graphs": (lambda: changed(deep), "can't be read as a network"),
+    "many nodes": (lambda: changed(nodes), "expected at most 10000 nodes"),
+    "a node that reads itself": (lambda: graph("a = Add(a, compute) action = Identity(a)"), "can't be read as a network"),
+    "shapes that are not true": (
+        lambda: graph("action = ConstantOfShape(s)", "int64[1] s = {2000000000}", outputs="float[1] action"),
+        LARGE,
+    ),
+    "an opset of the future": (lambda: graph("action = Identity(compute)", opset=10_000), "can't be read as a network"),
+    "an empty file": (lambda: b"", "can't be read as a network"),
+    "zeros": (lambda: bytes(10**6), "can't be read as a network"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_network_is_refused_before_it_runs(kind, capfd):
+    pytest.importorskip("onnxruntime")
+    make, words = HOSTILE[kind]
+    content = make()
+    with pytest.raises(ValueError, match=re.escape(words)) as refused:
+        _session(content, ["compute"], Path(ONNX))
+    assert len(str(refused.value)) < 500
     assert capfd.readouterr() == ("", "")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from multispin_env.apps.commands.suite_box import Limits, has_limits, play_policy
 from multispin_env.apps.commands.suite_pictures import draw_pictures
 from multispin_env.apps.executors import on_signals
 from multispin_env.apps.terminal.arguments import Command, add_executor_options, executor_of
@@ -15,7 +16,6 @@ from multispin_env.apps.terminal.output import Progress, Tally, provenance
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import cut, reason
 from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
-from multispin_env.evaluation.suite.box import Limits, has_limits
 from multispin_env.evaluation.suite.entries import (
     REFERENCE,
     TaskValues,
@@ -23,7 +23,6 @@ from multispin_env.evaluation.suite.entries import (
     check_replaced,
     check_scores,
     performances,
-    play_policy,
     read_curves,
     read_entry,
     read_scores,
@@ -113,7 +112,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         if getattr(options, name):
             raise ValueError(f"{name}: expected no value for the folder of an entry, got --{name}")
     entry = read_entry(folder)
-    if not (options.trust or has_limits()):
+    has_networks = any("folder" in policy for policies in entry.policies.values() for policy in policies)
+    if has_networks and not (options.trust or has_limits()):
         raise ValueError("trust: expected --trust on a system that can't limit the memory of a process, got none")
     stored = read_scores(folder, entry) if options.check else None
     played = _play(options, folder, entry.policies, entry.seeds)

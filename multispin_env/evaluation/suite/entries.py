@@ -15,7 +15,6 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_complete, check_integer, check_label, check_name, check_real, cut, reason, shown
 from multispin_env.evaluation.policy import LARGEST_ONNX, ONNX, POLICY, Policy, checksum, load_policy, onnx_runtime
-from multispin_env.evaluation.suite.box import Limits, boxed
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.statistics import Performance
 from multispin_env.evaluation.suite.tasks import PUBLIC, RANDOM_ACTIONS, SuiteTask
@@ -178,11 +177,9 @@ def rule_policies(name: str, tasks: Sequence[SuiteTask]) -> dict[str, Any]:
     return {task.name: [{"rule": task.reference if name == REFERENCE else name}] for task in tasks}
 
 
-def policy_values(
-    folder: Path, cell: tuple[str, int, Mapping[str, str]], exam: int = PUBLIC
-) -> FloatArray | Exception | str:
-    """Return the values of a policy in a task, or the exception that it raises."""
-    name, _, policy = cell
+def policy_values(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatArray | Exception | str:
+    """Return the values of a policy in a task and an exam, or the exception that it raises."""
+    name, exam, policy = cell
     try:
         suite_task = task(name)
         path = None if "rule" in policy else _inside(folder, policy["folder"])
@@ -193,23 +190,6 @@ def policy_values(
         return reason(error)
     except Exception as error:  # the exceptions of onnxruntime have no other common base
         return error
-
-
-def play_policy(
-    folder: Path, limits: Limits | None, exam: int, cell: tuple[str, int, Mapping[str, str]]
-) -> FloatArray | Exception | str:
-    """Return the result of `policy_values`; networks of an entry play in a process with limits, unless ``None``."""
-    name, _, policy = cell
-    if limits is None or "rule" in policy:
-        return policy_values(folder, cell, exam)
-    try:
-        needs_torch = sibling_file(_inside(folder, policy["folder"]), NETWORK) is not None
-    except ValueError as error:
-        return error
-    answer = boxed(folder, name, dict(policy), limits, needs_torch, exam)
-    if isinstance(answer, str):
-        return answer
-    return _checked(answer, f"policy of {name}", task(name).shape)
 
 
 def check_packages(folder: Path, policies: Mapping[str, Any]) -> None:
