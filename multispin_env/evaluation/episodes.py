@@ -120,8 +120,9 @@ def play_episodes(
 ) -> EpisodeStats:
     """Play one episode in each environment of a vector; ``ValueError`` unless its autoreset mode is ``NEXT_STEP``.
 
-    Environments are seeded with ``seed``, ``seed + 1``, ..., or a list of seeds, and their random numbers do not depend on actions. So
-    entry i of two results with the same seed and environment is from the same episode, and differences are paired.
+    Environments are seeded with ``seed``, ``seed + 1``, ..., or a list of seeds, and their random numbers do not depend
+    on actions. So entry i of two results with the same seed and environment is from the same episode, and differences
+    are paired.
 
     The contender's ``reset()``, if any, is called first. ``progress`` is called after each step; if episodes have no
     fixed number of steps, it receives the mean of the simulated seconds.

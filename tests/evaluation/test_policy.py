@@ -221,7 +221,9 @@ def sparse(graph, weights):
 
 
 def sparse_constant(graph, weights):
-    graph.node.add(op_type="Constant", output=["v"]).attribute.add(name="sparse_value", type=11).sparse_tensor.dims[:] = [1]
+    graph.node.add(op_type="Constant", output=["v"]).attribute.add(name="sparse_value", type=11).sparse_tensor.dims[
+        :
+    ] = [1]
 
 
 def dims(*sizes):
@@ -268,11 +270,16 @@ HOSTILE = {
     "a large Tile": (lambda: graph("action = Tile(q, s)", "float[1, 1] q = {1}, int64[2] s = {100000, 10000}"), LARGE),
     "a large Range": (lambda: graph("action = Range(z, e, d)", "float z = {0}, float e = {1e9}, float d = {1}"), LARGE),
     "a large product": (
-        lambda: graph("b = Expand(q, s) c = Transpose(b) action = MatMul(b, c)", "float[1] q = {1}, int64[2] s = {100000, 1}"),
+        lambda: graph(
+            "b = Expand(q, s) c = Transpose(b) action = MatMul(b, c)", "float[1] q = {1}, int64[2] s = {100000, 1}"
+        ),
         LARGE,
     ),
     "many constants": (
-        lambda: graph(" ".join(f"c{i} = ConstantOfShape(s)" for i in range(300)) + " action = Identity(compute)", "int64[1] s = {100000}"),
+        lambda: graph(
+            " ".join(f"c{i} = ConstantOfShape(s)" for i in range(300)) + " action = Identity(compute)",
+            "int64[1] s = {100000}",
+        ),
         LARGE,
     ),
     "data of the working directory": (external("weights.bin"), "data in another file"),
@@ -304,7 +311,10 @@ HOSTILE = {
     "weights of text": (lambda: changed(strings), "can't be read as a network"),
     "graphs in graphs": (lambda: changed(deep), "can't be read as a network"),
     "many nodes": (lambda: changed(nodes), "expected at most 10000 nodes"),
-    "a node that reads itself": (lambda: graph("a = Add(a, compute) action = Identity(a)"), "can't be read as a network"),
+    "a node that reads itself": (
+        lambda: graph("a = Add(a, compute) action = Identity(a)"),
+        "can't be read as a network",
+    ),
     "shapes that are not true": (
         lambda: graph("action = ConstantOfShape(s)", "int64[1] s = {2000000000}", outputs="float[1] action"),
         LARGE,

@@ -131,7 +131,9 @@ def read_entry(folder: Path) -> SuiteEntry:
 def files_of(folder: Path, entry: SuiteEntry) -> dict[str, str]:
     """Return the SHA-256 of each file of the policies of an entry, by its path."""
     files = {}
-    for name in sorted({policy["folder"] for items in entry.policies.values() for policy in items if "folder" in policy}):
+    for name in sorted(
+        {policy["folder"] for items in entry.policies.values() for policy in items if "folder" in policy}
+    ):
         path = _inside(folder, name)
         for file in filter(None, (sibling_file(path, kind) for kind in (POLICY, ONNX, CONFIG, NETWORK))):
             files[f"{name}/{file.name}"] = checksum(read_bytes(file, LARGEST_ONNX))
@@ -144,7 +146,9 @@ def check_files(folder: Path, entry: SuiteEntry) -> None:
     for name in sorted({*files, *entry.files}):
         if files.get(name) != entry.files.get(name):
             expected = "the recorded file" if name in entry.files else f"no file that {ENTRY} doesn't record"
-            raise ValueError(f"files: expected {expected}, got another {shown(name)}; multispin suite evaluate records it")
+            raise ValueError(
+                f"files: expected {expected}, got another {shown(name)}; multispin suite evaluate records it"
+            )
 
 
 def check_replaced(folder: Path, policies: Mapping[str, Any]) -> None:
@@ -158,10 +162,11 @@ def check_replaced(folder: Path, policies: Mapping[str, Any]) -> None:
 
 
 def save_entry(folder: Path, entry: SuiteEntry) -> None:
-    """Write ``entry.json``; an existing file keeps the fields that its author edits by hand."""
+    """Write ``entry.json`` with the SHA-256 of files; an existing one keeps the fields that authors edit by hand."""
     path = folder / ENTRY
     before = read_json(path) if path.is_file() else {}
-    entry = replace(entry, **{name: before[name] for name in _BY_HAND if name in before})
+    kept = {name: before[name] for name in _BY_HAND if name in before}
+    entry = replace(entry, **kept, files=files_of(folder, entry))
     write_atomically(path, f"{json.dumps(asdict(entry), indent=2, ensure_ascii=False)}\n".encode())
 
 
@@ -315,3 +320,12 @@ def check_scores(claimed: TaskValues, played: TaskValues, exam: int = PUBLIC) ->
 def performances(played: TaskValues, exam: int = PUBLIC) -> dict[str, Performance]:
     """Return the performance in each task."""
     return {name: task(name).performance(values, exam) for name, values in played.items()}
+
+
+def entry_performances(entry: SuiteEntry, played: TaskValues, exam: int = PUBLIC) -> dict[str, Performance]:
+    """Return the performance in each task, where equal policies count once, and missing ones as random actions."""
+    missing = {
+        task.name: np.stack([task.ends(exam)[0]] * len(entry.seeds)) for task in tasks() if task.name in entry.gaps
+    }
+    values = {name: values[entry.distinct(name)] for name, values in played.items() if name not in missing}
+    return performances({task.name: (values | missing)[task.name] for task in tasks()}, exam)

@@ -106,7 +106,9 @@ class _TrainingSeeds:
         following = getattr(self, "num_envs", 1) - 1 if np.ndim(seed) == 0 else 0  # seeds that an integer stands for
         numbers = [number for number in np.ravel(np.array(seed, object)) if isinstance(number, int | np.integer)]
         if any(number + following >= self.held_out for number in numbers):
-            raise ValueError(f"seed: expected seeds below those of held-out episodes, {self.held_out}, got {shown(seed)}")
+            raise ValueError(
+                f"seed: expected seeds below those of held-out episodes, {self.held_out}, got {shown(seed)}"
+            )
         return super().reset(seed=seed, options=options)  # type: ignore[misc]
 
 
@@ -215,8 +217,11 @@ class SuiteTask:
 
     def performance(self, values: FloatArray, exam: int = PUBLIC) -> Performance:
         """Return the performance for values (seeds, parts, n) in an exam."""
-        ends = (self.frozen.floor, self.frozen.reference) if exam == PUBLIC else _ends(self, exam)
-        return Performance(values, *ends)
+        return Performance(values, *self.ends(exam))
+
+    def ends(self, exam: int = PUBLIC) -> tuple[FloatArray, FloatArray]:
+        """Return the values (parts, n) of random actions and of the reference in an exam."""
+        return (self.frozen.floor, self.frozen.reference) if exam == PUBLIC else _ends(self, exam)
 
     def hides_from(self, rule: str) -> bool:
         """Whether a rule would see parts of the state that the task hides."""
