@@ -14,9 +14,10 @@ from stable_baselines3.common.vec_env import VecEnv
 from typing_extensions import override
 
 from agents.policies import DevicePolicy
+from multispin_env.draft import PAYLOADS
 from multispin_env.envs.config import EnvConfig
 from multispin_env.registry import SCENARIOS, SERVERS
-from multispin_env.scenario import PAYLOADS, Scenario
+from multispin_env.scenario import Scenario
 from multispin_env.server import LAW
 
 Remaining = Callable[[float], float]
@@ -55,7 +56,9 @@ def scenarios_like(config: EnvConfig) -> tuple[Scenario, ...]:
     """
     scenario, scenarios = config.scenario, [config.scenario]
     law = (*LAW, "server", "min_draft_length") if scenario.verification_pieces else ()
-    shared = {name: getattr(scenario, name) for name in ("payload", "round_trip_time", *law)}  # not of the models
+    shared = {
+        name: getattr(scenario, name) for name in ("payload", "target", "round_trip_time", *law)
+    }  # not of the models
     for name in SCENARIOS.names():
         preset = Scenario.preset(name, num_users=scenario.num_users, total_bandwidth=scenario.total_bandwidth)
         preset = preset.replace(**config.variant.scenario_defaults, **shared)

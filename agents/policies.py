@@ -258,8 +258,8 @@ class DevicePolicy(ActorCriticPolicy):
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         lr_schedule: Callable[[float], float],
-        width: int = 32,  # of all layers
-        log_std_init: float = 0.8,  # initial log standard deviation of the exploration, in all columns
+        width: int = 16,  # of all layers
+        log_std_init: float = 0.0,  # initial log standard deviation of the exploration, in all columns
         column_log_std: Sequence[float] = (),  # added to `log_std_init` by column, from the first column on
         bandwidth_init: float = 0.0,  # initial mean of all columns except the first
         last_std: float = _LAST_STD,  # as in `UserHead`

@@ -292,8 +292,7 @@ def command_of(folder: Path) -> str:
     options |= {name: changed.pop(name) for name in ("num_users", "total_bandwidth") if name in changed}
     if env.scenario.name != DEFAULT_SCENARIO:
         options["scenario"] = env.scenario.name
-    if env.scenario.server:
-        options["server"] = env.scenario.server
+    options |= {name: value for name in ("server", "draft") if (value := getattr(env.scenario, name))}
     options |= {name: value for name, value in vars(limits).items() if value is not None}
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     usual = {field.name: field.default for field in fields(env.variant)} | supported_arguments(type(env.variant))

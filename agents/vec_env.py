@@ -137,7 +137,7 @@ def avoid_reserved(first: int, num_envs: int) -> int:
     return first
 
 
-def make_vec_env(env_id: str, n_envs: int = 8, seed: int = 0, **arguments: Any) -> NativeVecEnv:
+def make_vec_env(env_id: str, n_envs: int = 1, seed: int = 0, **arguments: Any) -> NativeVecEnv:
     """Make a vector environment for Stable-Baselines3, like its function of this name but faster.
 
     ``ValueError`` for an unknown id, ``ValueError`` or ``TypeError`` for an invalid argument.

@@ -206,6 +206,17 @@ SERVERS: Registry = Registry(
     {name: f"multispin_env.server:Server:servers/{name}.toml" for name in _SERVERS},
 )
 
+_DRAFTS = (
+    *(f"qwen2.5-{size}-{bits}" for size in ("0.5b", "1.5b") for bits in ("fp16", "q8", "q4", "q2")),
+    *("qwen2.5-3b-fp16", "qwen2.5-3b-q8", "qwen2.5-3b-q4", "vicuna-68m", "prompt-lookup"),
+    *("eagle-3", "eagle-2", "hydra", "medusa"),
+)
+DRAFTS: Registry = Registry(
+    "draft",
+    "multispin_env.draft:DraftProfile",
+    {name: f"multispin_env.draft:DraftProfile:drafts/{name}.toml" for name in _DRAFTS},
+)
+
 CHANNELS: Registry = Registry(
     "channel",
     "multispin_env.physics.radio:Channel",

@@ -1,15 +1,18 @@
 """Scenarios: devices, radio, server and tasks, constant during an experiment."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import (
     check_bool,
+    check_instance,
     check_integer,
     check_keywords,
     check_label,
@@ -18,8 +21,9 @@ from multispin_env.checks import (
     check_real,
     shown,
 )
+from multispin_env.draft import PAYLOADS, TARGETS, DraftProfile
 from multispin_env.field_files import is_file_name, make_from_fields, read_fields, write_fields
-from multispin_env.registry import ACCEPTANCES, CHANNELS, SCENARIOS, SERVERS
+from multispin_env.registry import ACCEPTANCES, CHANNELS, DRAFTS, SCENARIOS, SERVERS
 from multispin_env.server import (
     DRAFTING,
     LAW,
@@ -27,7 +31,7 @@ from multispin_env.server import (
     check_draft_pieces,
     check_pieces,
     line_time,
-    resolve_server_file,
+    resolve_sibling_file,
     with_law,
 )
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
@@ -42,7 +46,7 @@ class Task:
     name
         Label.
     acceptance_rate
-        Mean of α over prompts, in [0, 1].
+        Mean of α over prompts, in [0, 1], with all probabilities uploaded, or for a greedy target.
     acceptance_std
         Standard deviation of α over prompts.
     """
@@ -61,8 +65,8 @@ class Task:
 class Scenario:
     """Immutable, validated and hashable description of one system; the defaults are those of the paper.
 
-    Not in the paper are pieces, padding, context and servers, the round trip, the payload ``"ids"``, drafts of length
-    0, drafting ahead, and T_srv that depends on the batch.
+    Not in the paper are pieces, padding, context and servers, the round trip, the payload ``"ids"``, acceptance that
+    depends on the payload, draft profiles, drafts of length 0, drafting ahead, and T_srv that depends on the batch.
 
     ``ValueError`` for a value out of range; the message has the field, the expected value and the value passed.
 
@@ -102,9 +106,22 @@ class Scenario:
         Upload for each drafted token: ``"distributions"`` or ``"ids"``. The former are V̂ probabilities with their
         indices ([MS] 9), the latter only the index of the token, for a server that verifies without probabilities.
     kept_probabilities
-        V̂, probabilities uploaded for each drafted token with ``"distributions"``.
+        V̂, probabilities uploaded for each drafted token with ``"distributions"``. The device drafts from them, so
+        that fewer than 1,024 lower the acceptance of a sampling target; see ``acceptance_shifts``.
     bits_per_probability
         Q_B, bits of each uploaded probability.
+    target
+        Choice of the target's tokens: ``"greedy"`` or ``"sampling"``; "" for ``"greedy"`` with ``"ids"``, else
+        ``"sampling"``. With ``"ids"`` a sampling target accepts only as often as it samples the most likely draft
+        token.
+    acceptance_shifts
+        Pairs (V̂, δ): the acceptance rate α of a sampling target becomes that with the logit ln(α / (1 − α)) + δ, with
+        V̂ = 1 for ``"ids"``; linear in ln V̂ between pairs. By default those of SmolLM2-135M and its 4-bit rounding.
+    target_model
+        Target model of the tasks' acceptance rates, or "". Acceptance of a ``draft`` for another target is assumed.
+    draft
+        Name of the draft profile with these tasks and this mean draft time, or "" for another draft model. Set it by
+        `preset`, `replace` or a file, which also set them.
     min_draft_length
         Least L_k in tokens, 0 or 1. With 0, a device may send no draft; it then gains one server token.
     max_draft_length
@@ -154,6 +171,16 @@ class Scenario:
     payload: str = "distributions"
     kept_probabilities: int = 1024
     bits_per_probability: int = 16
+    target: str = ""
+    acceptance_shifts: tuple[tuple[int, float], ...] = (
+        (1, -0.930),
+        (4, -0.351),
+        (16, -0.153),
+        (64, -0.0605),
+        (1024, 0.0),
+    )
+    target_model: str = ""
+    draft: str = ""
     min_draft_length: int = 1
     max_draft_length: int = 25
     draft_time_spread: float = 0.15
@@ -193,6 +220,10 @@ class Scenario:
             raise ValueError(f"server: expected {expected}, got {shown(law)}")
         check_real("verification_time", self.verification_time, 0.0, open_low=True)
         check_name("payload", self.payload, PAYLOADS)
+        check_name("target", self.target, ("", *TARGETS))
+        object.__setattr__(self, "acceptance_shifts", _checked_shifts(self.acceptance_shifts))
+        check_instance("target_model", self.target_model, str, "text")
+        check_name("draft", self.draft, ("", *DRAFTS.names()))
         check_real("draft_time_spread", self.draft_time_spread, 0.0, 1.0, open_high=True)
         check_real("mean_gain_high", self.mean_gain_high, self.mean_gain_low)
         check_real("transmit_snr_db", self.transmit_snr_db, -300.0, 300.0)
@@ -204,6 +235,9 @@ class Scenario:
         if not listed or not all(isinstance(task, Task) for task in self.tasks):
             raise ValueError(f"tasks: expected a tuple of at least one Task, got {shown(self.tasks)}")
         object.__setattr__(self, "tasks", tuple(self.tasks))  # a list is not hashable
+        if self.draft and not with_draft(vars(self), read_files=False)["draft"]:
+            expected = f"the tasks and mean draft time of {self.draft!r}, set by Scenario.replace(draft={self.draft!r})"
+            raise ValueError(f"draft: expected {expected}, got {shown(self.tasks)}")
 
     @classmethod
     def preset(cls, name: str, /, **overrides: Any) -> "Scenario":
@@ -229,9 +263,9 @@ class Scenario:
     def load(cls, path: str | PathLike[str]) -> "Scenario":
         """Read a scenario from a TOML or JSON file, as `save` writes it.
 
-        A file may name a ``preset`` and then only needs the fields that differ from it. ``server`` names a profile of
-        `SERVERS`, as in `replace`, or a server file in the same folder. ``ValueError`` if the file can't be read or a
-        field is unknown or bad; the message names the file and the line.
+        A file may name a ``preset`` and then only needs the fields that differ from it. ``server`` and ``draft`` name
+        profiles, as in `replace`, or files in the same folder. ``ValueError`` if the file can't be read or a field is
+        unknown or bad; the message names the file and the line.
 
         Examples
         --------
@@ -245,7 +279,7 @@ class Scenario:
         if not isinstance(path, str | PathLike):
             raise ValueError(f"path: expected a str or a path, got {shown(path)}")
         folder = Path(path).parent
-        return read_fields("scenario", path, lambda values: cls._from_table(resolve_server_file(values, folder)))
+        return read_fields("scenario", path, lambda values: cls._from_table(resolve_sibling_file(values, folder)))
 
     @classmethod
     def _from_table(cls, values: dict[str, Any]) -> "Scenario":
@@ -255,7 +289,7 @@ class Scenario:
         if preset is not None:
             return cls.preset(preset).replace(**values)
         check_keywords("Scenario", values, ("preset", *cls.field_names()))
-        return make_from_fields(cls, with_law(values), ", or a preset")
+        return make_from_fields(cls, with_draft(with_law(values)), ", or a preset")
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write all fields to a TOML or JSON file; TOML has their meanings and units as comments."""
@@ -271,12 +305,15 @@ class Scenario:
 
         ``server`` names a profile of `SERVERS` or a server file (`Server.load`), whose verification law replaces the
         current one; fields of the law that are passed as well override it. ``server`` of the result is "" unless the
-        law is that of a profile of `SERVERS`.
+        law is that of a profile of `SERVERS`. So does ``draft`` name a profile of `DRAFTS` or a file
+        (`DraftProfile.load`) that sets the tasks and, where it has them, the mean draft time, payload and target.
         """
         check_keywords("Scenario", overrides, self.field_names())
         same_server = overrides.get("server", self.server) == self.server
         names = (*LAW, "server", *(() if "server_draft_time" in overrides else DRAFTING)) if same_server else ()
-        return replace(self, **with_law({**{name: getattr(self, name) for name in names}, **overrides}))
+        if overrides.get("draft", self.draft) == self.draft:
+            names = (*names, "draft", "tasks", "mean_draft_time", *_UPLOAD)
+        return replace(self, **with_draft(with_law({**{name: getattr(self, name) for name in names}, **overrides})))
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as a dict that JSON can hold."""
@@ -284,9 +321,10 @@ class Scenario:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Scenario":
-        """Make the scenario from the result of `to_dict`; ``server`` becomes "" if that profile now has another law."""
+        """Make the scenario from the result of `to_dict`; ``server`` and ``draft`` become "" if the profile changed."""
         check_keywords("Scenario", values, cls.field_names())
-        return cls(**with_law({**values, "tasks": _tasks(values["tasks"])}, read_files=False))
+        values = with_law({**values, "tasks": _tasks(values["tasks"])}, read_files=False)
+        return cls(**with_draft(values, read_files=False))
 
     def pass_time(
         self, num_drafts: FloatArray | IntArray | float, num_tokens: FloatArray | IntArray | float
@@ -311,10 +349,46 @@ class Scenario:
 
     @property
     def label(self) -> str:
-        """Name, followed by the differences from the paper: server, payload and drafting ahead."""
+        """Name, followed by the differences from the paper: server, draft, payload, target and drafting ahead."""
         server = f" on {self.server or 'a server of its own'}" if self.verification_pieces else ""
         ahead = ", drafting ahead" if self.draft_ahead else ""
-        return f"{self.name}{server}{', ids' if self.payload == 'ids' else ''}{ahead}"
+        draft = f", {self.draft}{self.assumed}" if self.draft else ""
+        named = self.payload == "ids" or self.target
+        target = f", {'ids for a ' if self.payload == 'ids' else ''}{self.target_choice} target" if named else ""
+        return f"{self.name}{server}{draft}{target}{ahead}"
+
+    @property
+    def assumed(self) -> str:
+        """Remark that the acceptance of the ``draft`` was measured for another target model, or ""."""
+        known = not self.draft or DRAFTS.load(self.draft).target_model == self.target_model
+        return "" if known else " (acceptance assumed)"
+
+    @property
+    def target_choice(self) -> str:
+        """Choice of the target's tokens, ``"greedy"`` or ``"sampling"``."""
+        return self.target or ("greedy" if self.payload == "ids" else "sampling")
+
+    @property
+    def sent_probabilities(self) -> int:
+        """Probabilities of a drafted token that the server knows, from which the device drafts: V̂, or 1 with ids."""
+        return 1 if self.payload == "ids" else self.kept_probabilities
+
+    @cached_property  # read several times in every step
+    def acceptance_shift(self) -> float:
+        """Shift δ of acceptance rates in logits by the payload; 0 for a greedy target or with all probabilities."""
+        kept = self.sent_probabilities
+        if self.target_choice == "greedy" or kept >= self.vocabulary_size:
+            return 0.0
+        counts, shifts = np.array(self.acceptance_shifts).T
+        return float(np.interp(np.log(kept), np.log(counts), shifts))
+
+    def received_acceptance(self, rate: FloatArray | Sequence[float]) -> FloatArray:
+        """Return the acceptance rates (...) with this payload and target, given those with all probabilities."""
+        rate = np.asarray(rate, dtype=np.float64)
+        if not self.acceptance_shift:
+            return rate
+        odds = rate * np.exp(self.acceptance_shift)
+        return np.asarray(odds / (1.0 - rate + odds))
 
     @cached_property  # read several times in every step
     def bits_per_token(self) -> int:
@@ -338,8 +412,43 @@ class Scenario:
         return self.num_users / self.verification_time
 
 
-PAYLOADS = ("distributions", "ids")
 GUESSES = ("greedy", "shared-seed", "independent")
+
+_UPLOAD = ("payload", "kept_probabilities", "target")
+
+
+def with_draft(values: Mapping[str, Any], read_files: bool = True) -> dict[str, Any]:
+    """Return fields of a scenario with those of their ``draft``, a profile or a file; ``values`` override them.
+
+    ``draft`` becomes "" if tasks or mean draft time then differ from the profile, and for a file. Without
+    ``read_files`` only profiles are allowed. ``ValueError`` for an unknown or unreadable one, and if its server drafts.
+    """
+    name = values.get("draft")
+    if not name:
+        return dict(values)
+    from_file = read_files and is_file_name(name)
+    profile = DraftProfile.resolve(name) if read_files else DRAFTS.load(name)
+    if profile.on_server:
+        expected = "a profile whose devices draft; `multispin drafts` compares those of a server"
+        raise ValueError(f"draft: expected {expected}, got {shown(name)}")
+    law: dict[str, Any] = {"tasks": tuple(Task(name=task, acceptance_rate=rate) for task, rate in profile.rates)}
+    if profile.draft_time is not None:
+        law["mean_draft_time"] = profile.draft_time
+    upload = {field: value for field in _UPLOAD if (value := getattr(profile, field))}
+    merged = {**law, **upload, **values}
+    keeps_name = not from_file and all(merged[field] == value for field, value in law.items())
+    return merged if keeps_name else merged | {"draft": ""}
+
+
+def _checked_shifts(pairs: Any) -> tuple[tuple[int, float], ...]:
+    listed = isinstance(pairs, tuple | list) and len(pairs) > 0
+    if not listed or not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
+        raise ValueError(f"acceptance_shifts: expected pairs (probabilities, shift), got {shown(pairs)}")
+    low = 0
+    for index, (count, shift) in enumerate(pairs):
+        low = check_integer(f"acceptance_shifts[{index}], probabilities", count, low + 1)
+        check_real(f"acceptance_shifts[{index}], shift", shift, -50.0, 50.0)
+    return tuple((int(count), float(shift)) for count, shift in pairs)
 
 
 def _tasks(tables: Any) -> tuple[Task, ...]:

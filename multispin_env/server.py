@@ -219,12 +219,14 @@ def with_law(values: Mapping[str, Any], read_files: bool = True) -> dict[str, An
     return law if keeps_name else law | {"server": ""}
 
 
-def resolve_server_file(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the fields of a scenario file with the full path of its server file, which must be in the same folder."""
-    name = values.get("server")
-    if not is_file_name(name):
-        return values
-    path = sibling_file(folder, name)
-    if path is None:
-        raise ValueError(f"server: expected a profile name or a file in the scenario's folder, got {shown(name)}")
-    return {**values, "server": str(path)}
+def resolve_sibling_file(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the fields of a scenario file with full paths of its server and draft files, which are in its folder."""
+    for field in ("server", "draft"):
+        name = values.get(field)
+        if is_file_name(name):
+            path = sibling_file(folder, name)
+            if path is None:
+                expected = "a profile name or a file in the scenario's folder"
+                raise ValueError(f"{field}: expected {expected}, got {shown(name)}")
+            values = {**values, field: str(path)}
+    return values

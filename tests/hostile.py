@@ -3,9 +3,10 @@
 import numpy as np
 
 from multispin_env.arrays import FloatArray
+from multispin_env.draft import PAYLOADS
 from multispin_env.physics.types import SystemState
 from multispin_env.registry import SERVERS
-from multispin_env.scenario import PAYLOADS, Scenario
+from multispin_env.scenario import Scenario
 
 RATES = np.array([0.0, 0.01, 0.3, 0.7, 0.9, 0.99, 0.999, 1.0])
 

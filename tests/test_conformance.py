@@ -154,9 +154,12 @@ def draw_points(rows, figure):
     figure.subplots().plot([row.users for row in rows], [row.tokens for row in rows])
 
 
+MINE = ms.DraftProfile(name="mine", model="m", target_model="t", source="s", licence="MIT", acceptance=(0.9, 0.8))
+
 OUTSIDE = [
     (registry.SCENARIOS, "mine", replace(ms.Scenario.preset("llama2"), name="mine")),
     (registry.SERVERS, "mine", ms.Server(name="mine", model="m", source="s", pieces=((0.02, 1e-4), (0.0, 1e-3)))),
+    (registry.DRAFTS, "mine", MINE),
     (registry.CHANNELS, "mine", Steady()),
     (registry.ACCEPTANCES, "mine", Halved()),
     (registry.ARRIVALS, "mine", Clockwork),
@@ -201,6 +204,7 @@ def play(env_id=FULL, **arguments):
 ARGUMENTS = [
     *((FULL, {"scenario": name}) for name in with_mine(registry.SCENARIOS)),
     *((FULL, {"server": name, "min_draft_length": 0, "payload": "ids"}) for name in with_mine(registry.SERVERS)),
+    *((env_id, {"draft": name}) for env_id in (FULL, WITHOUT) for name in ("mine", "qwen2.5-0.5b-q4")),
     *((env_id, {"channel": name}) for env_id in (FULL, WITHOUT) for name in with_mine(registry.CHANNELS)),
     *((FULL, {"acceptance": name, "reward": "sampled"}) for name in with_mine(registry.ACCEPTANCES)),
     *((FULL, {"action": name}) for name in with_mine(registry.ENCODINGS)),

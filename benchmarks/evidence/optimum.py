@@ -101,16 +101,14 @@ def judged(scenario: Scenario, instances: int, tpot: float | None = None) -> Row
     start = perf_counter()
     decided: Any = make_controller("optimal", scenario, certify=TOLERANCE, tpot=tpot)(state)
     elapsed = perf_counter() - start
-    priced, quick = (
-        expected_outcome(scenario, state, decision).goodput
-        for decision in (decided, make_controller("optimal", scenario, tpot=tpot)(state))
-    )
     inside = np.ones(instances, dtype=bool) if decided.feasible is None else decided.feasible
+    priced = expected_outcome(scenario, state, decided).goodput
+    quick = expected_outcome(scenario, state[inside], make_controller("optimal", scenario, tpot=tpot)(state[inside]))
     proven = decided.certified & (decided.bound <= priced * (1.0 + TOLERANCE * 1.0001))
     return {
         "system": scenario.label, "K": scenario.num_users, "MHz": f"{scenario.total_bandwidth / MHZ:g}",
         "instances": instances, "feasible": int(inside.sum()), "certified": float((proven | ~inside).mean()),
-        "ms": 1e3 * elapsed / instances, **_losses((1.0 - quick / priced)[inside]),
+        "ms": 1e3 * elapsed / instances, **_losses(1.0 - quick.goodput / priced[inside]),
     }  # fmt: skip
 
 

@@ -15,10 +15,11 @@ import numpy as np
 from benchmarks.evidence.optimum import BUDGETS, TOLERANCE, hostile, judged
 from benchmarks.tools import Row, add_counts, show
 from multispin_env.controllers.names import make_controller
+from multispin_env.draft import PAYLOADS
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.types import SystemState
 from multispin_env.registry import SCENARIOS, SERVERS
-from multispin_env.scenario import PAYLOADS, Scenario
+from multispin_env.scenario import Scenario
 from multispin_env.solver.pace import least_tpot
 from multispin_env.solver.problem import make_problem
 from multispin_env.units import MHZ

@@ -5,6 +5,7 @@ one thread. Training ends after the steps of the algorithm or after the CPU time
 policy, action 0 (where training starts) and the reference then play the same held-out episodes.
 """
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from time import process_time
@@ -24,7 +25,7 @@ from multispin_env.evaluation.public import compare
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.wrappers import flat_vector
 
-STEPS = {"PPO": 40_960, "A2C": 40_960, "SAC": 4_000, "TD3": 4_000, "TQC": 4_000}
+STEPS = {"PPO": 40_960, "A2C": 40_960, "SAC": 3_000, "TD3": 3_000, "TQC": 3_000}
 
 
 class TimeLimit(BaseCallback):
@@ -53,7 +54,7 @@ def row(algorithm: str, env_id: str, users: int, seed: int, options: Namespace) 
     arguments = {"num_users": users, **rounds}
     model, seconds = train(algorithm, env_id, seed, options.seconds, **arguments, reward=options.reward)
     flat = flat_vector(gym.make_vec(env_id, num_envs=1, **arguments))
-    columns = flat.single_action_space.shape
+    columns = flat.single_action_space.shape or ()
     contenders = {
         "trained": flat.policy(lambda seen: model.predict(seen, deterministic=True)[0]),
         "action 0": flat.policy(lambda seen: np.zeros((len(seen), *columns), np.float32)),
@@ -80,7 +81,9 @@ def rows(options: Namespace) -> Iterator[Row]:
         for users in options.users:
             for algorithm in options.algorithms:
                 for seed in range(options.seeds):
-                    yield row(algorithm, env_id, users, seed, options)
+                    done = row(algorithm, env_id, users, seed, options)
+                    print(*done.values(), sep="  ", file=sys.stderr, flush=True)  # a row takes minutes
+                    yield done
 
 
 def add_options(parser: ArgumentParser) -> None:

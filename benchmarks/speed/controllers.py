@@ -12,9 +12,10 @@ import numpy as np
 
 from benchmarks.tools import Row, cpu_seconds, show
 from multispin_env.controllers.names import make_controller
+from multispin_env.draft import PAYLOADS
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.registry import SERVERS
-from multispin_env.scenario import PAYLOADS, Scenario
+from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
 
 

@@ -264,9 +264,10 @@ def rate_bound(
     tight: bool = False,
     barrier: bool = False,
 ) -> FloatArray:
-    """Return an upper bound in tokens/s on the long-run goodput of every policy without the barrier.
+    """Return an upper bound in tokens/s on the long-run goodput without the barrier, by default for constant gains.
 
-    It bounds the best value of this problem, by weak duality of a linear program:
+    The channel is that of ``channel``, whatever the scenario's. The bound holds for every policy: it bounds the best
+    value of this problem, by weak duality of a linear program:
 
         maximise    the limit superior of (tokens gained until t) / t
         over        all policies: drafts and their times, shares of the uplink, batches and their starts
@@ -287,6 +288,7 @@ def rate_bound(
     channel
         ``"static"``: the spectral efficiencies of the state are constant. ``"independent"``: each cycle of a device has
         an independent exponential gain with mean H̄; the spectral efficiencies of the state are not used.
+        ``"scenario"``: that of the scenario; ``ValueError`` if it has no bound, such as ``"gauss-markov"``.
     mean_gain
         H̄ (..., K) > 0, for ``"independent"`` only.
     tight
@@ -316,7 +318,7 @@ def rate_prices(
     tight: bool = False,
     barrier: bool = False,
 ) -> RatePrices:
-    """Return `rate_bound` with the prices that prove it. Parameters and errors are those of `rate_bound`.
+    """Return `rate_bound` with the prices that prove it, by default for constant gains; arguments as there.
 
     Examples
     --------
@@ -327,6 +329,7 @@ def rate_prices(
     True
     """
     state = checked_state(scenario, state)
+    channel = _checked_channel(channel, scenario)
     _check_options(scenario, channel, tight, barrier)
     gains = _checked_gains(mean_gain, channel, state.draft_time.shape)
     draft_time, token_time = user_times(scenario, state)
@@ -338,8 +341,15 @@ def rate_prices(
     return RatePrices(bound.reshape(shape), server, uplink, device.reshape(*shape, users))
 
 
+def _checked_channel(channel: str, scenario: Scenario) -> str:
+    check_name("channel", channel, (*BOUNDED_CHANNELS, "scenario"))
+    if channel == "scenario" and scenario.channel not in BOUNDED_CHANNELS:
+        expected = f"a scenario with one of the channels {[*BOUNDED_CHANNELS]}, which have a bound"
+        raise ValueError(f"channel: expected {expected}, got {scenario.channel!r}")
+    return scenario.channel if channel == "scenario" else channel
+
+
 def _check_options(scenario: Scenario, channel: str, tight: bool, barrier: bool) -> None:
-    check_name("channel", channel, BOUNDED_CHANNELS)
     check_bool("barrier", barrier)
     if check_bool("tight", tight) and channel != "static":
         raise ValueError(f"tight: expected False in channels that are not static, got True with {channel!r}")

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_array, check_instance, check_integer, check_real, require, shown
+from multispin_env.physics.acceptance import task_means
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.continuous.validation import checked_continuous_state
@@ -301,5 +302,5 @@ class Assumptions:
     def of(cls, scenario: Scenario, *, spread: float = 0.08, correlation: float = 0.9, delay: int = 1) -> Self:
         """Return assumptions with the task means of a scenario and the same spread for all tasks."""
         check_instance("scenario", scenario, Scenario)
-        means = tuple(task.acceptance_rate for task in scenario.tasks)
+        means = tuple(task_means(scenario).tolist())
         return cls(means, (spread,) * len(means), correlation, delay)

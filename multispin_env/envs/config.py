@@ -176,9 +176,10 @@ class EnvConfig:
 
     @property
     def changed_fields(self) -> dict[str, Any]:
-        """Values of the scenario that differ from its preset with the same server; ``ValueError`` without a preset."""
+        """Scenario fields that differ from the preset with this server and draft; ``ValueError`` without a preset."""
         scenario = self.scenario
-        usual = Scenario.preset(scenario.name).replace(server=scenario.server, **self.variant.scenario_defaults)
+        usual = Scenario.preset(scenario.name, server=scenario.server, draft=scenario.draft)
+        usual = usual.replace(**self.variant.scenario_defaults)
         pairs = ((name, getattr(scenario, name), getattr(usual, name)) for name in Scenario.field_names())
         return {name: value for name, value, default in pairs if value != default}
 

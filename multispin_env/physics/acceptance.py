@@ -40,8 +40,8 @@ def check_mean_rounds(value: float, field: str = "mean_rounds") -> None:
 
 
 def task_means(scenario: Scenario) -> FloatArray:
-    """Return the mean acceptance rate of each task, (num_tasks,) ([MS] Table I)."""
-    return np.array([task.acceptance_rate for task in scenario.tasks])
+    """Return the mean acceptance rate of each task with the scenario's payload, (num_tasks,) ([MS] Table I)."""
+    return scenario.received_acceptance([task.acceptance_rate for task in scenario.tasks])
 
 
 def uniform_index(uniform: FloatArray, count: IntArray | int) -> IntArray:
@@ -117,7 +117,7 @@ class ByTask(Acceptance):
 
     @override
     def expectation(self, scenario: Scenario, requests: Requests) -> Callable[[IntArray], FloatArray]:
-        means, table = _table(tuple(task.acceptance_rate for task in scenario.tasks), scenario.max_draft_length)
+        means, table = _table(tuple(task_means(scenario).tolist()), scenario.max_draft_length)
         if np.count_nonzero(means.take(requests.task) != requests.rate):  # rates set by a caller
             return super().expectation(scenario, requests)
         return partial(_read, table, requests.task * (scenario.max_draft_length + 1))
@@ -175,7 +175,7 @@ class ByRequest(Acceptance):
     mean_rounds
         Mean number of rounds of a request, ≥ 1; if infinite, requests never end. Default 16.
     mean
-        Mean rate for each task, in [0, 1]; ``None`` for the means of the scenario's tasks.
+        Mean rate for each task with all probabilities, in [0, 1]; ``None`` for the means of the scenario's tasks.
     """
 
     spread: float | tuple[float, ...] | None = 0.08
@@ -218,7 +218,9 @@ class ByRequest(Acceptance):
     @override
     def prior(self, scenario: Scenario) -> Prior:
         """Return the mean and standard deviation for each task; ``ValueError`` if no Beta law has them."""
-        mean = task_means(scenario) if self.mean is None else self._by_task("mean", self.mean, scenario)
+        mean = task_means(scenario)
+        if self.mean is not None:
+            mean = scenario.received_acceptance(self._by_task("mean", self.mean, scenario))
         if self.spread is None:
             spread = np.array([task.acceptance_std for task in scenario.tasks])
         elif isinstance(self.spread, tuple):

@@ -278,7 +278,8 @@ class Recorded(Acceptance):
     position then moves forward by all of them. So the position determines the gain, but an agent that observes only
     counts cannot predict it. The expectation at a position averages over outcomes by their probabilities β. The
     ``rate`` of a request is that of `prompt_rates`; averaged over the prompts of the package's record, it predicts the
-    tokens of the replay within 2 % for L up to 16. ``ValueError`` for a bad lifetime, or too many tasks in a scenario.
+    tokens of the replay within 2 % for L up to 16. ``ValueError`` for a bad lifetime, too many tasks in a scenario, or
+    a payload that changes the acceptance.
 
     Parameters
     ----------
@@ -302,6 +303,9 @@ class Recorded(Acceptance):
     @override
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
         self._check_tasks(scenario)
+        if scenario.acceptance_shift:
+            expected = "the upload of all probabilities or a greedy target, as tokens are replayed"
+            raise ValueError(f"kept_probabilities: expected {expected}, got {scenario.sent_probabilities}")
         position = self._random_position(task, fresh[..., _PROMPT, :], fresh[..., _POSITION, :])
         return Requests(task, self._rates(position), np.zeros(task.shape, dtype=np.int64), position)
 

@@ -4,11 +4,12 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
+from statistics import NormalDist
 from typing import Any, overload
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.baselines.at_server import SERVER_ONLY, AtServer
 from multispin_env.baselines.systems import colocated_round_time
 from multispin_env.checks import (
@@ -37,12 +38,14 @@ from multispin_env.solver.problem import ROUNDING, make_problem
 
 PERCENT = 95.0  # Percentage of requests, or of random states, that must be within all limits
 COPIES = 64  # Default number of copies of a system; the time of a run grows more slowly than this number
-MAX_USERS, MAX_COMPUTED = 512, 4096  # Largest numbers of devices that are tried, by simulation and by formulas
+MAX_USERS, MAX_COMPUTED = 512, 4096  # Largest numbers of devices that are tried, by simulation (default) and formulas
 _MIN_REQUESTS = 700  # Number of requests from which on a load may count as clearly in time or clearly late
-_MAX_REQUESTS = 6000  # Number of requests from which on no copies are added
+_MAX_REQUESTS = 2400  # Number of requests from which on no copies are added
 _MIN_COPIES = 8  # Number of copies needed for an interval, unless the user asks for fewer
 CLOSE_RATIO = 1.02  # The search ends when the ratio of two loads is at most this
-FIRST_RATIO = 1.3  # Ratio of the first two loads; each later ratio is the square of the last
+FIRST_RATIO = 1.3  # Ratio of two loads if nothing is known
+_LEAST_RATIO = 1.1  # Least ratio of the first two loads; squared for each later one
+_SHARE_SLOPE = 6.0  # Typical fall of ln(share / (1 - share)) per ln(load), which gives the ratio of the next load
 _LOWER_RATIO = 0.3  # This fraction of a load must be in time too: the share may fall, then rise with larger batches
 UNITS = {"rate": "requests/s", "users": "devices"}  # Units of a capacity, by the variable of the search
 
@@ -66,15 +69,16 @@ class LoadPoint:
 
     load: float
     run: ServiceRun
+    kv_share: float = 1.0  # estimated share of the time in which the contexts of all requests fit into the memory
 
     def __str__(self) -> str:
         return f"load {self.load:.4g}: {100.0 * self.share:.1f} % in time"
 
     @property
     def share(self) -> float:
-        """Requests in time as a share of all counted ones, in time or missed; 1 without requests."""
+        """Requests in time as a share of all counted ones, 1 without requests; at most ``kv_share``."""
         in_time, missed = self.run.in_time.sum(), self.run.missed.sum()
-        return float(in_time / (in_time + missed)) if in_time + missed else 1.0
+        return min(float(in_time / (in_time + missed)) if in_time + missed else 1.0, self.kv_share)
 
     def is_clear(self, share: float) -> bool:
         """Return whether the share in time differs from ``share`` by six standard errors of independent requests.
@@ -134,7 +138,11 @@ class Capacity:
         if self.run is self.tries[-1].run:
             return f"All loads up to {self.value:.4g} {unit} meet the service level; larger loads were not tried."
         interval = f"95 % interval {self.low:.4g} to {self.high:.4g}"
-        return f"{self.percent:g} % of requests are within all limits up to {self.value:.4g} {unit} ({interval})."
+        first = next(point for point in self.tries if point.share < self.percent / 100.0)
+        memory = "; with more, the contexts exceed the KV memory" if first.share == first.kv_share else ""
+        return (
+            f"{self.percent:g} % of requests are within all limits up to {self.value:.4g} {unit} ({interval}){memory}."
+        )
 
 
 @overload
@@ -161,7 +169,10 @@ def capacity(
     channel: str | None = ...,
     seed: int = ...,
     requests: int = ...,
+    most: float | None = ...,
+    kv_tokens: float = ...,
     report: Callable[[LoadPoint], None] | None = ...,
+    progress: Callable[[float], None] | None = ...,
 ) -> Capacity: ...
 def capacity(
     scenario: Scenario, *, tpot: float | None = None, workload: Workload | None = None, **options: Any
@@ -212,6 +223,11 @@ def capacity(
         - ``copies``: maximum number of copies, default 64; fewer are used for clear results or many requests.
         - ``warm_up``, ``horizon``, ``channel``, ``seed``: as for `serve`.
         - ``requests``: approximate minimum number of requests in a run, default 600; small loads are simulated longer.
+        - ``most``: largest load tried, default 512 devices, or 1,024 times the workload's rate.
+        - ``kv_tokens``: memory of the server in tokens, default none: in ``percent`` of the time, the contexts (prompt
+          and answer so far) of all requests must fit. This is a formula: requests that arrive independently, with the
+          workload's lengths and the simulated medians of TTFT and TPOT (`share_within_memory`).
+        - ``progress``: function called during the simulation with the number of runs so far, such as 2.6.
 
     Examples
     --------
@@ -252,14 +268,20 @@ def _by_simulation(
     channel: str | None = None,
     seed: int = 0,
     requests: int = 600,
+    most: float | None = None,
+    kv_tokens: float = np.inf,
     report: Callable[[LoadPoint], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Capacity:
-    check_question(workload, by, percent, copies)
+    check_question(workload, by, percent, copies, most, kv_tokens)
     check_integer("requests", requests, 1)
     check_real("horizon", horizon, 0.0, open_low=True)
     run = partial(serve, warm_up=warm_up, channel=channel, seed=seed)
     choices, share = make_candidates(controller), percent / 100.0
-    trial = _Trial(choices, scenario, workload, run, share, copies, requests / copies, horizon, by == "users", report)
+    limits = by == "users", most, kv_tokens
+    trial = _Trial(
+        choices, scenario, workload, run, share, copies, requests / copies, horizon, *limits, report, progress
+    )
     _search(trial)
     result = estimate_capacity([*trial.points.values()], percent, by, seed)
     while np.isinf(result.high) and result.tries[-1].load < trial.loads[1]:
@@ -268,13 +290,19 @@ def _by_simulation(
     return result
 
 
-def check_question(workload: Workload, by: str, percent: float, copies: int) -> None:
+def check_question(
+    workload: Workload, by: str, percent: float, copies: int, most: float | None = None, kv_tokens: float = np.inf
+) -> None:
     """Raise ``ValueError`` for arguments that `capacity` cannot simulate."""
     check_instance("workload", workload, Workload)
     check_real("percent", percent, 0.0, 100.0, open_low=True, open_high=True)
     check_plausible({"percent": percent})
     check_name("by", by, UNITS)
     check_integer("copies", copies, 2)
+    if most is not None:
+        check_integer("most", most, 1) if by == "users" else check_real("most", most, 0.0, open_low=True)
+    if kv_tokens != np.inf:
+        check_real("kv_tokens", kv_tokens, 1.0)
     level = workload.level
     if np.isinf([level.ttft, level.tpot, level.e2el]).all():
         raise ValueError("level: expected a limit of ttft, tpot or e2el, got none, so that every load meets the level")
@@ -319,10 +347,14 @@ class _Trial:
     requests: float  # smallest number of requests in a copy
     horizon: float
     by_users: bool
+    most: float | None
+    kv_tokens: float
     report: Callable[[LoadPoint], None] | None
+    progress: Callable[[float], None] | None
     points: dict[float, LoadPoint] = field(default_factory=dict)
     position: int = 0  # index of the best candidate, where the search at the next load begins
     near: int = 0  # number of copies at all loads near the capacity; 0 until it is known
+    runs: int = 0
 
     @property
     def rate(self) -> float:
@@ -330,17 +362,15 @@ class _Trial:
 
     @property
     def loads(self) -> tuple[float, float]:
-        return (1.0, float(MAX_USERS)) if self.by_users else (self.rate / 2.0**10, self.rate * 2.0**10)
+        low, high = (1.0, MAX_USERS) if self.by_users else (self.rate / 2.0**10, self.rate * 2.0**10)
+        high = high if self.most is None else self.most
+        return min(low, high), float(high)
 
     def first(self) -> float:
-        users = MAX_USERS if self.by_users else self.scenario.num_users
-        candidates = self.candidates(self.scenario.replace(num_users=users))
-        tokens = [estimated_tokens(controller, self.workload) for controller in candidates]
-        self.position = int(np.argmax(tokens))
-        requests = tokens[self.position] / self.workload.mean_output
-        if self.by_users:
-            return float(np.clip(np.round(requests / self.rate * self.scenario.num_users), *self.loads))
-        return float(np.clip(requests / 2.0, *self.loads))  # half, since requests of few devices queue
+        load, self.position = estimated_load(
+            self.candidates, self.scenario, self.workload, self.by_users, self.kv_tokens
+        )
+        return float(np.clip(load, *self.loads))
 
     def meets(self, load: float) -> bool:
         if load not in self.points:
@@ -359,7 +389,7 @@ class _Trial:
 
         def rank(position: int) -> tuple[float, float]:
             if position not in points:
-                points[position] = self._simulate(load, candidates[position], workload, rate * horizon, horizon)
+                points[position] = self._simulate(load, candidates[position], workload, horizon)
             return points[position].rank
 
         best = -1
@@ -371,20 +401,20 @@ class _Trial:
             self.position = max(near, key=rank)
         return points[best]
 
-    def _simulate(
-        self, load: float, controller: Controller[Any, Any], workload: Workload, requests: float, horizon: float
-    ) -> LoadPoint:
+    def _simulate(self, load: float, controller: Controller[Any, Any], workload: Workload, horizon: float) -> LoadPoint:
         def is_clear(run: ServiceRun) -> bool:
+            if self.progress is not None:
+                self.progress(self.runs + min(float(run.time.mean()) / horizon, 1.0))
             return LoadPoint(load, run).is_clear(self.share)
 
-        few = max(2, int(np.ceil(1.5 * _MIN_REQUESTS / requests)))
-        if 4 * few <= self.copies:  # a first run with few copies saves time
-            point = LoadPoint(load, self.run(controller, workload, copies=few, horizon=horizon, enough=is_clear))
-            if point.is_clear(self.share):
-                return point
-        if not self.near:
-            self.near = min(self.copies, max(_MIN_COPIES, int(np.ceil(_MAX_REQUESTS / requests))))
-        return LoadPoint(load, self.run(controller, workload, copies=self.near, horizon=horizon, enough=is_clear))
+        requests = sum(workload.rates) / 2.0 * horizon
+        copies = self.near or min(self.copies, max(_MIN_COPIES, int(np.ceil(_MAX_REQUESTS / requests))))
+        run = self.run(controller, workload, copies=copies, horizon=horizon, enough=is_clear)
+        self.runs += 1
+        point = LoadPoint(load, run, share_within_memory(workload, run, self.kv_tokens))
+        if not point.is_clear(self.share):
+            self.near = copies
+        return point
 
     def beyond(self, load: float, factor: float) -> float:
         """Return ``load`` times ``factor``, at least one device away, clipped to the range of the search."""
@@ -398,20 +428,66 @@ class _Trial:
         low, high, fine = below.load, above.load, CLOSE_RATIO * (1.0 - ROUNDING)
         if high / low <= CLOSE_RATIO or (self.by_users and high - low <= 1.0):
             return None
-        part = 0.5 if halve or high / low < fine**2 else (below.share - self.share) / (below.share - above.share)
+        first, last = (_log_odds(point.share) for point in (below, above))
+        part = 0.5 if halve or high / low < fine**2 else (first - _log_odds(self.share)) / (first - last)
         load = low * (high / low) ** part
         if high / low >= fine**2:
             load = min(max(load, low * fine), high / fine)  # so that the next two loads can be close enough
         return float(np.clip(np.floor(load), low + 1.0, high - 1.0)) if self.by_users else float(load)
 
 
-def estimated_tokens(controller: Controller[Any, Any], workload: Workload) -> float:
-    """Estimate the tokens/s of requests in time: highest `estimated_rates` over loads that are in time.
+def _log_odds(share: float) -> float:
+    share = min(max(share, 1e-3), 1.0 - 1e-3)
+    return float(np.log(share / (1.0 - share)))
 
-    The limits are TPOT, and E2EL for an answer of mean length; waiting times in queues are neglected.
+
+def request_lengths(workload: Workload) -> tuple[IntArray, IntArray]:
+    """Return tokens of the prompts and answers of many requests of a workload, (n,)."""
+    _, prompt, output = replace(workload, shares=None).open(np.random.default_rng(0), 1)(2**16)
+    return prompt[:, 0], output[:, 0]
+
+
+def share_within_memory(workload: Workload, run: ServiceRun, kv_tokens: float) -> float:
+    """Return the share of the time in which the contexts of all requests have at most ``kv_tokens`` tokens.
+
+    The context of a request with p and o tokens is p for the median TTFT of the run, then grows by a token each median
+    TPOT. Requests of independent users come as a Poisson process, so that mean and variance of the sum of contexts are
+    the rate times the integrals of the context and of its square; the sum is assumed to be normal.
+    """
+    seconds = float(run.time.sum())
+    if kv_tokens == np.inf or not run.finished.any():
+        return 1.0
+    prompt, output = request_lengths(workload)
+    rate, ttft, tpot = float(run.finished.sum()) / seconds, run.pooled.ttft[0], run.pooled.tpot[0]
+    mean = rate * float((ttft * prompt + tpot * output * (prompt + output / 2.0)).mean())
+    square = ttft * prompt**2 + tpot * output * (prompt**2 + prompt * output + output**2 / 3.0)
+    return NormalDist(mean, float(np.sqrt(rate * square.mean()))).cdf(kv_tokens)
+
+
+def estimated_load(
+    candidates: _Candidates, scenario: Scenario, workload: Workload, by_users: bool, kv_tokens: float = np.inf
+) -> tuple[float, int]:
+    """Estimate a capacity without simulation; also return the position of the best candidate."""
+    controllers = candidates(scenario.replace(num_users=MAX_USERS) if by_users else scenario)
+    tokens = [estimated_tokens(controller, workload, kv_tokens) for controller in controllers]
+    position = int(np.argmax(tokens))
+    requests = tokens[position] / workload.mean_output
+    if by_users:
+        return float(np.round(requests / (sum(workload.rates) / 2.0) * scenario.num_users)), position
+    return requests / 2.0, position  # half, since requests of few devices queue
+
+
+def estimated_tokens(controller: Controller[Any, Any], workload: Workload, kv_tokens: float = np.inf) -> float:
+    """Estimate the tokens/s of requests in time: `estimated_rates` at the largest number of requests in time.
+
+    The limits are TPOT, E2EL for an answer of mean length, and the memory for contexts. Prompts take time of the
+    server; waiting times in queues are neglected.
     """
     scenario, level = controller.scenario, workload.level
     pace = min(level.tpot, level.e2el / workload.mean_output + level.e2el_per_token)
+    prompt, output = request_lengths(workload)
+    context = float(((prompt + output / 2.0) * output).mean() / output.mean())  # mean over the time of the answers
+    scenario = scenario.replace(context=round(context))
     busy = np.geomspace(min(1.0, scenario.num_users / 2.0), scenario.num_users, 12)
     state = free_state(sample_state(scenario, np.random.default_rng(0), len(busy)))
     lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1, 2)
@@ -419,8 +495,11 @@ def estimated_tokens(controller: Controller[Any, Any], workload: Workload) -> fl
         lengths = np.array([controller.draft_length])
     weight = np.repeat(busy[:, None] / scenario.num_users, scenario.num_users, -1)
     rates = estimated_rates(scenario, state, lengths, weight).max(-1)
-    in_time = busy / rates <= pace
-    return float(rates[in_time].max() if in_time.any() else rates[0])
+    reading = float(scenario.pass_time(1, 1.0 + float(prompt.mean())) - scenario.pass_time(1, 1))  # s per request
+    rates = np.maximum.accumulate(rates / (1.0 + rates * reading / workload.mean_output))
+    in_time = np.interp(np.log(pace), np.log(np.maximum.accumulate(busy / rates)), np.log(rates))
+    fitting = np.interp(np.log(kv_tokens / max(context, 1.0)), np.log(busy), np.log(rates))
+    return float(np.exp(min(in_time, fitting)))
 
 
 def _search(trial: _Trial) -> None:
@@ -437,14 +516,15 @@ def _search(trial: _Trial) -> None:
 
 def _bracket(trial: _Trial, load: float) -> tuple[float, float]:
     """Return the largest load known to meet the share (0 if none) and the next one that does not (inf if none)."""
-    step = FIRST_RATIO
-    up = trial.meets(load)
+    least, up = _LEAST_RATIO, trial.meets(load)
     end = trial.loads[up]
     while load != end:
+        distance = abs(_log_odds(trial.points[load].share) - _log_odds(trial.share))
+        step = min(max(np.exp(distance / _SHARE_SLOPE), least), max(least, 2.0))
         following = trial.beyond(load, step if up else 1.0 / step)
         if trial.meets(following) != up:
             return (load, following) if up else (following, load)
-        load, step = following, step**2
+        load, least = following, least**2
     return (load, np.inf) if up else (0.0, load)
 
 
@@ -454,19 +534,21 @@ def estimate_capacity(points: Sequence[LoadPoint], percent: float, by: str, seed
     meeting = [point.run for point in tries if point.share >= share]
     if not meeting:
         return Capacity(0.0, 0.0, 0.0, percent, by, tries, None)
-    copies = max(len(point.run.time) for point in tries)
     loads = np.array([point.load for point in tries])
-
-    def by_copy(name: str) -> FloatArray:
-        counts = [getattr(point.run, name).sum(-1) for point in tries]
-        rows = [count if len(count) == copies else np.full(copies, count.mean()) for count in counts]
-        return np.array(rows, dtype=np.float64)
-
-    in_time, missed = by_copy("in_time"), by_copy("missed")
+    kv_shares = np.array([point.kv_share for point in tries])
     rng = np.random.default_rng([seed, 1])
-    weights = rng.multinomial(copies, np.full(copies, 1.0 / copies), 2000)
-    drawn = _crossing(loads, weights @ in_time.T, weights @ missed.T, share)
-    value = _crossing(loads, in_time.sum(-1)[None], missed.sum(-1)[None], share)[0]
+    sizes = sorted({len(point.run.time) for point in tries})
+    resamples = {size: rng.multinomial(size, np.full(size, 1.0 / size), 2000) for size in sizes}
+    once = {size: np.ones((1, size)) for size in sizes}
+
+    def crossing(weights: Mapping[int, FloatArray | IntArray]) -> FloatArray:
+        in_time, missed = (
+            np.stack([weights[len(point.run.time)] @ getattr(point.run, name).sum(-1) for point in tries], -1)
+            for name in ("in_time", "missed")
+        )
+        return _crossing(loads, in_time, missed, kv_shares, share)
+
+    drawn, value = crossing(resamples), crossing(once)[0]
     low, high = np.quantile(drawn, (0.025, 0.975))
     if value < high == loads[-1]:
         high = np.inf  # in more than 2.5 % of the resamples the largest load is in time
@@ -474,10 +556,13 @@ def estimate_capacity(points: Sequence[LoadPoint], percent: float, by: str, seed
     return Capacity(value, low, high, percent, by, tries, meeting[-1])
 
 
-def _crossing(loads: FloatArray, in_time: FloatArray, missed: FloatArray, share: float) -> FloatArray:
+def _crossing(
+    loads: FloatArray, in_time: FloatArray, missed: FloatArray, kv_shares: FloatArray, share: float
+) -> FloatArray:
     """Return the loads (resamples,) where the line through the shares in time crosses ``share``, or the largest."""
     ended = in_time + missed
-    shares = np.minimum.accumulate(np.where(ended > 0, in_time / np.maximum(ended, 1), 1.0), -1)
+    shares = np.minimum(np.where(ended > 0, in_time / np.maximum(ended, 1), 1.0), kv_shares)
+    shares = np.minimum.accumulate(shares, -1)
     below = shares < share
     first = np.where(below.any(-1), below.argmax(-1), len(loads) - 1)
     before, rows = np.maximum(first - 1, 0), np.arange(len(shares))

@@ -185,7 +185,8 @@ def simulate_service(
     playing = np.ones(copies, dtype=np.bool_)
     for step in count():
         begun = core.state.time if step < passes / 4 else np.full(copies, np.inf)
-        log.add(core.step(controller(core.state)), begun, playing)
+        decision = controller.decide_continuous(core.state)  # the state needs no check
+        log.add(core.step(decision), begun, playing)
         ended = playing & ((core.state.time >= warm_up + horizon) | (step + 1 >= passes))
         if enough is not None and step % 64 == 0 and enough(log.counts()):
             ended = playing.copy()

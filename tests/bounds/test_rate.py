@@ -235,7 +235,17 @@ FADING = {"channel": "independent"}
     ("fields", "options", "message"),
     [
         ({}, {"channel": "independnt"}, "channel: expected one of .*did you mean 'independent'"),
-        ({}, {"channel": "gauss-markov"}, r"channel: expected one of \['static', 'independent'\], got 'gauss-markov'"),
+        (
+            {},
+            {"channel": "gauss-markov"},
+            r"channel: expected one of \['static', 'independent', 'scenario'\], got 'gauss-m",
+        ),
+        (
+            {"channel": "gauss-markov"},
+            {"channel": "scenario"},
+            "channel: expected a scenario with .*, got 'gauss-markov'",
+        ),
+        ({"channel": "independent"}, {"channel": "scenario"}, "mean_gain: expected an array of shape"),
         ({}, FADING, r"mean_gain: expected an array of shape \(2,\) for channel 'independent'"),
         ({}, {**FADING, "mean_gain": [0.1, np.nan]}, r"mean_gain\[1\]: expected finite numbers, got nan"),
         ({}, {**FADING, "mean_gain": [0.1, 0.0]}, r"mean_gain\[1\]: expected numbers > 0, got 0"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.baselines.at_server import SERVER_ONLY
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.registry import SERVERS
 from multispin_env.simulation.capacity import (
@@ -19,11 +20,13 @@ from multispin_env.simulation.capacity import (
     _Trial,
     estimate_capacity,
     rule_names,
+    share_within_memory,
 )
 from multispin_env.solver import pace
 from tests.controllers.continuous.states import LIMITS, workload
 
 capacity_module = sys.modules["multispin_env.simulation.capacity"]  # the name is that of the function elsewhere
+long_run = sys.modules["multispin_env.simulation.long_run"]
 
 SERVED = ms.Scenario.preset(
     "qwen3.5", server="a100-32b", min_draft_length=0, payload="ids", num_users=3, max_draft_length=5
@@ -184,6 +187,43 @@ def test_verdict_if_no_load_or_all_loads_meet_the_level():
     assert result.verdict.startswith("All loads up to 1.024e+05 requests/s meet the service level")
 
 
+LONG = replace(workload(rate=8.0, tpot=0.2), lengths=ms.make_lengths("geometric", mean_output=60.0, mean_prompt=300.0))
+
+
+def test_share_within_the_memory_is_that_of_simulated_contexts(monkeypatch):
+    """The contexts of the simulation itself, in a load of independent users."""
+    cores, make_core = [], long_run.seeded_core
+    monkeypatch.setattr(long_run, "seeded_core", lambda *of, **more: cores.append(make_core(*of, **more)) or cores[-1])
+    rows = []
+
+    def sums(run):
+        queues = cores[-1].queues
+        rows.append((queues.context * ~queues.idle).sum(-1))
+        return False
+
+    (alone,) = SERVER_ONLY["autoregressive"](SCENARIO.replace(num_users=40, server="a100-32b"))
+    run = ms.serve(alone, LONG, copies=24, warm_up=5.0, horizon=20.0, enough=sums)
+    contexts = np.array(rows[len(rows) // 4 :])
+    for share, error in ((0.5, 0.12), (0.95, 0.04)):  # the sum is skewed
+        tokens = float(np.quantile(contexts, share))
+        assert share_within_memory(LONG, run, tokens) == pytest.approx(share, abs=error)
+
+
+def test_memory_limits_the_capacity_if_latencies_do_not(coarse):
+    few = {"workload": LONG, "controller": "autoregressive", **FEW, "by": "users", "most": 20}
+    scenario = SCENARIO.replace(server="a100-32b")
+    runs = []
+    free = ms.capacity(scenario, **few, progress=runs.append)
+    assert (free.value, free.tries[-1].load) == (20.0, 20.0)
+    assert sorted(runs) == runs
+    assert len(runs) > len(free.tries)  # also within runs
+    tight = ms.capacity(scenario, **few, kv_tokens=6000.0)
+    assert 0.0 < tight.value < 20.0
+    assert tight.verdict.endswith("; with more, the contexts exceed the KV memory.")
+    above = next(point for point in tight.tries if point.load > tight.value)
+    assert above.kv_share < 0.95 < 1.0 == share_within_memory(LONG, above.run, np.inf)
+
+
 def test_controllers_differ(coarse):
     assert set(rule_names()) == {*ms.controller_names(), "autoregressive", "colocated"}
     few = {"workload": WORKLOAD, "percent": 85.0, **FEW, "copies": 2, "requests": 20}
@@ -208,6 +248,9 @@ OPTIONS = {"workload": WORKLOAD, "controller": "greedy", **FEW}
         ({"tpot": 0.04, "workload": WORKLOAD}, "tpot: expected either tpot or workload, got "),
         ({**OPTIONS, "percent": 0.0}, r"percent: expected a finite number in \(0, 100\), got 0.0"),
         ({**OPTIONS, "percent": 100.0}, r"percent: expected a finite number in \(0, 100\), got 100.0"),
+        ({**OPTIONS, "by": "users", "most": 2.5}, "most: expected an integer ≥ 1, got 2.5"),
+        ({**OPTIONS, "most": 0.0}, r"most: expected a finite number in \(0, inf\), got 0.0"),
+        ({**OPTIONS, "kv_tokens": 0.0}, "kv_tokens: expected .*, got 0.0"),
         ({**OPTIONS, "by": "user"}, "did you mean 'users'"),
         ({**OPTIONS, "copies": 1}, "copies: expected an integer ≥ 2, got 1"),
         ({**OPTIONS, "requests": 0}, "requests: expected an integer ≥ 1, got 0"),
@@ -229,7 +272,7 @@ class Dip(_Trial):
     """Loads whose share is below the limit from 40 to 170 devices, and from 232 on; the search begins at 200."""
 
     def __init__(self):
-        self.share, self.by_users, self.report, self.points = 0.95, True, None, {}
+        self.share, self.by_users, self.most, self.report, self.points = 0.95, True, None, None, {}
 
     def first(self):
         return 200.0

@@ -36,7 +36,7 @@ def test_any_numbers(options, data):
         verification_pieces=data.draw(st.lists(st.tuples(TIME, TIME), max_size=3).map(tuple)),
         padded_verification=data.draw(st.booleans()),
     )
-    tpot = data.draw(st.sampled_from([None, None, 5e-324, 1e-9, 1.0, 1e308]))
+    tpot = data.draw(st.sampled_from([None, None, 5e-324, 1e-9, 1.0, 1e308] if options else [None]))
     controller = ms.make_controller("optimal", scenario, weights=arrays[3], tpot=tpot, **options)
     decision = controller(ms.SystemState(*arrays[:3]))
     checked_decision(scenario, decision)

@@ -43,19 +43,21 @@ def check(scenario, state, weights, tpot, fixed=None):
     timely = times <= tpot * (1.0 + 1e-12) * tokens.min(-1)
     options = {"weights": weights, "fixed_length": fixed}
     certified = ms.make_controller("optimal", scenario, certify=1e-8, tpot=tpot, **options)(state)
-    quick = ms.make_controller("optimal", scenario, tpot=tpot, **options)(state)
+    fast = ms.make_controller("optimal", scenario, tpot=tpot, **options)
     bound = ms.upper_bound(scenario, state, weights, fixed, tpot=tpot)
     assert certified.certified
     assert bool(certified.feasible) == timely.any()
     if not timely.any():
         assert certified.value == certified.bound == bound == 0.0
         least = (times / tokens.min(-1)).min()
-        for decision in (certified, quick):
-            assert waits(scenario, state, decision) == pytest.approx(least, rel=1e-9)
+        assert waits(scenario, state, certified) == pytest.approx(least, rel=1e-9)
+        with pytest.raises(ValueError, match=r"tpot: expected at least .* s, the minimum for these devices") as refused:
+            fast(state)
+        assert float(str(refused.value).split()[4]) == pytest.approx(least, rel=1e-5)
         return "none in time"
     best = ((weights * tokens).sum(-1) / times)[timely].max()
     assert min(certified.bound, bound) >= best * (1.0 - 1e-14)
-    for decision, error in ((certified, 1e-8), (quick, 1e-3)):
+    for decision, error in ((certified, 1e-8), (fast(state), 1e-3)):
         assert waits(scenario, state, decision) <= tpot * (1.0 + 1e-9)
         assert weighted(scenario, state, weights, decision) == pytest.approx(best, rel=error)
     free = ms.make_controller("optimal", scenario, **options)(state)

@@ -2,7 +2,8 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import MISSING, dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -32,10 +33,11 @@ from multispin_env.evaluation.statistics import HELD_OUT_SEED, Cells, aligned
 from multispin_env.physics.arrivals import make_arrivals
 from multispin_env.physics.lengths import make_lengths
 from multispin_env.physics.workload import ServiceLevel, Workload
-from multispin_env.registry import ARRIVALS, CHANNELS, LENGTHS
+from multispin_env.registry import ARRIVALS, CHANNELS, LENGTHS, Registry
 from multispin_env.scenario import Scenario
 from multispin_env.simulation.capacity import (
     COPIES,
+    MAX_USERS,
     PERCENT,
     UNITS,
     Capacity,
@@ -43,14 +45,17 @@ from multispin_env.simulation.capacity import (
     capacity,
     check_question,
     estimate_capacity,
+    estimated_load,
     make_candidates,
+    request_lengths,
     rule_names,
 )
 
 _DESCRIPTION = """Find the largest load at which a given share of the requests meets all latency limits, by simulation.
 
 Contenders are controllers, a server that generates alone (autoregressive) and one that also drafts (colocated).
-The load is the total request rate of K devices in requests/s; with --rate-per-user it is the number of devices."""
+The load is the total request rate of K devices in requests/s; with --rate-per-user it is the number of devices.
+Estimates by formulas are printed first, then the result of each search."""
 
 _DEFAULT_CONTROLLERS = ("load-aware", "greedy", "colocated", "autoregressive")
 
@@ -77,17 +82,33 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     percent = f"required percentage of requests within all limits (default {PERCENT:g})"
     parser.add_argument("--percent", type=float, default=PERCENT, help=percent)
     part = "NAME", "FIELD=VALUE"
-    arrivals = f"{', '.join(ARRIVALS.names())}, with fields, e.g. gamma burstiness=0.25 (default poisson)"
-    parser.add_argument("--arrivals", nargs="+", default=["poisson"], metavar=part, help=f"arrival process: {arrivals}")
-    lengths = f"{', '.join(LENGTHS.names())}, with fields (default geometric; a trace has its own)"
-    parser.add_argument("--lengths", nargs="+", metavar=part, help=f"request lengths: {lengths}")
+    arrivals = f"arrival process with its fields: {_parts(ARRIVALS)} (default poisson); think needs --rate-per-user"
+    parser.add_argument("--arrivals", nargs="+", default=["poisson"], metavar=part, help=arrivals)
+    lengths = f"law of tokens of prompts and answers with its fields: {_parts(LENGTHS)} (default trace, recorded chat)"
+    parser.add_argument("--lengths", nargs="+", metavar=part, help=lengths)
     rate = "requests/s of each device; find the number of devices that can be served"
     parser.add_argument("--rate-per-user", type=float, metavar="RATE", help=rate)
+    most = f"largest load to try (default {MAX_USERS} devices; a rate has practically no limit)"
+    parser.add_argument("--most", type=float, metavar="N", help=most)
+    memory = (
+        "KV memory of the server in tokens of prompts and answers; estimated from mean and variance (default: no limit)"
+    )
+    parser.add_argument("--kv-tokens", type=float, default=np.inf, metavar="N", help=memory)
     parser.add_argument("--channel", help=f"channel model: {', '.join(CHANNELS.names())} (default: the scenario's)")
     copies = f"independent copies of the system (default {COPIES})"
     parser.add_argument("--copies", type=int, default=COPIES, help=copies)
     parser.add_argument("--seed", type=int, default=HELD_OUT_SEED, help=f"random seed (default {HELD_OUT_SEED})")
     add_table_options(parser)
+
+
+def _parts(table: Registry) -> str:
+    """Return the names in a table, each with its fields and their defaults."""
+    texts = []
+    for name in table.names():
+        part = table.load(name)
+        defaults = {field.name: field.default for field in fields(part) if field.default is not MISSING}
+        texts.append(" ".join([name, *(f"{key}={value}" for key, value in defaults.items())]))
+    return ", ".join(texts)
 
 
 @dataclass(frozen=True)
@@ -151,10 +172,12 @@ def _workload(options: argparse.Namespace, scenario: Scenario) -> Workload:
     arrivals = make_arrivals(name, **parse_settings(texts, (), "arrivals"))
     lengths = None
     if options.lengths is not None or arrivals.own_output is None:
-        name, *texts = options.lengths or ["geometric"]
+        name, *texts = options.lengths or ["trace"]  # recorded chat
         lengths = make_lengths(name, **parse_settings(texts, (), "lengths"))
     level = ServiceLevel(ttft=options.ttft, tpot=options.tpot, e2el=options.e2el, e2el_per_token=options.e2el_per_token)
     parts: dict[str, Any] = {"arrivals": arrivals, "lengths": lengths, "level": level}
+    if options.rate_per_user is None and arrivals.closed:
+        raise ValueError("rate_per_user: expected 1 / think time in requests/s where users think, got none")
     if options.rate_per_user is None:
         return Workload.at_load(scenario.autoregressive_goodput / 2.0, **parts)
     rate = check_real("rate_per_user", options.rate_per_user, 0.0, open_low=True)
@@ -168,6 +191,8 @@ def _about(options: argparse.Namespace, scenario: Scenario, results: dict[str, C
         "level": {**limits, "e2el_per_token": options.e2el_per_token, "percent": options.percent},
         "arrivals": options.arrivals,
         "lengths": options.lengths,
+        "most": options.most,
+        "kv_tokens": None if options.kv_tokens == np.inf else options.kv_tokens,
         "tried": {name: [[point.load, point.share] for point in result.tries] for name, result in results.items()},
         **provenance(options),
     }
@@ -178,22 +203,34 @@ def _search(
 ) -> list[ContenderError]:
     """Add the capacity of each controller to ``results``; return the errors of controllers."""
     by = "rate" if options.rate_per_user is None else "users"
-    fixed = {"percent": options.percent, "copies": options.copies, "seed": options.seed}
+    most = int(options.most) if by == "users" and options.most is not None and options.most % 1 == 0 else options.most
+    limits = {"most": most, "kv_tokens": options.kv_tokens}
+    fixed = {"percent": options.percent, "copies": options.copies}
     names = list(dict.fromkeys(options.controllers))
-    check_question(workload, by, options.percent, options.copies)
+    check_question(workload, by, **fixed, **limits)
     for name in names:
         make_candidates(name)(scenario)  # checks all names before the first simulation
     if not is_quiet(options):
-        print(_title(scenario, options))
+        print(_title(scenario, options, workload))
     errors = []
     with Progress(len(names)) as progress:
+        if not is_quiet(options):
+            progress.say(_estimates(names, scenario, workload, by, options.kv_tokens))
         for name in names:
             tried: list[LoadPoint] = []
-            report = partial(_report, progress.begin(name), tried)
+            bar = progress.begin(name)
             try:
                 with contender_errors(name):
                     results[name] = capacity(
-                        scenario, workload=workload, controller=name, by=by, report=report, **fixed
+                        scenario,
+                        workload=workload,
+                        controller=name,
+                        by=by,
+                        seed=options.seed,
+                        report=tried.append,
+                        progress=partial(_show, bar),
+                        **fixed,
+                        **limits,
                     )
             except ContenderError as error:
                 errors.append(error)
@@ -207,9 +244,17 @@ def _search(
     return errors
 
 
-def _report(progress: Progress, tried: list[LoadPoint], point: LoadPoint) -> None:
-    tried.append(point)
-    progress(min(len(tried), 6), 7)  # a search simulates about seven loads
+def _estimates(names: Sequence[str], scenario: Scenario, workload: Workload, by: str, kv_tokens: float) -> str:
+    loads = {}
+    for name in names:
+        with suppress(ContenderError), contender_errors(name):  # the search raises the error again
+            loads[name] = estimated_load(make_candidates(name), scenario, workload, by == "users", kv_tokens)[0]
+    values = ", ".join(f"{name} {load:.3g}" for name, load in loads.items())
+    return f"by formulas, to be refined by simulation: {values} {UNITS[by]}\n"
+
+
+def _show(progress: Progress, runs: float) -> None:
+    progress(1.0 - 0.8**runs)  # a search simulates about seven loads, but it may be more
 
 
 def _run(options: argparse.Namespace) -> int | None:
@@ -230,10 +275,21 @@ def _run(options: argparse.Namespace) -> int | None:
     return print_errors(options, errors)
 
 
-def _title(scenario: Scenario, options: argparse.Namespace) -> str:
+def _title(scenario: Scenario, options: argparse.Namespace, workload: Workload) -> str:
     users = f"K = {scenario.num_users}" if options.rate_per_user is None else f"{options.rate_per_user:g}/s a device"
-    bandwidth = f"B = {scenario.total_bandwidth / 1e6:g} MHz"
-    return f"{scenario.label}, {users}, {bandwidth}, {' '.join(options.arrivals)}\n"
+    prompt = float(f"{request_lengths(workload)[0].mean():.3g}")
+    lengths = f"prompts of {prompt:g} and answers of {workload.mean_output:.0f} tokens on average"
+    most = options.most if options.most is not None or options.rate_per_user is None else MAX_USERS
+    unit = UNITS["rate" if options.rate_per_user is None else "users"]
+    parts = [
+        scenario.label,
+        users,
+        f"B = {scenario.total_bandwidth / 1e6:g} MHz",
+        f"{' '.join(options.arrivals)} arrivals",
+    ]
+    parts += [lengths] + ([] if most is None else [f"at most {most:g} {unit}"])
+    parts += [] if options.kv_tokens == np.inf else [f"KV memory for {options.kv_tokens:g} tokens"]
+    return f"{', '.join(parts)}\n"
 
 
 COMMAND = Command(
@@ -243,6 +299,7 @@ COMMAND = Command(
         "--scenario qwen3.5 --server a100-32b --ttft 0.5 --tpot 0.04 --set payload=ids min_draft_length=0",
         "--ttft 1 --tpot 0.1 --arrivals gamma burstiness=0.25 --lengths geometric mean_output=100",
         "--ttft 1 --tpot 0.1 --rate-per-user 0.05 --arrivals trace --controllers greedy autoregressive",
+        "--tpot 0.03 --rate-per-user 0.05 --lengths log-normal median_prompt=1000 sigma_prompt=0 --kv-tokens 100000",
     ),
     _add_options,
     _run,

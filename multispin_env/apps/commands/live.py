@@ -51,9 +51,10 @@ _DESCRIPTION = """Run real models for emulated devices and compare predicted and
 
 In each round the controller decides from the observations of the server. The draft model drafts for each device, the
 target model verifies all drafts in one batch, and both keep and trim their caches. Draft and upload times come from
-the scenario; the verification pass is timed on this machine. The two contenders take turns, round by round, with the
-same requests, devices and channels. The time to read prompts between rounds is not included. With --draft-ahead,
-devices continue to draft while their drafts are uploaded and verified, one token per draft time of the scenario.
+the scenario; the verification pass is timed on this machine. Devices draft from the probabilities that they upload.
+The two contenders take turns, round by round, with the same requests, devices and channels. The time to read prompts
+between rounds is not included. With --draft-ahead, devices continue to draft while their drafts are uploaded and
+verified, one token per draft time of the scenario.
 """
 
 _SUFFIXES = (".json", ".csv", ".png")
@@ -62,7 +63,7 @@ _MIN_ROUNDS = 2  # for an estimate of a spread
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    add_scenario_options(parser)
+    add_scenario_options(parser, draft=False)
     parser.set_defaults(scenario="llama2")
     parser.add_argument("--num-users", type=int, metavar="K", help="number of devices (default: the scenario's)")
     add_set_option(parser)
@@ -92,7 +93,10 @@ def _live_scenario(options: argparse.Namespace) -> Scenario:
         scenario = scenario.replace(draft_ahead=True, guess=guess)
     if scenario.draft_ahead and scenario.guess not in guesses:
         raise ValueError(f"guess: expected one of {guesses} at this temperature, got {scenario.guess!r}")
-    return scenario
+    target = "sampling" if options.temperature else "greedy"
+    if scenario.target not in ("", target):
+        raise ValueError(f"target: expected {target!r} at this temperature, got {scenario.target!r}")
+    return scenario.replace(target=target)
 
 
 def _task_indices(scenario: Scenario, prompts: Prompts) -> IntArray:
@@ -122,8 +126,8 @@ def _live_contenders(
     contenders = []
     for name in names:
         devices = EmulatedDevices(pair, encoded, task, order, users, options.tokens, longest)
-        arguments = devices, options.temperature, options.seed
-        play = ChainPlayer(*arguments, scenario.guess) if scenario.draft_ahead else Player(*arguments)
+        arguments, kept = (devices, options.temperature, options.seed), scenario.sent_probabilities
+        play = ChainPlayer(*arguments, scenario.guess, kept) if scenario.draft_ahead else Player(*arguments, kept)
         contenders.append(LiveContender(name, scenario, air, devices, play))
     return contenders
 

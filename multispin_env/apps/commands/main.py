@@ -38,6 +38,7 @@ COMMANDS = {
     "solve": _Entry(_HERE + "solve", "compute the decision for your own devices, from CSV or JSON"),
     "capacity": _Entry(_HERE + "capacity", "find the largest load within limits on TTFT, TPOT and E2EL"),
     "schedule": _Entry(_HERE + "schedule", "compute draft lengths by batch size, for vLLM, TensorRT-LLM or SGLang"),
+    "drafts": _Entry(_HERE + "drafts", "compare draft models and methods by the goodput of the optimum"),
     "profile": _Entry(_HERE + "profile", "measure how long your models take, as a server for scenarios", "models"),
     "record": _Entry(
         _HERE + "record", "measure how often your target model accepts your draft model, by task", "models"

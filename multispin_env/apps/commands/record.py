@@ -20,7 +20,7 @@ from multispin_env.apps.commands.model_options import (
     out_files,
 )
 from multispin_env.apps.executors import Stopped, on_signals
-from multispin_env.apps.models.counters import EngineCounts, read_counters
+from multispin_env.apps.models.counters import GLOSSARY, EngineCounts, read_counters
 from multispin_env.apps.models.counts import (
     ALL,
     RateEstimate,
@@ -67,7 +67,8 @@ Writes STEM.npz, the record for RecordedAcceptance-v0 (--set records=STEM.npz), 
 tasks, STEM.json with all numbers, and STEM.png. To resume a stopped run, repeat the command.
 
 Without models, acceptance rates are written but no record: --from-counts reads a log of drafted and accepted tokens,
---counters reads metrics pages of vLLM or SGLang, one per task, and --acceptance-length gives one rate for all tasks."""
+--counters reads metrics pages or benchmark results of vLLM or SGLang, one per task, and --acceptance-length gives one
+rate for all tasks."""
 
 _PACKAGED = "packaged"  # file name for the record of the package
 
@@ -87,7 +88,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     log = "instead of models: .csv with the columns request, task, drafted and accepted, and a row per round"
     parser.add_argument("--from-counts", type=Path, metavar="FILE", help=log)
     pages = (
-        "instead of models: metrics pages of vLLM or SGLang as text files, one per task and named like it; "
+        "instead of models: metrics pages or benchmark results of vLLM or SGLang, one file per task, named like it; "
         "--target NAME selects a model of the page"
     )
     parser.add_argument("--counters", type=Path, nargs="+", metavar="FILE", help=pages)
@@ -96,7 +97,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drafted", type=int, metavar="L", help="tokens of a draft, if the engine does not report it")
     read = f"instead of models: show a record, .npz or '{_PACKAGED}', with task names from the file of --scenario"
     parser.add_argument("--read", metavar="FILE", help=read)
-    add_scenario_options(parser)
+    add_scenario_options(parser, draft=False)
     add_out_option(parser, ".npz, .toml, .json and .png", required=False)
 
 
@@ -186,15 +187,22 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     if len(texts.length) != count:
         raise ValueError(f"{journal.path}: expected texts of {count} prompts, got {len(texts.length)}; delete the file")
     records, overlap = _long_texts(prompts, texts)
-    named = scenario.replace(name=options.out.name, vocabulary_size=pair.vocabulary_size)
+    named = scenario.replace(
+        name=options.out.name,
+        vocabulary_size=pair.vocabulary_size,
+        target_model=Path(pair.target.name).name,
+        acceptance_shifts=texts.shifts,
+    )
     _show(options, named, records, overlap, prompts.tasks)
+    shifts = ", ".join(f"{count}: {shift:+.3f}" for count, shift in texts.shifts)
+    print(f"\nshift of the acceptance in logits by uploaded probabilities (1: ids), for a sampling target: {shifts}")
     journal.path.unlink()
     return None
 
 
 def _settings(options: argparse.Namespace, prompts: Prompts) -> dict[str, Any]:
     names = ("target", "draft", "draft_bits", "device", "dtype", "raw", "temperature", "tokens", "batch", "seed")
-    return {name: vars(options)[name] for name in names} | {"prompts": prompts.digest, "format": 1}
+    return {name: vars(options)[name] for name in names} | {"prompts": prompts.digest, "format": 2}
 
 
 def _record_groups(
@@ -221,12 +229,13 @@ def _record_groups(
                 options.seed,
                 lambda done: progress(done, options.tokens),
             )
-            beta, accepted, overlap = (
+            beta, accepted, overlap, kept = (
                 np.concatenate([getattr(text, name) for text in texts])
-                for name in ("probability", "accepted", "overlap")
+                for name in ("probability", "accepted", "overlap", "kept")
             )
             length = np.array([len(text.token) for text in texts])
-            group = RecordedTexts(length, beta.astype(np.float16), accepted, overlap.astype(np.float16))
+            shares: list[Any] = [overlap.astype(np.float16), kept.ravel().astype(np.float16)]
+            group = RecordedTexts(length, beta.astype(np.float16), accepted, *shares)
             journal.add(group.line())
 
 
@@ -309,11 +318,15 @@ def _count_engines(options: argparse.Namespace, scenario: Scenario) -> None:
     tasks = tuple(Task(name=task.task, acceptance_rate=task.rate) for task in counts)
     rows = [asdict(task) | {"rate": task.rate, "interval": task.interval} for task in counts]
     _write(options, scenario.replace(name=options.out.name, tasks=tasks), rows)
-    header = ("task", "drafts", "tokens drafted", "tokens a step", "α", "95 % if all are equal")
+    header = (
+        *("task", "drafts", "tokens drafted", "acceptance length", "draft acceptance rate", "acceptance rate"),
+        "95 % if all are equal",
+    )
     lines = [
         (
             *(task.task, str(task.drafts) if task.drafts else "", f"{task.drafted:.2f}", f"{task.length:.4f}"),
-            *(f"{task.rate:.4f}", "" if task.interval is None else " to ".join(f"{end:.4f}" for end in task.interval)),
+            *(f"{(task.length - 1.0) / task.drafted:.4f}", f"{task.rate:.4f}"),
+            "" if task.interval is None else " to ".join(f"{end:.4f}" for end in task.interval),
         )
         for task in counts
     ]
@@ -321,6 +334,7 @@ def _count_engines(options: argparse.Namespace, scenario: Scenario) -> None:
     for task in counts:
         if task.accepted:
             print(f"\n{task.task}, by position:\n\n{aligned(*task.position_cells())}")
+    print("", *(f"{term}: {meaning}" for term, meaning in GLOSSARY.items()), sep="\n")
     remarks = [remark for task in counts for remark in task.remarks]
     if remarks:
         print("", *remarks, sep="\n")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 
 from multispin_env.apps.terminal.arguments import (
@@ -13,11 +14,12 @@ from multispin_env.apps.terminal.arguments import (
     resolve_scenario,
 )
 from multispin_env.apps.terminal.output import provenance
-from multispin_env.baselines.systems import Span, draft_schedule
+from multispin_env.baselines.systems import Span, draft_schedule, schedule_goodput
 from multispin_env.checks import check_name, check_real
+from multispin_env.draft import DraftProfile
 from multispin_env.evaluation.cases import changed_settings
 from multispin_env.evaluation.statistics import aligned
-from multispin_env.scenario import Scenario
+from multispin_env.scenario import Scenario, Task
 from multispin_env.units import MS
 
 _DESCRIPTION = """Compute the best draft length by batch size for a server that hosts both models, with the predicted
@@ -26,15 +28,36 @@ speed-up over no drafting. The output is a table or the configuration of a serve
 The result depends on the verification law (of --server, or of the scenario), the time of the draft model per token (of
 the server, by batch size, or --draft-time) and the acceptance rates of the tasks."""
 
+_METHODS = {
+    "vllm": {"draft-model": "draft_model", "eagle": "eagle", "eagle3": "eagle3", "mtp": "mtp", "ngram": "ngram"},
+    "tensorrt-llm": {"draft-model": "DraftTarget", "eagle3": "Eagle3", "mtp": "MTP", "ngram": "NGram"},
+    "sglang": {"eagle": "EAGLE", "eagle3": "EAGLE3", "mtp": "EAGLE"},
+}
+"""Methods of each server whose draft length can vary, with the server's names."""
+
+_ZERO = {
+    "vllm": ", but vLLM can collapse where batches cross into it (https://github.com/vllm-project/vllm/issues/49548, "
+    "open in August 2026; a schedule of zeros was 7 to 22 % slower than no drafts in 0.27.1)",
+    "tensorrt-llm": ", but TensorRT-LLM then stops updating the drafter, whose acceptance stays low afterwards "
+    "(https://github.com/NVIDIA/TensorRT-LLM/pull/16888, open in July 2026)",
+    "sglang": ", but SGLang reads 0 only since 0.5.14",
+}
+"""Known problems of servers with draft length 0."""
+
 _HEADER = ("batch size", "draft length", "tokens/s at the largest", "speed-up there")
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    add_scenario_options(parser)
+    add_scenario_options(parser, draft=False)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
+    draft = "draft profile whose acceptance and, where the server drafts, times replace the scenario's"
+    parser.add_argument("--draft", metavar="NAME", help=draft)
     draft_time = "time of the draft model per token in seconds (default: the server's, or 0.004)"
     parser.add_argument("--draft-time", type=float, metavar="S", help=draft_time)
     parser.add_argument("--max-batch", type=int, default=64, metavar="N", help="largest batch size (default 64)")
+    parser.add_argument("--min-length", type=int, default=0, metavar="L", help="least draft length (default 0)")
+    method = f"one of {', '.join(_METHODS['vllm'])} (default draft-model); the others need --draft-time"
+    parser.add_argument("--method", default="draft-model", metavar="NAME", help=method)
     parser.add_argument("--format", default="table", help=f"one of {', '.join(_FORMATS)} (default table)")
     add_set_option(parser)
 
@@ -51,10 +74,12 @@ def _table(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespac
 
 
 def _vllm(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
-    """Print the part of ``--speculative-config`` without the method and the draft model."""
+    """Print ``--speculative-config`` without the draft model."""
     ranges = [[span.first, span.last, span.draft_length] for span in spans]
     longest = max(span.draft_length for span in spans)
-    print(json.dumps({"num_speculative_tokens": longest, "num_speculative_tokens_per_batch_size": ranges}))
+    method = _METHODS["vllm"][options.method]
+    content = {"method": method, "num_speculative_tokens": longest, "num_speculative_tokens_per_batch_size": ranges}
+    print(json.dumps(content))
 
 
 def _tensorrt_llm(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
@@ -63,18 +88,16 @@ def _tensorrt_llm(spans: Sequence[Span], scenario: Scenario, options: argparse.N
     A last span with length 0 is left out. Between drafting spans, length 0 becomes 1: without drafts the state of the
     drafter would be stale.
     """
-    drafting = [index for index, span in enumerate(spans) if span.draft_length > 0]
-    listed = spans[: drafting[-1] + 1] if drafting else []
-    lengths = {span.last: max(1, span.draft_length) for span in listed}
+    last = max(index for index, span in enumerate(spans) if span.draft_length > 0)
+    lengths = {span.last: max(1, span.draft_length) for span in spans[: last + 1]}
     schedule = ", ".join(f"{size}: {length}" for size, length in lengths.items())
-    print(f"speculative_config:\n  max_draft_len: {max(lengths.values(), default=0)}")
-    print(f"  draft_len_schedule: {{{schedule}}}")
+    print(f"speculative_config:\n  decoding_type: {_METHODS['tensorrt-llm'][options.method]}")
+    print(f"  max_draft_len: {max(lengths.values())}\n  draft_len_schedule: {{{schedule}}}")
 
 
 def _sglang(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
-    """Print ``--speculative-adaptive-config``: the lengths from which the server selects by acceptance."""
-    steps = sorted({span.draft_length for span in spans if span.draft_length > 0})
-    print(json.dumps({"candidate_steps": steps}))
+    """Print ``--speculative-adaptive-config``: the only candidate from each batch size on."""
+    print(json.dumps({str(span.first): {"candidate_steps": [span.draft_length]} for span in spans}))
 
 
 def _json(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
@@ -85,13 +108,45 @@ def _json(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace
 _FORMATS = {"table": _table, "vllm": _vllm, "tensorrt-llm": _tensorrt_llm, "sglang": _sglang, "json": _json}
 
 
+def _check_zero(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
+    """Warn of draft length 0; ``ValueError`` if no batch size drafts, which is not a configuration of a server."""
+    zeros = [span.first for span in spans if span.draft_length == 0]
+    if len(zeros) == len(spans) and options.format in _METHODS:
+        raise ValueError(
+            f"format: expected a batch size at which drafting pays for {options.format}, got none up to "
+            f"{options.max_batch}; run the server without drafts"
+        )
+    if zeros:
+        goodput = schedule_goodput(scenario, options.max_batch)
+        loss = 1.0 - (goodput[:, 1:].max(-1) / goodput.max(-1)).min()
+        known = _ZERO.get(options.format, "")
+        print(
+            f"{options.program}: warning: draft length 0 is the optimum from {zeros[0]} requests{known}; "
+            f"--min-length 1 avoids it and loses at most {100.0 * loss:.1f} % of the predicted tokens/s",
+            file=sys.stderr,
+        )
+
+
 def _run(options: argparse.Namespace) -> None:
     check_name("format", options.format, _FORMATS)
+    check_name("method", options.method, _METHODS.get(options.format, _METHODS["vllm"]))
     scenario = resolve_scenario(options)
+    times: tuple[tuple[float, float], ...] = ()  # of the profile, on the server
+    if options.draft is not None:
+        profile = DraftProfile.resolve(options.draft)
+        if profile.one_pass or profile.draft_passes:
+            raise ValueError(f"draft: expected a profile with a time per token, got {options.draft!r}")
+        times = profile.draft_pieces
+        tasks = tuple(Task(name=task, acceptance_rate=rate) for task, rate in profile.rates)
+        scenario = scenario.replace(tasks=tasks, **({"server_draft_pieces": times} if times else {}))
     if options.draft_time is not None:
         time = check_real("draft_time", options.draft_time, 0.0, open_low=True)
         scenario = scenario.replace(server_draft_time=time)
-    _FORMATS[options.format](draft_schedule(scenario, options.max_batch), scenario, options)
+    elif options.method != "draft-model" and not times:
+        raise ValueError(f"draft_time: expected the time per drafted token with method {options.method}, got none")
+    spans = draft_schedule(scenario, options.max_batch, options.min_length)
+    _check_zero(spans, scenario, options)
+    _FORMATS[options.format](spans, scenario, options)
 
 
 COMMAND = Command(
@@ -100,6 +155,7 @@ COMMAND = Command(
         "--scenario qwen3.5 --server a100-32b",
         "--scenario qwen3.5 --server a100-32b --draft-time 0.006 --max-batch 256 --format vllm",
         "--scenario qwen3.5 --server a100-70b --format tensorrt-llm",
+        "--server h100-32b --method eagle3 --draft-time 0.0005 --max-batch 256 --min-length 1 --format sglang",
     ),
     _add_options,
     _run,

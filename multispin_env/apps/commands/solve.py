@@ -38,8 +38,8 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
 from multispin_env.units import MHZ, MS
 
-_DESCRIPTION = """Compute draft lengths, bandwidths and goodput for your own devices, and compare with two simple rules:
-equal bandwidth with the best lengths, and equal bandwidth with one length.
+_DESCRIPTION = """Compute draft lengths, bandwidths and goodput for your own devices, and compare with the optimum and
+two rules: equal bandwidth with the best lengths, and equal bandwidth with one length.
 
 The file is CSV with a header, or a JSON list of objects with the same keys; "-" reads standard input. Each row is one
 device. Columns:
@@ -50,7 +50,7 @@ device. Columns:
 """
 
 
-_COMPARED = ("uniform-bandwidth", "fixed")  # rules without an optimizer
+_COMPARED = ("optimal", "uniform-bandwidth", "fixed")  # the optimum, and rules without an optimizer
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,9 @@ def solve(
     rivals = [_RivalRow(controller, goodput, 1.0, token_time)]
     for name in _COMPARED:
         if name != controller:
-            rival = expected_outcome(scenario, devices.state, make_controller(name, scenario)(devices.state))
+            options: dict[str, Any] = {"weights": devices.weights, "tpot": tpot} if name == "optimal" else {}
+            rule = make_controller(name, scenario, **options)
+            rival = expected_outcome(scenario, devices.state, rule(devices.state))
             value = _goodput(rival, devices.weights)
             rivals.append(_RivalRow(name, value, value / goodput, _token_time(rival, tpot)))
     certificate = decision if isinstance(decision, CertifiedDecision) else None
@@ -152,7 +154,7 @@ def _decide(scenario: Scenario, devices: Devices, controller: str, limits: Mappi
             able = [other for other in rounds if name in option_names(load_controller(other), "scenario")]
             raise ValueError(f"controller: expected one of {able}, which have the option {name}, got {controller!r}")
     decide = make_controller(controller, scenario, **options)
-    with contender_errors(controller):
+    with contender_errors(controller, *([ValueError] if controller == "optimal" else [])):  # of an infeasible TPOT
         return decide(devices.state)
 
 

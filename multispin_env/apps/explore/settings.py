@@ -9,8 +9,9 @@ from urllib.parse import parse_qsl, urlencode
 from typing_extensions import override
 
 from multispin_env.checks import check_integer, check_keywords, check_name, check_real, shown
+from multispin_env.draft import PAYLOADS
 from multispin_env.registry import SCENARIOS, SERVERS
-from multispin_env.scenario import PAYLOADS, Scenario
+from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ, MS
 
 

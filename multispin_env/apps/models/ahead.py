@@ -24,8 +24,10 @@ class ChainPlayer(Player):
     variables of the device, else with others. At temperature 0 both give the same token.
     """
 
-    def __init__(self, devices: EmulatedDevices, temperature: float, seed: int, guess: str) -> None:
-        super().__init__(devices, temperature, seed)
+    def __init__(
+        self, devices: EmulatedDevices, temperature: float, seed: int, guess: str, kept: int | None = None
+    ) -> None:
+        super().__init__(devices, temperature, seed, kept)
         self._seed, self._stream = seed, DEVICE if guess == "shared-seed" else SERVER
         self.chains: list[list[tuple[int, th.Tensor]]] = [[] for _ in devices.texts]
         """Tokens after each device's text, with the distribution (V,) that each was drawn from."""
@@ -59,7 +61,7 @@ class ChainPlayer(Player):
             longer = [texts[row] + [token for token, _ in chains[row]] for row in rows.tolist()]
             unread = [text[draft.length[row] :] for row, text in zip(rows.tolist(), longer, strict=True)]
             with memory_errors(f"the token probabilities of {len(rows)} chains of up to {int(size.max())} tokens"):
-                laws = self._law(draft, draft.read(rows, unread, last=1)[:, 0])
+                laws = self._draft_law(draft.read(rows, unread, last=1)[:, 0])
                 laws = laws.to(self.devices.pair.target.device)
             for row, text, q in zip(rows.tolist(), longer, laws, strict=True):
                 chains[row].append((self._draw(q, DEVICE, row, len(text)), q))

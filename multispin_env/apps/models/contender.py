@@ -20,6 +20,7 @@ from multispin_env.controllers.estimators import Filter, TaskMean, initial_count
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.evaluation.contenders import contender_errors
+from multispin_env.physics.acceptance import task_means
 from multispin_env.physics.chains import chain_left, drafting_time, hit_probability
 from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, users_from_uniforms
@@ -52,7 +53,7 @@ def draw_conditions(scenario: Scenario, rounds: int, rng: np.random.Generator) -
 
 def make_assumptions(scenario: Scenario) -> Assumptions:
     """Return the prior before the first round: means and spreads of the scenario's tasks, no delay of reports."""
-    means, spreads = zip(*((task.acceptance_rate, task.acceptance_std) for task in scenario.tasks), strict=True)
+    means, spreads = tuple(task_means(scenario).tolist()), (task.acceptance_std for task in scenario.tasks)
     # no distribution on [0, 1] has a standard deviation above 0.5
     return Assumptions(means, tuple(min(spread, 0.5) for spread in spreads), correlation=1.0, delay=0)
 
@@ -236,5 +237,5 @@ class LiveContender:
         played = self._play(length, left.astype(np.int64))
         assert played.hit is not None
         self._head_start = np.where(played.hit & (self.devices.age > 0), left, 0.0)
-        rate = np.array([entry.acceptance_rate for entry in scenario.tasks])[task]
+        rate = task_means(scenario)[task]
         return played, _Chains(chain, played.hit, hit_probability(scenario, length, rate))

@@ -1,23 +1,28 @@
-"""Acceptance rates from metrics of serving engines: counters, or only the mean tokens per step.
+"""Acceptance rates from metrics or benchmark results of serving engines: counts, or only the acceptance length.
 
 vLLM counts drafts, drafted and accepted tokens, and accepted tokens by position since its start
 (https://docs.vllm.ai/en/stable/api/vllm/v1/spec_decode/metrics/); Prometheus appends ``_total`` to the names. SGLang
 has gauges of its last steps: mean tokens per step, including the target's token, and L
 (https://docs.sglang.io/references/production_metrics.html, names of ``srt/observability/metrics_collector.py``).
+
+Benchmarks print or save the same numbers for their own requests: ``vllm bench serve`` (``vllm/benchmarks/serve.py``)
+the counts, and by position the share of all drafts, and SGLang's ``bench_serving`` the acceptance length.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from multispin_env.apps.models.counts import LARGEST_FILE
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_name, check_real, shown
+from multispin_env.checks import check_instance, check_name, check_real, cut, shown
 from multispin_env.evaluation.statistics import LEVEL, Cells
 from multispin_env.npz import read_file
 from multispin_env.physics.tokens import expected_tokens
@@ -29,6 +34,26 @@ _DRAFTS, DRAFTED, _ACCEPTED, _BY_POSITION = _VLLM = (
     "vllm:spec_decode_num_accepted_tokens_per_pos",
 )
 _LENGTH, STEPS = _SGLANG = ("sglang:spec_accept_length", "sglang:spec_num_steps")
+
+_RESULT = {
+    "spec_decode_num_drafts": _DRAFTS,
+    "spec_decode_draft_tokens": DRAFTED,
+    "spec_decode_accepted_tokens": _ACCEPTED,
+    "accept_length": _LENGTH,
+}
+_RATES = "spec_decode_per_position_acceptance_rates"
+"""Fields of a saved benchmark result, with the metrics that count the same."""
+
+_PRINTED = dict(zip(("Drafts", "Draft tokens", "Accepted tokens", "Accept length"), _RESULT, strict=True))
+_PRINTED_LINE = re.compile(rf"^({'|'.join(_PRINTED)}|  Position \d+): +(\S+)\s*$", re.MULTILINE)
+
+GLOSSARY = {
+    "acceptance length": "mean number of tokens per verification with the bonus token",
+    "acceptance rate": "probability that a drafted token is accepted, given that all before it were",
+    "draft acceptance rate": "accepted over drafted tokens; lower, because tokens after a rejection count as drafted",
+    "conditional rate": "acceptance rate at one position, over the drafts whose earlier tokens were all accepted",
+}
+"""Meanings of the columns, in the words of docs/reference/symbols.md."""
 
 MIN_P_VALUE = 0.01  # below it a remark says that acceptance by position is not geometric
 LARGEST_COUNT = 2.0**53  # integers up to it are exact
@@ -122,13 +147,17 @@ class EngineCounts:
         """Return header and rows of the table by position, with the tokens per step of drafts that end there."""
         reached = (self.drafts, *self.accepted)
         tokens = 1.0 + np.cumsum(self.accepted) / self.drafts
-        header = ("position", "reached", "accepted", "rate", "tokens per step up to it", "formula error")
+        header = (
+            *("position", "reached", "accepted", "conditional rate", "share of drafts", "acceptance length up to it"),
+            "formula error",
+        )
         lines: list[Cells] = [
             (
                 str(length),
                 str(reached[length - 1]),
                 str(reached[length]),
                 f"{reached[length] / max(reached[length - 1], 1):.4f}",
+                f"{reached[length] / self.drafts:.4f}",
                 f"{mean:.4f}",
                 f"{100.0 * (_tokens(length, self.rate) / mean - 1.0):+.1f} %",
             )
@@ -149,10 +178,11 @@ def _variance(drafted: float, rate: float) -> float:
 
 
 def read_counters(path: str | PathLike[str], model: str | None = None, drafted: int | None = None) -> EngineCounts:
-    """Read a Prometheus metrics page of vLLM or SGLang; the task is named after the file.
+    """Read a Prometheus metrics page or a benchmark result of vLLM or SGLang; the task is named after the file.
 
     Engines of the same model are summed; ``model`` selects a model if the page has several. ``drafted`` is L for a
-    page without it. ``ValueError`` for an unreadable file, missing metrics or impossible values.
+    file without it. A result is the output or the JSON of ``vllm bench serve`` or ``sglang.bench_serving``.
+    ``ValueError`` for an unreadable file, missing metrics or impossible values.
     """
     try:
         text = read_file(path, LARGEST_FILE, "text").decode("utf-8-sig")
@@ -170,6 +200,40 @@ def read_counters(path: str | PathLike[str], model: str | None = None, drafted: 
 
 
 def _series(text: str) -> _Series:
+    if text.lstrip().startswith("{"):
+        try:
+            return _benchmark(dict(json.loads(text)))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"expected one benchmark result in JSON, got {cut(str(error))}") from None
+    try:
+        printed = [(label, float(value)) for label, value in _PRINTED_LINE.findall(text)]
+    except ValueError as error:
+        raise ValueError(f"expected numbers in the benchmark result, got text ({cut(str(error))})") from None
+    if not printed:
+        return _metrics(text)
+    fields = {_PRINTED.get(label, label): value for label, value in printed}
+    if len(fields) < len(printed):
+        raise ValueError("expected one benchmark result, got several")
+    return _benchmark({**fields, _RATES: [value / 100.0 for label, value in printed if label not in _PRINTED]})
+
+
+def _benchmark(result: Mapping[str, Any]) -> _Series:
+    """Return the metrics of a benchmark result."""
+    given = {field: result[field] for field in _RESULT if result.get(field) is not None}
+    if not given:
+        raise ValueError("expected spec_decode_num_drafts (vLLM) or accept_length (SGLang) in the result, got neither")
+    series: dict[str, list[tuple[dict[str, str], float]]] = {
+        _RESULT[field]: [({}, check_real(field, value, 0.0, LARGEST_COUNT))] for field, value in given.items()
+    }
+    rates, drafts = result.get(_RATES), given.get("spec_decode_num_drafts", 0.0)
+    if rates:
+        check_instance(_RATES, rates, list, "a list")
+        shares = [check_real(f"{_RATES}[{position}]", rate, 0.0, 1.0) for position, rate in enumerate(rates)]
+        series[_BY_POSITION] = [({"position": str(index)}, round(share * drafts)) for index, share in enumerate(shares)]
+    return series
+
+
+def _metrics(text: str) -> _Series:
     series: dict[str, list[tuple[dict[str, str], float]]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.startswith((*_VLLM, *_SGLANG)):
@@ -187,7 +251,9 @@ def _series(text: str) -> _Series:
                 ) from None
             series.setdefault(name, []).append((dict(_LABEL.findall(match[2] or "")), value))
     if not series:
-        raise ValueError(f"expected a metrics page with {_DRAFTS} (vLLM) or {_LENGTH} (SGLang), got neither")
+        raise ValueError(
+            f"expected a metrics page or benchmark result with {_DRAFTS} (vLLM) or {_LENGTH} (SGLang), got neither"
+        )
     return series
 
 
@@ -224,6 +290,9 @@ def _vllm(task: str, series: _Series, drafted: int | None) -> EngineCounts:
     counts = [drafts, *(by_position[position] for position in positions)]
     if any(later > earlier for earlier, later in pairwise(counts)):
         raise ValueError(f"{_BY_POSITION}: expected non-increasing counts ≤ {drafts:g}, got {shown(counts[1:])}")
+    rounding = len(positions) * (0.5 + 5e-5 * drafts)  # of per cents with two decimals
+    if abs(sum(counts[1:]) - accepted) > rounding:
+        raise ValueError(f"{_BY_POSITION}: expected a sum of {accepted:g} accepted tokens, got {sum(counts[1:]):g}")
     mean = 1.0 + accepted / drafts
     return EngineCounts(task, mean, tokens / drafts, int(drafts), tuple(int(count) for count in counts[1:]))
 

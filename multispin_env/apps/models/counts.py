@@ -204,7 +204,10 @@ def beta_law(pairs: IntArray, times: IntArray) -> tuple[float, float]:
     return middle, float(np.sqrt(middle * (1.0 - middle) / (total + 1.0)))
 
 
-_KINDS = {"length": INTEGERS, "probability": FLOATS, "accepted": BOOLEANS, "overlap": FLOATS}
+_KINDS = {"length": INTEGERS, "probability": FLOATS, "accepted": BOOLEANS, "overlap": FLOATS, "kept": FLOATS}
+
+KEPT = (1, 4, 16, 64, 256, 1024)
+"""Numbers of uploaded probabilities for which the acceptance of a sampling target is recorded."""
 
 
 class RecordedTexts(NamedTuple):
@@ -214,6 +217,14 @@ class RecordedTexts(NamedTuple):
     probability: FloatArray  # β at each position, (N,), in float16
     accepted: BoolArray  # (N,)
     overlap: FloatArray  # (N,), in float16
+    kept: FloatArray  # overlap with each number of `KEPT` probabilities, (N len(KEPT),), in float16
+
+    @property
+    def shifts(self) -> tuple[tuple[int, float], ...]:
+        """Pairs (probabilities, shift of the mean overlap in logits), as in `Scenario.acceptance_shifts`."""
+        means = np.array([self.overlap.mean(dtype=np.float64), *self.kept.reshape(-1, len(KEPT)).mean(0, np.float64)])
+        logits = np.log(np.clip(means, 1e-6, 1.0 - 1e-6) / (1.0 - np.clip(means, 1e-6, 1.0 - 1e-6)))
+        return tuple(zip(KEPT, (logits[1:] - logits[0]).tolist(), strict=True))
 
     def line(self) -> str:
         """Encode the arrays as Base64 text."""
@@ -223,7 +234,8 @@ class RecordedTexts(NamedTuple):
 def parse_texts(line: str) -> RecordedTexts:
     """Decode texts from a line of `RecordedTexts.line`; ``ValueError`` for any other line."""
     texts = RecordedTexts(**read_arrays(b64decode(line, validate=True), _KINDS))
-    if any(len(array) != texts.length.sum() for array in texts[1:]) or min(texts.length, default=0) < 0:
+    sizes = np.array([len(array) for array in texts[1:]])
+    if (sizes != texts.length.sum() * np.array([1, 1, 1, len(KEPT)])).any() or min(texts.length, default=0) < 0:
         raise ValueError(f"length: expected {len(texts.accepted)} positions in all, got {texts.length.sum()}")
     return texts
 

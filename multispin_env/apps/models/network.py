@@ -220,6 +220,14 @@ def pick_tokens(law: th.Tensor, uniform: FloatArray) -> IntArray:
     return np.asarray(token.clamp_max(law.shape[-1] - 1).cpu().numpy())
 
 
+def truncated(law: th.Tensor, kept: int) -> th.Tensor:
+    """Return the ``kept`` largest probabilities of ``law`` (..., V), normalised; the others become 0."""
+    if kept >= law.shape[-1]:
+        return law
+    largest, tokens = law.topk(kept)
+    return th.zeros_like(law).scatter(-1, tokens, largest / largest.sum(-1, keepdim=True))
+
+
 def overlap(target: th.Tensor, draft: th.Tensor) -> FloatArray:
     """Return Σ_x min(p, q) (...), the probability that a token drafted from q is accepted."""
     return np.asarray(th.minimum(target, draft).sum(-1).clamp_max(1.0).cpu().numpy())

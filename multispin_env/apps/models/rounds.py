@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
 
+from multispin_env.apps.models.counts import KEPT
 from multispin_env.apps.models.network import (
     Model,
     Pair,
@@ -18,6 +19,7 @@ from multispin_env.apps.models.network import (
     pick_tokens,
     probabilities,
     residual,
+    truncated,
     verify,
 )
 from multispin_env.apps.models.passes import VERIFY, PassCell, Setting
@@ -203,10 +205,14 @@ class RoundResult(NamedTuple):
 
 
 class Player:
-    """Player of rounds; players with the same seed use the same random numbers for each device."""
+    """Player of rounds; players with the same seed use the same random numbers for each device.
 
-    def __init__(self, devices: EmulatedDevices, temperature: float, seed: int) -> None:
+    Devices draft from the ``kept`` largest probabilities, which the server receives; by default from all.
+    """
+
+    def __init__(self, devices: EmulatedDevices, temperature: float, seed: int, kept: int | None = None) -> None:
         self.devices, self.temperature = devices, temperature
+        self._kept = kept or devices.pair.vocabulary_size
         # the 2 separates these random streams
         self._generators = [np.random.default_rng([seed, 2, device]) for device in range(len(devices.texts))]
 
@@ -253,13 +259,16 @@ class Player:
                 devices.unread(draft, row) if position == 0 else [int(drafted[row, position - 1])]
                 for row in rows.tolist()
             ]
-            q = self._law(draft, draft.read(rows, texts, last=1)[:, 0])
+            q = self._draft_law(draft.read(rows, texts, last=1)[:, 0])
             drafted[rows, position] = pick_tokens(q, uniform[rows, position])
             law[rows, position] = q.to(law.device)
         return drafted, law
 
     def _law(self, sequences: Sequences, logits: th.Tensor) -> th.Tensor:
         return probabilities(logits, self.temperature, sequences.model.name)
+
+    def _draft_law(self, logits: th.Tensor) -> th.Tensor:
+        return truncated(self._law(self.devices.draft, logits), self._kept)
 
     def _blank(self, users: int, longest: int) -> tuple[IntArray, th.Tensor]:
         pair = self.devices.pair
@@ -284,6 +293,7 @@ class _Text(NamedTuple):
     probability: FloatArray  # β of the token that was proposed, (n,)
     accepted: BoolArray  # whether it was accepted, (n,)
     overlap: FloatArray  # Σ_x min(p, q), (n,)
+    kept: FloatArray  # the same with each number of `KEPT` probabilities of q, (n, len(KEPT))
 
 
 def record_texts(
@@ -304,7 +314,7 @@ def record_texts(
     rngs = [np.random.default_rng([seed, first + row]) for row in range(len(prompts))]
     models = [pair.target] if pair.draft is pair.target else [pair.target, pair.draft]
     readers = [Sequences(model, len(prompts), pair.vocabulary_size) for model in models]
-    records: list[list[tuple[int, float, bool, float]]] = [[] for _ in prompts]
+    records: list[list[tuple[Any, ...]]] = [[] for _ in prompts]
     # one prompt at a time: a batch would hold the logits of all columns from the shortest prompt's end on
     logits = [
         th.cat([reader.read(np.array([row]), [text], 1)[:, -1] for row, text in enumerate(prompts)])
@@ -320,7 +330,8 @@ def record_texts(
             beta = acceptance(p, q, proposed)
             accepted = uniform[:, 1] < beta
             token = np.where(accepted, proposed, pick_tokens(residual(p, q), uniform[:, 2]))
-            position = _Text(token, beta, accepted, overlap(p, q))
+            kept = np.stack([overlap(p, truncated(q, count)) for count in KEPT], -1)
+            position = _Text(token, beta, accepted, overlap(p, q), kept)
         for row, *numbers in zip(rows, *(part.tolist() for part in position), strict=True):
             records[row].append(tuple(numbers))
         report(max(map(len, records)))

@@ -37,7 +37,7 @@ COMMON_ARGUMENTS = ("action", "reward", "optimum")
 
 
 def add_system_options(parser: ArgumentParser, settings: str, defaults: Mapping[str, str] = DEFAULTS) -> None:
-    """Add ``--env --scenario --server --num-users --total-bandwidth --set``; ``settings`` is the help of ``--set``."""
+    """Add ``--env --num-users --set`` and the options of the scenario; ``settings`` is the help of ``--set``."""
     names = ", ".join(ENVIRONMENTS.names())
     parser.add_argument("--env", metavar="ID", help=f"environment id: {names} (default {defaults['env']})")
     add_scenario_options(parser, defaults)
@@ -46,13 +46,19 @@ def add_system_options(parser: ArgumentParser, settings: str, defaults: Mapping[
     add_set_option(parser, settings)
 
 
-def add_scenario_options(parser: ArgumentParser, defaults: Mapping[str, str] = DEFAULTS) -> None:
-    """Add ``--scenario --server --total-bandwidth``; their values are ``None`` by default."""
+def add_scenario_options(parser: ArgumentParser, defaults: Mapping[str, str] = DEFAULTS, draft: bool = True) -> None:
+    """Add ``--scenario --server --draft --total-bandwidth``; their values are ``None`` by default.
+
+    Without ``draft``, ``--draft`` is left to the command.
+    """
     names = ", ".join(SCENARIOS.names())
     scenario = f"scenario: {names}, or a .toml or .json file (default {defaults['scenario']})"
     parser.add_argument("--scenario", metavar="NAME", help=scenario)
     server = f"verification server: {', '.join(SERVERS.names())}, or a .toml or .json file (default: the scenario's)"
     parser.add_argument("--server", metavar="NAME", help=server)
+    if draft:
+        text = "draft profile, listed by `multispin drafts`, or a .toml or .json file (default: the scenario's)"
+        parser.add_argument("--draft", dest="draft_profile", metavar="NAME", help=text)
     budget = f"total uplink bandwidth in Hz (default {defaults['total_bandwidth']})"
     parser.add_argument("--total-bandwidth", type=float, metavar="HZ", help=budget)
 
@@ -119,8 +125,8 @@ def collect_arguments(options: Namespace, taken: Sequence[str] = ()) -> dict[str
     ``ValueError`` for names in `RESERVED` and ``taken``, which the command sets itself.
     """
     arguments = parse_settings(options.set, (*RESERVED, *taken))
-    for name in ("num_users", "total_bandwidth", "server"):
-        value = vars(options).get(name)
+    for name in ("num_users", "total_bandwidth", "server", "draft"):
+        value = vars(options).get("draft_profile" if name == "draft" else name)
         if value is not None and name in arguments:
             raise ValueError(f"set: expected {name!r} once, got --{name.replace('_', '-')} too")
         if value is not None:

@@ -14,7 +14,7 @@ from multispin_env.physics.types import Decision, SystemState, checked_weights
 from multispin_env.scenario import Scenario
 from multispin_env.solver.ahead import AheadRound, best_lengths
 from multispin_env.solver.certify import CertifiedDecision, certified_lengths
-from multispin_env.solver.pace import is_in_time
+from multispin_env.solver.pace import is_in_time, least_tpot
 from multispin_env.solver.problem import checked_problem, in_chunks, make_problem
 from multispin_env.solver.rule import LONGEST_OFFSETS, fast_lengths
 
@@ -37,9 +37,9 @@ class Optimal(WeightedController):
     (`multispin_env.solver.search`) continues until no decision can be better by more than this relative gap, and the
     result is a `CertifiedDecision` with the proven gap.
 
-    ``tpot`` adds the constraints T_ma + T_ver(L) + T_rtt ≤ TPOT E[N_k | L_k] for each k. If they are infeasible, the
-    result minimises the largest time per token over devices; a certified decision then has value and bound 0 and is not
-    ``feasible``.
+    ``tpot`` adds the constraints T_ma + T_ver(L) + T_rtt ≤ TPOT E[N_k | L_k] for each k. ``ValueError`` if they are
+    infeasible; a certified decision is then not ``feasible``, has value and bound 0, and minimises the largest time per
+    token over devices.
 
     Parameters
     ----------
@@ -92,6 +92,9 @@ class Optimal(WeightedController):
         problem = checked_problem(self.scenario, state, self.weights, self.fixed_length, self.tpot)
         if self.certify is None:
             lengths = in_chunks(lambda chunk: (fast_lengths(chunk)[0],), problem, len(LONGEST_OFFSETS))[0]
+            if self.tpot is not None and not is_in_time(problem, lengths).all():
+                least = f"at least {least_tpot(problem).tpot.max():.6g} s, the minimum for these devices"
+                raise ValueError(f"tpot: expected {least}, got {self.tpot:g}")
             return self.with_equal_latency(lengths.astype(np.int64).reshape(shape), state)
         proven = certified_lengths(problem, self.certify, self.time_limit)
         decision = self.with_equal_latency(proven.lengths.astype(np.int64).reshape(shape), state)

@@ -13,7 +13,7 @@ from multispin_env.apps.executors import Stopped
 from multispin_env.simulation.capacity import Capacity, LoadPoint, _by_simulation
 
 SMALL = ["--num-users", "3", "--copies", "2", "--percent", "80", "--channel", "static"]
-LIMITS = ["--e2el", "0.5", "--e2el-per-token", "0.08"]
+LIMITS = ["--e2el", "0.5", "--e2el-per-token", "0.08", "--lengths", "geometric"]
 QUICK = [*SMALL, "--controllers", "autoregressive"]
 
 
@@ -58,6 +58,29 @@ def test_users_of_a_trace_with_a_pace_of_their_own(capsys):
     assert row["unit"] == "devices"
     assert row["capacity"] == int(row["capacity"])
     assert all(load == int(load) for load, _ in content["about"]["tried"]["autoregressive"])
+
+
+def test_requests_and_limits_of_the_search_are_the_first_line(capsys):
+    more = ["--rate-per-user", "0.05", "--most", "2", "--kv-tokens", "1e6"]
+    first, _, second, *_ = printed(capsys, *QUICK, "--tpot", "1", *more).out.splitlines()
+    assert "poisson arrivals, prompts of 1150 and answers of 211 tokens on average, at most 2 devices" in first
+    assert first.endswith("KV memory for 1e+06 tokens")
+    assert re.fullmatch(r"by formulas, to be refined by simulation: autoregressive \d+ devices", second)
+    given = printed(capsys, *QUICK, "--tpot", "1", "--lengths", "geometric").out.splitlines()[0]
+    assert "prompts of 0 and answers of 60 tokens" in given
+
+
+def test_users_who_think_need_a_rate(capsys):
+    assert main(["capacity", *QUICK, "--tpot", "1", "--arrivals", "think"]) == 2
+    assert "rate_per_user: expected 1 / think time in requests/s" in capsys.readouterr().err
+
+
+def test_help_lists_fields_with_their_defaults(capsys):
+    with pytest.raises(SystemExit):
+        main(["capacity", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "geometric mean_output=60.0 mean_prompt=0.0" in words
+    assert "gamma burstiness=0.25" in words
 
 
 def test_limits_that_no_load_meets_are_a_line_of_zero():

@@ -35,7 +35,9 @@ def folder(tmp_path_factory):
     (folder / "taken.csv").mkdir()
     law = {"verification_fixed_time": 0.0, "verification_time_per_draft": 0.0, "padded_verification": True}
     law |= {"verification_pieces": ((0.001, 1e-4),), "max_draft_length": 8}
-    ms.Scenario.preset("llama2", num_users=20, tasks=TASKS, **law).save(folder / "mine.toml")
+    scenario = ms.Scenario.preset("llama2", num_users=20, tasks=TASKS, **law)
+    scenario.save(folder / "mine.toml")
+    scenario.replace(target="greedy").save(folder / "greedy.toml")
     return folder
 
 
@@ -96,6 +98,21 @@ def test_one_device_and_a_draft_that_is_the_target(folder, plain):
     index = words.index("--draft")
     assert main([*words[:index], *words[index + 2 :]]) == 0
     assert all(row["accepted"] == row["draft_length"] for row in rows_of(folder, "one"))
+
+
+@pytest.mark.parametrize("ahead", [[], ["--draft-ahead"]], ids=["rounds", "ahead"])
+def test_ids_of_a_sampling_target_are_accepted_less_often(folder, plain, ahead):
+    def accepted(*settings, **options):
+        more = {"draft": folder / "close", "rounds": 10, "tokens": 40, "controller": "homogeneous"} | options
+        assert main(command(folder, *ahead, *(["--set", *settings] if settings else []), out="payload", **more)) == 0
+        rows = [row for row in rows_of(folder, "payload") if row["contender"] == "fixed"]
+        return [sum(int(part) for row in rows for part in row[name].split()) for name in ("accepted", "draft_length")]
+
+    (everything, drafted), (ids, _) = accepted(), accepted("payload=ids")
+    assert ids < 0.8 * everything < 0.8 * drafted
+    assert content_of(folder, "payload")["about"]["scenario"]["target"] == "sampling"
+    assert accepted("payload=ids", temperature=0) == accepted(temperature=0)
+    assert content_of(folder, "payload")["about"]["scenario"]["target"] == "greedy"
 
 
 @pytest.mark.parametrize(("temperature", "guess"), [(0, "greedy"), (1, "shared-seed")])
@@ -215,6 +232,7 @@ def test_requests_that_end_at_once_have_a_token_each_round(folder, plain, draft_
         ({"controller": "greedy"}, "controller: expected a contender that multispin live can run, got 'greedy'"),
         ({"controller": "optimal+gradient"}, "controller: expected a contender that multispin live can run, got"),
         ({"beside": "optimal+clairvoyant"}, "controller: expected a contender that does not need the true acceptance"),
+        ({"scenario": "{}/greedy.toml"}, "target: expected 'sampling' at this temperature, got 'greedy'"),
         ({"draft-ahead": "gready"}, "guess: expected one of .*, got 'gready'"),
         ({"draft-ahead": "greedy"}, r"guess: expected one of \['shared-seed', 'independent'\] at this temperature"),
         ({"draft-ahead": "independent", "temperature": 0}, r"guess: expected one of \['greedy'\] at this temperature"),

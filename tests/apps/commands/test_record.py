@@ -13,7 +13,8 @@ import multispin_env as ms
 from multispin_env.apps.commands import record
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.models import rounds
-from multispin_env.apps.models.counts import RecordedTexts, parse_texts
+from multispin_env.apps.models.counters import GLOSSARY
+from multispin_env.apps.models.counts import KEPT, RecordedTexts, parse_texts
 from multispin_env.apps.models.passes import Journal
 from multispin_env.apps.models.prompts import read_prompts
 from multispin_env.physics.records import load_overlap
@@ -78,8 +79,11 @@ def test_the_files_are_what_the_environment_takes(models, here, whole, capsys):
     assert re.search(shown, capsys.readouterr().out, re.DOTALL)
     scenario = ms.Scenario.load("mine.toml")
     base = ms.Scenario.preset("qwen3.5", server="a100-32b", total_bandwidth=5e6)
-    assert scenario == base.replace(name="mine", vocabulary_size=24, tasks=scenario.tasks)
+    measured = {"tasks": scenario.tasks, "acceptance_shifts": scenario.acceptance_shifts}
+    assert scenario == base.replace(name="mine", vocabulary_size=24, target_model="target", **measured)
     assert [task.name for task in scenario.tasks] == ["a", "b"]
+    shifts = dict(scenario.acceptance_shifts)
+    assert shifts[1] < shifts[4] < shifts[16] < 0.0 == shifts[64]
     assert files()["mine.npz"] == whole["mine.npz"]
     records = ms.load_records("mine.npz")
     assert len(load_overlap("mine.npz", records)) == records.length.sum()
@@ -145,7 +149,8 @@ def test_more_texts_than_prompts_are_refused(models, here, error):
     journal = Journal(
         Path("mine.part"), "record", record._settings(options, read_prompts("prompts.jsonl")), parse_texts
     )
-    text = RecordedTexts(np.array([9]), np.full(9, 0.5, np.float16), np.ones(9, bool), np.full(9, 0.5, np.float16))
+    half = np.full(9, 0.5, np.float16)
+    text = RecordedTexts(np.array([9]), half, np.ones(9, bool), half, np.repeat(half, len(KEPT)))
     for _ in range(7):
         journal.add(text.line())
     assert "mine.part: expected texts of 6 prompts, got 7; delete the file" in error(*arguments(models)[1:])
@@ -180,7 +185,9 @@ def test_a_task_without_a_long_text_is_refused(here):
     length = np.array([8, 5, 8, 7, 8, 3])
     flat = np.full(length.sum(), 0.5)
     with pytest.raises(ValueError, match="expected a text of at least 8 tokens for task 'b', got at most 7"):
-        record._long_texts(read_prompts("prompts.jsonl"), RecordedTexts(length, flat, flat > 0.5, flat))
+        record._long_texts(
+            read_prompts("prompts.jsonl"), RecordedTexts(length, flat, flat > 0.5, flat, np.repeat(flat, len(KEPT)))
+        )
 
 
 def test_the_record_of_the_package_is_shown_and_written_as_it_is(here, error, capsys):
@@ -226,7 +233,14 @@ def test_metrics_pages_make_a_scenario_with_a_task_each(here, capsys, error):
     shutil.copy(PAGES / "vllm.txt", "code.txt")
     shutil.copy(PAGES / "sglang.txt", "chat.txt")
     assert main(["record", "--counters", "code.txt", "chat.txt", "--scenario", "qwen3.5", "--out", "mine"]) == 0
-    assert "mine.toml, mine.json" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "mine.toml, mine.json" in shown
+    assert re.search(r"^code +10000 +3.00 +2.5240 +0.5080 +0.69", shown, re.MULTILINE)
+    assert re.search(r"^2 +7000 +4870 +0.6957 +0.4870 +2.1870 ", shown, re.MULTILINE)
+    glossary = (ROOT / "docs" / "reference" / "symbols.md").read_text(encoding="utf-8")
+    for term, meaning in GLOSSARY.items():
+        assert f"\n{term}: {meaning}\n" in shown
+        assert f"\n| {term} | {meaning}" in glossary
     scenario = ms.Scenario.load("mine.toml")
     assert scenario == ms.Scenario.preset("qwen3.5").replace(name="mine", tasks=scenario.tasks)
     tokens = [float(expected_tokens(3, np.array(task.acceptance_rate))) for task in scenario.tasks]

@@ -237,7 +237,9 @@ def test_the_summary_of_a_certificate():
     assert summary(missed).splitlines()[-1] == "proven gap     4.0e-04, above the requested 1e-06"
     infinite = to_record(replace(solution, upper_bound=np.inf, gap=np.inf), {})
     assert (infinite["upper_bound"], infinite["gap"], infinite["certified"]) == (None, None, False)
-    assert [row.name for row in solve(SCENARIO, DEVICES, "fixed").rivals] == ["uniform-bandwidth", "fixed"]
+    rivals = solve(SCENARIO, DEVICES, "fixed").rivals
+    assert [row.name for row in rivals] == ["optimal", "uniform-bandwidth", "fixed"]
+    assert rivals[0].goodput == pytest.approx(solution.goodput)
 
 
 def test_a_tpot_is_kept_and_rules_that_miss_it_come_last():

@@ -11,6 +11,7 @@ from multispin_env.physics.tokens import expected_tokens
 PAGES = Path(__file__).parent / "pages"
 VLLM = (PAGES / "vllm.txt").read_text(encoding="utf-8")
 SGLANG = (PAGES / "sglang.txt").read_text(encoding="utf-8")
+RESULT = (PAGES / "vllm-bench.txt").read_text(encoding="utf-8")
 
 
 def read(tmp_path, text, *more):
@@ -106,6 +107,21 @@ def test_drafts_of_different_lengths_are_told_and_not_tested(tmp_path):
     assert 0.7 < result.rate < 0.8
 
 
+SAVED = (
+    '{"completed": 880, "spec_decode_num_drafts": 10000, "spec_decode_draft_tokens": 30000, '
+    '"spec_decode_accepted_tokens": 15240, "spec_decode_per_position_acceptance_rates": [0.7, 0.487, 0.337]}'
+)
+
+
+def test_benchmark_results_equal_the_metrics_of_their_requests(tmp_path):
+    counts = read(tmp_path, VLLM)
+    assert read(tmp_path, RESULT) == counts
+    assert read(tmp_path, SAVED) == counts
+    printed = "Backend:                  sglang    \nAccept length:                           2.60      \n"
+    for text in (printed, '{"backend": "sglang", "accept_length": 2.6}\n'):
+        assert read(tmp_path, text, None, 3) == EngineCounts("page", 2.6, 3.0)
+
+
 OTHER = VLLM.replace("Qwen/Qwen3-8B", "other")
 
 
@@ -126,7 +142,7 @@ def without(name):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "expected a metrics page with vllm:spec_decode_num_drafts"),
+        ("", "expected a metrics page or benchmark result with vllm:spec_decode_num_drafts"),
         ("<html>vllm:spec_decode_num_drafts</html>\n", "expected a metrics page"),
         (VLLM.splitlines()[2], "expected a metrics page"),
         (without("vllm:spec_decode_num_draft_tokens"), "the counter vllm:spec_decode_num_draft_tokens, got none"),
@@ -142,6 +158,13 @@ def without(name):
         (VLLM.replace(" 6000.0", " many of them"), "line 6: expected NAME"),
         (SGLANG.replace("} 2.5", "} 4.5").replace("} 2.7", "} 4.7"), r"spec_accept_length: expected .* \[1, 4\]"),
         (SGLANG.replace("} 2.5", "} 0.0").replace("} 2.7", "} 0.0"), r"spec_accept_length: .* got 0.0"),
+        (RESULT.replace("33.70", "many"), "expected numbers in the benchmark result, got text .* 'many'"),
+        (RESULT + RESULT, "expected one benchmark result, got several"),
+        (RESULT.replace("33.70", "13.70"), "a sum of 15240 accepted tokens, got 13240"),
+        (SAVED + "\n" + SAVED, "expected one benchmark result in JSON, got Extra data: line 2"),
+        (SAVED.replace("10000", "null"), "the counter vllm:spec_decode_num_drafts, got none"),
+        (SAVED.replace("0.487", '"x"'), r"_acceptance_rates\[1\]: expected a finite number"),
+        ('{"accept_length": null}', "spec_decode_num_drafts .* or accept_length .* in the result, got neither"),
         ("sglang:spec_num_steps 3\n", "the gauge sglang:spec_accept_length, got none"),
     ],
 )

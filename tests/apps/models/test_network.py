@@ -197,6 +197,24 @@ def test_overlap_is_the_mean_of_beta_over_drafts():
     np.testing.assert_allclose(network.overlap(p, p), 1.0, rtol=1e-12)
 
 
+@pytest.mark.parametrize("kept", [1, 2, 4, 9])
+def test_drafts_from_fewer_probabilities_are_accepted_as_often_as_their_overlap_says(kept):
+    """Drafts are drawn, accepted and replaced one by one with NumPy; the target's law must remain."""
+    p, q = laws(6, 1, 9)[0], laws(7, 1, 9)[0]
+    few = network.truncated(q[None], kept)[0].numpy()
+    assert (few > 0.0).sum() == kept
+    assert set(np.flatnonzero(few)) == set(np.argsort(q.numpy())[-kept:])
+    rng, size, target = np.random.default_rng(9), 40_000, p.numpy()
+    drafted = rng.choice(9, size, p=few)
+    accepted = rng.random(size) < target[drafted] / few[drafted]
+    rest = np.clip(target - few, 0.0, None)
+    tokens = np.where(accepted, drafted, rng.choice(9, size, p=rest / rest.sum()))
+    assert accepted.mean() == pytest.approx(network.overlap(p, network.truncated(q, kept)), abs=0.01)
+    if kept == 1:
+        assert accepted.mean() == pytest.approx(target[q.argmax()], abs=0.01)
+    assert chisquare(np.bincount(tokens, minlength=9), size * target).pvalue > 1e-3
+
+
 def test_draws_follow_the_law():
     law = laws(2, 1, 6)
     uniform = (np.arange(60_000) + 0.5) / 60_000

@@ -3,7 +3,7 @@ import pytest
 from scipy.optimize import minimize
 
 from multispin_env.apps.models import passes
-from multispin_env.apps.models.counts import RecordedTexts, parse_texts
+from multispin_env.apps.models.counts import KEPT, RecordedTexts, parse_texts
 from multispin_env.apps.models.passes import (
     DRAFT,
     HEADER,
@@ -152,7 +152,8 @@ def test_too_little_memory_says_where_and_keeps_the_rest(file):
 def positions(seed, *length):
     rng = np.random.default_rng(seed)
     numbers = rng.random((2, sum(length))).astype(np.float16)
-    return RecordedTexts(np.array(length), numbers[0], rng.random(sum(length)) < 0.5, numbers[1])
+    kept = np.repeat(numbers[1], len(KEPT))
+    return RecordedTexts(np.array(length), numbers[0], rng.random(sum(length)) < 0.5, numbers[1], kept)
 
 
 def test_what_says_no_texts_is_refused():

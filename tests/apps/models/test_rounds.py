@@ -8,6 +8,7 @@ import torch as th
 from scipy.stats import chisquare
 
 from multispin_env.apps.models import network, rounds
+from multispin_env.apps.models.counts import KEPT
 from multispin_env.apps.models.network import Pair, round_weights
 from multispin_env.apps.models.passes import DRAFT, VERIFY, PassCell
 from multispin_env.apps.models.rounds import (
@@ -94,13 +95,20 @@ def test_a_wrong_rule_is_found(monkeypatch):
     assert p_values(played())[1] < 1e-6
 
 
-def slow_text(pair, text, drafts, temperature, generator):
+def of_largest(q, kept):
+    order = np.argsort(-q, kind="stable")[:kept]
+    few = np.zeros_like(q)
+    few[order] = q[order] / q[order].sum()
+    return few
+
+
+def slow_text(pair, text, drafts, temperature, generator, kept):
     """A round of one device by passes over whole texts, without caches."""
     size = drafts
     numbers = generator.random(2 * size + 1)
     new, q = [], []
     for position in range(size):
-        q.append(th.as_tensor(law(pair.draft, text + new, temperature)[-1]))
+        q.append(th.as_tensor(of_largest(law(pair.draft, text + new, temperature)[-1], kept)))
         new.append(int(network.pick_tokens(q[-1][None], numbers[position : position + 1])[0]))
     p = th.as_tensor(law(pair.target, text + new, temperature)[len(text) - 1 :])
     for position, token in enumerate(new):
@@ -129,18 +137,20 @@ def check_text(devices, before, device, new):
     return len(gained)
 
 
-@pytest.mark.parametrize(("users", "temperature"), [(1, 1.0), (5, 1.0), (3, 0.7), (3, 0.0)])
-def test_texts_are_those_of_a_slow_engine_without_caches(users, temperature):
+@pytest.mark.parametrize(
+    ("users", "temperature", "kept"), [(1, 1.0, 99), (5, 1.0, 99), (3, 0.7, 99), (3, 0.0, 99), (3, 1.0, 1), (3, 0.7, 4)]
+)
+def test_texts_are_those_of_a_slow_engine_without_caches(users, temperature, kept):
     devices = made(users, tokens=15)
-    play = Player(devices, temperature, seed=7)
+    play = Player(devices, temperature, 7, kept)
     generators = [np.random.default_rng([7, 2, device]) for device in range(users)]
     for length in lengths(users, 25, seed=users):
         before, result = copy_of(devices), play(length)
         for device, text in enumerate(before.texts):
-            new, accepted = slow_text(devices.pair, text, int(length[device]), temperature, generators[device])
+            new, accepted = slow_text(devices.pair, text, int(length[device]), temperature, generators[device], kept)
             gained = check_text(devices, before, device, new)
             assert (result.accepted[device], result.gained[device]) == (accepted, gained)
-    assert max(devices.number) >= 2
+    assert max(devices.number) >= 1
 
 
 def test_models_read_nothing_twice_and_keep_nothing_that_was_refused():
@@ -209,6 +219,9 @@ def test_every_place_is_what_uncached_passes_say(temperature, pair):
             before = [*prompt, *text.token[:position]]
             p, q = (law(model, before, temperature)[-1] for model in (pair.target, pair.draft))
             assert text.overlap[position] == pytest.approx(np.minimum(p, q).sum(), abs=1e-5)
+            fewer = [np.minimum(p, of_largest(q, count)).sum() for count in KEPT]
+            assert text.kept[position] == pytest.approx(fewer, abs=1e-5)
+            assert fewer[0] == pytest.approx(p[q.argmax()])
             if text.accepted[position]:  # then the text holds what was proposed
                 assert text.probability[position] == pytest.approx(min(1.0, p[token] / q[token]), abs=1e-5)
             else:

@@ -1,0 +1,218 @@
+"""Profiles of drafts: acceptance and time of a draft model, or of another method, with their source."""
+
+from dataclasses import dataclass, fields
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import (
+    check_bool,
+    check_instance,
+    check_integer,
+    check_keywords,
+    check_label,
+    check_name,
+    check_real,
+    shown,
+)
+from multispin_env.field_files import is_file_name, make_from_fields, read_fields, write_fields
+from multispin_env.registry import DRAFTS
+from multispin_env.server import VerificationLaw, check_draft_pieces, line_time
+
+PAYLOADS = ("distributions", "ids")
+TARGETS = ("greedy", "sampling")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DraftProfile:
+    """Measured draft model or other way to draft, with its source.
+
+    Devices draft, or the server where ``draft_pieces`` or ``draft_passes`` is given. ``ValueError`` for a value out of
+    range, or without exactly one of ``acceptance`` and ``acceptance_length``.
+
+    Parameters
+    ----------
+    name
+        Label; for a registered profile, its name in `DRAFTS`.
+    model
+        Draft model or method, and hardware on which its time was measured.
+    target_model
+        Target model for which the acceptance was measured.
+    source
+        Source of the numbers and conditions of the measurement.
+    licence
+        Licence of the source.
+    acceptance
+        Acceptance rate with all probabilities: a number, pairs (task, rate), or rates by position, of which each is
+        for drafts that are accepted up to there. Rates by position become the rate with the same E[N | L].
+    acceptance_length
+        Mean tokens of a round, with the server's own, of drafts of ``draft_length``.
+    draft_length
+        L in tokens at which ``acceptance_length`` was measured; for a tree, the longest path.
+    draft_time
+        Seconds per token drafted on a device. ``None`` if it was not measured; the scenario keeps its own.
+    draft_pieces
+        Pairs (a_j, b_j) in s and s/request: drafting a token on the server for each of n requests takes
+        max_j (a_j + b_j n).
+    draft_passes
+        Time of a draft of ``draft_length`` on the server, in passes of the target for one request. Other lengths of
+        such a profile are unknown.
+    one_pass
+        Whether ``draft_pieces`` is the time of a draft of any length, as of parallel heads.
+    verified_tokens
+        Tokens of a pass for each draft of ``draft_length``; 0 for ``draft_length`` + 1, more for a tree.
+    payload
+        Upload for each drafted token, as in `Scenario`; "" for the scenario's.
+    kept_probabilities
+        Probabilities uploaded for each drafted token; ``None`` for the scenario's.
+    target
+        Choice of the target's tokens, as in `Scenario`; "" for the scenario's.
+    joules_per_token
+        Energy of a device per drafted token; ``None`` if it was not measured.
+    """
+
+    name: str
+    model: str
+    target_model: str
+    source: str
+    licence: str
+    acceptance: Any = None
+    acceptance_length: float | None = None
+    draft_length: int | None = None
+    draft_time: float | None = None
+    draft_pieces: tuple[tuple[float, float], ...] = ()
+    draft_passes: float = 0.0
+    one_pass: bool = False
+    verified_tokens: int = 0
+    payload: str = ""
+    kept_probabilities: int | None = None
+    target: str = ""
+    joules_per_token: float | None = None
+
+    def __post_init__(self) -> None:
+        check_label("name", self.name)
+        for field in ("model", "target_model", "source", "licence"):
+            check_instance(field, getattr(self, field), str, "text")
+        for field, names in (("payload", PAYLOADS), ("target", TARGETS)):
+            check_name(field, getattr(self, field), ("", *names))
+        for field in ("kept_probabilities", "draft_length"):
+            if getattr(self, field) is not None:
+                check_integer(field, getattr(self, field), 1, 10_000_000)
+        self._check_time()
+        self._check_acceptance()
+
+    def _check_time(self) -> None:
+        object.__setattr__(self, "draft_pieces", check_draft_pieces(self.draft_pieces, "draft_pieces"))
+        check_real("draft_passes", self.draft_passes, 0.0)
+        check_bool("one_pass", self.one_pass)
+        for field in ("draft_time", "joules_per_token"):
+            if getattr(self, field) is not None:
+                check_real(field, getattr(self, field), 0.0, open_low=True)
+        times = [field for field in ("draft_time", "draft_pieces", "draft_passes") if getattr(self, field)]
+        if len(times) > 1:
+            raise ValueError(f"{times[1]}: expected no time besides {times[0]}, got {shown(getattr(self, times[1]))}")
+        if check_integer("verified_tokens", self.verified_tokens, 0) and not self.draft_passes:
+            raise ValueError(f"verified_tokens: expected 0 without draft_passes, got {self.verified_tokens}")
+
+    def _check_acceptance(self) -> None:
+        if (self.acceptance is None) == (self.acceptance_length is None):
+            got = shown(self.acceptance)
+            raise ValueError(f"acceptance: expected a value unless there is an acceptance_length, got {got}")
+        if self.draft_length is None and (self.acceptance_length is not None or self.draft_passes):
+            raise ValueError("draft_length: expected the length that was measured, got None")
+        if self.acceptance is None:
+            check_real("acceptance_length", self.acceptance_length, 1.0, float(self.draft_length or 0) + 1.0)
+        else:
+            object.__setattr__(self, "acceptance", _acceptance(self.acceptance))
+
+    @property
+    def on_server(self) -> bool:
+        """Whether the server drafts."""
+        return bool(self.draft_pieces or self.draft_passes)
+
+    @property
+    def rates(self) -> tuple[tuple[str, float], ...]:
+        """Pairs (task, acceptance rate); a single task is that of all prompts."""
+        rate = self.acceptance
+        if rate is None:
+            rate = _rate_of_length(float(self.acceptance_length or 1.0), self.draft_length or 1)
+        elif isinstance(rate, tuple) and isinstance(rate[0], float):  # by position
+            rate = _rate_of_length(1.0 + float(np.cumprod(rate).sum()), len(rate))
+        return rate if isinstance(rate, tuple) else (("all prompts", rate),)
+
+    def lengths(self, longest: int) -> IntArray:
+        """Return the draft lengths L (l,) that the server can draft: 0..``longest``, or 0 and the measured one."""
+        return np.array([0, self.draft_length]) if self.draft_passes else np.arange(longest + 1)
+
+    def tokens(self, draft_length: IntArray) -> FloatArray:
+        """Return the mean E[N | L] over tasks for lengths (l,)."""
+        rates = np.array([rate for _, rate in self.rates])
+        powers = rates[:, None] ** np.arange(int(draft_length.max()) + 1)
+        return np.asarray(powers.cumsum(-1).mean(0)[draft_length])
+
+    def round_time(self, law: VerificationLaw, num_requests: int, draft_length: IntArray) -> FloatArray:
+        """Return the time (l,) in s in which the server drafts and verifies drafts of n requests, for lengths (l,)."""
+        drafts = draft_length > 0 if self.one_pass or self.draft_passes else draft_length
+        pieces = self.draft_pieces or ((self.draft_passes * float(law.time(1, 1)), 0.0),)
+        verified = np.where(draft_length > 0, self.verified_tokens or draft_length + 1, 1)
+        return drafts * line_time(pieces, num_requests) + law.time(num_requests, num_requests * verified)
+
+    @classmethod
+    def resolve(cls, name: str) -> "DraftProfile":
+        """Return the profile of this name in `DRAFTS`, or that of a file."""
+        profile: DraftProfile = cls.load(name) if is_file_name(name) else DRAFTS.load(name)
+        return profile
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "DraftProfile":
+        """Read a profile from a TOML or JSON file.
+
+        ``ValueError`` if the file can't be read or a field is unknown or bad; the message names the file and the line.
+
+        Examples
+        --------
+        >>> import tempfile, multispin_env as ms
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = f"{folder}/mine.toml"
+        ...     ms.registry.DRAFTS.load("qwen2.5-0.5b-q4").save(file)
+        ...     ms.DraftProfile.load(file).draft_time
+        0.00301
+        """
+        return read_fields("draft", path, cls._from_table)
+
+    @classmethod
+    def _from_table(cls, values: dict[str, Any]) -> "DraftProfile":
+        check_keywords("DraftProfile", values, (entry.name for entry in fields(cls)))
+        return make_from_fields(cls, values)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write all fields to a TOML or JSON file; TOML has their meanings and units as comments."""
+        write_fields("draft", path, self)
+
+
+def _acceptance(value: Any) -> float | tuple[Any, ...]:
+    """Return a rate, rates by position or pairs (task, rate), checked."""
+    if isinstance(value, dict):
+        value = tuple(value.items())
+    if not isinstance(value, tuple | list):
+        return float(check_real("acceptance", value, 0.0, 1.0))
+    pairs = [entry if isinstance(entry, tuple | list) else (None, entry) for entry in value]
+    tasks = [pair[0] for pair in pairs if len(pair) == 2]
+    if not pairs or len(tasks) < len(pairs) or (any(task is None for task in tasks) and set(tasks) != {None}):
+        raise ValueError(f"acceptance: expected a rate, rates by position or pairs (task, rate), got {shown(value)}")
+    for index, (task, rate) in enumerate(pairs):
+        if task is not None:
+            check_label(f"acceptance[{index}], task", task)
+        check_real(f"acceptance[{index}]", rate, 0.0, 1.0)
+    return tuple(float(rate) if task is None else (task, float(rate)) for task, rate in pairs)
+
+
+def _rate_of_length(length: float, draft_length: int) -> float:
+    """Return the rate α with E[N | L] = length, by bisection: E[N | L] increases with α."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if sum(middle**i for i in range(draft_length + 1)) < length else (low, middle)
+    return high
