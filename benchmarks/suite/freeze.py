@@ -115,7 +115,7 @@ def bounds_of(episodes: Episodes) -> FloatArray | None:
     if channel not in BOUNDED_CHANNELS or not config.variant.comparison.has_bound:
         return None
     env = episodes.env(config.replace(channel_report="old"))  # the same devices, with mean gains
-    env.reset(seed=episodes.seed)
+    env.reset(seed=episodes.seed)  # type: ignore[arg-type]  # or a list of seeds
     base = native(env)
     gain = base.observed.system.mean_gain if channel == "independent" else None
     return rate_bound(base.scenario, base.state.system, channel=channel, mean_gain=gain)

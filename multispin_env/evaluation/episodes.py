@@ -135,7 +135,7 @@ def play_episodes(
     decide = action_function(contender, base)
     reset_contender(contender)
     stats = EpisodeStats.empty(base.num_envs, base.scenario.num_users, keys.goodput is not None)
-    observation, _ = env.reset(seed=seed)
+    observation, _ = env.reset(seed=seed)  # type: ignore[arg-type]  # or a list of seeds
     playing = np.ones(base.num_envs, dtype=bool)
     played = 0
     while playing.any():
@@ -172,7 +172,7 @@ def play_system(
     stats, keys = EpisodeStats.empty(base.num_envs, users), base.variant.comparison.info
     playing = np.ones(base.num_envs, dtype=np.bool_)
     assert keys.goodput is not None  # true for independent rounds
-    env.reset(seed=seed)
+    env.reset(seed=seed)  # type: ignore[arg-type]  # or a list of seeds
     for played in range(1, rounds + 1):
         goodput = system(base.scenario, base.state)
         stats.add(

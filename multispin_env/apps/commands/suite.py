@@ -119,10 +119,11 @@ def _list(options: argparse.Namespace) -> None:
         best = f"{item.reference} {frozen.reference.mean():.1f}"
         scores = (f"{frozen.middle:.3f}", f"{frozen.untrained:.3f}", bound)
         lines.append((item.name, item.metric, f"{frozen.floor.mean():.1f}", best, *scores))
-    print(aligned(("task", "metric", "random (0)", "best rule (1)", "middle", "untrained", "bound"), lines), end="\n\n")
-    print(aligned(("task", "difficulty"), [(item.name, item.hard.ljust(80)) for item in tasks()]))
-    print("\nThe last three columns are scores: actions in the middle of their range, networks before training, and an")
-    print("upper bound, which is proven where it is 1.")
+    print(aligned(("task", "metric", "random (0)", "best rule (1)", "middle", "untrained", "bound"), lines))
+    print("\nThe last columns are scores: of the middle of the range of actions, of networks before")
+    print("training, and of an upper bound; where it is 1, the rule is optimal.\n")
+    for item in tasks():
+        print(f"{item.name:13}  {item.hard}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -25,7 +25,7 @@ def draw_pictures(rows: Sequence[LeaderRow], folder: Path) -> None:
     """Draw ``profile.png``, and ``curves.png`` for methods with learning curves."""
     styles = dict(zip((row.method for row in rows), _STYLES * len(rows), strict=False))
     save(lambda figure: _profile(figure, rows, styles), (8.0, 4.5), folder / "profile", (".png",))
-    with_curves = [row for row in rows if row.curves is not None]
+    with_curves = [row for row in rows if row.curves is not None and row.entry.steps]
     if with_curves:
         height = 2.4 * -(-len(with_curves[0].scores) // 4) + 0.4
         save(lambda figure: _curves(figure, with_curves, styles), (12.8, height), folder / "curves", (".png",))

@@ -173,7 +173,7 @@ def save_entry(folder: Path, entry: SuiteEntry) -> None:
 def rule_entry(name: str) -> SuiteEntry:
     """Return the entry of a rule of the package, `RANDOM_ACTIONS` or `REFERENCE`."""
     policies = rule_policies(name, tasks())
-    about = {"kind": KIND, "version": VERSION, "method": name, "authors": "", "link": ""}
+    about: dict[str, Any] = {"kind": KIND, "version": VERSION, "method": name, "authors": "", "link": ""}
     return SuiteEntry(**about, steps=0, seconds=0.0, cpu_seconds=0.0, seeds=(0,), policies=policies)
 
 

@@ -130,7 +130,9 @@ def paired_cells(first: LeaderRow, second: LeaderRow) -> tuple[Cells, list[Cells
     """Return header and lines of the differences of two methods in the same cases."""
     pairs = {name: ([first.performances[name]], [second.performances[name]]) for name in first.performances}
     gaps = {*first.entry.gaps, *second.entry.gaps}
-    lines = [(name, "-" if name in gaps else _shown(difference(*pair, worst_task))) for name, pair in pairs.items()]
+    lines: list[Cells] = [
+        (name, "-" if name in gaps else _shown(difference(*pair, worst_task))) for name, pair in pairs.items()
+    ]
     everything = list(first.performances.values()), list(second.performances.values())
     lines.append(("IQM", _shown(difference(*everything, interquartile_mean))))
     return ("task", f"{first.label} minus {second.label}"), lines

@@ -344,8 +344,8 @@ def test_two_entries_are_compared_in_the_same_episodes(few, capsys, tmp_path, er
 def test_any_name_of_a_method_is_shown_as_it_is(name, few, tmp_path):
     folder, out = tmp_path / "rule", tmp_path / "out"
     assert main(["suite", "evaluate", "fixed", "--out", str(folder)]) == 0
-    rewrite(folder, lambda about: about.update(method=name))
-    curve = dict.fromkeys(("round-8", "round-50"), [[0.1], [0.2], [0.3]])
+    rewrite(folder, lambda about: about.update(method=name, steps=1000))
+    curve = {key: [[0.1], [0.2], [0.3]] for key in ("round-8", "round-50")}
     (folder / CURVES).write_text(json.dumps(curve), encoding="utf-8")
     assert main(["suite", "table", str(folder), "--seed", "0", "--out", str(out)]) == 0
     assert json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"][0]["method"] == name
