@@ -149,8 +149,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _stored(folder: Path, entry: SuiteEntry, exam: int) -> TaskValues:
+    stored = read_scores(folder, entry, exam)
     check_files(folder, entry)
-    return read_scores(folder, entry, exam)
+    return stored
 
 
 def _evaluate_name(options: argparse.Namespace) -> None:
