@@ -229,15 +229,15 @@ def _checked(options: argparse.Namespace, folder: Path, entry: SuiteEntry, exam:
 
 def _table(options: argparse.Namespace) -> None:
     exam = secrets.randbelow(_EXAMS) + 1 if options.seed is None else check_integer("seed", options.seed, 0)
-    entries: dict[Path, SuiteEntry] = {folder: read_entry(folder) for folder in options.entries}
-    methods = [entry.method for entry in entries.values()]
+    entries = [(folder, read_entry(folder)) for folder in options.entries]
+    methods = [entry.method for _, entry in entries]
     for method in methods:
         if methods.count(method) > 1:
             raise ValueError(f"method: expected distinct names, got {method!r} more than once")
     if options.paired and len(entries) != 2:
         raise ValueError(f"entries: expected two with --paired, got {len(entries)}")
     rows: list[LeaderRow] = []
-    for folder, entry in entries.items():
+    for folder, entry in entries:
         played = _checked(options, folder, entry, PUBLIC)
         fresh = None if exam == PUBLIC else (_checked(options, folder, entry, exam), exam)
         rows.append(LeaderRow.of(entry, played, read_curves(folder, entry), fresh))
