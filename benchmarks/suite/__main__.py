@@ -9,8 +9,9 @@ main = partial(
     run_tool,
     "suite",
     {
+        "spell": "write out every field of every task, with the values of the code where one is missing",
         "freeze": "play floor, reference and bound of tasks that have none yet, and store them with the package",
-        "apart": "scores of random actions, of action 0, of every rule and of the bound, for the choice of tasks",
+        "apart": "scores of actions that know nothing, of every rule and of the bound, for the choice of tasks",
     },
 )
 

@@ -1,15 +1,12 @@
-"""Scores of random actions, of action 0, of every rule and of the bound, for the choice of tasks."""
+"""Scores of actions that know nothing, of every rule and of the bound, for the choice of tasks."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from benchmarks.tools import show
-from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.suite.statistics import Score
-from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS, SuiteTask
+from multispin_env.evaluation.suite.tasks import BLIND, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
 
 
@@ -23,8 +20,8 @@ def run(options: Namespace) -> None:
 
 
 def _rows(entry: SuiteTask) -> Iterator[Mapping[str, Any]]:
-    for name in dict.fromkeys((RANDOM_ACTIONS, "action 0", "fixed", *entry.cases[0].contenders)):
-        yield _row(name, entry.score(_zeros(entry) if name == "action 0" else name))
+    for name in dict.fromkeys((*BLIND, "fixed", *entry.cases()[0].contenders)):
+        yield _row(name, entry.score(name))
     if entry.frozen.bound is not None:
         yield _row(f"bound: {entry.bound}", Score.of(entry.performance(entry.frozen.bound[None])))
 
@@ -37,8 +34,3 @@ def _row(name: str, score: Score) -> Mapping[str, Any]:
         "score": f"{score.score.mean:.3f}",
         "95 %": f"{low} to {high}",
     }
-
-
-def _zeros(entry: SuiteTask) -> Any:
-    columns = (native(entry.cases[0].env(entry.cases[0].config)).single_action_space.shape or ())[-1]
-    return lambda observation: np.zeros((*np.shape(observation["compute"]), columns))

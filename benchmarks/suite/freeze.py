@@ -22,7 +22,8 @@ from multispin_env.evaluation.cases import CERTIFICATE, Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import make_contender, native
 from multispin_env.evaluation.suite.frozen import DATA, FROZEN_VALUES, VERSION, frozen_content
-from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS, SuiteTask
+from multispin_env.evaluation.suite.statistics import Performance
+from multispin_env.evaluation.suite.tasks import MIDDLE_ACTIONS, RANDOM_ACTIONS, UNTRAINED, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import write_atomically
 from tools.hashes import steps_hash
@@ -60,7 +61,7 @@ def _frozen(entry: SuiteTask) -> Mapping[str, Any]:
     content[entry.name] = played
     write_atomically(FILE, _text({item.name: content[item.name] for item in tasks() if item.name in content}).encode())
     means = {name: "-" if played[name] is None else float(np.mean(played[name])) for name in FROZEN_VALUES}
-    return {"task": entry.name, **means, "CPU s": seconds}
+    return {"task": entry.name, **means, "middle": played["middle"], "untrained": played["untrained"], "CPU s": seconds}
 
 
 def _text(content: Mapping[str, Content]) -> str:
@@ -78,14 +79,19 @@ def _played(entry: SuiteTask) -> Content:
     reference = _proven(entry, entry.reference) if entry.bound == "reference" else entry.values(entry.reference)
     bound = _bound(entry, reference)
     lists = (None if values is None else values.tolist() for values in (floor, reference, bound))
-    return dict(zip(FROZEN_VALUES, lists, strict=True)) | {"steps": steps_hash(entry.make_vec(2), entry.seed)}
+    scores = {
+        key: float(Performance(entry.values(name)[None], floor, reference).mean_scores[0])
+        for key, name in (("middle", MIDDLE_ACTIONS), ("untrained", UNTRAINED))
+    }
+    steps = steps_hash(entry.config.make_vec(2), entry.seed)
+    return dict(zip(FROZEN_VALUES, lists, strict=True)) | scores | {"steps": steps}
 
 
 def _proven(entry: SuiteTask, name: str) -> FloatArray:
     """Return values (parts, n) of the certified optimum of each round."""
     measure = METRICS[entry.metric].values
     return np.array(
-        [measure(part.play(make_contender(name, part.env(), {"certify": CERTIFICATE}))) for part in entry.cases]
+        [measure(part.play(make_contender(name, part.env(), {"certify": CERTIFICATE}))) for part in entry.cases()]
     )
 
 
@@ -95,7 +101,7 @@ def _bound(entry: SuiteTask, reference: FloatArray) -> FloatArray | None:
     if entry.bound == "reference":
         return reference
     if entry.bound == "rate_bound":
-        return np.array([_rate_bound(part) for part in entry.cases])
+        return np.array([_rate_bound(part) for part in entry.cases()])
     return _proven(entry, entry.bound)
 
 
@@ -109,7 +115,7 @@ def bounds_of(episodes: Episodes) -> FloatArray | None:
     if channel not in BOUNDED_CHANNELS or not config.variant.comparison.has_bound:
         return None
     env = episodes.env(config.replace(channel_report="old"))  # the same devices, with mean gains
-    env.reset(seed=episodes.seed)
+    env.reset(seed=episodes.seed)  # type: ignore[arg-type]  # or a list of seeds
     base = native(env)
     gain = base.observed.system.mean_gain if channel == "independent" else None
     return rate_bound(base.scenario, base.state.system, channel=channel, mean_gain=gain)

@@ -144,7 +144,7 @@ class Episodes:
 
     config: EnvConfig
     size: int  # n ≥ 2
-    seed: int = EPISODE_SEED  # of the first episode
+    seed: int | tuple[int, ...] = EPISODE_SEED  # of the first episode, or of each
 
     def env(self, config: EnvConfig | None = None) -> VectorEnv[Any, Any, Any]:
         """Return the cached environment of a configuration; by default, with an encoding for any decision."""

@@ -1,6 +1,6 @@
 """Episodes that contenders play in vector environments, and their statistics."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -115,13 +115,14 @@ def make_episode_env(config: EnvConfig, episodes: int) -> VectorEnv[Any, Any, An
 def play_episodes(
     env: VectorEnv[Any, Any, Any],
     contender: Contender | str,
-    seed: int = EPISODE_SEED,
+    seed: int | Sequence[int] = EPISODE_SEED,
     progress: ReportProgress | None = None,
 ) -> EpisodeStats:
     """Play one episode in each environment of a vector; ``ValueError`` unless its autoreset mode is ``NEXT_STEP``.
 
-    Environments are seeded with ``seed``, ``seed + 1``, ..., and their random numbers do not depend on actions. So
-    entry i of two results with the same seed and environment is from the same episode, and differences are paired.
+    Environments are seeded with ``seed``, ``seed + 1``, ..., or a list of seeds, and their random numbers do not depend
+    on actions. So entry i of two results with the same seed and environment is from the same episode, and differences
+    are paired.
 
     The contender's ``reset()``, if any, is called first. ``progress`` is called after each step; if episodes have no
     fixed number of steps, it receives the mean of the simulated seconds.
@@ -134,7 +135,7 @@ def play_episodes(
     decide = action_function(contender, base)
     reset_contender(contender)
     stats = EpisodeStats.empty(base.num_envs, base.scenario.num_users, keys.goodput is not None)
-    observation, _ = env.reset(seed=seed)
+    observation, _ = env.reset(seed=seed)  # type: ignore[arg-type]  # or a list of seeds
     playing = np.ones(base.num_envs, dtype=bool)
     played = 0
     while playing.any():
@@ -151,7 +152,10 @@ def play_episodes(
 
 
 def play_system(
-    env: VectorEnv[Any, Any, Any], name: str, seed: int = EPISODE_SEED, progress: ReportProgress | None = None
+    env: VectorEnv[Any, Any, Any],
+    name: str,
+    seed: int | Sequence[int] = EPISODE_SEED,
+    progress: ReportProgress | None = None,
 ) -> EpisodeStats:
     """Return the statistics of one of `SYSTEMS` in the states of `play_episodes`, with rounds of one second.
 
@@ -168,7 +172,7 @@ def play_system(
     stats, keys = EpisodeStats.empty(base.num_envs, users), base.variant.comparison.info
     playing = np.ones(base.num_envs, dtype=np.bool_)
     assert keys.goodput is not None  # true for independent rounds
-    env.reset(seed=seed)
+    env.reset(seed=seed)  # type: ignore[arg-type]  # or a list of seeds
     for played in range(1, rounds + 1):
         goodput = system(base.scenario, base.state)
         stats.add(

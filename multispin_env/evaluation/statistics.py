@@ -106,13 +106,20 @@ def to_json(rows: "Sequence[DataclassInstance]", about: Mapping[str, Any]) -> st
 
 
 def to_csv(rows: "Sequence[DataclassInstance]") -> str:
-    """Return CSV text with a header for one or more dataclasses of the same class without nested fields."""
+    """Return CSV text with a header for one or more dataclasses of the same class without nested fields.
+
+    Spreadsheets would take a text that begins with "=", "+", "-" or "@" for a formula; it gets a leading apostrophe.
+    """
     text = io.StringIO()
     contents = list(map(_content, rows))
     writer = csv.DictWriter(text, list(contents[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(contents)
+    writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in contents)
     return text.getvalue()
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 
 def markdown(header: Cells, lines: Sequence[Cells]) -> str:

@@ -1,6 +1,7 @@
 """``multispin suite``: benchmark tasks with known optima, entries and their leaderboard."""
 
 import argparse
+import secrets
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,13 @@ from multispin_env.apps.executors import on_signals
 from multispin_env.apps.terminal.arguments import Command, add_executor_options, executor_of
 from multispin_env.apps.terminal.output import Progress, Tally, provenance
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import cut, reason
+from multispin_env.checks import check_integer, cut, reason
 from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
 from multispin_env.evaluation.suite.entries import (
     REFERENCE,
+    SuiteEntry,
     TaskValues,
+    check_files,
     check_packages,
     check_replaced,
     check_scores,
@@ -30,22 +33,27 @@ from multispin_env.evaluation.suite.entries import (
     rule_policies,
     save_entry,
     save_scores,
+    scores_name,
 )
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.leaderboard import (
     LeaderRow,
     cells_by_task,
     curve_cells,
+    escaped,
+    paired_cells,
     ranked,
     score_cells,
     summary_cells,
 )
 from multispin_env.evaluation.suite.recording import PARTS, record
 from multispin_env.evaluation.suite.statistics import Score
-from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS
+from multispin_env.evaluation.suite.tasks import BLIND, PUBLIC, RANDOM_ACTIONS
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, write_atomically
 from multispin_env.registry import import_project_module
+
+_EXAMS = 10**6  # numbers of fresh exams from which one is drawn
 
 _DESCRIPTION = f"""List the tasks of the benchmark suite {VERSION}: difficulty, best known result and upper bound.
 
@@ -68,11 +76,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_executor_options(train, "trainings")
     train.set_defaults(do=lambda options: import_project_module("agents.suite").run(options))
     evaluate = parts.add_parser("evaluate", help="play the held-out episodes of every task")
-    names = f"a controller, module:ATTRIBUTE, {RANDOM_ACTIONS}, or {REFERENCE} (the reference of each task)"
+    names = f"a controller, module:ATTRIBUTE, {', '.join(BLIND)}, or {REFERENCE} (the reference of each task)"
     evaluate.add_argument("entry", help=f"a folder with an entry.json, {names}")
     trust = "play the networks of an entry without limits on memory and time; needed on macOS and Windows"
     evaluate.add_argument("--trust", action="store_true", help=trust)
     evaluate.add_argument("--check", action="store_true", help="check the stored scores of the entry")
+    exam = "number from which the held-out episodes are drawn (default 0, the public ones)"
+    evaluate.add_argument("--seed", type=int, default=PUBLIC, metavar="N", help=exam)
     evaluate.add_argument("--tasks", nargs="+", metavar="NAME", help="for a controller: tasks to play (default: all)")
     evaluate.add_argument("--out", type=Path, metavar="ENTRY", help="for a controller: write an entry to this folder")
     add_executor_options(evaluate, "policies", parts=False)
@@ -82,6 +92,14 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     table.add_argument(
         "--out", type=Path, metavar="FOLDER", help="folder to write: leaderboard.md, .csv, .json and pictures"
     )
+    fresh = "number from which fresh held-out episodes are drawn, the same for all; 0: none (default: a random one)"
+    table.add_argument("--seed", type=int, metavar="N", help=fresh)
+    table.add_argument("--check", action="store_true", help="play all entries again and check their stored scores")
+    table.add_argument(
+        "--paired", action="store_true", help="print the differences of two entries in the same episodes"
+    )
+    table.add_argument("--trust", action="store_true", help=trust)
+    add_executor_options(table, "policies", parts=False)
     table.set_defaults(do=_table)
     data = parts.add_parser("data", help="write a Minari dataset of training episodes")
     data.add_argument("task", metavar="TASK", help="name of a task")
@@ -95,12 +113,17 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _list(options: argparse.Namespace) -> None:
     lines = []
     for item in tasks():
-        floor, best = item.frozen.floor.mean(), f"{item.reference} {item.frozen.reference.mean():.1f}"
-        bound = "-"
-        if item.frozen.bound is not None:
-            bound = "proven" if item.bound == "reference" else f"{item.bound} {item.frozen.bound.mean():.1f}"
-        lines.append((f"{item.name}: {item.hard}", item.metric, f"{floor:.1f}", best, bound))
-    print(aligned(("task and difficulty", "metric", "random actions", "best known", "bound"), lines))
+        frozen, bound = item.frozen, "-"
+        if frozen.bound is not None:
+            bound = f"{item.performance(frozen.bound[None]).mean_scores[0]:.3f}"
+        best = f"{item.reference} {frozen.reference.mean():.1f}"
+        scores = (f"{frozen.middle:.3f}", f"{frozen.untrained:.3f}", bound)
+        lines.append((item.name, item.metric, f"{frozen.floor.mean():.1f}", best, *scores))
+    print(aligned(("task", "metric", "random (0)", "best rule (1)", "middle", "untrained", "bound"), lines))
+    print("\nThe last columns are scores: of the middle of the range of actions, of networks before")
+    print("training, and of an upper bound; where it is 1, the rule is optimal.\n")
+    for item in tasks():
+        print(f"{item.name:13}  {item.hard}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -111,52 +134,63 @@ def _evaluate(options: argparse.Namespace) -> None:
     for name in ("tasks", "out"):
         if getattr(options, name):
             raise ValueError(f"{name}: expected no value for the folder of an entry, got --{name}")
-    entry = read_entry(folder)
-    has_networks = any("folder" in policy for policies in entry.policies.values() for policy in policies)
-    if has_networks and not (options.trust or has_limits()):
-        raise ValueError("trust: expected --trust on a system that can't limit the memory of a process, got none")
-    stored = read_scores(folder, entry) if options.check else None
-    played = _play(options, folder, entry.policies, entry.seeds)
-    error = None if stored is None else check_scores(stored, played)
+    entry, exam = read_entry(folder), check_integer("seed", options.seed, 0)
+    stored = _stored(folder, entry, exam) if options.check else None
+    played = _play(options, folder, entry.policies, entry.seeds, exam)
+    error = None if stored is None else check_scores(stored, played, exam)
+    if stored is None:
+        save_entry(folder, entry)
     if error is None:
-        save_scores(folder, played)
-    _print(played)
+        save_scores(folder, played, exam)
+    _print(played, exam)
     if error is not None:
         equality = f"up to rounding errors of {error:.1e} of the largest value" if error else "exactly"
         print(f"\nthe stored scores are reproduced {equality}")
 
 
+def _stored(folder: Path, entry: SuiteEntry, exam: int) -> TaskValues:
+    stored = read_scores(folder, entry, exam)
+    check_files(folder, entry)
+    return stored
+
+
 def _evaluate_name(options: argparse.Namespace) -> None:
     if options.check:
         raise ValueError(f"entry: expected a folder with scores to check, got {options.entry!r}")
-    if options.entry != RANDOM_ACTIONS and any(letter in options.entry for letter in "/\\"):
+    exam = check_integer("seed", options.seed, 0)
+    if options.entry not in BLIND and any(letter in options.entry for letter in "/\\"):
         raise ValueError(f"entry: expected a folder that exists, or a controller, got {options.entry!r}")
     if options.out is None:
         selected = tuple(task(name) for name in options.tasks) if options.tasks else tasks()
-        _print(_play(options, Path(), rule_policies(options.entry, selected), (0,)))
+        _print(_play(options, Path(), rule_policies(options.entry, selected), (0,), exam), exam)
         return
     if options.tasks:
         raise ValueError("tasks: expected no value with --out, since an entry has all tasks, got --tasks")
     entry = rule_entry(options.entry)
     check_replaced(options.out, entry.policies)
-    played = _play(options, options.out, entry.policies, entry.seeds)
+    played = _play(options, options.out, entry.policies, entry.seeds, exam)
     make_folder(options.out)
     save_entry(options.out, entry)
-    save_scores(options.out, played)
-    _print(played)
+    save_scores(options.out, played, exam)
+    _print(played, exam)
 
 
-def _play(options: argparse.Namespace, folder: Path, policies: Mapping[str, Any], seeds: Sequence[int]) -> TaskValues:
+def _play(
+    options: argparse.Namespace, folder: Path, policies: Mapping[str, Any], seeds: Sequence[int], exam: int
+) -> TaskValues:
+    has_networks = any("folder" in policy for items in policies.values() for policy in items)
+    if has_networks and not (options.trust or has_limits()):
+        raise ValueError("trust: expected --trust on a system that can't limit the memory of a process, got none")
     executor = executor_of(options, ("multispin_env", "agents"))
-    cells = [(name, seed, item) for name, items in policies.items() for seed, item in zip(seeds, items, strict=True)]
+    cells = [(name, exam, policy) for name, items in policies.items() for policy in items]
+    labels = [f"{name}, seed {seed}" for name, items in policies.items() for seed, _ in zip(seeds, items, strict=False)]
     check_packages(folder.resolve(), policies)
     values: dict[int, FloatArray] = {}
     errors: list[str] = []
     limits = None if options.trust else Limits()
     with Tally(len(cells), executor.width) as tally:
         for result in executor.results(partial(play_policy, folder.resolve(), limits), cells):
-            task_name, seed, policy = cells[result.index]
-            name = f"{task_name}, seed {seed}"
+            policy, name = cells[result.index][2], labels[result.index]
             error = result.error.strip().splitlines()[-1] if result.error else result.value
             if isinstance(error, ModuleNotFoundError):  # of another machine
                 raise error
@@ -168,32 +202,63 @@ def _play(options: argparse.Namespace, folder: Path, policies: Mapping[str, Any]
     if errors:
         played = {cells[index][0]: values[index][None] for index in values}  # one seed of each task
         if played:
-            _print(played)
+            _print(played, exam)
         raise ValueError(errors[0] + "".join(f"; {message.split(': ')[0]} failed too" for message in errors[1:]))
     indices = iter(range(len(cells)))
     return {name: np.array([values[next(indices)] for _ in items]) for name, items in policies.items()}
 
 
-def _print(played: TaskValues) -> None:
-    print(aligned(*score_cells({name: Score.of(values) for name, values in performances(played).items()})))
+def _print(played: TaskValues, exam: int) -> None:
+    scores = {name: Score.of(values) for name, values in performances(played, exam).items()}
+    print(aligned(*score_cells(scores)))
+
+
+def _checked(options: argparse.Namespace, folder: Path, entry: SuiteEntry, exam: int) -> TaskValues:
+    """Return the scores of an exam: the stored ones, played again with ``--check``, or new ones of a fresh exam."""
+    is_new = exam != PUBLIC and not (folder / scores_name(exam)).exists()
+    stored = None if is_new else _stored(folder, entry, exam)
+    if stored is not None and not options.check:
+        return stored
+    played = _play(options, folder, entry.policies, entry.seeds, exam)
+    if stored is None:
+        save_scores(folder, played, exam)
+    else:
+        check_scores(stored, played, exam)
+    return played
 
 
 def _table(options: argparse.Namespace) -> None:
+    exam = secrets.randbelow(_EXAMS) + 1 if options.seed is None else check_integer("seed", options.seed, 0)
+    entries = [(folder, read_entry(folder)) for folder in options.entries]
+    methods = [entry.method for _, entry in entries]
+    for method in methods:
+        if methods.count(method) > 1:
+            raise ValueError(f"method: expected distinct names, got {method!r} more than once")
+    if options.paired and len(entries) != 2:
+        raise ValueError(f"entries: expected two with --paired, got {len(entries)}")
     rows: list[LeaderRow] = []
-    for folder in options.entries:
-        entry = read_entry(folder)
-        if entry.method in [row.method for row in rows]:
-            raise ValueError(f"method: expected distinct names, got {entry.method!r} again in {str(folder)!r}")
-        rows.append(LeaderRow.of(entry, read_scores(folder, entry), read_curves(folder, entry)))
+    for folder, entry in entries:
+        played = _checked(options, folder, entry, PUBLIC)
+        fresh = None if exam == PUBLIC else (_checked(options, folder, entry, exam), exam)
+        rows.append(LeaderRow.of(entry, played, read_curves(folder, entry), fresh))
+    paired = [paired_cells(rows[0], rows[1])] if options.paired else []
     rows = ranked(rows)
-    cells = [table for table in (summary_cells(rows), cells_by_task(rows), curve_cells(rows)) if table[1]]
+    cells = [
+        table for table in (summary_cells(rows, exam), cells_by_task(rows), curve_cells(rows), *paired) if table[1]
+    ]
     print(*(aligned(*table) for table in cells), sep="\n\n")
     if options.out is not None:
         make_folder(options.out)
-        signed = ((row.method, ", ".join(filter(None, (row.authors, row.link)))) for row in rows)
-        authors = "\n".join(f"- {method}: {words}" for method, words in signed if words)
-        tables = "\n\n".join((f"# Suite {VERSION}", *(markdown(*table) for table in cells), authors))
-        about = {"version": VERSION, **provenance(options)}
+        signed = (
+            (row.method, ", ".join(filter(None, (row.entry.authors, row.entry.link, row.entry.repository))))
+            for row in rows
+        )
+        authors = "\n".join(f"- {escaped(method)}: {escaped(words)}" for method, words in signed if words)
+        plain = [
+            (tuple(map(escaped, header)), [tuple(map(escaped, line)) for line in lines]) for header, lines in cells
+        ]
+        tables = "\n\n".join((f"# Suite {VERSION}", *(markdown(*table) for table in plain), authors))
+        about = {"version": VERSION, "seed": exam, **provenance(options)}
         for name, text in (("md", tables), ("csv", to_csv(rows)), ("json", to_json(rows, about))):
             write_atomically(options.out / f"leaderboard.{name}", f"{text.rstrip()}\n".encode())
         draw_pictures(rows, options.out)
@@ -220,7 +285,9 @@ COMMAND = Command(
         "evaluate fixed --tasks round-8 late",
         "evaluate fixed --out entries/fixed",
         "evaluate my-entry --check --workers 2",
+        "evaluate my-entry --seed 7",
         "table my-entry --out leaderboard",
+        "table my-entry entries/fixed --paired --seed 0",
         "data late --by optimal+quantile --episodes 100",
     ),
     _add_options,

@@ -11,6 +11,7 @@ from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PUR
 from multispin_env.evaluation.suite.entries import CURVE
 from multispin_env.evaluation.suite.leaderboard import LeaderRow
 from multispin_env.evaluation.suite.statistics import profile
+from multispin_env.evaluation.suite.version import task
 
 _STYLES = [
     {"linestyle": line, "color": colour}
@@ -24,17 +25,22 @@ def draw_pictures(rows: Sequence[LeaderRow], folder: Path) -> None:
     """Draw ``profile.png``, and ``curves.png`` for methods with learning curves."""
     styles = dict(zip((row.method for row in rows), _STYLES * len(rows), strict=False))
     save(lambda figure: _profile(figure, rows, styles), (8.0, 4.5), folder / "profile", (".png",))
-    with_curves = [row for row in rows if row.curves is not None]
+    with_curves = [row for row in rows if row.curves is not None and row.entry.steps]
     if with_curves:
         height = 2.4 * -(-len(with_curves[0].scores) // 4) + 0.4
         save(lambda figure: _curves(figure, with_curves, styles), (12.8, height), folder / "curves", (".png",))
+
+
+def _label(row: LeaderRow) -> str:
+    name = row.label.replace("$", r"\$")  # no formulas; names with a leading underscore would be left out
+    return f" {name}" if name.startswith("_") else name
 
 
 def _profile(figure: Any, rows: Sequence[LeaderRow], styles: dict[str, Any]) -> None:
     axes, grid = figure.subplots(), np.linspace(*_SCORE_LIMITS, 241)
     for row in rows:
         share, low, high = profile(list(row.performances.values()), grid)
-        axes.step(grid, share, where="post", label=row.method, **styles[row.method])
+        axes.step(grid, share, where="post", label=_label(row), **styles[row.method])
         axes.fill_between(grid, low, high, step="post", color=styles[row.method]["color"], alpha=0.15, linewidth=0.0)
     axes.set(xlabel="score τ: 0 random actions, 1 reference", ylabel="share of trainings above τ")
     legend_below(figure, axes, 4)
@@ -44,10 +50,14 @@ def _curves(figure: Any, rows: Sequence[LeaderRow], styles: dict[str, Any]) -> N
     names = list(rows[0].scores)
     panels = figure.subplots(-(-len(names) // 4), 4, squeeze=False, sharey=True).ravel()
     for axes, name in zip(panels, names, strict=False):
+        frozen = task(name).frozen
+        axes.axhline(frozen.middle, color="0.6", linestyle="--", linewidth=0.8, label="middle of the range")
+        axes.axhline(frozen.untrained, color="0.6", linewidth=0.8, label="untrained network")
         for row in rows:
-            assert row.curves is not None
-            steps, scores = row.steps * np.array(CURVE), row.curves[name]
-            axes.plot(steps, scores.mean(-1), marker="o", markersize=3, label=row.method, **styles[row.method])
+            if row.curves is None or name not in row.curves:
+                continue
+            steps, scores = row.entry.steps * np.array(CURVE), row.curves[name]
+            axes.plot(steps, scores.mean(-1), marker="o", markersize=3, label=_label(row), **styles[row.method])
             band = {"color": styles[row.method]["color"], "alpha": 0.15, "linewidth": 0.0}
             axes.fill_between(steps, scores.min(-1), scores.max(-1), **band)
         axes.set(title=name, xscale="log", ylim=_SCORE_LIMITS, xlabel="environment steps")

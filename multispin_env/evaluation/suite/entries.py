@@ -6,7 +6,7 @@ Entries are not trusted. Only their networks are executed; they cannot name file
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_complete, check_integer, check_label, check_name, check_real, cut, reason, shown
-from multispin_env.evaluation.policy import ONNX, POLICY, Policy, load_policy, onnx_runtime
+from multispin_env.evaluation.policy import LARGEST_ONNX, ONNX, POLICY, Policy, checksum, load_policy, onnx_runtime
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.statistics import Performance
-from multispin_env.evaluation.suite.tasks import SuiteTask
+from multispin_env.evaluation.suite.tasks import PUBLIC, RANDOM_ACTIONS, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
-from multispin_env.files import read_json, sibling_file, write_atomically
+from multispin_env.files import read_bytes, read_json, sibling_file, write_atomically
 from multispin_env.registry import import_project_module, is_outside
 
 ENTRY, SCORES, CURVES = "entry.json", "scores.json", "curves.json"
@@ -29,17 +29,18 @@ CURVE = (0.01, 0.1, 1.0)  # fractions of the training steps at which a learning 
 CONFIG, NETWORK = "config.json", "model.safetensors"  # of a run of `agents`
 
 KIND = "multispin_env suite entry"
-_BY_HAND = ("method", "authors", "link")  # fields that authors may edit by hand
+_RANDOM = {"rule": RANDOM_ACTIONS}
+_BY_HAND = ("method", "authors", "link", "repository", "revision")  # fields that authors may edit by hand
 REFERENCE = "reference"  # rule name of the reference of each task
 _ROUNDING = 1e-9  # largest relative difference that can be due to the arithmetic of another processor
 _MAX_SEEDS = 100
 
-TaskValues = dict[str, FloatArray]  # values (seeds, parts, n) of each task
+TaskValues = dict[str, FloatArray]  # values (seeds, parts, n) of each task that has policies
 
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteEntry:
-    """Content of ``entry.json``; every field is required."""
+    """Content of ``entry.json``, in which every field is required."""
 
     kind: str  # `KIND`
     version: str  # of the suite
@@ -50,8 +51,12 @@ class SuiteEntry:
     seconds: float  # of a training, mean over tasks and seeds
     cpu_seconds: float
     seeds: tuple[int, ...]  # of training
-    # by task, for each seed: {"folder": NAME} of an exported policy or a run in the entry, or {"rule": NAME}
+    # by task, for each seed: {"folder": NAME} of an exported policy or a run in the entry, or {"rule": NAME}; tasks may
+    # be missing, and so may the last seeds of a task
     policies: Mapping[str, Any]
+    repository: str = ""  # from which the policies can be made again, and its revision
+    revision: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of each file of the policies, by its path
 
     def __post_init__(self) -> None:
         check_name("kind", self.kind, [KIND])
@@ -69,12 +74,43 @@ class SuiteEntry:
             raise ValueError(f"seeds: expected distinct numbers, got {shown(self.seeds)}")
         if not isinstance(self.policies, dict):
             raise ValueError(f"policies: expected a table of tasks, got {shown(self.policies)}")
-        check_complete("policies", self.policies, [task.name for task in tasks()])
         for name, policies in self.policies.items():
-            if not isinstance(policies, list) or len(policies) != len(self.seeds):
+            check_name("policies: field", name, [task.name for task in tasks()])
+            if not isinstance(policies, list) or not 1 <= len(policies) <= len(self.seeds):
                 raise ValueError(f"policies of {name}: expected a list with one for each seed, got {shown(policies)}")
             for policy in policies:
                 _check_policy(name, policy)
+        if not isinstance(self.files, dict):
+            raise ValueError(f"files: expected a table of paths, got {shown(self.files)}")
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape (seeds, parts, n) of the values of each task that has policies."""
+        return {name: (len(self.policies[name]), *task(name).shape) for name in self.policies}
+
+    @property
+    def rules(self) -> list[str]:
+        """Tasks that a rule plays, except random actions in tasks without a policy."""
+        is_blind = all(policy == _RANDOM for policies in self.policies.values() for policy in policies)
+        return [
+            name
+            for name, policies in self.policies.items()
+            if any("rule" in policy and (is_blind or policy != _RANDOM) for policy in policies)
+        ]
+
+    @property
+    def gaps(self) -> list[str]:
+        """Tasks without a policy, or with random actions in place of one."""
+        played = [name for name, policies in self.policies.items() if any(policy != _RANDOM for policy in policies)]
+        return [] if not played else [task.name for task in tasks() if task.name not in played]
+
+    def distinct(self, name: str) -> list[int]:
+        """Return the positions of the policies of a task, of equal ones the first."""
+        keys = [
+            policy.get("rule") or tuple(self.files.get(f"{policy['folder']}/{file}") for file in (ONNX, NETWORK))
+            for policy in self.policies[name]
+        ]
+        return [index for index, key in enumerate(keys) if key not in keys[:index]]
 
 
 def read_entry(folder: Path) -> SuiteEntry:
@@ -92,27 +128,52 @@ def read_entry(folder: Path) -> SuiteEntry:
         raise ValueError(f"{path}: {cut(str(error))}") from None
 
 
+def files_of(folder: Path, entry: SuiteEntry) -> dict[str, str]:
+    """Return the SHA-256 of each file of the policies of an entry, by its path."""
+    files = {}
+    for name in sorted(
+        {policy["folder"] for items in entry.policies.values() for policy in items if "folder" in policy}
+    ):
+        path = _inside(folder, name)
+        for file in filter(None, (sibling_file(path, kind) for kind in (POLICY, ONNX, CONFIG, NETWORK))):
+            files[f"{name}/{file.name}"] = checksum(read_bytes(file, LARGEST_ONNX))
+    return files
+
+
+def check_files(folder: Path, entry: SuiteEntry) -> None:
+    """Raise ``ValueError`` unless the files of the policies are those that the entry records."""
+    files = files_of(folder, entry)
+    for name in sorted({*files, *entry.files}):
+        if files.get(name) != entry.files.get(name):
+            expected = "the recorded file" if name in entry.files else f"no file that {ENTRY} doesn't record"
+            raise ValueError(
+                f"files: expected {expected}, got another {shown(name)}; multispin suite evaluate records it"
+            )
+
+
 def check_replaced(folder: Path, policies: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` if ``folder`` has an entry of another method, which these policies would replace."""
     if not (folder / ENTRY).exists():
         return
     before = read_entry(folder).policies
-    if any(before[name][0] != new[0] for name, new in policies.items()):  # the number of seeds may differ
+    # the numbers of tasks and seeds may differ
+    if any(name in before and before[name][0] != new[0] for name, new in policies.items()):
         raise ValueError(f"out: expected a new folder, or one with an entry of this method, got {str(folder)!r}")
 
 
 def save_entry(folder: Path, entry: SuiteEntry) -> None:
-    """Write ``entry.json``; an existing file keeps the fields that its author edits by hand."""
+    """Write ``entry.json`` with the SHA-256 of files; an existing one keeps the fields that authors edit by hand."""
     path = folder / ENTRY
     before = read_json(path) if path.is_file() else {}
-    entry = replace(entry, **{name: before[name] for name in _BY_HAND if name in before})
+    kept = {name: before[name] for name in _BY_HAND if name in before}
+    entry = replace(entry, **kept, files=files_of(folder, entry))
     write_atomically(path, f"{json.dumps(asdict(entry), indent=2, ensure_ascii=False)}\n".encode())
 
 
 def rule_entry(name: str) -> SuiteEntry:
     """Return the entry of a rule of the package, `RANDOM_ACTIONS` or `REFERENCE`."""
     policies = rule_policies(name, tasks())
-    about = {"kind": KIND, "version": VERSION, "method": name, "authors": "", "link": ""}
+    about: dict[str, Any] = {"kind": KIND, "version": VERSION, "method": name, "authors": "", "link": ""}
     return SuiteEntry(**about, steps=0, seconds=0.0, cpu_seconds=0.0, seeds=(0,), policies=policies)
 
 
@@ -122,12 +183,13 @@ def rule_policies(name: str, tasks: Sequence[SuiteTask]) -> dict[str, Any]:
 
 
 def policy_values(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatArray | Exception | str:
-    """Return the values of a policy in a task, or the exception that it raises."""
-    name, _, policy = cell
+    """Return the values of a policy in a task and an exam, or the exception that it raises."""
+    name, exam, policy = cell
     try:
         suite_task = task(name)
         path = None if "rule" in policy else _inside(folder, policy["folder"])
-        values = suite_task.values(policy["rule"] if path is None else _loaded(path, suite_task.config.env_id))
+        contender = policy["rule"] if path is None else _loaded(path, suite_task.config.env_id)
+        values = suite_task.values(contender, exam=exam)
         return values if np.isfinite(values).all() else ValueError("policy: expected finite values, got others")
     except SystemExit as error:  # would also end the evaluation of other policies
         return reason(error)
@@ -152,6 +214,8 @@ def _check_policy(task_name: str, policy: Any) -> None:
     check_name("policy", kind, ("folder", "rule"))
     if kind == "rule" and is_outside(name):
         raise ValueError(f"rule: expected the name of a rule of the package, got {shown(name)}")
+    if kind == "rule" and task(task_name).hides_from(name):
+        raise ValueError(f"rule: expected one that sees only what {task_name} shows, got {shown(name)}")
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -177,9 +241,14 @@ def _loaded(path: Path, env_id: str) -> Policy:
     return policy
 
 
-def save_scores(folder: Path, played: TaskValues) -> None:
-    """Write ``scores.json`` with exact numbers, one line for each task."""
-    _save(folder / SCORES, played)
+def scores_name(exam: int) -> str:
+    """Return the name of the file with the scores of an exam."""
+    return SCORES if exam == PUBLIC else f"scores-{exam}.json"
+
+
+def save_scores(folder: Path, played: TaskValues, exam: int = PUBLIC) -> None:
+    """Write the scores of an exam with exact numbers, one line for each task."""
+    _save(folder / scores_name(exam), played)
 
 
 def save_curves(folder: Path, curves: TaskValues) -> None:
@@ -192,14 +261,13 @@ def _save(path: Path, by_task: TaskValues) -> None:
     write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
 
-def read_scores(folder: Path, entry: SuiteEntry) -> TaskValues:
-    """Read ``scores.json`` of an entry; ``ValueError`` if it is missing, or has other tasks or seeds."""
-    path = sibling_file(folder, SCORES)
+def read_scores(folder: Path, entry: SuiteEntry, exam: int = PUBLIC) -> TaskValues:
+    """Read the scores of an exam; ``ValueError`` if the file is missing, or has other tasks or seeds."""
+    path = sibling_file(folder, scores_name(exam))
     if path is None:
-        raise ValueError(
-            f"scores: expected a file {SCORES}, from multispin suite evaluate, got none in {str(folder)!r}"
-        )
-    return _read(path, "scores", {task.name: (len(entry.seeds), len(task.held_out), task.size) for task in tasks()})
+        expected = f"a file {scores_name(exam)}, from multispin suite evaluate"
+        raise ValueError(f"scores: expected {expected}, got none in {str(folder)!r}")
+    return _read(path, "scores", entry.shapes)
 
 
 def read_curves(folder: Path, entry: SuiteEntry) -> TaskValues | None:
@@ -208,8 +276,8 @@ def read_curves(folder: Path, entry: SuiteEntry) -> TaskValues | None:
     The curves are not verified.
     """
     path = sibling_file(folder, CURVES)
-    shape = (len(CURVE), len(entry.seeds))
-    return None if path is None else _read(path, "curves", dict.fromkeys((task.name for task in tasks()), shape))
+    shapes = {name: (len(CURVE), shape[0]) for name, shape in entry.shapes.items()}
+    return None if path is None else _read(path, "curves", shapes)
 
 
 def _read(path: Path, field: str, shapes: Mapping[str, tuple[int, ...]]) -> TaskValues:
@@ -231,7 +299,7 @@ def check_values(content: Any, field: str, shape: tuple[int, ...]) -> FloatArray
     return values
 
 
-def check_scores(claimed: TaskValues, played: TaskValues) -> float:
+def check_scores(claimed: TaskValues, played: TaskValues, exam: int = PUBLIC) -> float:
     """Return the largest difference of a case, relative to the largest value of its task; 0 means identical bits.
 
     ``ValueError`` names the first task with a difference above `_ROUNDING`, which is far above rounding errors (about
@@ -241,7 +309,7 @@ def check_scores(claimed: TaskValues, played: TaskValues) -> float:
     for name, values in played.items():
         difference = float(np.abs(claimed[name] - values).max() / np.abs(values).max())
         if difference > _ROUNDING:
-            got, expected = (task(name).performance(x).mean_scores.mean() for x in (claimed[name], values))
+            got, expected = (task(name).performance(x, exam).mean_scores.mean() for x in (claimed[name], values))
             raise ValueError(
                 f"scores of {name}: expected the scores of the policies, {expected:.6g}, got {got:.6g}; "
                 f"the largest difference of a case is {difference:.1e} of the largest value"
@@ -250,6 +318,15 @@ def check_scores(claimed: TaskValues, played: TaskValues) -> float:
     return largest
 
 
-def performances(played: TaskValues) -> dict[str, Performance]:
+def performances(played: TaskValues, exam: int = PUBLIC) -> dict[str, Performance]:
     """Return the performance in each task."""
-    return {name: task(name).performance(values) for name, values in played.items()}
+    return {name: task(name).performance(values, exam) for name, values in played.items()}
+
+
+def entry_performances(entry: SuiteEntry, played: TaskValues, exam: int = PUBLIC) -> dict[str, Performance]:
+    """Return the performance in each task, where equal policies count once, and missing ones as random actions."""
+    missing = {
+        task.name: np.stack([task.ends(exam)[0]] * len(entry.seeds)) for task in tasks() if task.name in entry.gaps
+    }
+    values = {name: values[entry.distinct(name)] for name, values in played.items() if name not in missing}
+    return performances({task.name: (values | missing)[task.name] for task in tasks()}, exam)

@@ -18,11 +18,13 @@ DATA = Path(__file__).parents[2] / "data" / "suite"
 
 @dataclass(frozen=True, eq=False)
 class Frozen:
-    """Recorded results of a task: values (parts, n) of the metric, and a hash of steps."""
+    """Recorded results of a task: values (parts, n) of the metric, scores, and a hash of steps."""
 
     floor: FloatArray
     reference: FloatArray
     bound: FloatArray | None
+    middle: float  # score of the middle of the range of actions
+    untrained: float  # score of untrained networks
     steps: str
 
 
@@ -42,5 +44,5 @@ def frozen_of(name: str) -> Frozen:
     if name not in content:
         raise ValueError(f"task: expected a frozen task, one of {list(content)}, got {name!r}")
     values = content[name]
-    bound = None if values["bound"] is None else np.array(values["bound"])
-    return Frozen(np.array(values["floor"]), np.array(values["reference"]), bound, values["steps"])
+    arrays = {key: None if values[key] is None else np.array(values[key]) for key in FROZEN_VALUES}
+    return Frozen(**{**values, **arrays})

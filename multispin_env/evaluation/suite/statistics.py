@@ -73,8 +73,9 @@ _Scores = Sequence[FloatArray]  # normalised scores (..., seeds) of each task
 
 
 def _resampled_scores(performances: Sequence[Performance]) -> _Scores:
-    rng, drawn = np.random.default_rng(BOOTSTRAP_SEED), []
-    for performance in performances:
+    drawn = []
+    for task, performance in enumerate(performances):
+        rng = np.random.default_rng([BOOTSTRAP_SEED, task])  # the same cases for all methods
         scores = performance.scores(_weights_of(performance.size, rng))
         seeds = len(performance.values)
         drawn.append(np.take_along_axis(scores, rng.integers(seeds, size=(RESAMPLES, seeds)), axis=-1))
@@ -100,6 +101,14 @@ def aggregate(performances: Sequence[Performance], statistic: Callable[[_Scores]
     """Return a statistic of the scores in many tasks with its interval."""
     mean = statistic([performance.mean_scores for performance in performances])
     return interval(float(mean), statistic(_resampled_scores(performances)))
+
+
+def difference(
+    performances: Sequence[Performance], others: Sequence[Performance], statistic: Callable[[_Scores], FloatArray]
+) -> Interval:
+    """Return the difference of a statistic between two methods in the same cases, with its interval."""
+    mean = aggregate(performances, statistic).mean - aggregate(others, statistic).mean
+    return interval(mean, statistic(_resampled_scores(performances)) - statistic(_resampled_scores(others)))
 
 
 def profile(performances: Sequence[Performance], grid: FloatArray) -> tuple[FloatArray, ...]:

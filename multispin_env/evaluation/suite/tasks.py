@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import pairwise
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import VectorEnv
+from gymnasium.utils import RecordConstructorArgs
+from gymnasium.vector import VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_integer, check_label, check_name
+from multispin_env.checks import check_integer, check_label, check_name, shown
+from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import LIMIT
 from multispin_env.envs.observations import SHARED, Observation
@@ -25,8 +28,31 @@ from multispin_env.evaluation.suite.frozen import Frozen, frozen_of
 from multispin_env.evaluation.suite.statistics import Performance, Score
 from multispin_env.scenario import Scenario
 
+PUBLIC = 0
+"""Exam whose results are stored with the suite; other numbers are fresh exams."""
+
+HELD_OUT_SEEDS = 50_000_000
+"""Number of seeds, from that of a task on, from which an exam draws those of its episodes."""
+
 RANDOM_ACTIONS = "random-actions"
 """Name of the contender with uniformly random actions, whose score is 0."""
+
+MIDDLE_ACTIONS = "middle-actions"
+"""Name of the contender whose actions are 0, the middle of their range."""
+
+UNTRAINED = "untrained"
+"""Name of the contender with the actions of networks before training."""
+
+
+@dataclass
+class MiddleActions:
+    """Zero actions (n, ...)."""
+
+    shape: tuple[int, ...]
+
+    def __call__(self, observation: Observation) -> NDArray[np.float32]:
+        """Return actions for observations of n environments."""
+        return np.zeros((len(observation[SHARED]), *self.shape), np.float32)
 
 
 @dataclass
@@ -46,6 +72,61 @@ class RandomActions:
         """Draw actions for observations of n environments."""
         drawn = self._rng.uniform(-LIMIT, LIMIT, (len(observation[SHARED]), *self.shape))
         return drawn.astype(np.float32)
+
+
+@dataclass
+class UntrainedNetworks:
+    """Actions (n, K, columns) of networks with random weights, another one in each of n environments.
+
+    A network maps the entries of a device and the shared ones to the actions of the device. It has two layers of 64
+    units, tanh also at the end, and weights drawn as by default in PyTorch.
+    """
+
+    shape: tuple[int, ...]
+
+    def __call__(self, observation: Observation) -> NDArray[np.float32]:
+        """Return actions for observations of n environments."""
+        (users, columns), num_envs = self.shape, len(observation[SHARED])
+        entries = {**observation, SHARED: np.repeat(observation[SHARED][:, None], users, 1)}
+        values = np.concatenate([entry.reshape(num_envs, users, -1) for entry in entries.values()], -1)
+        rng = np.random.default_rng(0)
+        for inputs, outputs in pairwise((values.shape[-1], 64, 64, columns)):
+            values = np.tanh(values @ rng.uniform(-1.0, 1.0, (num_envs, inputs, outputs)) / np.sqrt(inputs))
+        return (LIMIT * values).astype(np.float32)
+
+
+BLIND = {RANDOM_ACTIONS: RandomActions, MIDDLE_ACTIONS: MiddleActions, UNTRAINED: UntrainedNetworks}
+"""Contenders that know nothing of the task, by name."""
+
+
+class _TrainingSeeds:
+    held_out: int
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Any:
+        following = getattr(self, "num_envs", 1) - 1 if np.ndim(seed) == 0 else 0  # seeds that an integer stands for
+        numbers = [number for number in np.ravel(np.array(seed, object)) if isinstance(number, int | np.integer)]
+        if any(number + following >= self.held_out for number in numbers):
+            raise ValueError(
+                f"seed: expected seeds below those of held-out episodes, {self.held_out}, got {shown(seed)}"
+            )
+        return super().reset(seed=seed, options=options)  # type: ignore[misc]
+
+
+class TrainingEnv(_TrainingSeeds, gym.Wrapper, RecordConstructorArgs):  # type: ignore[type-arg, misc]
+    """Environment that refuses the seeds of held-out episodes, from ``held_out`` on."""
+
+    def __init__(self, env: gym.Env[Any, Any], held_out: int) -> None:
+        RecordConstructorArgs.__init__(self, held_out=held_out)
+        gym.Wrapper.__init__(self, env)
+        self.held_out = held_out
+
+
+class TrainingVectorEnv(_TrainingSeeds, VectorWrapper):  # type: ignore[type-arg, misc]  # as in `recording`
+    """Vector environment that refuses the seeds of held-out episodes, from ``held_out`` on."""
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], held_out: int) -> None:
+        super().__init__(env)
+        self.held_out = held_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +150,7 @@ class SuiteTask:
     reference: str  # controller or plug-in whose score is 1
     # upper bound on the mean of any policy: "reference", a controller that sees the true state, or "rate_bound"
     bound: str | None
-    seed: int  # of the first held-out episode
+    seed: int  # the smallest of held-out episodes
     size: int  # number of held-out episodes of each part
     held_out: tuple[Mapping[str, Any], ...]  # for each part, the arguments that differ from training
 
@@ -83,42 +164,47 @@ class SuiteTask:
             for name in part:
                 check_name("held_out", name, (*self.config.arguments, *Scenario.field_names()))
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of parts and of held-out episodes of each."""
+        return len(self.held_out), self.size
+
     def make(self) -> gym.Env[Any, Any]:
-        """Make the training environment."""
-        return self.config.make()
+        """Make the training environment, whose ``reset`` refuses the seeds of held-out episodes."""
+        return TrainingEnv(self.config.make(), self.seed)
 
     def make_vec(self, num_envs: int, seed: int | None = None) -> VectorEnv[Any, Any, Any]:
         """Make a vector of training environments; with a ``seed``, environment i is reset with ``seed`` + i.
 
-        ``ValueError`` if seeds overlap those of held-out episodes.
+        ``ValueError`` here and in ``reset`` if seeds overlap those of held-out episodes.
         """
-        env = self.config.make_vec(num_envs)
+        env = TrainingVectorEnv(self.config.make_vec(num_envs), self.seed)
         if seed is not None:
-            env.reset(seed=check_integer("seed", seed, 0, self.seed - num_envs))
+            env.reset(seed=check_integer("seed", seed, 0))
         return env
 
-    @cached_property
-    def cases(self) -> tuple[Episodes, ...]:
-        """Held-out episodes of each part."""
-        parts = [self.config.replace(**changes) for changes in self.held_out]
-        return tuple(Episodes(part, self.size, self.seed) for part in parts)
+    def cases(self, exam: int = PUBLIC) -> tuple[Episodes, ...]:
+        """Return the held-out episodes of each part; ``exam`` draws their seeds."""
+        rng = np.random.default_rng([check_integer("seed", exam, 0), *self.name.encode()])
+        seeds = tuple((self.seed + rng.choice(HELD_OUT_SEEDS, self.size, replace=False)).tolist())
+        return tuple(Episodes(self.config.replace(**changes), self.size, seeds) for changes in self.held_out)
 
-    def values(self, contender: Any, progress: ReportProgress | None = None) -> FloatArray:
-        """Play the held-out episodes and return the metric (parts, n).
+    def values(self, contender: Any, progress: ReportProgress | None = None, exam: int = PUBLIC) -> FloatArray:
+        """Play the held-out episodes of an exam and return the metric (parts, n).
 
-        ``contender`` is as in `multispin_env.compare`, or `RANDOM_ACTIONS`. Errors are those of `compare`.
+        ``contender`` is as in `multispin_env.compare`, or one of `BLIND`. Errors are those of `compare`.
         """
-        measure, parts = METRICS[self.metric].values, [_read_by(contender, part) for part in self.cases]
+        measure, parts = METRICS[self.metric].values, [_read_by(contender, part) for part in self.cases(exam)]
         return np.array([measure(part.play(self._playing(contender, part), progress)) for part in parts])
 
     def _playing(self, contender: Any, cases: Episodes) -> Any:
-        if contender == RANDOM_ACTIONS:
-            return RandomActions(native(cases.env(cases.config)).single_action_space.shape or ())
+        if isinstance(contender, str) and contender in BLIND:
+            return BLIND[contender](native(cases.env(cases.config)).single_action_space.shape or ())
         if isinstance(contender, Policy):
             return contender.on(cases.config.scenario)
         return as_contender(contender, cases.config)
 
-    def score(self, contender: Any) -> Score:
+    def score(self, contender: Any, exam: int = PUBLIC) -> Score:
         """Play the held-out episodes and return the score; contenders and errors are as for `values`.
 
         Examples
@@ -127,16 +213,32 @@ class SuiteTask:
         >>> round(ms.suite.task("round-8").score("optimal").score.mean, 6)
         1.0
         """
-        return Score.of(self.performance(self.values(contender)[None]))
+        return Score.of(self.performance(self.values(contender, exam=exam)[None], exam))
 
-    def performance(self, values: FloatArray) -> Performance:
-        """Return the performance for values (seeds, parts, n)."""
-        return Performance(values, self.frozen.floor, self.frozen.reference)
+    def performance(self, values: FloatArray, exam: int = PUBLIC) -> Performance:
+        """Return the performance for values (seeds, parts, n) in an exam."""
+        return Performance(values, *self.ends(exam))
+
+    def ends(self, exam: int = PUBLIC) -> tuple[FloatArray, FloatArray]:
+        """Return the values (parts, n) of random actions and of the reference in an exam."""
+        return (self.frozen.floor, self.frozen.reference) if exam == PUBLIC else _ends(self, exam)
+
+    def hides_from(self, rule: str) -> bool:
+        """Whether a rule would see parts of the state that the task hides."""
+        rules = self.config.variant.comparison.contenders
+        if rule in BLIND or not any(name.endswith(CLAIRVOYANT) for name in rules):
+            return False
+        return ContenderName.parse(rule).is_clairvoyant and (rule not in rules or rule.endswith(CLAIRVOYANT))
 
     @cached_property
     def frozen(self) -> Frozen:
         """Recorded results; ``ValueError`` for a task that has not been frozen yet."""
         return frozen_of(self.name)
+
+
+@cache
+def _ends(task: SuiteTask, exam: int) -> tuple[FloatArray, FloatArray]:
+    return task.values(RANDOM_ACTIONS, exam=exam), task.values(task.reference, exam=exam)
 
 
 POLICY_ARGUMENTS = ("reference", "timeout", "plan_quantile", "history")

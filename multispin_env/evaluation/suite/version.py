@@ -30,7 +30,7 @@ def _task(name: str, table: Any) -> SuiteTask:
     try:
         if not isinstance(table, dict):
             raise ValueError(f"expected a table of fields, got {shown(table)}")
-        content = _with_none(table)
+        content = with_none(table)
         check_complete("task", content, _FIELDS)
         for field in ("arguments", "scenario"):
             if not isinstance(content[field], dict):
@@ -47,9 +47,10 @@ def _task(name: str, table: Any) -> SuiteTask:
         raise ValueError(f"task {shown(name)}: {error}") from None
 
 
-def _with_none(table: Mapping[str, Any]) -> dict[str, Any]:
+def with_none(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table of TOML with ``None`` in the place of "none"."""
     return {
-        name: _with_none(value) if isinstance(value, dict) else None if value == _NONE else value
+        name: with_none(value) if isinstance(value, dict) else None if value == _NONE else value
         for name, value in table.items()
     }
 

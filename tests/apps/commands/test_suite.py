@@ -1,4 +1,6 @@
 import copy
+import csv
+import html
 import json
 import os
 import pickle
@@ -16,7 +18,16 @@ import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
-from multispin_env.evaluation.suite.entries import CONFIG, CURVES, ENTRY, NETWORK, SCORES, check_packages
+from multispin_env.evaluation.suite.entries import (
+    CONFIG,
+    CURVES,
+    ENTRY,
+    NETWORK,
+    SCORES,
+    check_packages,
+    read_entry,
+    save_entry,
+)
 
 TASKS = ms.suite.tasks()
 FIRST = TASKS[0]
@@ -112,6 +123,7 @@ def entry(tmp_path):
     about = {
         **{"kind": "multispin_env suite entry", "version": "v1", "method": "mine", "authors": "A. Nonymous"},
         **{"link": "https://example.org", "steps": 1000, "seconds": 1.5, "cpu_seconds": 1, "seeds": [0, 1]},
+        **{"repository": "https://example.org/mine", "revision": "1f0c", "files": {}},
         "policies": policies,
     }
     (folder / ENTRY).write_text(json.dumps(about), encoding="utf-8")
@@ -155,10 +167,10 @@ def error(refused):
 def test_tasks_are_listed(capsys):
     assert main(["suite"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines[2:]] == [task.name for task in TASKS]
+    assert [line.split()[0] for line in lines[2 : 2 + len(TASKS)]] == [task.name for task in TASKS]
+    assert max(map(len, lines)) <= 100
 
 
-@pytest.mark.skip(reason="waits for the suite's new version")
 def test_an_entry_is_played_checked_and_listed(capsys, small, error, tmp_path):
     """A forged score is refused; rounding errors of a processor are not."""
     entry = small
@@ -169,7 +181,7 @@ def test_an_entry_is_played_checked_and_listed(capsys, small, error, tmp_path):
     played = json.loads((entry / SCORES).read_text(encoding="utf-8"))
     np.testing.assert_array_equal(played["round-50"], [TASKS[1].values("random-actions"), TASKS[1].values("fixed")])
     out = tmp_path / "out"
-    assert main(["suite", "table", str(entry), "--out", str(out)]) == 0
+    assert main(["suite", "table", str(entry), "--check", "--seed", "0", "--out", str(out)]) == 0
     (row,) = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
     assert row["method"] == "mine"
     assert row["worst"] == pytest.approx(np.mean([0.0, TASKS[1].score("fixed").score.mean]))
@@ -191,7 +203,7 @@ def test_an_entry_is_played_checked_and_listed(capsys, small, error, tmp_path):
     assert "scores of round-50: expected the scores of the policies" in message
     assert "1.0e-08 of the largest value" in message
     (entry / CURVES).write_text('{"round-8": [[1, 1]], "round-50": [[1, 1]]}', encoding="utf-8")
-    assert "curves of round-8: expected finite numbers of shape (3, 2)" in error("table", entry)
+    assert "curves of round-8: expected finite numbers of shape (3, 2)" in error("table", entry, "--seed", "0")
 
 
 def test_a_network_that_remembers_forgets_where_episodes_begin(tmp_path):
@@ -207,7 +219,6 @@ def test_a_network_that_remembers_forgets_where_episodes_begin(tmp_path):
     assert policy.act(seen)[0, 0, 0] == 0.0  # of fewer environments than before
 
 
-@pytest.mark.skip(reason="waits for the suite's new version")
 @pytest.mark.parametrize(("name", "score"), [("random-actions", 0.0), ("reference", 1.0)])
 def test_an_entry_is_made_of_a_rule(name, score, few, tmp_path):
     """Made again, it keeps the words of its author."""
@@ -217,11 +228,13 @@ def test_an_entry_is_made_of_a_rule(name, score, few, tmp_path):
     rewrite(folder, lambda about: about.update(method="Mine", authors="A. Nonymous"))
     assert main(make) == 0
     assert main(["suite", "evaluate", str(folder), "--check"]) == 0
-    assert main(["suite", "table", str(folder), "--out", str(out)]) == 0
+    assert main(["suite", "table", str(folder), "--seed", "3", "--out", str(out)]) == 0
     (row,) = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
     assert (row["method"], row["authors"], row["steps"], row["seeds"]) == ("Mine", "A. Nonymous", 0, 1)
     assert (out / "leaderboard.md").read_text(encoding="utf-8").endswith("\n\n- Mine: A. Nonymous\n")
-    assert [row["iqm"], row["worst"]] == pytest.approx([score, score])
+    assert [row["iqm"], row["worst"], row["fresh"]] == pytest.approx([score] * 3, abs=1e-6)
+    assert row["rules"] == "round-8 round-50"
+    assert "| Mine (rule) |" in (out / "leaderboard.md").read_text(encoding="utf-8")
 
 
 def test_an_entry_of_a_rule_names_the_rule_of_each_task(monkeypatch, tmp_path):
@@ -254,7 +267,6 @@ def test_an_agent_of_ours_is_an_entry(error, small):
     assert "got one for 'MultiSpin/Fair-v0'" in error("evaluate", entry)
 
 
-@pytest.mark.skip(reason="waits for the suite's new version")
 def test_a_name_is_played_without_a_folder(capsys, error):
     assert main(["suite", "evaluate", "random-actions", "--tasks", "round-8"]) == 0
     assert "0.000 (0.000 to 0.000)" in capsys.readouterr().out
@@ -262,6 +274,90 @@ def test_a_name_is_played_without_a_folder(capsys, error):
     assert f"{FIRST.score(Nothing()).value.mean:.3f}" in capsys.readouterr().out
     assert "did you mean 'optimal'" in error("evaluate", "optimall", "--tasks", "round-8")
     assert "expected a folder with scores" in error("evaluate", "fixed", "--check")
+
+
+def table(capsys, *arguments):
+    """Return the rows of the table of entries as lists of cells, and those of the JSON file."""
+    capsys.readouterr()
+    assert main(["suite", "table", *map(str, arguments)]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_fresh_exam_catches_stored_actions(entry, small, capsys, tmp_path):
+    """A network that observes nothing, and returns the actions of the optimum in the order of the public episodes."""
+    cases = FIRST.cases()[0]
+    env = cases.env(FIRST.config)
+    env.reset(seed=cases.seed)
+    best = env.unwrapped.encode_action(ms.make_controller("optimal", env.unwrapped.scenario)(env.unwrapped.state))
+    model = onnx.ModelProto.FromString(network(product="nothing", nodes=f"{OUTPUT} = Add(nothing, table)"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(best.astype(np.float32), "table"))
+    write_policy(entry / "stored", model.SerializeToString())
+    rewrite(entry, lambda about: about.update(seeds=[0], policies={FIRST.name: [{"folder": "stored"}]}))
+    assert main(["suite", "evaluate", str(entry)]) == 0
+    assert "gaps" not in table(capsys, entry, "--seed", "5", "--out", tmp_path / "out")
+    (row,) = json.loads((tmp_path / "out" / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
+    assert row["round-8"] > 0.99
+    assert row["iqm"] == pytest.approx(row["round-8"] / 2, abs=0.01)  # the other task is missing
+    assert row["fresh"] < 0.8 * row["iqm"]
+    assert (row["gaps"], row["round-50"], row["rules"]) == ("round-50", None, "")
+    assert main(["suite", "evaluate", str(entry), "--seed", "5", "--check"]) == 0
+
+
+def test_gaps_and_equal_networks_are_marked(small, capsys, tmp_path):
+    shutil.copytree(small / "first-0", small / "same")
+    one = {FIRST.name: [{"folder": "first-0"}, {"folder": "same"}]}
+    rewrite(small, lambda about: about.update(policies=one))
+    assert main(["suite", "evaluate", str(small)]) == 0
+    lines = table(capsys, small, "--seed", "0", "--out", tmp_path / "out").splitlines()
+    assert lines[2].split()[:2] == ["mine", "1"]
+    assert next(line.split()[1] for line in lines if line.startswith("round-50")) == "-"
+    rewrite(small, lambda about: about["policies"].update({"round-50": [{"rule": "random-actions"}] * 2}))
+    assert main(["suite", "evaluate", str(small)]) == 0
+    assert table(capsys, small, "--seed", "0").splitlines()[:3] == lines[:3]
+    rewrite(small, lambda about: about["policies"].update({"round-50": [{"rule": "optimal"}]}))
+    assert main(["suite", "evaluate", str(small)]) == 0
+    assert "mine (rule in 1 tasks)" in table(capsys, small, "--seed", "0")
+
+
+def test_other_files_than_the_recorded_ones_are_refused(small, error):
+    assert main(["suite", "evaluate", str(small)]) == 0
+    files = json.loads((small / ENTRY).read_text(encoding="utf-8"))["files"]
+    assert set(files) == {f"first-{seed}/{name}" for seed in (0, 1) for name in (ONNX, POLICY)}
+    content = (small / "first-1" / POLICY).read_bytes()
+    (small / "first-1" / POLICY).write_bytes(content + b" ")
+    for arguments in (("evaluate", small, "--check"), ("table", small, "--seed", "0")):
+        assert "files: expected the recorded file, got another 'first-1/policy.json'" in error(*arguments)
+    (small / "first-1" / POLICY).write_bytes(content)
+    rewrite(small, lambda about: about["files"].pop("first-0/policy.onnx"))
+    assert "got another 'first-0/policy.onnx'" in error("table", small, "--seed", "0")
+
+
+def test_two_entries_are_compared_in_the_same_episodes(few, capsys, tmp_path, error):
+    folders = [tmp_path / name for name in ("homogeneous", "fixed")]
+    for folder in folders:
+        assert main(["suite", "evaluate", folder.name, "--out", str(folder)]) == 0
+    lines = table(capsys, *folders, "--paired", "--seed", "0").splitlines()
+    first, second = (FIRST.score(folder.name).score.mean for folder in folders)
+    assert any(line.split()[:2] == ["round-8", f"{first - second:.3f}"] for line in lines)
+    assert "entries: expected two with --paired, got 1" in error("table", folders[0], "--paired", "--seed", "0")
+
+
+@pytest.mark.parametrize("name", ["=1+1", "a|b", r"$\frac{1}{$", "<script>alert(1)</script>", "_hidden", "[x](y)`"])
+def test_any_name_of_a_method_is_shown_as_it_is(name, few, tmp_path):
+    folder, out = tmp_path / "rule", tmp_path / "out"
+    assert main(["suite", "evaluate", "fixed", "--out", str(folder)]) == 0
+    rewrite(folder, lambda about: about.update(method=name, steps=1000))
+    curve = {key: [[0.1], [0.2], [0.3]] for key in ("round-8", "round-50")}
+    (folder / CURVES).write_text(json.dumps(curve), encoding="utf-8")
+    assert main(["suite", "table", str(folder), "--seed", "0", "--out", str(out)]) == 0
+    assert json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"][0]["method"] == name
+    lines = (out / "leaderboard.md").read_text(encoding="utf-8").splitlines()
+    assert {line.count("|") for line in lines if line.startswith("|")} == {10, 5, 6}
+    assert not any(sign in line for line in lines for sign in ("<", "$", "](", "`"))
+    assert html.unescape(lines[4]).startswith(f"| {name} (rule) |")
+    row = next(csv.DictReader((out / "leaderboard.csv").read_text(encoding="utf-8").splitlines()))
+    assert row["method"] == ("'=1+1" if name == "=1+1" else name)
+    assert (out / "curves.png").stat().st_size > 10_000
 
 
 def _set(**fields):
@@ -355,9 +451,15 @@ HOSTILE = {
     "seeds twice": (_set(seeds=[1, 1]), "seeds: expected distinct numbers"),
     "a million seeds": (_set(seeds=list(range(10**6))), "seeds: expected a list"),
     "no policies": (_set(policies=3), "policies: expected a table of tasks"),
-    "a missing task": (lambda f: rewrite(f, lambda about: about["policies"].pop("round-8")), "the field 'round-8'"),
     "an unknown task": (lambda f: rewrite(f, lambda about: about["policies"].update(x=[])), "field: expected one of"),
-    "a seed too few": (_first({"folder": "first-0"}), "with one for each seed"),
+    "a seed too many": (_first(*[{"folder": "first-0"}] * 3), "with one for each seed"),
+    "no seed": (_first(), "with one for each seed"),
+    "files that are none": (_set(files=[1]), "files: expected a table of paths"),
+    "a revision of many lines": (_set(revision="a\nb"), "revision: expected a text of one line"),
+    "a rule that sees what is hidden": (
+        lambda f: rewrite(f, lambda about: about["policies"].update(late=[{"rule": "optimal"}] * 2)),
+        "rule: expected one that sees only what late shows, got 'optimal'",
+    ),
     "a policy that is none": (_first(3, 3), "policy: expected"),
     "two ways at once": (_first(*[{"folder": "first-0", "rule": "fixed"}] * 2), "policy: expected"),
     "code by its name": (_first(*[{"rule": "os:getcwd"}] * 2), "rule: expected the name of a rule of the package"),
@@ -458,12 +560,13 @@ def test_networks_play_without_limits_only_if_trusted(monkeypatch, error, small)
     [
         ("[]", "expected a table of tasks"),
         ("{}", "expected the field 'round-8'"),
-        ('{"round-8": [[[1.0]]], "round-50": 0}', "expected finite numbers of shape (2, 1, 100)"),
+        ('{"round-8": [[[1.0]]], "round-50": 0}', "expected finite numbers of shape (2, 1, 500)"),
         ('{"round-8": "many", "round-50": 0}', "could not convert"),
         ('{"round-8": [[1], [1, 2]], "round-50": 0}', "scores.json"),
     ],
 )
 def test_hostile_scores_end_in_a_sentence(content, words, error, small):
+    save_entry(small, read_entry(small))
     (small / SCORES).write_text(content, encoding="utf-8")
     assert words in error("table", small)
 
