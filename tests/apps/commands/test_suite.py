@@ -456,10 +456,6 @@ HOSTILE = {
     "no seed": (_first(), "with one for each seed"),
     "files that are none": (_set(files=[1]), "files: expected a table of paths"),
     "a revision of many lines": (_set(revision="a\nb"), "revision: expected a text of one line"),
-    "a rule that sees what is hidden": (
-        lambda f: rewrite(f, lambda about: about["policies"].update(late=[{"rule": "optimal"}] * 2)),
-        "rule: expected one that sees only what late shows, got 'optimal'",
-    ),
     "a policy that is none": (_first(3, 3), "policy: expected"),
     "two ways at once": (_first(*[{"folder": "first-0", "rule": "fixed"}] * 2), "policy: expected"),
     "code by its name": (_first(*[{"rule": "os:getcwd"}] * 2), "rule: expected the name of a rule of the package"),
@@ -522,6 +518,11 @@ HOSTILE = {
 }
 if hasattr(os, "mkfifo"):
     HOSTILE["a pipe for a network"] = (_replaced(os.mkfifo), "folder: expected a folder with the files")
+
+
+def test_a_rule_that_sees_what_is_hidden_is_refused(error, entry):
+    rewrite(entry, lambda about: about["policies"].update(late=[{"rule": "optimal"}] * 2))
+    assert "rule: expected one that sees only what late shows, got 'optimal'" in error("evaluate", entry)
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
