@@ -173,6 +173,6 @@ def _read_measured(folder: Path, config: RunConfig) -> Measured | None:
     return Measured(cases.metric, cases_label(cases.size, cases.noun, cases.seed), rows)
 
 
-def cases_label(size: int, noun: str, seed: int) -> str:
+def cases_label(size: int, noun: str, seed: int | tuple[int, ...]) -> str:
     """Return a description of held-out cases."""
     return f"{size} held-out {noun} from seed {seed} on"
