@@ -183,7 +183,7 @@ WRONG = (
     ("compare --set num_users=1 num_users=2", "set: expected 'num_users' once, got it twice"),
     ("compare --set a", "set: expected NAME=VALUE, got 'a'"),
     ("suite evaluate no/where", "entry: expected a folder that exists"),
-    ("suite evaluate groups --out out", "round-8, seed 0: controller: expected a controller of rounds"),
+    ("suite evaluate groups --out out", "rule: expected one that sees only what hidden shows, got 'groups'"),
     ("suite evaluate os:getcwd --out out", "rule: expected the name of a rule of the package"),
     ("suite evaluate fixed --out out --tasks late", "tasks: expected no value with --out"),
     ("suite evaluate fixed --out out --workers 0", "workers: expected"),
