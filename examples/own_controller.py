@@ -29,7 +29,7 @@ class SameTime(ms.RoundsController):
 def main(episodes: int = 50, horizon: float = 5.0) -> tuple[ms.ComparisonTable, ms.ComparisonTable]:
     """Compare the controller with others in the same episodes; return the tables of both families."""
     rivals = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
-    rounds = ms.compare("MultiSpin/Heterogeneous-v0", [SameTime, *rivals], num_users=8, episodes=episodes)
+    rounds = ms.compare("MultiSpin/Heterogeneous-v0", [SameTime, *rivals], num_users=8, rounds=64, episodes=episodes)
     rules = ("groups", "optimal", "fixed")
     continuous = ms.compare(
         "MultiSpin/Continuous-v0", [SameTime, *rules], num_users=8, episodes=episodes, horizon=horizon

@@ -60,7 +60,9 @@ SEARCHES = (
 
 def shares(search: Search, preset: str, users: int, episodes: int) -> list[float]:
     """Return the shares of the clairvoyant optimum of all combinations in a system."""
-    env = make_episode_env(EnvConfig.of(search.env, preset, num_users=users, **search.arguments), episodes)
+    env = make_episode_env(
+        EnvConfig.of(search.env, preset, num_users=users, **search.arguments).for_any_decision, episodes
+    )
     best = play_episodes(env, "optimal+clairvoyant", TUNING_SEED).goodput.mean()
     contenders = (make_contender(f"optimal+{search.estimator}", env, options) for options in search.combinations())
     return [float(play_episodes(env, contender, TUNING_SEED).goodput.mean() / best) for contender in contenders]

@@ -186,7 +186,7 @@ BODY = f'{{"spec": {json.dumps(SPEC)}, {COST}, "values": '
         (f'{{"spec": "other", {COST}, "values": []}}', "out: expected a new folder"),
         (BODY.replace('"seed": 1', '"seed": 0') + "[]}", "out: expected a new folder"),
         (BODY.replace(f"{HERE}:short", "ppo") + "[]}", "out: expected a new folder"),
-        (BODY + "[]}", "values: expected finite numbers of shape (3, 1, 100), got others of shape (0,)"),
+        (BODY + "[]}", "values: expected finite numbers of shape (3, 1, 500), got others of shape (0,)"),
         (BODY + f"[{', '.join(['[[' + ', '.join(['NaN'] * 100) + ']]'] * 3)}]}}", "values: expected finite numbers"),
         (BODY + '[], "more": 1}', "field: expected one of"),
         (BODY.replace('"seconds": 1,', '"seconds": 1e400,') + "[]}", "seconds: expected a finite number"),
