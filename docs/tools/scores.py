@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes, listed_contenders
@@ -24,7 +25,7 @@ class Scores:
     env: str
     scenario: str
     episodes: int
-    seed: int
+    seed: int | tuple[int, ...]
     metric: str
     reference: str
     rows: list[Row]
@@ -33,7 +34,7 @@ class Scores:
         """Return the Markdown table."""
         return markdown(*comparison_cells(self.rows, self.metric))
 
-    def about(self) -> dict[str, str | int]:
+    def about(self) -> dict[str, Any]:
         """Environment, scenario, episodes and metric of the scores."""
         return {name: value for name, value in vars(self).items() if name != "rows"}
 
