@@ -1,8 +1,7 @@
 """Profiles of drafts: acceptance and time of a draft model, or of another method, with their source."""
 
-from dataclasses import dataclass, fields
-from os import PathLike
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,13 +10,12 @@ from multispin_env.checks import (
     check_bool,
     check_instance,
     check_integer,
-    check_keywords,
     check_label,
     check_name,
     check_real,
     shown,
 )
-from multispin_env.field_files import is_file_name, make_from_fields, read_fields, write_fields
+from multispin_env.field_files import ProfileFile, is_file_name
 from multispin_env.registry import DRAFTS
 from multispin_env.server import VerificationLaw, check_draft_pieces, line_time
 
@@ -26,7 +24,7 @@ TARGETS = ("greedy", "sampling")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DraftProfile:
+class DraftProfile(ProfileFile):
     """Measured draft model or other way to draft, with its source.
 
     Devices draft, or the server where ``draft_pieces`` or ``draft_passes`` is given. ``ValueError`` for a value out of
@@ -72,6 +70,8 @@ class DraftProfile:
     joules_per_token
         Energy of a device per drafted token; ``None`` if it was not measured.
     """
+
+    _kind: ClassVar[str] = "draft"
 
     name: str
     model: str
@@ -164,32 +164,6 @@ class DraftProfile:
         """Return the profile of this name in `DRAFTS`, or that of a file."""
         profile: DraftProfile = cls.load(name) if is_file_name(name) else DRAFTS.load(name)
         return profile
-
-    @classmethod
-    def load(cls, path: str | PathLike[str]) -> "DraftProfile":
-        """Read a profile from a TOML or JSON file.
-
-        ``ValueError`` if the file can't be read or a field is unknown or bad; the message names the file and the line.
-
-        Examples
-        --------
-        >>> import tempfile, multispin_env as ms
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = f"{folder}/mine.toml"
-        ...     ms.registry.DRAFTS.load("qwen2.5-0.5b-q4").save(file)
-        ...     ms.DraftProfile.load(file).draft_time
-        0.00301
-        """
-        return read_fields("draft", path, cls._from_table)
-
-    @classmethod
-    def _from_table(cls, values: dict[str, Any]) -> "DraftProfile":
-        check_keywords("DraftProfile", values, (entry.name for entry in fields(cls)))
-        return make_from_fields(cls, values)
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write all fields to a TOML or JSON file; TOML has their meanings and units as comments."""
-        write_fields("draft", path, self)
 
 
 def _acceptance(value: Any) -> float | tuple[Any, ...]:

@@ -9,9 +9,9 @@ from inspect import getdoc, signature
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
-from multispin_env.checks import cut
+from multispin_env.checks import check_keywords, cut
 from multispin_env.files import MIB, parse_json, parse_toml, read_bytes, write_text
 
 Part = TypeVar("Part")
@@ -61,6 +61,38 @@ def make_from_fields(cls: type[Part], values: dict[str, Any], alternative: str =
     if missing:
         raise ValueError(f"{missing[0]}: expected a value for each of {missing}{alternative}, got none")
     return cls(**values)
+
+
+class ProfileFile:
+    """Base of profiles: dataclasses whose fields are those of a TOML or JSON file."""
+
+    _kind: ClassVar[str]  # name in errors
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read a profile from a TOML or JSON file, as written by `save`.
+
+        ``ValueError`` if the file can't be read or a field is unknown or bad; the message names the file and the line.
+
+        Examples
+        --------
+        >>> import tempfile, multispin_env as ms
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = f"{folder}/mine.toml"
+        ...     ms.registry.SERVERS.load("a100-32b").save(file)
+        ...     ms.Server.load(file).name
+        'a100-32b'
+        """
+        return read_fields(cls._kind, path, cls._from_table)
+
+    @classmethod
+    def _from_table(cls, values: dict[str, Any]) -> Self:
+        check_keywords(cls.__name__, values, signature(cls).parameters)
+        return make_from_fields(cls, values)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write all fields to a TOML or JSON file; TOML has their meanings and units as comments."""
+        write_fields(self._kind, path, self)
 
 
 def _parser(kind: str, path: Path) -> Callable[[str], Any]:

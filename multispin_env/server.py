@@ -1,17 +1,16 @@
 """Verification laws, and profiles of measured servers."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_bool, check_instance, check_keywords, check_label, check_real, shown
-from multispin_env.field_files import is_file_name, make_from_fields, read_fields, write_fields
+from multispin_env.checks import check_bool, check_instance, check_label, check_real, shown
+from multispin_env.field_files import ProfileFile, is_file_name
 from multispin_env.files import sibling_file
 from multispin_env.registry import SERVERS
 
@@ -73,7 +72,7 @@ class VerificationLaw:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Server:
+class Server(ProfileFile):
     """Measured verification law of a server, with its source.
 
     ``ValueError`` for a value out of range, and for a law in which a pass takes no time.
@@ -101,6 +100,8 @@ class Server:
     draft_pieces
         Pairs (a_j, b_j) in s and s/request: drafting a token for each of n requests takes max_j (a_j + b_j n).
     """
+
+    _kind: ClassVar[str] = "server"
 
     name: str
     model: str
@@ -141,32 +142,6 @@ class Server:
             "server_draft_pieces": self.draft_pieces,
         }
         return law if self.draft_time is None else law | {"server_draft_time": self.draft_time}
-
-    @classmethod
-    def load(cls, path: str | PathLike[str]) -> "Server":
-        """Read a server from a TOML or JSON file, as written by `save` and ``multispin profile``.
-
-        ``ValueError`` if the file can't be read or a field is unknown or bad; the message names the file and the line.
-
-        Examples
-        --------
-        >>> import tempfile, multispin_env as ms
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = f"{folder}/mine.toml"
-        ...     ms.registry.SERVERS.load("a100-32b").save(file)
-        ...     ms.Server.load(file).name
-        'a100-32b'
-        """
-        return read_fields("server", path, cls._from_table)
-
-    @classmethod
-    def _from_table(cls, values: dict[str, Any]) -> "Server":
-        check_keywords("Server", values, (entry.name for entry in fields(cls)))
-        return make_from_fields(cls, values)
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write all fields to a TOML or JSON file; TOML has their meanings and units as comments."""
-        write_fields("server", path, self)
 
 
 def check_pieces(pieces: Any, field: str = "verification_pieces") -> tuple[tuple[float, float], ...]:
