@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -89,10 +89,15 @@ class UntrainedNetworks:
         (users, columns), num_envs = self.shape, len(observation[SHARED])
         entries = {**observation, SHARED: np.repeat(observation[SHARED][:, None], users, 1)}
         values = np.concatenate([entry.reshape(num_envs, users, -1) for entry in entries.values()], -1)
-        rng = np.random.default_rng(0)
-        for inputs, outputs in pairwise((values.shape[-1], 64, 64, columns)):
-            values = np.tanh(values @ rng.uniform(-1.0, 1.0, (num_envs, inputs, outputs)) / np.sqrt(inputs))
+        for weights in _random_weights(num_envs, values.shape[-1], 64, 64, columns):
+            values = np.tanh(values @ weights / np.sqrt(weights.shape[1]))
         return (LIMIT * values).astype(np.float32)
+
+
+@lru_cache(maxsize=1)  # the same in all steps of an episode
+def _random_weights(num_envs: int, *sizes: int) -> list[FloatArray]:
+    rng = np.random.default_rng(0)
+    return [rng.uniform(-1.0, 1.0, (num_envs, inputs, outputs)) for inputs, outputs in pairwise(sizes)]
 
 
 BLIND = {RANDOM_ACTIONS: RandomActions, MIDDLE_ACTIONS: MiddleActions, UNTRAINED: UntrainedNetworks}
