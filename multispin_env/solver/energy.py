@@ -29,7 +29,7 @@ from multispin_env.solver.relaxed import Relaxed
 from multispin_env.solver.rule import LONGEST_OFFSETS, fast_lengths
 from multispin_env.solver.search import branch_and_bound
 
-_DEVICES, _PRICED = 16_000, 1_600  # random devices for means without batteries, and for D, in `energy_law`
+_DEVICES, _PRICED = 8_000, 800  # random devices for means without batteries, and for D, in `energy_law`
 _STEPS, _TOLERANCE = 12, 1e-4  # prices that are tried; relative gap between D and its lower bound
 _ITERATIONS, _PRECISION = 20, 1e-4  # of the root of D at one price; the last step of Newton squares the relative error
 _CERTIFICATE, _SPLITS = 1e-8, 400  # relative gap and rounds of branch and bound
@@ -223,9 +223,17 @@ def draw_users(scenario: Scenario, rng: np.random.Generator, size: int) -> tuple
     return devices, SystemState(devices.draft_time, spectral_efficiency(scenario, gain), requests.rate)
 
 
-@lru_cache(maxsize=64)
 def energy_law(scenario: Scenario) -> EnergyLaw:
-    """Return the law of a scenario: that of the file for presets with `DEFAULTS`, otherwise `computed_law`."""
+    """Return the law of a scenario: that of the file for presets with `DEFAULTS`, otherwise `computed_law`.
+
+    It does not depend on the capacity, nor on whether ``charge_share`` is charged or is the budget of a time.
+    """
+    same: dict[str, Any] = {"battery_rounds": DEFAULTS["battery_rounds"], "budget_time": 0.0}
+    return _law(scenario.replace(**same))
+
+
+@lru_cache(maxsize=64)
+def _law(scenario: Scenario) -> EnergyLaw:
     return _stored_laws().get(scenario) or computed_law(scenario)
 
 

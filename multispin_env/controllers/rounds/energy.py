@@ -100,6 +100,6 @@ class EnergyPrices(RoundsController):
         return self.with_equal_latency(lengths.reshape(level.shape), state)
 
 
-DRIFT = partial(EnergyPrices, price=1.0, slope=2.0)
-SHAPED = partial(EnergyPrices, price=1.0, slope=2.0, acceptance=0.0)
+DRIFT = partial(EnergyPrices, price=0.85, slope=2.0, time=0.6)
+SHAPED = partial(EnergyPrices, price=0.72, slope=1.5, acceptance=-2.0, time=0.7)
 PACED = partial(EnergyPrices, pace=5.0)

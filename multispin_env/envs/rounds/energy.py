@@ -50,19 +50,19 @@ class EnergyEnv(MultiSpinEnv):
 
     ## Observation Space
 
-    | entry        | shape | value                        | meaning                                   | min  | max  |
-    |--------------|-------|------------------------------|-------------------------------------------|------|------|
-    | `compute`    | (K,)  | T_k / T̄                      | draft time of a token                     | 0.85 | 1.15 |
-    | `channel`    | (K,)  | r_k / r̄                      | spectral efficiency                       | 0    | 2.03 |
-    | `acceptance` | (K,)  | α_k                          | acceptance rate                           | 0    | 1    |
-    | `affordable` | (K,)  | min(1, ⌊b_k / e_k⌋ / L_max)  | longest draft that the battery can pay    | 0    | 1    |
-    | `level`      | (K,)  | b_k / C_k                    | charge of the battery                     | 0    | 1    |
-    | `capacity`   | (K,)  | x / (x + 1), x = C_k / (L_max e) | capacity, in longest drafts           | 0    | 1    |
-    | `charge`     | (K,)  | x / (x + 1), x = P_k T_ver / e | tokens charged during T_ver             | 0    | 1    |
-    | `time_left`  | (K,)  | 1 − t / H                    | part of `budget_time` that is left        | 0    | 1    |
-    | `shared`     | (4,)  | log10 of T_ver / T̄, K, K Q / (B r̄ T̄), D T_ver / K | as in `MultiSpin/DraftAhead-v0` | -20 | 20 |
+    | entry        | shape | value       | meaning                                          | min  | max  |
+    |--------------|-------|-------------|--------------------------------------------------|------|------|
+    | `compute`    | (K,)  | T_k / T̄     | draft time of a token                            | 0.85 | 1.15 |
+    | `channel`    | (K,)  | r_k / r̄     | spectral efficiency                              | 0    | 2.03 |
+    | `acceptance` | (K,)  | α_k         | acceptance rate                                  | 0    | 1    |
+    | `affordable` | (K,)  | l / L_max   | l = min(⌊b_k / e_k⌋, L_max), longest draft       | 0    | 1    |
+    | `level`      | (K,)  | b_k / C_k   | charge of the battery                            | 0    | 1    |
+    | `capacity`   | (K,)  | x / (x + 1) | x = C_k / (L_max e): capacity in longest drafts  | 0    | 1    |
+    | `charge`     | (K,)  | x / (x + 1) | x = P_k T_ver / e: tokens charged in T_ver       | 0    | 1    |
+    | `time_left`  | (K,)  | 1 − t / H   | part of the time H that is left (`budget_time`)  | 0    | 1    |
+    | `shared`     | (4,)  | log10       | T_ver / T̄, K, K Q / (B r̄ T̄), D T_ver / K         | -20  | 20   |
 
-    e is `draft_energy`. `charge` is shown if batteries are charged, `time_left` otherwise (`budget_time`).
+    e is `draft_energy`. `charge` is shown if batteries are charged, `time_left` if they are not.
 
     ## Rewards
 
@@ -75,7 +75,7 @@ class EnergyEnv(MultiSpinEnv):
 
     ## Starting State
 
-    As in `MultiSpin/Heterogeneous-v0`, with acceptance rates from a Beta distribution, and batteries that are half full.
+    As in `MultiSpin/Heterogeneous-v0`, with acceptance rates from a Beta distribution and half-full batteries.
 
     ## Episode End
 
@@ -157,7 +157,7 @@ class Energy(RoundsVariant):
     @property
     @override
     def learning(self) -> Learning:
-        return Learning(slopes=False, discount=0.99, sees_state=True)
+        return Learning(slopes=False, discount=0.9, sees_state=True)
 
     @override
     def dynamics(self, scenario: Scenario) -> Dynamics:
@@ -196,20 +196,22 @@ class EnergyEngine(RoundsEngine):
 
     @override
     def _play(self, decision: Decision, over: BoolArray | None) -> Step:
-        before = self._core.state
+        before: Any = self._core.state
         step = super()._play(decision, over)
         step.info["battery"] = before.level * before.capacity + step.outcome.stored
         if self._has_regret:
             step.info["regret"] = self._regret(before, step.outcome)
         if not self.scenario.budget_time:
             return step
-        return replace(step, terminated=self._core.state.time_left[:, 0] == 0.0)
+        after: Any = self._core.state
+        return replace(step, terminated=after.time_left[:, 0] == 0.0)
 
     def _regret(self, state: SystemState, outcome: Outcome) -> FloatArray:
         price, rate, charge = self._law.price, self._law.rate, charging_power(self.scenario, state)
         full = SystemState(state.draft_time, state.spectral_efficiency, state.acceptance_rate)
         best = EnergySample(self.scenario, full, charge).best(price, rate)
         most = best.tokens - price * best.joules + (price * charge - rate) * best.time
+        assert outcome.stored is not None
         stored = np.add.reduce(outcome.stored, -1)
         if self.scenario.budget_time:
             stored = stored + charge * outcome.round_latency
