@@ -141,10 +141,10 @@ class Scenario:
         Radiated power in W of a device that sends with the whole bandwidth; with a share of it, this share of the
         power, so that the joules of a token do not depend on the share.
     battery_rounds
-        Capacity of each battery, in rounds of the device's mean energy at the optimum without batteries; 0: no
-        batteries. The batteries of `physics.energy` require drafts of length 0, and no drafting ahead.
+        Capacity of each battery, in rounds of the device's mean energy at the best long-run goodput without batteries;
+        0: no batteries. The batteries of `physics.energy` require drafts of length 0, and no drafting ahead.
     charge_share
-        Constant power that charges a battery, in units of the device's mean power at that optimum.
+        Constant power that charges a battery, in units of the device's mean power there.
     budget_time
         H in seconds; 0: batteries are charged. If positive, they start full and are not charged, and hold the energy
         that ``charge_share`` gives in H seconds; ``battery_rounds`` then only has to be positive.

@@ -24,12 +24,11 @@ from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, use
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 from multispin_env.solver.ahead import AheadRound, best_lengths
-from multispin_env.solver.problem import Problem, in_chunks, make_problem
+from multispin_env.solver.problem import Problem, make_problem
 from multispin_env.solver.relaxed import Relaxed
-from multispin_env.solver.rule import LONGEST_OFFSETS, fast_lengths
 from multispin_env.solver.search import branch_and_bound
 
-_DEVICES, _PRICED = 8_000, 800  # random devices for means without batteries, and for D, in `energy_law`
+_DEVICES, _PRICED = 3_200, 800  # random devices for means without batteries, and for D, in `energy_law`
 _STEPS, _TOLERANCE = 12, 1e-4  # prices that are tried; relative gap between D and its lower bound
 _ITERATIONS, _PRECISION = 20, 1e-4  # of the root of D at one price; the last step of Newton squares the relative error
 _CERTIFICATE, _SPLITS = 1e-8, 400  # relative gap and rounds of branch and bound
@@ -123,14 +122,19 @@ class EnergySample:
         found = branch_and_bound(flat, lengths.astype(np.float64), near, _CERTIFICATE, _SPLITS)
         return found.lengths.astype(np.int64)
 
-    def dual(self, price: float, start: float, proven: bool = False) -> Dual:
-        """Return D(ν), by Dinkelbach's iteration from an estimate of it; with a proof, D(ν) is not too low."""
+    def root(self, price: float, start: float) -> tuple[float, PricedRounds]:
+        """Return D(ν) and the best rounds, by Dinkelbach's iteration from an estimate of D."""
         rate = start
         for _ in range(_ITERATIONS):
             best = self.best(price, rate)
             before, rate = rate, self._rate(price, best)
             if abs(rate - before) <= _PRECISION * rate:
                 break
+        return rate, best
+
+    def dual(self, price: float, start: float, proven: bool = False) -> Dual:
+        """Return D(ν) from an estimate of it; with a proof, D(ν) is not too low."""
+        rate, best = self.root(price, start)
         if proven:
             best = self.best(price, rate, proven=True)
             rate = self._rate(price, best)
@@ -145,11 +149,8 @@ class EnergySample:
 
     def best_dual(self) -> Dual:
         """Return the least D(ν), or nearly so, by the intersections of its tangents."""
-        lengths = unconstrained_lengths(self.problem)
-        free = self.played(lengths)
-        time = float(free.time.mean())
-        low = Dual(0.0, self._rate(0.0, free), float((self.charge * free.time - free.joules).mean()) / time, 0.0)
-        idle = self.played(np.zeros_like(lengths))
+        low = self.dual(0.0, self.scenario.autoregressive_goodput)
+        idle = self.played(np.zeros(self.problem.low.shape, dtype=np.int64))
         dearest = 1.0 / float(self.energy.min())  # no token is worth it
         high = Dual(dearest, self._rate(dearest, idle), float(self.charge.mean()), 0.0)
         best = min(low, high, key=lambda dual: dual.rate)
@@ -172,12 +173,6 @@ def priced_lengths(scenario: Scenario, priced: Problem, time_price: FloatArray) 
     return best_lengths(AheadRound(scenario, priced, np.zeros(priced.low.shape), time_price))
 
 
-def unconstrained_lengths(problem: Problem) -> IntArray:
-    """Return the lengths (n, K) of the fast rule."""
-    lengths = in_chunks(lambda chunk: (fast_lengths(chunk)[0],), problem, len(LONGEST_OFFSETS))[0]
-    return lengths.astype(np.int64)
-
-
 @dataclass(frozen=True)
 class EnergyLaw:
     """Batteries of a scenario, the price of a joule, and the bound on every policy.
@@ -193,7 +188,7 @@ class EnergyLaw:
     error
         Standard error of the rate, tokens/s.
     free_rate
-        Goodput of the optimum without batteries, tokens/s.
+        D(0): long-run goodput of the optimum without batteries, tokens/s.
     power
         Mean of Σ_k P_k in W; a budget counts as charged over ``budget_time``.
     """
@@ -248,19 +243,17 @@ def computed_law(scenario: Scenario, scale: int = 1, *, proven: bool = False) ->
     rng, users = np.random.default_rng(0), scenario.num_users
     devices, state = draw_users(scenario, rng, max(scale * _DEVICES // users, 32))
     free = EnergySample(scenario, state, np.zeros(len(state.draft_time)))
-    lengths = unconstrained_lengths(free.problem)
-    joules, features = free.energy * lengths, device_features(scenario, devices.draft_time, devices.mean_gain)
+    free_rate, played = free.root(0.0, scenario.autoregressive_goodput)
+    joules, features = free.energy * played.lengths, device_features(scenario, devices.draft_time, devices.mean_gain)
     usual, redrawn = [], Dynamics.of(scenario).acceptance.changes
     for task in range(len(scenario.tasks)):
         rows = (devices.task == task) | redrawn  # new requests have new tasks
         usual.append(tuple(np.linalg.lstsq(features[rows], joules[rows], rcond=None)[0].tolist()))
-    played = free.played(lengths)
     batteries = Batteries(tuple(usual), float(played.time.mean()))
     sample = EnergySample.draw(scenario, batteries, rng, max(scale * _PRICED // users, 8))
     best = sample.best_dual()
     if proven:
         best = sample.dual(best.price, best.rate, proven=True)
-    free_rate = float(played.tokens.sum() / played.time.sum())
     return EnergyLaw(batteries, best.price, best.rate, best.error, free_rate, float(sample.charge.mean()))
 
 
