@@ -20,7 +20,7 @@ from multispin_env.solver.energy import DEFAULTS, EnergySample, draw_users, ener
 RULES = ("optimal", "energy-prices", "drift", "shaped")
 SYSTEMS = (("qwen3.5", 5.0), ("qwen3.5", 20.0), ("qwen3.5", 100.0), ("llama2", 20.0))
 ENV = "MultiSpin/Energy-v0"
-PRICES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 7.5, 8.0, 8.5, 9.0)
+PRICES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 7.5, 8.0, 8.25, 8.5, 8.75, 9.0)
 """Prices ν of the figure, tokens/J."""
 
 
@@ -87,7 +87,7 @@ def curve(preset: str, size: int) -> tuple[list[Row], FloatArray, FloatArray]:
         row["tokens/s, %"] = 100.0 * (row["tokens/s"] / first["tokens/s"] - 1.0)
         row["J/token, %"] = 100.0 * (row["J/token"] / first["J/token"] - 1.0)
     prices, rates = np.array(duals).T
-    joules = np.linspace(0.2 * first["J/token"], 1.1 * first["J/token"], 200)
+    joules = np.linspace(0.0, 1.1 * first["J/token"], 200)
     room = 1.0 - prices * joules[:, None]  # rate ≤ D(ν) + ν power and power = joules per token · rate
     bound = np.where(room > 0.0, rates / np.where(room > 0.0, room, 1.0), np.inf).min(-1)
     free = sample.dual(0.0, first["tokens/s"]).rate
@@ -106,7 +106,9 @@ def draw(path: Path, size: int) -> None:
         show(f"{preset}: optimal with energy_price", rows)
         axis.plot(1e3 * joules, bound, color="black", label="bound on every policy")
         points = [[1e3 * row["J/token"], row["tokens/s"]] for row in rows]
-        axis.plot(*zip(*points, strict=True), "o-", color="tab:blue", markersize=4, label="optimal, energy_price ν")
+        axis.plot(
+            *zip(*points, strict=True), "o", color="tab:blue", markersize=4, label="optimal with energy_price = ν"
+        )
         for row, (x, y) in list(zip(rows, points, strict=True))[::3]:
             axis.annotate(f"ν = {row['ν']:g}", (x, y), textcoords="offset points", xytext=(6, -12), fontsize=8)
         axis.set(xlabel="millijoules per token", title=f"{preset}, K = 8", ylim=(0, None), xlim=(0, None))

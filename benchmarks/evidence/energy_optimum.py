@@ -9,7 +9,7 @@ around it, relative to the rate, which bounds the error.
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from typing import Any
 
@@ -69,6 +69,7 @@ class Device:
 
     @cached_property
     def battery(self) -> Array:
+        """Return the grid of the battery in tokens."""
         return np.arange(0.0, self.charge[1] + STEP / 2, STEP)
 
     @cached_property
@@ -87,6 +88,7 @@ class Device:
 
     @property
     def requests(self) -> Array:
+        """Return the transition matrix of the acceptance level."""
         return (1.0 - NEW) * np.eye(LEVELS) + NEW / LEVELS
 
     def improved(self, value: Array, rate: float) -> tuple[Array, Array]:
@@ -141,8 +143,14 @@ class Device:
         return best
 
     def drift(self, price: float, time_price: float) -> float:
+        """Return the rate of the rule `drift` with a price of an empty battery, tokens per token, and one of time."""
         lengths = np.arange(self.tables[0].shape[-1])
         return self.evaluated(self.rule(lambda n, level: n - price * lengths * (1.0 - level), time_price))[0]
+
+
+def loss(device: Device, price: float, rate: float, factors: Array) -> float:
+    """Return minus the rate of `drift` with prices relative to those of the bound."""
+    return -device.drift(price * factors[0], rate * factors[1])
 
 
 def rows(cases: list[tuple[str, float]]) -> Iterator[Row]:
@@ -152,13 +160,8 @@ def rows(cases: list[tuple[str, float]]) -> Iterator[Row]:
         best, span = device.optimum()
         greedy = device.evaluated(device.rule(lambda net, level: net))[0]
         grid = list(product(np.linspace(0.6, 2.6, 9), np.linspace(0.2, 2.0, 10)))
-        factor = max(grid, key=lambda x: device.drift(bound.x * x[0], bound.fun * x[1]))
-        near = optimize.minimize(
-            lambda x: -device.drift(bound.x * x[0], bound.fun * x[1]),
-            factor,
-            method="Nelder-Mead",
-            options={"maxfev": 40},
-        )
+        drift = partial(loss, device, bound.x, bound.fun)
+        near = optimize.minimize(drift, min(grid, key=drift), method="Nelder-Mead", options={"maxfev": 40})
         yield {
             "system": preset,
             "C": rounds,

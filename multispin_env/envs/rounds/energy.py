@@ -95,10 +95,10 @@ class EnergyEnv(MultiSpinEnv):
 
     ## Info
 
-    As in `MultiSpin/Heterogeneous-v0` without an optimum; `battery` (K,), b'_k in joules; and with `regret=True` also
-    `regret`, f − (Σ_k N_k − D τ + ν Σ_k (b'_k − b_k)) in tokens, where f is the largest value in this state for any
-    lengths and full batteries. f has mean 0 whatever the policy does. So the mean regret divided by the mean duration
-    estimates D − rate with a much smaller variance than the reward.
+    As in `MultiSpin/Heterogeneous-v0` without an optimum; `battery` (K,) and `capacity` (K,), b'_k and C_k in joules.
+    With `regret=True` also `regret`, f − (Σ_k N_k − D τ + ν Σ_k (b'_k − b_k)) in tokens, where f is the largest value
+    in this state for any lengths and full batteries. f has mean 0 whatever the policy does. So the mean regret divided
+    by the mean duration estimates D − rate with a much smaller variance than the reward.
     """
 
     env_id = "MultiSpin/Energy-v0"
@@ -199,6 +199,7 @@ class EnergyEngine(RoundsEngine):
         before: Any = self._core.state
         step = super()._play(decision, over)
         step.info["battery"] = before.level * before.capacity + step.outcome.stored
+        step.info["capacity"] = before.capacity.copy()
         if self._has_regret:
             step.info["regret"] = self._regret(before, step.outcome)
         if not self.scenario.budget_time:
