@@ -77,9 +77,10 @@ class EnergyPrices(RoundsController):
 
     @override
     def decide(self, state: SystemState) -> Decision:
-        scenario, law, level, capacity = self.scenario, energy_law(self.scenario), state.level, state.capacity
+        scenario, level, capacity = self.scenario, state.level, state.capacity
         if level is None or capacity is None:
             raise ValueError("state: expected levels of batteries, as in MultiSpin/Energy-v0, got none")
+        law = energy_law(scenario)
         problem = make_problem(scenario, state)
         energy = token_energy(scenario, state.spectral_efficiency)
         exponent = self.acceptance * (
