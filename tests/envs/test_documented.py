@@ -91,6 +91,7 @@ BAD = {
     **{"burstiness": (0.5,), "mean_output": (0.5, NAN), "trace": (3, "azure-chat"), "start": (-1,)},
     **dict.fromkeys(("ttft", "tpot", "e2el"), (0.0, INF)),
     "e2el_per_token": (-0.1, NAN),
+    "regret": (None,),
     **{"action": (3,), "reward": (3,), "optimum": (), "render_mode": ()},
 }
 """Bad values of each argument, besides "no"."""
@@ -98,7 +99,7 @@ BAD = {
 TOGETHER = [
     *(("Continuous", {name: value}) for name, value in (("task_visible", False), ("spread", 0.2), ("mean_cycles", 3))),
     *(("Continuous", {"channel": "rayleigh"}), ("Continuous", {"action": "shares"})),
-    *((name, {"optimum": True}) for name in ("Fair", "DraftAhead", "Continuous", "Serving")),
+    *((name, {"optimum": True}) for name in ("Fair", "DraftAhead", "Energy", "Continuous", "Serving")),
     ("DelayedChannel", {"mean_gain_visible": False, "plan_quantile": 0.1}),
     *(("Serving", {"arrivals": "gamma", "burstiness": 0.0}), ("Serving", {"arrivals": "trace", "mean_output": 9.0})),
     *(("Serving", {"arrivals": "trace", "start": -1}), ("Serving", {"horizon": 4.0, "warm_up": 5.0})),
