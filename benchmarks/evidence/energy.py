@@ -156,7 +156,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     if options.figure:
-        draw(options.figure, 1500)
+        draw(options.figure, 600)
     elif options.systems:
         rows = list(random_systems(options.systems))
         show("Largest excess over D", sorted(rows, key=lambda row: -row["excess / error"])[:5])
