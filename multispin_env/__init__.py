@@ -16,6 +16,7 @@ from multispin_env.baselines.systems import (
     p2p_goodput,
 )
 from multispin_env.bounds.ahead import rate_optimum
+from multispin_env.bounds.energy import EnergyBound, energy_bound
 from multispin_env.bounds.rate import RatePrices, rate_bound, rate_prices
 from multispin_env.bounds.round import upper_bound
 from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, Modifier, RoundsController
@@ -64,13 +65,13 @@ __version__ = "0.1.0"
 __all__ = [
     "Assumptions", "Capacity", "CertifiedDecision", "Comparison", "ComparisonTable", "ContinuousController",
     "ContinuousDecision", "ContinuousObserved", "ContinuousOutcome", "ContinuousState", "ContinuousVariant",
-    "Controller", "Decision", "Demand", "DraftProfile", "EnvConfig", "Join", "LongRun", "Modifier", "Objective",
-    "Observed", "Outcome", "Phase", "PlugIn", "RatePrices", "Records", "RequestTrace", "RoundsController",
+    "Controller", "Decision", "Demand", "DraftProfile", "EnergyBound", "EnvConfig", "Join", "LongRun", "Modifier",
+    "Objective", "Observed", "Outcome", "Phase", "PlugIn", "RatePrices", "Records", "RequestTrace", "RoundsController",
     "RoundsVariant", "Scenario", "Sensitivities", "Served", "Server", "ServiceLevel", "ServiceRun", "SystemState",
     "Task", "Workload", "autoregressive_goodput", "capacity", "centralized_goodput", "colocated_goodput", "compare",
-    "controller_names", "evaluate", "expected_outcome", "load_records", "load_trace", "long_run", "long_run_rate",
-    "make_arrivals", "make_controller", "make_lengths", "oracle", "overlapping_goodput", "p2p_goodput", "rate_bound",
-    "rate_optimum", "rate_prices", "register_environment", "registry", "sample_state", "sampled_outcome",
+    "controller_names", "energy_bound", "evaluate", "expected_outcome", "load_records", "load_trace", "long_run",
+    "long_run_rate", "make_arrivals", "make_controller", "make_lengths", "oracle", "overlapping_goodput", "p2p_goodput",
+    "rate_bound", "rate_optimum", "rate_prices", "register_environment", "registry", "sample_state", "sampled_outcome",
     "sensitivities", "serve", "suite", "unregister_environment", "upper_bound",
 ]  # fmt: skip
 

@@ -66,7 +66,8 @@ class Scenario:
     """Immutable, validated and hashable description of one system; the defaults are those of the paper.
 
     Not in the paper are pieces, padding, context and servers, the round trip, the payload ``"ids"``, acceptance that
-    depends on the payload, draft profiles, drafts of length 0, drafting ahead, and T_srv that depends on the batch.
+    depends on the payload, draft profiles, drafts of length 0, drafting ahead, energy and batteries, and T_srv that
+    depends on the batch.
 
     ``ValueError`` for a value out of range; the message has the field, the expected value and the value passed.
 
@@ -152,6 +153,19 @@ class Scenario:
     guess
         How a device that drafts ahead guesses the token that the server adds to a completely accepted draft:
         ``"greedy"``, ``"shared-seed"`` or ``"independent"``.
+    draft_energy
+        Joules per drafted token; the default is that of a model with 10^9 parameters on a phone (MobileLLM).
+    transmit_power
+        Radiated power in W of a device that sends with the whole bandwidth; with a share of it, this share of the
+        power, so that the joules of a token do not depend on the share.
+    battery_rounds
+        Capacity of each battery, in rounds of the device's mean energy at the best long-run goodput without batteries;
+        0: no batteries. The batteries of `physics.energy` require drafts of length 0, and no drafting ahead.
+    charge_share
+        Constant power that charges a battery, in units of the device's mean power there.
+    budget_time
+        H in seconds; 0: batteries are charged. If positive, they start full and are not charged, and hold the energy
+        that ``charge_share`` gives in H seconds; ``battery_rounds`` then only has to be positive.
     """
 
     name: str
@@ -194,6 +208,11 @@ class Scenario:
     acceptance: str = "by-task"
     draft_ahead: bool = False
     guess: str = "greedy"
+    draft_energy: float = 0.1
+    transmit_power: float = 0.2
+    battery_rounds: float = 0.0
+    charge_share: float = 0.5
+    budget_time: float = 0.0
 
     def __post_init__(self) -> None:
         check_label("name", self.name)
@@ -231,6 +250,15 @@ class Scenario:
         ACCEPTANCES.check(self.acceptance)
         check_bool("draft_ahead", self.draft_ahead)
         check_name("guess", self.guess, GUESSES)
+        check_real("draft_energy", self.draft_energy, 0.0, 1e6, open_low=True)
+        check_real("transmit_power", self.transmit_power, 0.0, 1e6)
+        check_real("battery_rounds", self.battery_rounds, 0.0, 1e6)
+        check_real("charge_share", self.charge_share, 0.0, 1.0, open_low=True)
+        check_real("budget_time", self.budget_time, 0.0, 1e6)
+        if self.battery_rounds and (self.draft_ahead or self.min_draft_length):
+            actual = f"draft_ahead={self.draft_ahead}, min_draft_length={self.min_draft_length}"
+            expected = "0, or min_draft_length=0 without drafting ahead"
+            raise ValueError(f"battery_rounds: expected {expected}, got {self.battery_rounds:g} with {actual}")
         listed = isinstance(self.tasks, list | tuple) and len(self.tasks) > 0
         if not listed or not all(isinstance(task, Task) for task in self.tasks):
             raise ValueError(f"tasks: expected a tuple of at least one Task, got {shown(self.tasks)}")

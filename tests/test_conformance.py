@@ -32,6 +32,7 @@ from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.physics.acceptance import ByTask
 from multispin_env.physics.arrivals import GapArrivals
 from multispin_env.physics.radio import Independent
+from tests.families import RULES
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
 
@@ -230,7 +231,7 @@ def test_workloads(arrivals, lengths):
         assert (coming.output == 1).all()
 
 
-@pytest.mark.parametrize("name", [*ms.controller_names("rounds"), "mine"])
+@pytest.mark.parametrize("name", [*RULES, "mine"])
 def test_controllers_of_rounds(name):
     options = {"phi_points": 10, "lambda_points": 10} if name == "algorithm1" else {}
     scenario = ms.Scenario.preset("llama2", num_users=3)

@@ -19,6 +19,8 @@ main = partial(
         "rules": "tokens/s of rules without the barrier in sixteen systems",
         "ahead-optimum": "the optimum of rounds in which one to three devices draft ahead, and shares of rules",
         "ahead-agents": "agents where one or two devices draft ahead, and their shares of the optimum",
+        "energy": "batteries: shares of the bound, goodput against joules per token, random systems",
+        "energy-optimum": "the optimum of one device with a battery, and shares of rules",
         "generalisation": "agents that ship with the package, with other numbers of devices and in other presets",
         "hits": "hits along the record, over those of independent tokens",
         "stock": "algorithms of Stable-Baselines3 with their defaults, compared with action 0",

@@ -92,6 +92,8 @@ class Controller(ABC, Generic[State, DecisionT]):
     """Options that may be arrays, with the ranges in which to tune them."""
     needs_chains: ClassVar[bool] = False
     """Whether the controller requires devices that draft ahead."""
+    needs_batteries: ClassVar[bool] = False
+    """Whether the controller requires devices with batteries."""
 
     @abstractmethod
     def __call__(self, state: State) -> DecisionT:
@@ -197,7 +199,12 @@ class RoundsController(Controller[SystemState, Decision]):
         return self.decide(state)
 
     def with_equal_latency(self, draft_length: IntArray, state: SystemState) -> Decision:
-        """Return the decision with these lengths and the bandwidth that equalizes latency ([MS] 31, 32)."""
+        """Return the decision with these lengths and the bandwidth that equalizes latency ([MS] 31, 32).
+
+        Lengths that a battery does not suffice for are cut first.
+        """
+        if state.affordable is not None:
+            draft_length = np.minimum(draft_length, state.affordable).astype(np.int64)
         draft_time, token_time = user_times(self.scenario, state)
         drafting = drafting_time(self.scenario, draft_length, draft_time, state.head_start)
         share = equal_finish(drafting, draft_length * token_time).share

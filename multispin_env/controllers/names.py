@@ -99,7 +99,7 @@ def controller_names(family: str | None = None, scenario: Scenario | None = None
     family
         ``"rounds"``, ``"continuous"`` or ``None`` for both.
     scenario
-        Scenario whose devices must suit the controllers: some require drafting ahead. ``None``: any scenario.
+        Scenario whose devices must suit the controllers: some require drafting ahead or batteries. ``None``: any.
 
     Examples
     --------
@@ -117,7 +117,13 @@ def controller_names(family: str | None = None, scenario: Scenario | None = None
     base, ahead = bases.get(family, Controller), scenario is None or scenario.draft_ahead
     made = ((name, class_of_part(CONTROLLERS.load(name))) for name in CONTROLLERS.names())
     classes = ((name, cls) for name, cls in made if isinstance(cls, type) and issubclass(cls, base))
-    return tuple(name for name, cls in classes if ahead or not getattr(cls, "needs_chains", False))
+    batteries = scenario is None or scenario.battery_rounds > 0.0
+    return tuple(
+        name
+        for name, cls in classes
+        if (ahead or not getattr(cls, "needs_chains", False))
+        and (batteries or not getattr(cls, "needs_batteries", False))
+    )
 
 
 def check_controller_name(field: str, name: str) -> str:

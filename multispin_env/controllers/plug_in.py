@@ -11,6 +11,7 @@ from multispin_env.checks import check_instance, require
 from multispin_env.controllers.base import Controller, WeightedController
 from multispin_env.controllers.estimators import Estimator, Part
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousObserved
+from multispin_env.physics.energy import BATTERY
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.registry import ESTIMATORS
 from multispin_env.scenario import Scenario
@@ -71,7 +72,8 @@ class PlugIn:
                 state = state.changed(spectral_efficiency=np.where(state.starting, channel, state.spectral_efficiency))
             return base(state.changed(acceptance_rate=acceptance))
         efficiency = system.spectral_efficiency if channel is None else channel
-        return base(SystemState(system.draft_time, efficiency, acceptance, system.head_start))
+        batteries = {name: getattr(system, name) for name in BATTERY}
+        return base(SystemState(system.draft_time, efficiency, acceptance, system.head_start, **batteries))
 
     @property
     def parts(self) -> list[Part]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.estimators import Filter
 from multispin_env.physics.continuous.types import ContinuousObserved, ContinuousState, Demand, Phase
+from multispin_env.physics.energy import BATTERY
 from multispin_env.physics.radio import channel_gain, full_share_token_time, spectral_efficiency
 from multispin_env.physics.types import Observed, SystemState
 from multispin_env.scenario import Scenario
@@ -84,6 +85,18 @@ def _count(field: str, half: float) -> Entry:
     )
 
 
+def _saturating(field: str, half: Callable[["ObservationCodec"], float]) -> Entry:
+    return Entry(
+        field,
+        lambda codec, x: x / (x + half(codec)),
+        lambda codec, x: half(codec) * x / (1.0 - np.minimum(x, _NEARLY_ONE)),
+    )
+
+
+def _part(field: str) -> Entry:
+    return Entry(field, lambda codec, x: x, lambda codec, x: x)
+
+
 def _one_hot(field: str, size: Callable[["ObservationCodec"], int]) -> Entry:
     return Entry(
         field,
@@ -142,7 +155,15 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             lambda codec, x: x * codec.scenario.max_draft_length,
         ),
         "planned_channel": _efficiency("planned_efficiency"),
-        "acceptance": Entry("acceptance_rate", lambda codec, x: x, lambda codec, x: x),
+        "acceptance": _part("acceptance_rate"),
+        # batteries
+        "affordable": _tokens("affordable"),
+        "level": _part("level"),
+        "capacity": _saturating(
+            "capacity", lambda codec: codec.scenario.max_draft_length * codec.scenario.draft_energy
+        ),
+        "charge": _saturating("charge", lambda codec: codec.scenario.draft_energy / codec.scenario.verification_time),
+        "time_left": _part("time_left"),
         # hidden acceptance; without the barrier a verification counts as a round
         "task": _one_hot("task", lambda codec: len(codec.scenario.tasks)),
         "drafted": _tokens("drafted"),
@@ -180,6 +201,9 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
 ROUND_STATE = ("compute", "channel", "acceptance")
 """Entries of environments of rounds with a known state."""
 
+BATTERY_STATE = (*ROUND_STATE, *BATTERY)
+"""Entries of rounds with batteries; one of ``charge`` and ``time_left`` is shown."""
+
 AHEAD_STATE = (*ROUND_STATE, "head_start")
 """Entries of rounds in which devices draft ahead."""
 
@@ -203,7 +227,7 @@ def _shared_numbers(codec: "ObservationCodec") -> dict[str, float]:
     numbers = {"T_ver/T̄": pass_time(users, users), "K": users, "K Q/(B r̄ T̄)": upload / scenario.mean_draft_time}
     if "phase" in shown:
         numbers["V(1)/T̄"] = pass_time(1, 1)
-    if "phase" in shown or "head_start" in shown:
+    if not {"phase", "head_start", "level"}.isdisjoint(shown):
         numbers["ρ T_ver/K"] = float(codec.rho * scenario.verification_time / users)
     if scenario.verification_pieces:  # the time of a pass depends on draft lengths
         for name, length in (("T_ver(4)/T̄", TYPICAL_LENGTH), ("T_ver(L_max)/T̄", scenario.max_draft_length)):

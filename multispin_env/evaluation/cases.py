@@ -37,6 +37,7 @@ from multispin_env.evaluation.episodes import (
 )
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.statistics import EPISODE_SEED, HELD_OUT_SEED, TUNING_SEED, VALIDATION_SEED
+from multispin_env.physics.energy import token_energy
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
@@ -81,9 +82,10 @@ class States:
         decision = (self.make(contender) if isinstance(contender, str) else contender)(self.state)
         outcome = expected_outcome(self.scenario, self.state, decision)
         returns = outcome.goodput / self.scenario.autoregressive_goodput
-        return EpisodeStats(
-            1, outcome.tokens, decision.draft_length.astype(float), outcome.round_latency, returns, outcome.goodput
-        )
+        drafted = decision.draft_length.astype(float)
+        joules = np.add.reduce(drafted * token_energy(self.scenario, self.state.spectral_efficiency), -1)
+        parts = outcome.tokens, drafted, outcome.round_latency, returns, outcome.goodput
+        return EpisodeStats(1, *parts, joules=joules)
 
     def make(self, name: str) -> RoundsController:
         """Make a controller from its name; ``"optimal"`` proves its gap to the optimum if ``certify`` is set."""

@@ -113,6 +113,7 @@ class Metric:
 METRICS = {
     "goodput": Metric("goodput (tokens/s)", lambda stats: stats.goodput),
     "token_goodput": Metric("token goodput (tokens/s)", lambda stats: stats.throughput),
+    "tokens_per_joule": Metric("tokens per joule", lambda stats: stats.tokens_per_joule, digits=3),
     "tokens_in_time": Metric(
         "tokens in time/s", lambda stats: stats.episode_values("tokens_in_time"), second_table=service_cells
     ),

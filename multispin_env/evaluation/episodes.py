@@ -29,6 +29,7 @@ class EpisodeStats:
     returns: FloatArray  # (n,)
     goodputs: FloatArray | None  # (n,) tokens/s, summed over rounds; None if goodput is not averaged over rounds
     episode: dict[str, FloatArray] = field(default_factory=dict)  # (n,) by the names of `InfoKeys.episode`
+    joules: FloatArray | float = 0.0  # (n,) of the devices; 0 if the environment does not report them
 
     @classmethod
     def empty(cls, cases: int, users: int, by_round: bool = True) -> Self:
@@ -46,6 +47,8 @@ class EpisodeStats:
         self.returns += np.where(playing, reward, 0)
         if self.goodputs is not None and keys.goodput is not None:
             self.goodputs += np.where(playing, info[keys.goodput], 0)
+        if "joules" in info:
+            self.joules = self.joules + np.where(playing, np.add.reduce(info["joules"], -1), 0)
         for name in keys.episode:
             self.episode[name] = np.where(playing, info[name], self.episode.get(name, 0.0))
 
@@ -64,6 +67,13 @@ class EpisodeStats:
     def throughput(self) -> FloatArray:
         """Total tokens divided by total time, (n,) tokens/s."""
         return np.asarray(self.tokens.sum(-1) / self.time)
+
+    @property
+    def tokens_per_joule(self) -> FloatArray:
+        """Total tokens divided by total joules of the devices, (n,); ``ValueError`` if joules are not reported."""
+        if not np.any(self.joules):
+            raise ValueError("metric: expected joules for 'tokens_per_joule', got none from a contender")
+        return np.asarray(self.tokens.sum(-1) / np.maximum(self.joules, 1e-300))
 
     @property
     def user_throughput(self) -> FloatArray:

@@ -12,6 +12,7 @@ from multispin_env.arrays import FloatArray, IntArray, Rng
 from multispin_env.checks import check_instance, check_integer, check_rng
 from multispin_env.physics.acceptance import Acceptance
 from multispin_env.physics.chains import drafting_time
+from multispin_env.physics.energy import Batteries
 from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time
 from multispin_env.physics.tokens import expected_tokens, sample_tokens, verification_time
 from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState, checked_decision, checked_state
@@ -122,11 +123,12 @@ def users_from_uniforms(scenario: Scenario, uniforms: FloatArray) -> Users:
 
 @dataclass(frozen=True)
 class Dynamics:
-    """Processes of channels and acceptance between rounds; channel reports are ``delay`` ≥ 0 rounds old."""
+    """Processes of channels, acceptance and batteries between rounds; channel reports are ``delay`` ≥ 0 rounds old."""
 
     channel: Channel
     acceptance: Acceptance
     delay: int = 0
+    batteries: Batteries | None = None
 
     @classmethod
     def of(cls, scenario: Scenario) -> Self:

@@ -8,6 +8,7 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import ChainRound, chain_left, draw_hits, hit_probability
+from multispin_env.physics.energy import affordable_tokens, round_energy
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, price, users_from_uniforms
 from multispin_env.physics.streams import (
@@ -62,6 +63,9 @@ class RoundsCore:
         self._expectation: Callable[[IntArray], FloatArray] | None = None  # for the current requests, made on demand
         self._draft_time = ones
         self._gain = ones
+        self._joules = self._capacity = self._charge = ones  # of the batteries, if there are any
+        self._elapsed = zeros[:, :1] * 0.0  # s
+        self.energy = ones  # (n, K) J of the last round
         self._reports = [ones] * (dynamics.delay + 1)  # spectral efficiencies, from the oldest to the current one
         self._set_states()
 
@@ -101,12 +105,25 @@ class RoundsCore:
             ahead = chain_left(self.scenario, length, self._draft_time, self._chains, duration)
             hit = draw_hits(hit_probability(self.scenario, length, self.requests.rate), noise)
             self.chain_round = ChainRound(self._chains, ahead, hit)
+        self.energy = round_energy(self.scenario, self.state, decision, outcome, self.chain_round)
+        if self.dynamics.batteries is not None:
+            outcome = outcome.changed(stored=self._drain(self.energy, outcome.round_latency[:, None]))
         self._advance(tokens, None if over is None else np.flatnonzero(over))
         if self.scenario.draft_ahead:
             valid = self.chain_round.hit & ~self.renewed
             self._chains = self.chain_round.drafted_ahead * (valid if over is None else valid & ~over[:, None])
         self._set_states()
         return outcome, tokens
+
+    def _drain(self, energy: FloatArray, duration: FloatArray) -> FloatArray:
+        """Update the batteries and return the change of their charge; what is left after ``budget_time`` is lost."""
+        before = self._joules
+        left = np.maximum(before - energy, 0.0) + self._charge * duration
+        self._joules = np.minimum(left, self._capacity)
+        self._elapsed = self._elapsed + duration
+        if self.scenario.budget_time:
+            return self._joules * (self._elapsed < self.scenario.budget_time) - before
+        return self._joules - before
 
     @property
     def renewed(self) -> BoolArray:
@@ -152,6 +169,13 @@ class RoundsCore:
         users = users_from_uniforms(self.scenario, self._devices.read(envs))
         self._draft_time = replace_rows(self._draft_time, rows, users.draft_time)
         self.mean_gain = replace_rows(self.mean_gain, rows, users.mean_gain)
+        if self.dynamics.batteries is not None:
+            capacity, charge = self.dynamics.batteries.first(self.scenario, *users)
+            start = 1.0 if self.scenario.budget_time else 0.5
+            self._capacity = replace_rows(self._capacity, rows, capacity)
+            self._charge = replace_rows(self._charge, rows, charge)
+            self._joules = replace_rows(self._joules, rows, start * capacity)
+            self._elapsed = replace_rows(self._elapsed, rows, np.zeros_like(self._elapsed[rows]))
         return users
 
     def _skip_delay(self, rows: Rows, envs: IntArray | None) -> None:
@@ -173,6 +197,15 @@ class RoundsCore:
 
     def _set_states(self) -> None:
         self.state = SystemState(self._draft_time, self._reports[-1], self.requests.rate, self._chains)
+        if self.dynamics.batteries is not None:
+            horizon = self.scenario.budget_time
+            self.state = self.state.changed(
+                affordable=affordable_tokens(self.scenario, self._joules, self._reports[-1]),
+                level=self._joules / self._capacity,
+                capacity=self._capacity,
+                charge=self._charge,
+                time_left=np.maximum(1.0 - self._elapsed / horizon, 0.0) + 0.0 * self._charge if horizon else None,
+            )
         self.reported = self.state  # with the spectral efficiency of the last report
         if self.dynamics.delay:
             self.reported = self.state.changed(spectral_efficiency=self._reports[0])

@@ -89,12 +89,28 @@ class SystemState(Batched):
         Probability α_k that a drafted token is accepted, (..., K).
     head_start
         Tokens A_k already in the chain of the device, real numbers (..., K); default zeros.
+    affordable
+        Longest draft for which the battery suffices, (..., K) tokens; this and the next fields are ``None`` without
+        batteries.
+    level
+        Charge of the battery relative to its capacity, (..., K).
+    capacity
+        Capacity C_k of the battery, (..., K) J.
+    charge
+        Power P_k that charges the battery, (..., K) W.
+    time_left
+        Part of ``budget_time`` that is left, (..., K), the same for all devices; ``None`` if batteries are charged.
     """
 
     draft_time: FloatArray
     spectral_efficiency: FloatArray
     acceptance_rate: FloatArray
     head_start: FloatArray = None  # type: ignore[assignment]  # zeros
+    affordable: IntArray | None = None
+    level: FloatArray | None = None
+    capacity: FloatArray | None = None
+    charge: FloatArray | None = None
+    time_left: FloatArray | None = None
 
     def __post_init__(self) -> None:
         fill_head_start(self)
@@ -128,6 +144,8 @@ class Observed(Batched):
         Spectral efficiency with which the action encoding plans, (n, K) bit/s/Hz.
     head_start
         Tokens A_k already in the chain of the device, (n, K); default zeros.
+    affordable, level, capacity, charge, time_left
+        As in `SystemState`, (n, K).
     """
 
     draft_time: FloatArray
@@ -143,6 +161,11 @@ class Observed(Batched):
     misses: IntArray | None = None
     planned_efficiency: FloatArray | None = None
     head_start: FloatArray = None  # type: ignore[assignment]  # zeros
+    affordable: IntArray | None = None
+    level: FloatArray | None = None
+    capacity: FloatArray | None = None
+    charge: FloatArray | None = None
+    time_left: FloatArray | None = None
 
     def __post_init__(self) -> None:
         fill_head_start(self)
@@ -188,6 +211,8 @@ class Outcome(Batched):
         Times of drafting, L_k T_k, and of uploading, L_k Q / (B_k r_k), (..., K) s.
     verification_time
         Time T_ver of the whole batch, (...) s.
+    stored
+        Change of the charge of each battery, (..., K) J; ``None`` without batteries.
     """
 
     goodput: FloatArray
@@ -196,6 +221,7 @@ class Outcome(Batched):
     draft_time: FloatArray
     upload_time: FloatArray
     verification_time: FloatArray
+    stored: FloatArray | None = None
 
     @property
     def duration(self) -> FloatArray:
@@ -226,7 +252,8 @@ def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
     """
     check_instance("scenario", scenario, Scenario)
     check_instance("state", state, SystemState)
-    arrays = {field.name: check_array(field.name, getattr(state, field.name)) for field in fields(state)}
+    present = (field.name for field in fields(state) if getattr(state, field.name) is not None)
+    arrays = {name: check_array(name, getattr(state, name)) for name in present}
     for field, array in arrays.items():
         _users_last(field, array, scenario.num_users)
     for field in ("draft_time", "spectral_efficiency"):
@@ -236,9 +263,17 @@ def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
     chain, most = arrays["head_start"], scenario.max_draft_length if scenario.draft_ahead else 0
     expected = f"numbers in [0, {most}]" if scenario.draft_ahead else "zeros where draft_ahead is False"
     require("head_start", chain, (chain >= 0.0) & (chain <= most), expected)
+    for field, highest in (("affordable", np.inf), ("level", 1.0), ("charge", np.inf), ("time_left", 1.0)):
+        if field in arrays:
+            valid = (arrays[field] >= 0.0) & (arrays[field] <= highest)
+            require(field, arrays[field], valid, f"numbers in [0, {highest:g}]")
     shape = _common_shape(arrays)
-    broadcast = (array if array.shape == shape else np.broadcast_to(array, shape) for array in arrays.values())
-    return SystemState(*map(np.ascontiguousarray, broadcast))
+    return SystemState(
+        **{
+            name: np.ascontiguousarray(array if array.shape == shape else np.broadcast_to(array, shape))
+            for name, array in arrays.items()
+        }
+    )
 
 
 def checked_weights(weights: object, shape: tuple[int, ...]) -> FloatArray | None:

@@ -84,6 +84,8 @@ class Problem(Batched):
     lines: FloatArray = field(default_factory=lambda: np.zeros((1, 2)))  # (J, 2) s and s/token, by rising slope
     padded: bool = False  # lines are functions of K max L
     tpot: float = np.inf  # s, longest round per token of each device
+    token_price: FloatArray | None = None  # (n, K) tokens that each drafted token costs
+    price_rise: FloatArray | None = None  # (n, K) difference of the prices of successive tokens
 
     def __len__(self) -> int:
         return len(self.draft_time)
@@ -112,11 +114,20 @@ class Problem(Batched):
 
     def expected(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return ω E[N | L] for lengths (..., n, K)."""
-        return self.weights * expected_tokens(lengths, self.acceptance_rate)
+        tokens = self.weights * expected_tokens(lengths, self.acceptance_rate)
+        return tokens if self.token_price is None else tokens - self.cost(lengths)
+
+    def cost(self, lengths: FloatArray | IntArray) -> FloatArray:
+        """Return the price of all tokens of drafts with lengths (..., n, K), in tokens."""
+        price = self.token_price if self.price_rise is None else self.token_price + 0.5 * self.price_rise * lengths
+        return np.asarray(price * lengths)
 
     def tokens(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return Σ_k ω_k E[N_k | L_k] (n, m) of candidates (n, m, K)."""
-        return np.add.reduce(self.weights[:, None] * expected_tokens(lengths, self.acceptance_rate[:, None]), -1)
+        tokens = np.add.reduce(self.weights[:, None] * expected_tokens(lengths, self.acceptance_rate[:, None]), -1)
+        if self.token_price is not None:
+            tokens -= np.add.reduce(self.cost(lengths.swapaxes(0, 1)), -1).T
+        return tokens
 
     def latency(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return φ (n, m) in s of candidates (n, m, K)."""
@@ -180,13 +191,16 @@ def make_problem(
     lines = server_lines(scenario)
     if weights is None:
         weights = np.ones_like(draft_time)
+    longest: Any = scenario.max_draft_length
+    if state.affordable is not None:
+        longest = np.minimum(longest, state.affordable.reshape(flat)).astype(np.int64)
     return Problem(
         draft_time=draft_time,
         token_time=token_time,
         acceptance_rate=state.acceptance_rate.reshape(flat),
         weights=np.where(weights < _MIN_WEIGHT, 0.0, np.minimum(weights, MAX_WEIGHT)).reshape(flat),
         low=np.where(free < 0, scenario.min_draft_length, free),
-        high=np.where(free < 0, scenario.max_draft_length, free),
+        high=np.where(free < 0, longest, free),
         constant_time=np.full(len(draft_time), constant),
         lines=lines,
         padded=scenario.law.padded and lines[-1, 1] > 0.0,

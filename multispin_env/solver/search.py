@@ -185,7 +185,7 @@ def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> t
     net = np.where(length <= problem.high, net, -np.inf)
     best = net.max(0)
     slack = best.sum(-1) - target * time
-    wins = net >= best - (slack + SAFETY * tokens[-1].sum(-1))[:, None]
+    wins = net >= best - (slack + SAFETY * np.abs(tokens[-1]).sum(-1))[:, None]
     low, high, some = find_ends(wins)
     high = np.minimum(problem.low + high, problem.high)  # without a winner the range does not change
     return problem.low + low, high, np.logical_or.reduce(some, -1)

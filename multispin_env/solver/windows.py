@@ -197,6 +197,8 @@ def bound_nodes(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
     table = _tabulate(problem, nodes)
     tokens, charged, server, empty = nodes.law.price(table.tokens, nodes.low, nodes.high, target)
     scale, table = table.tokens[-1].sum(-1) + charged, table._replace(tokens=tokens)
+    if problem.token_price is not None:
+        scale = scale + problem.cost(nodes.high).sum(-1)
     price, candidate, critical = _price(table, nodes.low, 1e3 * scale)  # any λ ≥ 0 is valid, but a large λ loses digits
     dead = empty | ~table.inside[0].all(-1) | (table.share[0].sum(-1) > 1.0 + SAFETY)
     right = np.where(table.inside, table.tokens - price[:, None] * table.share, -np.inf)

@@ -12,6 +12,7 @@ from multispin_env.physics.types import Observed
 from multispin_env.registry import ESTIMATORS
 from tests.alike import equal
 from tests.controllers.histories import along, history, system
+from tests.families import RULES
 
 
 def known_state(rng, scenario, num_envs=4):
@@ -19,7 +20,7 @@ def known_state(rng, scenario, num_envs=4):
     return state, Observed(state.draft_time, state.spectral_efficiency, state.acceptance_rate)
 
 
-@pytest.mark.parametrize("base", [name for name in ms.controller_names("rounds") if name != "random"])
+@pytest.mark.parametrize("base", [name for name in RULES if name != "random"])
 def test_with_everything_known_it_is_the_controller(base, rng):
     scenario = system()
     state, observed = known_state(rng, scenario)

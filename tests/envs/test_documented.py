@@ -99,7 +99,7 @@ WITH_OPTIMUM = ({"optimum": True}, {"reward": "share"})
 TOGETHER = [
     *(("Continuous", {name: value}) for name, value in (("task_visible", False), ("spread", 0.2), ("mean_cycles", 3))),
     *(("Continuous", {"channel": "rayleigh"}), ("Continuous", {"action": "shares"})),
-    *((name, part) for name in ("Fair", "DraftAhead", "Continuous", "Serving") for part in WITH_OPTIMUM),
+    *((name, part) for name in ("Fair", "DraftAhead", "Energy", "Continuous", "Serving") for part in WITH_OPTIMUM),
     ("DelayedChannel", {"mean_gain_visible": False, "plan_quantile": 0.1}),
     *(("Serving", {"arrivals": "gamma", "burstiness": 0.0}), ("Serving", {"arrivals": "trace", "mean_output": 9.0})),
     *(("Serving", {"arrivals": "trace", "start": -1}), ("Serving", {"horizon": 4.0, "warm_up": 5.0})),

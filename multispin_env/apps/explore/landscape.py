@@ -107,8 +107,7 @@ def _by_length(scenario: Scenario, seed: int, states: int) -> tuple[float, ...]:
 
 def _repeat_states(scenario: Scenario, seed: int, states: int, count: int) -> SystemState:
     state = _states(scenario, seed, states)
-    columns = (state.draft_time, state.spectral_efficiency, state.acceptance_rate)
-    return SystemState(*(np.broadcast_to(column, (count, *column.shape)) for column in columns))
+    return state.mapped(lambda array: np.broadcast_to(array, (count, *array.shape)))
 
 
 def _mean_goodputs(scenario: Scenario, batch: SystemState, name: str, **options: Any) -> tuple[float, ...]:

@@ -1,6 +1,6 @@
 """Best decision of a round, by the fast rule or with a proof, and two baselines: fixed and random decisions."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from multispin_env.arrays import IntArray
 from multispin_env.checks import check_integer, check_real, check_rng
 from multispin_env.controllers.base import RoundsController, WeightedController
 from multispin_env.controllers.names import make_controller
+from multispin_env.physics.energy import token_energy
 from multispin_env.physics.types import Decision, SystemState, checked_weights
 from multispin_env.scenario import Scenario
 from multispin_env.solver.ahead import AheadRound, best_lengths
@@ -54,6 +55,9 @@ class Optimal(WeightedController):
         does not depend on the speed of the machine.
     tpot
         Maximum time per output token of each device in s, > 0; ``None``: no limit.
+    energy_price
+        ν in tokens per joule, ≥ 0: the objective is then (Σ_k ω_k E[N_k] − ν Σ_k e_k L_k) / T_e2e, with the energy
+        e_k of a drafted token. It is not combined with ``certify``, ``tpot`` and ``fixed_length``.
 
     Examples
     --------
@@ -73,6 +77,7 @@ class Optimal(WeightedController):
     certify: float | None = None
     time_limit: float | None = None
     tpot: float | None = None
+    energy_price: float = 0.0
 
     def __post_init__(self) -> None:
         if self.certify is not None:
@@ -81,12 +86,23 @@ class Optimal(WeightedController):
             check_real("time_limit", self.time_limit, 0.0)
         if self.tpot is not None:
             check_real("tpot", self.tpot, 0.0, open_low=True)
+        check_real("energy_price", self.energy_price, 0.0)
+        if self.energy_price and not self._is_free:
+            actual = f"{self.energy_price} with certify, tpot or fixed_length"
+            raise ValueError(f"energy_price: expected 0 or no other option than weights, got {actual}")
+
+    @property
+    def _is_free(self) -> bool:
+        return all(option is None for option in (self.certify, self.tpot, self.fixed_length))
 
     @override
     def decide(self, state: SystemState) -> Decision:
         shape = state.draft_time.shape
-        if self.scenario.draft_ahead and all(x is None for x in (self.certify, self.tpot, self.fixed_length)):
+        if (self.scenario.draft_ahead or self.energy_price) and self._is_free:
             problem = make_problem(self.scenario, state, checked_weights(self.weights, shape))
+            if self.energy_price:
+                energy = token_energy(self.scenario, state.spectral_efficiency).reshape(problem.low.shape)
+                problem = replace(problem, token_price=self.energy_price * energy)
             rounds = AheadRound.by_goodput(problem, self.scenario, state.head_start.reshape(problem.low.shape))
             return self.with_equal_latency(best_lengths(rounds).reshape(shape), state)
         problem = checked_problem(self.scenario, state, self.weights, self.fixed_length, self.tpot)

@@ -56,6 +56,7 @@ class Round:
     outcome: Outcome  # (K,)
     tokens: FloatArray  # (K,) gained, drawn or expected
     chain: ChainRound  # (K,) all zeros without drafting ahead
+    level: FloatArray | None = None  # (K,) charge of batteries after the round, relative to their capacity
 
     @property
     def cells(self) -> IntArray:
@@ -163,7 +164,8 @@ class Histories(Recorder):
         best, tokens = step.info.get("optimal_goodput"), step.info["accepted_tokens"]
         zeros = np.zeros_like(tokens)
         chain = ChainRound(*(step.info.get(name, zeros)[env].copy() for name in ChainRound._fields))
-        last = Round(step.decision[env].copy(), step.outcome[env], tokens[env].copy(), chain)
+        level = step.info["battery"][env] / step.info["capacity"][env] if "battery" in step.info else None
+        last = Round(step.decision[env].copy(), step.outcome[env], tokens[env].copy(), chain, level)
         episode.add(last, None if best is None else float(best[env]))
 
     @override
@@ -219,14 +221,23 @@ def draw_time_axis(canvas: Canvas, times: Area, scale: float) -> None:
 
 def draw_bandwidth(canvas: Canvas, area: Area, bandwidth: FloatArray, scale: float) -> None:
     """Draw a bar for each device with its bandwidth in Hz; ``scale`` is the top of the area."""
-    canvas.text("bandwidth (MHz)", area.x - 24.0, area.y - 22.0, style.SMALL, style.GREY)
-    _draw_frame(canvas, area, f"{scale / MHZ:.3g}")
-    column = area.width / len(bandwidth)
+    _draw_bars(canvas, area, "bandwidth (MHz)", bandwidth / scale, f"{scale / MHZ:.3g}", style.UPLOADING)
+
+
+def draw_batteries(canvas: Canvas, area: Area, level: FloatArray) -> None:
+    """Draw a bar for each device with the charge of its battery, relative to its capacity."""
+    _draw_bars(canvas, area, "battery (%)", level, "100", style.ACCEPTED)
+
+
+def _draw_bars(canvas: Canvas, area: Area, title: str, parts: FloatArray, top: str, colour: Colour) -> None:
+    canvas.text(title, area.x - 24.0, area.y - 22.0, style.SMALL, style.GREY)
+    _draw_frame(canvas, area, top)
+    column = area.width / len(parts)
     gap = min(3.0, 0.15 * column)
     step = every_nth(column, 16.0)
-    for user, height in enumerate((bandwidth / scale * area.height).tolist()):
+    for user, height in enumerate((parts * area.height).tolist()):
         x = area.x + user * column
-        canvas.rectangle(x + gap, area.bottom - height, column - 2 * gap, height, style.UPLOADING)
+        canvas.rectangle(x + gap, area.bottom - height, column - 2 * gap, height, colour)
         if user % step == 0:
             canvas.text(str(user + 1), x + 0.5 * column, area.bottom + 9.0, style.SMALL, style.INK, "centre")
 

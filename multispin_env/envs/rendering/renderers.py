@@ -21,6 +21,7 @@ from multispin_env.envs.rendering.charts import (
     Scales,
     View,
     draw_bandwidth,
+    draw_batteries,
     draw_goodput,
     draw_numbers,
     draw_refused,
@@ -127,7 +128,10 @@ def _draw_panel(canvas: Canvas, area: Area, view: View, clock: float | None = No
         return
     _draw_timeline(canvas, layout.times, last, view, now)
     draw_tokens(canvas, layout.tokens, view, now)
-    draw_bandwidth(canvas, layout.bandwidth, last.decision.bandwidth, view.scales.bandwidth)
+    if last.level is None:
+        draw_bandwidth(canvas, layout.bandwidth, last.decision.bandwidth, view.scales.bandwidth)
+    else:
+        draw_batteries(canvas, layout.bandwidth, last.level)
 
 
 def _status(view: View, now: float | None) -> str:

@@ -14,6 +14,7 @@ from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import COUNTED
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.slopes import reward_slopes
+from multispin_env.physics.energy import BATTERY
 from multispin_env.physics.rounds import Dynamics
 from multispin_env.physics.rounds_core import RoundsCore
 from multispin_env.physics.types import Decision, Observed, SystemState
@@ -76,6 +77,8 @@ class RoundsEngine(Engine[SystemState, Decision]):
             "round_latency": outcome.round_latency,
             "draft_length": decision.draft_length,
             "bandwidth": decision.bandwidth,
+            "joules": self._core.energy,
+            "joules_per_token": np.add.reduce(self._core.energy, -1) / np.add.reduce(tokens, -1),
         }
         if self._is_privileged:
             info["acceptance_rate"] = state.acceptance_rate.copy()
@@ -112,6 +115,7 @@ class RoundsEngine(Engine[SystemState, Decision]):
             "mean_gain": self._core.mean_gain,
             "head_start": reported.head_start,
             "planned_efficiency": self.planned.spectral_efficiency,
+            **{name: getattr(reported, name) for name in BATTERY},
             **self.objective.fields(),
         }
         return fields if self._counts is None else fields | self._counts.fields

@@ -4,6 +4,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.controllers.rounds.ahead import PRICE_FACTORS, best_price_factor
 from multispin_env.physics.types import checked_decision
+from tests.families import RULES
 from tests.solver.test_ahead import LAWS, drawn
 
 
@@ -17,7 +18,7 @@ def options_of(name: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("name", ms.controller_names("rounds"))
+@pytest.mark.parametrize("name", RULES)
 def test_decisions_are_feasible_with_head_starts(name: str, law: str) -> None:
     scenario, state = head_started(law)
     controller = ms.make_controller(name, scenario, **options_of(name))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import multispin_env as ms
 from multispin_env.solver.problem import Problem
 from tests.alike import equal
+from tests.families import RULES
 
 
 def value(scenario, state, **options):
@@ -172,7 +173,7 @@ def test_systems_by_hand(preset, rng, low, bandwidth, server):
         assert system(scenario, batch) == pytest.approx([float(system(scenario, batch[i])) for i in range(3)])
 
 
-@pytest.mark.parametrize("name", ms.controller_names("rounds"))
+@pytest.mark.parametrize("name", RULES)
 def test_any_batch_shape(name, scenario, rng):
     state = ms.sample_state(scenario, rng, 6)
     arrays = state.draft_time, state.spectral_efficiency, state.acceptance_rate
@@ -189,7 +190,7 @@ def test_any_batch_shape(name, scenario, rng):
         ms.make_controller(name, scenario, **options)(bad)
 
 
-@pytest.mark.parametrize("name", [name for name in ms.controller_names("rounds") if name != "random"])
+@pytest.mark.parametrize("name", [name for name in RULES if name != "random"])
 def test_chunks_of_a_batch_keep_their_order(name, rng, monkeypatch):
     scenario = ms.Scenario.preset("llama2", num_users=3, max_draft_length=6)
     state = ms.sample_state(scenario, rng, 11)

@@ -4,6 +4,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.envs.engine import LIMIT
 from multispin_env.registry import ENCODINGS
+from tests.families import RULES
 
 FASTER = {"algorithm1": {"phi_points": 10, "lambda_points": 10}}
 UNEQUAL = ("fixed", "random", "uniform-bandwidth")
@@ -19,7 +20,7 @@ def codec_of(name, scenario, common=False):
     [
         (encoding, controller)
         for encoding in ("residual", "shares")
-        for controller in ms.controller_names("rounds")
+        for controller in RULES
         if encoding == "shares" or controller not in UNEQUAL
     ],
 )

@@ -1,0 +1,70 @@
+"""Upper bound on the goodput of devices with batteries (not in the paper; docs/evidence/energy.md)."""
+
+from dataclasses import dataclass
+
+from multispin_env.arrays import Rng
+from multispin_env.checks import check_instance, check_integer, check_real, check_rng
+from multispin_env.scenario import Scenario
+from multispin_env.solver.energy import EnergySample, energy_law
+
+
+@dataclass(frozen=True)
+class EnergyBound:
+    """Upper bound on the long-run rate of every policy, estimated from random states.
+
+    Parameters
+    ----------
+    rate
+        D(ν) in tokens/s.
+    error
+        Its standard error, tokens/s.
+    price
+        ν in tokens/J.
+    free_rate
+        Estimate of the goodput of the optimum without batteries, tokens/s.
+    """
+
+    rate: float
+    error: float
+    price: float
+    free_rate: float
+
+
+def energy_bound(scenario: Scenario, price: float | None = None, *, size: int = 1000, rng: Rng = 0) -> EnergyBound:
+    """Return a bound on the tokens per second of every policy, for random devices with batteries.
+
+    No policy exceeds it in the long run, even if it knows all future states, as long as it does not know which tokens
+    will be accepted (docs/evidence/energy.md has the proof). The maximum in each state is proven by branch and bound;
+    only the number of states limits the accuracy. With ``budget_time``, the bound holds for the time until the budget
+    ends.
+
+    Parameters
+    ----------
+    scenario
+        A system with ``battery_rounds`` > 0.
+    price
+        ν ≥ 0 in tokens/J; every price gives a bound. ``None``: about the best one.
+    size
+        Number of random states, ≥ 2.
+    rng
+        A generator or a seed.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> options = {"acceptance": "by-request", "min_draft_length": 0, "battery_rounds": 20}
+    >>> scenario = ms.Scenario.preset("qwen3.5", num_users=8, **options)
+    >>> bound = ms.energy_bound(scenario, size=200)
+    >>> bool(0.68 < bound.rate / bound.free_rate < 0.76)
+    True
+    """
+    check_instance("scenario", scenario, Scenario)
+    if not scenario.battery_rounds:
+        raise ValueError("battery_rounds: expected a number > 0, got 0")
+    check_integer("size", size, 2)
+    law = energy_law(scenario)
+    if price is not None:
+        check_real("price", price, 0.0)
+    sample = EnergySample.draw(scenario, law.batteries, check_rng("rng", rng), size)
+    dual = sample.dual(law.price if price is None else float(price), law.rate, proven=True)
+    return EnergyBound(dual.rate, dual.error, dual.price, law.free_rate)

@@ -1,0 +1,219 @@
+"""Environment of rounds in which drafts drain batteries, so that rounds depend on each other; not in the paper."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+from typing_extensions import override
+
+from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.checks import check_bool
+from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
+from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.engine import Step
+from multispin_env.envs.objectives import Objective, TokensMinusTime
+from multispin_env.envs.observations import BATTERY_STATE, ObservationCodec
+from multispin_env.envs.rounds.engine import RoundsEngine
+from multispin_env.envs.rounds.variants import RoundsVariant
+from multispin_env.envs.variant import Comparison, InfoKeys, Learning
+from multispin_env.physics.acceptance import BY_REQUEST, ByRequest
+from multispin_env.physics.rounds import Dynamics
+from multispin_env.physics.types import Decision, Outcome, SystemState
+from multispin_env.scenario import Scenario
+from multispin_env.solver.energy import DEFAULTS, EnergySample, charging_power, energy_law
+
+
+class EnergyEnv(MultiSpinEnv):
+    """Drafting drains batteries, which a constant power charges.
+
+    ## Description
+
+    Like `MultiSpin/Heterogeneous-v0`, but a drafted token costs device k the energy
+
+        e_k = draft_energy + transmit_power Q / (B r_k)  joules,
+
+    and the device has a battery with b_k joules, so that it drafts at most ⌊b_k / e_k⌋ tokens, or none. After a round
+    of τ seconds, b_k ← min(C_k, b_k − e_k L_k + P_k τ). P_k is half (`charge_share`) of the mean power that such a
+    device spends at the optimum without batteries, and C_k is the energy of 20 of its rounds (`battery_rounds`).
+
+    A round that drafts less leaves more for later rounds with better channels or higher acceptance rates. So the
+    controller `optimal`, which maximises the goodput of a round, is not the best policy. No policy has a higher
+    long-run rate than D, the bound of `ms.energy_bound`. The rules `energy-prices`, `drift` and `shaped` price joules.
+    Acceptance rates belong to requests of 20 rounds on average. Everything not described here is as in
+    `MultiSpin/Heterogeneous-v0`.
+
+    ## Action Space
+
+    As in `MultiSpin/Heterogeneous-v0`. Draft lengths are first cut to ⌊b_k / e_k⌋; the closed form uses the cut ones.
+
+    ## Observation Space
+
+    | entry        | shape | value       | meaning                                          | min  | max  |
+    |--------------|-------|-------------|--------------------------------------------------|------|------|
+    | `compute`    | (K,)  | T_k / T̄     | draft time of a token                            | 0.85 | 1.15 |
+    | `channel`    | (K,)  | r_k / r̄     | spectral efficiency                              | 0    | 2.03 |
+    | `acceptance` | (K,)  | α_k         | acceptance rate                                  | 0    | 1    |
+    | `affordable` | (K,)  | l / L_max   | l = min(⌊b_k / e_k⌋, L_max), longest draft       | 0    | 1    |
+    | `level`      | (K,)  | b_k / C_k   | charge of the battery                            | 0    | 1    |
+    | `capacity`   | (K,)  | x / (x + 1) | x = C_k / (L_max e): capacity in longest drafts  | 0    | 1    |
+    | `charge`     | (K,)  | x / (x + 1) | x = P_k T_ver / e: tokens charged in T_ver       | 0    | 1    |
+    | `time_left`  | (K,)  | 1 − t / H   | part of the time H that is left (`budget_time`)  | 0    | 1    |
+    | `shared`     | (4,)  | log10       | T_ver / T̄, K, K Q / (B r̄ T̄), D T_ver / K         | -20  | 20   |
+
+    e is `draft_energy`. `charge` is shown if batteries are charged, `time_left` if they are not.
+
+    ## Rewards
+
+    (Σ_k N_k − D τ + ν Σ_k (b'_k − b_k)) / K, where b'_k is the charge after the round. Its mean is (rate − D) times the
+    mean duration of a round, divided by K: negative, and 0 only for a policy that reaches the bound. The charge is a
+    potential with the price ν of a joule in tokens, so that it changes no long-run rate; it makes rewards almost
+    independent of the level. With a discount of 0.999 or more per round, the best policy is that of the long-run rate
+    up to 0.04 %; a discount of 0.99 loses up to 0.4 %, 0 loses 0.9 to 2.6 %. `reward="expected"` counts expected tokens
+    E[N_k], `"sampled"` counts drawn tokens.
+
+    ## Starting State
+
+    As in `MultiSpin/Heterogeneous-v0`, with acceptance rates from a Beta distribution and half-full batteries.
+
+    ## Episode End
+
+    Never terminates. Truncates after `rounds`, by default 4000: filling a battery takes about 60 rounds, and in 64
+    rounds a controller that empties it exceeds D. With `budget_time`, an episode terminates after that time.
+
+    ## Arguments
+
+    - `scenario`: as in `MultiSpin/Heterogeneous-v0`. Presets have `num_users=8`, `acceptance="by-request"`,
+      `min_draft_length=0` and `battery_rounds=20` here.
+    - fields of `Scenario` for energy: `draft_energy` and `transmit_power`; `battery_rounds`, `charge_share` and
+      `budget_time`. With `budget_time=H`, batteries start full, are not charged, and hold what `charge_share` gives in
+      H seconds.
+    - `rounds`: length of an episode, default 4000.
+    - `regret`: whether `info` holds the regret, default false, since it takes a search in every state.
+    - `action`, `reward`, `render_mode`: as in `MultiSpin/Heterogeneous-v0`.
+
+    ## Info
+
+    As in `MultiSpin/Heterogeneous-v0` without an optimum; `battery` (K,) and `capacity` (K,), b'_k and C_k in joules.
+    With `regret=True` also `regret`, f − (Σ_k N_k − D τ + ν Σ_k (b'_k − b_k)) in tokens, where f is the largest value
+    in this state for any lengths and full batteries. f has mean 0 whatever the policy does. So the mean regret divided
+    by the mean duration estimates D − rate with a much smaller variance than the reward.
+    """
+
+    env_id = "MultiSpin/Energy-v0"
+
+
+class EnergyVectorEnv(MultiSpinVectorEnv):
+    """Native vector of `EnergyEnv`; `MultiSpinVectorEnv` explains its arguments."""
+
+    env_id = EnergyEnv.env_id
+
+
+@dataclass(frozen=True)
+class TokensMinusTimeAndEnergy(TokensMinusTime):
+    """`TokensMinusTime` with a price for the joules that leave the batteries.
+
+    Parameters
+    ----------
+    rho, scale
+        See `TokensMinusTime`.
+    joule_price
+        Price ν of a joule, in tokens.
+    """
+
+    joule_price: float
+
+    @override
+    def tokens(self, outcome: Outcome) -> FloatArray:
+        assert outcome.stored is not None
+        return super().tokens(outcome) + self.joule_price * np.add.reduce(outcome.stored, -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy(RoundsVariant):
+    """Rounds in which drafts drain batteries."""
+
+    scenario_defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
+    has_batteries: ClassVar[bool] = True
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(BATTERY_STATE, ""))
+    contenders: ClassVar[tuple[str, ...]] = (
+        *("shaped", "drift", "energy-prices", "optimal", "homogeneous", "uniform-bandwidth", "fixed"),
+    )
+
+    rounds: int = 4000
+    regret: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bool("regret", self.regret)
+
+    @property
+    @override
+    def comparison(self) -> Comparison:
+        keys = InfoKeys("accepted_tokens", "draft_length", "round_latency", None)  # a mean of rates is not the rate
+        return Comparison(keys, self.contenders, rounds=self.rounds)
+
+    @property
+    @override
+    def learning(self) -> Learning:
+        return Learning(slopes=False, discount=0.0, sees_state=True)
+
+    @override
+    def dynamics(self, scenario: Scenario) -> Dynamics:
+        if not scenario.battery_rounds:
+            raise ValueError("battery_rounds: expected a number > 0 in MultiSpin/Energy-v0, got 0")
+        known = Dynamics.of(scenario)
+        acceptance = ByRequest(mean_rounds=20.0) if known.acceptance == BY_REQUEST else known.acceptance
+        return Dynamics(known.channel, acceptance, batteries=energy_law(scenario).batteries)
+
+    @override
+    def objective(self, scenario: Scenario, num_envs: int) -> Objective:
+        law = energy_law(scenario)
+        rate = law.rate - law.price * law.power if scenario.budget_time else law.rate
+        return TokensMinusTimeAndEnergy(rate, float(scenario.num_users), law.price)
+
+    @override
+    def observations(self, scenario: Scenario) -> ObservationCodec:
+        hidden = "charge" if scenario.budget_time else "time_left"
+        return ObservationCodec(
+            scenario, tuple(key for key in self.entries if key != hidden), energy_law(scenario).rate
+        )
+
+    @override
+    def engine(self, config: EnvConfig, num_envs: int) -> RoundsEngine:
+        scenario = config.scenario
+        objective = self.objective(scenario, num_envs)
+        return EnergyEngine(config, objective, self.dynamics(scenario), self.planned, num_envs)
+
+
+class EnergyEngine(RoundsEngine):
+    """Engine of rounds with batteries."""
+
+    def __init__(self, config: EnvConfig, *others: Any) -> None:
+        super().__init__(config, *others)
+        self._law, self._has_regret = energy_law(self.scenario), config.arguments["regret"]
+
+    @override
+    def _play(self, decision: Decision, over: BoolArray | None) -> Step:
+        before: Any = self._core.state
+        step = super()._play(decision, over)
+        step.info["battery"] = before.level * before.capacity + step.outcome.stored
+        step.info["capacity"] = before.capacity.copy()
+        if self._has_regret:
+            step.info["regret"] = self._regret(before, step.outcome)
+        if not self.scenario.budget_time:
+            return step
+        after: Any = self._core.state
+        return replace(step, terminated=after.time_left[:, 0] == 0.0)
+
+    def _regret(self, state: SystemState, outcome: Outcome) -> FloatArray:
+        price, rate, charge = self._law.price, self._law.rate, charging_power(self.scenario, state)
+        full = SystemState(state.draft_time, state.spectral_efficiency, state.acceptance_rate)
+        best = EnergySample(self.scenario, full, charge).best(price, rate)
+        most = best.tokens - price * best.joules + (price * charge - rate) * best.time
+        assert outcome.stored is not None
+        stored = np.add.reduce(outcome.stored, -1)
+        if self.scenario.budget_time:
+            stored = stored + charge * outcome.round_latency
+        return most - (np.add.reduce(outcome.tokens, -1) - rate * outcome.round_latency + price * stored)

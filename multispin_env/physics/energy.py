@@ -1,0 +1,82 @@
+"""Energy of drafts, and batteries that it drains (not in the paper; docs/evidence/energy.md).
+
+A drafted token costs the energy of drafting it and of sending it, e_k = draft_energy + p Q / (B r_k) joules. A device
+with b_k joules drafts at most ⌊b_k / e_k⌋ tokens. After a round of τ seconds, b_k ← min(C_k, b_k − e_k L_k + P_k τ).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.physics.chains import ChainRound
+from multispin_env.physics.radio import full_share_token_time
+from multispin_env.physics.types import Decision, Outcome, SystemState
+from multispin_env.scenario import Scenario
+
+BATTERY = ("affordable", "level", "capacity", "charge", "time_left")
+"""Fields of states and observations with batteries."""
+
+_LEAST = 0.05  # least energy of a round, relative to the mean over devices
+_ROUNDING = 1e-9  # tokens that a battery may lack for a draft
+
+
+def token_energy(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
+    """Return e_k in joules: a token is drafted and sent at a constant power per Hz, so that its share has no effect."""
+    return scenario.draft_energy + scenario.transmit_power * full_share_token_time(scenario, spectral_efficiency)
+
+
+def round_energy(
+    scenario: Scenario, state: SystemState, decision: Decision, outcome: Outcome, chain: ChainRound
+) -> FloatArray:
+    """Return the joules (..., K) of a round; devices that draft ahead also pay for the tokens after their draft."""
+    joules: FloatArray = decision.draft_length * token_energy(scenario, state.spectral_efficiency)
+    if scenario.draft_ahead:
+        time, room = outcome.round_latency - scenario.round_trip_time, scenario.max_draft_length + 1 - chain.head_start
+        drafted = np.minimum(time[..., None] / state.draft_time, decision.draft_length + room)
+        joules = joules + scenario.draft_energy * (drafted - decision.draft_length)
+    return joules
+
+
+@dataclass(frozen=True)
+class Batteries:
+    """Capacity and charge of the batteries of new devices.
+
+    The energy of a device per round, without batteries, is estimated as a + b (T_k / T̄ − 1) + c (H̄_k / H̄ − 1), with
+    three numbers for each task and the middle H̄ of the mean gains.
+
+    Parameters
+    ----------
+    usual_energy
+        (a, b, c) in joules for each task.
+    round_time
+        Mean time of a round in s.
+    """
+
+    usual_energy: tuple[tuple[float, ...], ...]
+    round_time: float
+
+    def first(
+        self, scenario: Scenario, draft_time: FloatArray, mean_gain: FloatArray, task: IntArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return C_k in J and P_k in W of devices (..., K)."""
+        table = np.array(self.usual_energy)
+        terms = table[task] * device_features(scenario, draft_time, mean_gain)
+        joules = np.maximum(terms[..., 0] + terms[..., 1] + terms[..., 2], _LEAST * float(table[:, 0].mean()))
+        charge = scenario.charge_share / self.round_time * joules
+        if scenario.budget_time:
+            return charge * scenario.budget_time, np.zeros_like(charge)
+        return scenario.battery_rounds * joules, charge
+
+
+def device_features(scenario: Scenario, draft_time: FloatArray, mean_gain: FloatArray) -> FloatArray:
+    """Return 1, T_k / T̄ − 1 and H̄_k / H̄ − 1 of devices (..., K), shape (..., K, 3)."""
+    middle = 0.5 * (scenario.mean_gain_low + scenario.mean_gain_high)
+    relative = draft_time / scenario.mean_draft_time - 1.0, mean_gain / middle - 1.0
+    return np.stack([np.ones_like(draft_time), *relative], -1)
+
+
+def affordable_tokens(scenario: Scenario, joules: FloatArray, spectral_efficiency: FloatArray) -> IntArray:
+    """Return min(⌊b_k / e_k⌋, L_max), the longest draft for which batteries with b_k ``joules`` suffice."""
+    tokens = np.floor(joules / token_energy(scenario, spectral_efficiency) + _ROUNDING)
+    return np.minimum(tokens, scenario.max_draft_length).astype(np.int64)

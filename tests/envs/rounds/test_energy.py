@@ -1,0 +1,132 @@
+"""Batteries in rounds, compared with an independent slow simulator, and the rules that price joules."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.envs.config import EnvConfig
+from multispin_env.registry import ENCODINGS
+from multispin_env.solver.energy import energy_law
+from tests.reference import expected_tokens
+
+ENERGY = "MultiSpin/Energy-v0"
+
+
+def vector(num_envs=4, **options):
+    return gym.make_vec(ENERGY, num_envs=num_envs, vectorization_mode="vector_entry_point", **options).unwrapped
+
+
+def latency_of(lengths, draft_times, uploads):
+    """Seconds at which all devices finish together, by bisection."""
+    low, high = 0.0, sum(n * (t + u) for n, t, u in zip(lengths, draft_times, uploads, strict=True)) + 1e-9
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        rooms = [middle - n * t for n, t in zip(lengths, draft_times, strict=True)]
+        fits = all(room > 0.0 for room, n in zip(rooms, lengths, strict=True) if n)
+        used = sum(n * u / room for n, u, room in zip(lengths, uploads, rooms, strict=True) if n) if fits else 2.0
+        low, high = (low, middle) if used <= 1.0 else (middle, high)
+    return high
+
+
+def bits(scenario):
+    return scenario.kept_probabilities * (16 + np.ceil(np.log2(scenario.vocabulary_size)))
+
+
+@pytest.mark.parametrize("options", [{"battery_rounds": 3.0}, {"budget_time": 9.0}, {"battery_rounds": 1.5}])
+def test_rounds_equal_a_slow_simulator(options):
+    env = vector(1, action="lengths", scenario="qwen3.5", **options)
+    env.reset(seed=1)
+    users = env.scenario.num_users
+    scenario, law, rng = env.scenario, energy_law(env.scenario), np.random.default_rng(0)
+    horizon, time, cut, full = options.get("budget_time", 0.0), 0.0, 0, 0
+    battery = (env.state.level * env.state.capacity)[0].tolist()
+    assert env.state.level[0] == pytest.approx(1.0 if horizon else 0.5)
+    for number in range(60):
+        state = env.state[0]
+        uploads = [bits(scenario) / (scenario.total_bandwidth * r) for r in state.spectral_efficiency]
+        energy = [scenario.draft_energy + scenario.transmit_power * u for u in uploads]
+        wanted = rng.integers(0, 26 if number < 30 else 2, users)
+        most = [min(25, int(b / e + 1e-9)) for b, e in zip(battery, energy, strict=True)]
+        assert state.affordable.tolist() == most
+        action = env.encode_action(ms.Decision(wanted[None], np.full((1, users), scenario.total_bandwidth / users)))
+        lengths = [min(n, m) for n, m in zip(wanted.tolist(), most, strict=True)]
+        cut += lengths != wanted.tolist()
+        _, reward, terminated, _, info = env.step(action)
+        duration = latency_of(lengths, state.draft_time, uploads) + scenario.verification_time
+        tokens = [expected_tokens(n, a) for n, a in zip(lengths, state.acceptance_rate, strict=True)]
+        joules = [n * e for n, e in zip(lengths, energy, strict=True)]
+        left = [b - j + p * duration for b, j, p in zip(battery, joules, state.charge, strict=True)]
+        after = [min(b, c) for b, c in zip(left, state.capacity, strict=True)]
+        full += after != left
+        time += duration
+        over = bool(horizon) and time >= horizon
+        if over:
+            after = [0.0] * users
+        stored = sum(after) - sum(battery)
+        rate = law.rate - law.price * law.power if horizon else law.rate
+        assert info["draft_length"][0].tolist() == lengths
+        assert info["round_latency"][0] == pytest.approx(duration, rel=1e-12)
+        assert info["joules"][0] == pytest.approx(joules, rel=1e-12)
+        assert info["joules_per_token"][0] == pytest.approx(sum(joules) / sum(tokens), rel=1e-12)
+        assert info["battery"][0] == pytest.approx(after, rel=1e-11, abs=1e-12)
+        expected = (sum(tokens) - rate * duration + law.price * stored) / users
+        assert reward[0] == pytest.approx(expected, rel=1e-11, abs=1e-11)
+        assert terminated[0] == over
+        if over:
+            break
+        battery = after
+    assert cut
+    assert over if horizon else full
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS.names())
+def test_an_empty_battery_drafts_nothing(encoding):
+    env = vector(2, action=encoding, battery_rounds=0.1)
+    env.reset(seed=0)
+    longest = np.full(env.action_space.shape, 5.0, np.float32)
+    for _ in range(8):
+        *_, info = env.step(longest)
+        assert (info["battery"] > -1e-9).all()
+    assert (info["draft_length"] == 0).any()
+    assert (info["accepted_tokens"][info["draft_length"] == 0] == 1.0).all()
+
+
+def test_the_regret_is_the_gap_to_the_bound():
+    """Regret and reward add up to a maximum that depends on the state alone."""
+    env = vector(3, regret=True, action="lengths")
+    best = []
+    for name in ("drift", "fixed"):
+        env.reset(seed=0)
+        controller = ms.make_controller(name, env.scenario)
+        _, reward, *_, info = env.step(env.encode_action(controller(env.state)))
+        assert (info["regret"] > -1e-9).all()
+        best.append(info["regret"] + 8.0 * reward)
+    assert best[0] == pytest.approx(best[1], rel=1e-9)
+
+
+def test_the_greedy_rule_exceeds_the_bound_in_short_episodes():
+    """So episodes are long: half-full batteries pay for 64 rounds."""
+    env = vector(16, scenario="qwen3.5", action="lengths")
+    env.reset(seed=0)
+    optimal, tokens, time = ms.make_controller("optimal", env.scenario), 0.0, 0.0
+    rates = []
+    for number in range(1, 193):
+        *_, info = env.step(env.encode_action(optimal(env.state)))
+        tokens, time = tokens + info["accepted_tokens"].sum(), time + info["round_latency"].sum()
+        if number in (64, 192):
+            rates.append(tokens / time / energy_law(env.scenario).rate)
+    assert rates[0] > 1.02
+    assert rates[1] < 0.99
+
+
+def test_batteries_need_their_environment():
+    with pytest.raises(ValueError, match=r"^battery_rounds: expected 0 in MultiSpin/Fair-v0, got 5; use"):
+        EnvConfig.of("MultiSpin/Fair-v0", battery_rounds=5, min_draft_length=0)
+    with pytest.raises(ValueError, match=r"^battery_rounds: expected a number > 0 in MultiSpin/Energy-v0, got 0$"):
+        gym.make(ENERGY, battery_rounds=0)
+    with pytest.raises(ValueError, match=r"^battery_rounds: expected 0, or min_draft_length=0"):
+        gym.make(ENERGY, min_draft_length=1)
+    controller = ms.make_controller("drift", EnvConfig.of(ENERGY).scenario)
+    with pytest.raises(ValueError, match=r"^state: expected levels of batteries"):
+        controller(ms.sample_state(controller.scenario, 0))
