@@ -90,10 +90,8 @@ class Controller(ABC, Generic[State, DecisionT]):
     """Discipline of the uplink that decisions without the barrier assume."""
     tunable: ClassVar[Mapping[str, Tunable]] = {}
     """Options that may be arrays, with the ranges in which to tune them."""
-    needs_chains: ClassVar[bool] = False
-    """Whether the controller requires devices that draft ahead."""
-    needs_batteries: ClassVar[bool] = False
-    """Whether the controller requires devices with batteries."""
+    requires: ClassVar[str] = ""
+    """Field of the scenario that must be set, such as ``"draft_ahead"``; empty if every scenario suits."""
 
     @abstractmethod
     def __call__(self, state: State) -> DecisionT:

@@ -114,16 +114,10 @@ def controller_names(family: str | None = None, scenario: Scenario | None = None
         check_instance("scenario", scenario, Scenario)
     if family is not None:
         check_name("family", family, ("rounds", "continuous"))
-    base, ahead = bases.get(family, Controller), scenario is None or scenario.draft_ahead
+    base = bases.get(family, Controller)
     made = ((name, class_of_part(CONTROLLERS.load(name))) for name in CONTROLLERS.names())
     classes = ((name, cls) for name, cls in made if isinstance(cls, type) and issubclass(cls, base))
-    batteries = scenario is None or scenario.battery_rounds > 0.0
-    return tuple(
-        name
-        for name, cls in classes
-        if (ahead or not getattr(cls, "needs_chains", False))
-        and (batteries or not getattr(cls, "needs_batteries", False))
-    )
+    return tuple(name for name, cls in classes if scenario is None or not cls.requires or getattr(scenario, cls.requires))
 
 
 def check_controller_name(field: str, name: str) -> str:

@@ -77,11 +77,10 @@ class EnvConfig:
         check_name("action", self.action, self.variant.family.encodings.names())
         check_name("reward", self.reward, self.variant.learning.rewards)
         check_bool("optimum", self.optimum)
-        if self.scenario.draft_ahead and not self.variant.drafts_ahead:
-            raise ValueError(f"draft_ahead: expected False in {self.env_id}, got True; use MultiSpin/DraftAhead-v0")
-        if self.scenario.battery_rounds and not self.variant.has_batteries:
-            actual = f"{self.scenario.battery_rounds:g}; use MultiSpin/Energy-v0"
-            raise ValueError(f"battery_rounds: expected 0 in {self.env_id}, got {actual}")
+        for field, other in (("draft_ahead", "DraftAhead"), ("battery_rounds", "Energy")):
+            if (value := getattr(self.scenario, field)) and field not in self.variant.may_set:
+                expected = f"{type(value)()} in {self.env_id}, got {value}; use MultiSpin/{other}-v0"
+                raise ValueError(f"{field}: expected {expected}")
         if self.optimum and self.variant.comparison.optimum is None:
             raise ValueError(f"optimum: expected False in {self.env_id}, which has no known optimum, got True")
 

@@ -43,6 +43,8 @@ class RoundsCore:
 
     def __init__(self, scenario: Scenario, dynamics: Dynamics, num_envs: int, *, sampled: bool, drawn: bool) -> None:
         dynamics.acceptance.prior(scenario)  # raises for an unsuitable scenario
+        if scenario.battery_rounds and dynamics.batteries is None:
+            raise ValueError(f"battery_rounds: expected 0 without batteries, got {scenario.battery_rounds:g}")
         self.scenario = scenario
         self.dynamics = dynamics
         self.num_envs = num_envs

@@ -313,7 +313,8 @@ _Candidates = Callable[[Scenario], Sequence[Controller[Any, Any]]]  # A local se
 
 def rule_names() -> tuple[str, ...]:
     """Return the names of controllers for `capacity`, to which modifiers may be added as in ``"greedy+deadlines"``."""
-    return (*controller_names(), *SERVER_ONLY)
+    without_batteries = Scenario.preset("llama2", draft_ahead=True)
+    return (*controller_names(None, without_batteries), *SERVER_ONLY)
 
 
 def make_candidates(rule: _Rule) -> _Candidates:

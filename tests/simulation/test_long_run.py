@@ -162,3 +162,12 @@ def test_no_function_of_a_run_loses_an_interrupt(name):
     for code in sorted(reached, key=repr):
         with pytest.raises(KeyboardInterrupt):
             run(code)
+
+
+def test_batteries_are_refused():
+    scenario = SCENARIO.replace(battery_rounds=5, min_draft_length=0)
+    controller = ms.make_controller("optimal", scenario)
+    with pytest.raises(ValueError, match=r"^battery_rounds: expected 0 without the barrier, got 5$"):
+        ms.long_run(controller, ms.sample_state(scenario, 0), **SHORT)
+    with pytest.raises(ValueError, match=r"^battery_rounds: expected 0 without the barrier, got 5$"):
+        ms.serve(controller, WORKLOAD, copies=2, **SHORT)

@@ -65,7 +65,7 @@ class AheadPrice(WeightedController):
     True
     """
 
-    needs_chains: ClassVar[bool] = True
+    requires: ClassVar[str] = "draft_ahead"
 
     rho: Option | None = None
     chain_weight: float = 0.0

@@ -58,7 +58,7 @@ class EnergyPrices(RoundsController):
     True
     """
 
-    needs_batteries: ClassVar[bool] = True
+    requires: ClassVar[str] = "battery_rounds"
 
     price: float = 1.0
     slope: float = 0.0

@@ -118,7 +118,7 @@ class DraftAhead(RoundsVariant):
     """Rounds in which devices draft ahead."""
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"draft_ahead": True, "min_draft_length": 0})
-    drafts_ahead: ClassVar[bool] = True
+    may_set: ClassVar[tuple[str, ...]] = ("draft_ahead",)
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(AHEAD_STATE, ""))
 
     rho: float | None = None

@@ -135,7 +135,7 @@ class Energy(RoundsVariant):
     """Rounds in which drafts drain batteries."""
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
-    has_batteries: ClassVar[bool] = True
+    may_set: ClassVar[tuple[str, ...]] = ("battery_rounds",)
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(BATTERY_STATE, ""))
     contenders: ClassVar[tuple[str, ...]] = (
         *("shaped", "drift", "energy-prices", "optimal", "homogeneous", "uniform-bandwidth", "fixed"),

@@ -43,7 +43,7 @@ class RoundsVariant(Variant):
         drawing=Picture,
         film=RoundsFilm,
     )
-    drafts_ahead: ClassVar[bool] = False
+    may_set: ClassVar[tuple[str, ...]] = ()
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ROUND_STATE, ""))
 
     contenders: ClassVar[tuple[str, ...]] = ()

@@ -79,6 +79,8 @@ class ContinuousCore:
         if system.workload is not None and not drawn:
             raise ValueError("drawn: expected True with a workload, since requests have whole tokens, got False")
         system.acceptance.prior(scenario)  # raises for an unsuitable scenario
+        if scenario.battery_rounds:
+            raise ValueError(f"battery_rounds: expected 0 without the barrier, got {scenario.battery_rounds:g}")
         self.system = system
         self.num_envs = num_envs
         device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=scenario.num_users)
