@@ -79,7 +79,7 @@ envs = gym.make_vec("{env_id}", num_envs=256)  # its native vector
 
 ## Reference scores
 
-`{scores.scenario}`, 20 devices, 10 MHz, {scores.episodes} held-out episodes of {span}, means with 95 %
+`{scores.scenario}`, {variant.scenario_defaults.get('num_users', 20)} devices, 10 MHz, {scores.episodes} held-out episodes of {span}, means with 95 %
 bootstrap intervals; differences from `{scores.reference}` are paired, episode by episode.
 
 {scores.table()}
