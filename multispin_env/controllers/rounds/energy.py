@@ -99,6 +99,6 @@ class EnergyPrices(RoundsController):
         return self.with_equal_latency(lengths.reshape(level.shape), state)
 
 
-DRIFT = partial(EnergyPrices, price=0.85, slope=2.0, time=0.6)
-SHAPED = partial(EnergyPrices, price=0.72, slope=1.5, acceptance=-2.0, time=0.7)
+DRIFT = partial(EnergyPrices, price=0.55, slope=2.0, time=0.8)
+SHAPED = partial(EnergyPrices, price=0.58, slope=1.5, acceptance=-1.3, time=0.95)
 PACED = partial(EnergyPrices, pace=5.0)
