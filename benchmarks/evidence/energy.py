@@ -6,40 +6,44 @@ over D in standard errors.
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import multispin_env as ms
 from benchmarks.tools import Row, show
 from multispin_env.arrays import FloatArray
+from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
-from multispin_env.solver.energy import DEFAULTS, EnergySample, draw_users, energy_law
+from multispin_env.physics.energy import token_energy
+from multispin_env.solver.energy import DEFAULTS, EnergySample, draw_users, energy_law, priced_lengths
+from multispin_env.solver.problem import make_problem
 
 RULES = ("optimal", "energy-prices", "drift", "shaped")
 SYSTEMS = (("qwen3.5", 5.0), ("qwen3.5", 20.0), ("qwen3.5", 100.0), ("llama2", 20.0))
 ENV = "MultiSpin/Energy-v0"
 PRICES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 7.5, 8.0, 8.25, 8.5, 8.75, 9.0)
 """Prices ν of the figure, tokens/J."""
+PARTS = ("draft_time", "spectral_efficiency", "acceptance_rate")
+STATES, STRIDE = 150, 7  # states for the prices of devices, and the rounds between them: requests last 20 rounds
 
 
-def play(name: str, num_envs: int, rounds: int, skipped: int = 0, **arguments: object) -> FloatArray:
-    """Return tokens, joules, seconds, regret and stored charge of each environment, summed over rounds, (5, n)."""
-    config = ms.EnvConfig.of(ENV, rounds=skipped + rounds, regret=True, action="lengths", **arguments)  # type: ignore[arg-type]
-    env = config.make_vec(num_envs)
-    base, controller = env.unwrapped, config.contender(name)
+def play(name: str, num_envs: int, rounds: int, skipped: int = 0, **arguments: Any) -> FloatArray:
+    """Return tokens, seconds, regret and stored charge of each environment, summed over rounds, (4, n)."""
+    config = ms.EnvConfig.of(ENV, rounds=skipped + rounds, action="lengths", **arguments)
+    env, controller = config.make_vec(num_envs), config.contender(name)
+    base: Any = env.unwrapped
     env.reset(seed=HELD_OUT_SEED)
-    sums, battery = np.zeros((5, num_envs)), base.state.level * base.state.capacity
-    playing = np.ones(num_envs, dtype=bool)
+    sums, battery = np.zeros((4, num_envs)), base.state.level * base.state.capacity
     for number in range(skipped + rounds):
-        *_, terminated, truncated, info = env.step(base.encode_action(controller(base.state)))
+        *_, info = env.step(base.encode_action(controller(base.state)))
         stored, battery = (info["battery"] - battery).sum(-1), info["battery"]
-        step = info["accepted_tokens"].sum(-1), info["joules"].sum(-1), info["round_latency"], info["regret"], stored
-        sums += playing * (number >= skipped) * np.array(step)
-        playing &= ~(terminated | truncated)
-        if not playing.any():
-            break
+        regret = info.get("regret", np.zeros(num_envs))
+        sums += (number >= skipped) * np.array((info["accepted_tokens"].sum(-1), info["round_latency"], regret, stored))
     return sums
 
 
@@ -47,9 +51,8 @@ def share_rows(envs: int, rounds: int) -> Iterator[Row]:
     for preset, capacity in SYSTEMS:
         rates = {}
         for name in RULES:
-            tokens, _, time, regret, _ = play(
-                name, envs, rounds, int(4 * capacity), scenario=preset, battery_rounds=capacity
-            )
+            options = {"scenario": preset, "battery_rounds": capacity, "regret": True}
+            tokens, time, regret, _ = play(name, envs, rounds, int(4 * capacity), **options)
             rate, lost = tokens.sum() / time.sum(), regret.sum() / time.sum()
             error = (regret - lost * time).std(ddof=1) * len(time) ** 0.5 / time.sum()
             share = rate / (rate + lost)
@@ -58,23 +61,80 @@ def share_rows(envs: int, rounds: int) -> Iterator[Row]:
         yield {"system": preset, "C": capacity, "D / free": f"{law.rate / law.free_rate:.3f}", **rates}
 
 
-def budget_rows(envs: int, time: float) -> Iterator[Row]:
-    for acceptance in ("by-task", "by-request"):
-        cells = {}
-        for name in ("optimal", "energy-prices", "paced"):
-            options = {"scenario": "qwen3.5", "acceptance": acceptance, "budget_time": time}
-            tokens, _, seconds, regret, _ = play(name, envs, 10**5, **options)
-            rate, lost = tokens.sum() / seconds.sum(), regret.sum() / seconds.sum()
-            cells[name] = f"{rate / (rate + lost):.3f}"
-        yield {"acceptance": acceptance, **cells}
+def best_rounds(
+    scenario: ms.Scenario, state: ms.SystemState, price: FloatArray, power: FloatArray, rate: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return Σ E[N] (n,), joules (n, K) and time (n,) of the best rounds at prices ν_k and power P_k (n, K), ρ (n,)."""
+    full = ms.SystemState(*(getattr(state, part) for part in PARTS))
+    problem, energy = make_problem(scenario, full), token_energy(scenario, full.spectral_efficiency)
+    priced = replace(problem, token_price=price * energy)
+    lengths = priced_lengths(scenario, priced, rate - (price * power).sum(-1))
+    return problem.tokens(lengths[:, None])[:, 0], lengths * energy, problem.round_time(lengths.astype(np.float64))
 
 
-def curve(preset: str, size: int) -> tuple[list[Row], FloatArray, FloatArray]:
+def device_prices(env: MultiSpinVectorEnv, power: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return ν_k (n, K) and D (n,) of n sets of devices: at these prices the best rounds in their states spend P_k."""
+    states, idle = [], env.encode_action(ms.Decision(np.zeros(power.shape, dtype=np.int64), np.ones(power.shape)))
+    for number in range(STATES * STRIDE):
+        if number % STRIDE == 0:
+            states.append(env.state)
+        env.step(idle)
+    every = ms.SystemState(*(np.concatenate([getattr(state, part) for state in states]) for part in PARTS))
+    law = energy_law(env.scenario)
+    price, rate = np.full(power.shape, law.price), np.full(len(power), law.rate)
+    for step in np.repeat(np.geomspace(0.4, 0.1, 24), 2):
+        repeated = (np.concatenate([array] * STATES) for array in (price, power, rate))
+        rounds = best_rounds(env.scenario, every, *repeated)
+        tokens, joules, time = (array.reshape(STATES, len(power), *array.shape[1:]).mean(0) for array in rounds)
+        rate = (tokens - (price * joules).sum(-1)) / time + (price * power).sum(-1)
+        price = price * np.clip(joules / time[:, None] / power, 0.3, 3.0) ** step
+    return price, rate
+
+
+def budget_row(acceptance: str, envs: int, horizon: float) -> Row:
+    """Return shares of the bound with a price for each device of each set, by the regret along the path."""
+    config = ms.EnvConfig.of(ENV, "qwen3.5", acceptance=acceptance, budget_time=horizon, rounds=10**5, action="lengths")
+    env: Any = config.make_vec(envs).unwrapped
+    scenario = config.scenario
+    env.reset(seed=HELD_OUT_SEED)
+    power = env.state.capacity / horizon
+    price, rate = device_prices(env, power)
+    equal = ms.make_controller("optimal", scenario).with_equal_latency
+
+    def priced(pace: float, state: Any) -> ms.Decision:
+        token = (
+            price * np.exp(pace * (state.time_left - state.level)) * token_energy(scenario, state.spectral_efficiency)
+        )
+        paced = replace(make_problem(scenario, state), token_price=token)
+        return equal(priced_lengths(scenario, paced, rate - (price * power).sum(-1)), state)
+
+    def share(decide: Callable[[ms.SystemState], ms.Decision]) -> str:
+        env.reset(seed=HELD_OUT_SEED)
+        sums, battery, playing = np.zeros(3), env.state.capacity, np.ones(envs, dtype=bool)
+        while playing.any():
+            state = env.state
+            tokens, joules, time = best_rounds(scenario, state, price, power, rate)
+            largest = tokens - (price * (joules - power * time[:, None])).sum(-1) - rate * time
+            *_, terminated, _, info = env.step(env.encode_action(decide(state)))
+            tokens, time = info["accepted_tokens"].sum(-1), info["round_latency"]
+            stored, battery = info["battery"] - battery + power * time[:, None], info["battery"]
+            regret = largest - (tokens + (price * stored).sum(-1) - rate * time)
+            sums += np.array((tokens, time, regret)) @ playing
+            playing &= ~terminated
+        return f"{sums[0] / (sums[0] + sums[2]):.4f}"
+
+    rules: dict[str, Any] = {name: config.contender(name) for name in ("optimal", "energy-prices", "paced")}
+    rules |= {f"ν_k, pace {pace:g}": partial(priced, pace) for pace in (0.0, 5.0)}
+    return {"acceptance": acceptance, **{name: share(rule) for name, rule in rules.items()}}
+
+
+def curve(preset: str, size: int) -> tuple[list[dict[str, float]], FloatArray, FloatArray]:
     """Return rows of goodput and joules per token of `optimal` at each price, and the bound as pairs."""
     scenario = ms.Scenario.preset(preset, **{**DEFAULTS, "battery_rounds": 0.0})
     _, state = draw_users(scenario, np.random.default_rng(HELD_OUT_SEED), size)
     sample = EnergySample(scenario, state, np.zeros(size))
-    rows, duals = [], []
+    rows: list[dict[str, float]] = []
+    duals = []
     for price in PRICES:
         decision = ms.make_controller("optimal", scenario, energy_price=price)(state)
         played = sample.played(decision.draft_length)
@@ -120,11 +180,11 @@ def draw(path: Path, size: int) -> None:
     plt.close(figure)
 
 
-def random_systems(count: int) -> Iterator[Row]:
+def random_systems(count: int, charge: float) -> Iterator[Row]:
     """Yield the excess over D of rules in random systems, in standard errors; the charge in batteries is counted."""
     rng = np.random.default_rng(0)
     for number in range(count):
-        options = {
+        options: dict[str, Any] = {
             "scenario": str(rng.choice(ms.registry.SCENARIOS.names())),
             "num_users": int(rng.integers(1, 5)),
             "total_bandwidth": float(10 ** rng.uniform(6.3, 7.3)),
@@ -135,15 +195,17 @@ def random_systems(count: int) -> Iterator[Row]:
             "transmit_power": float(rng.choice([0.0, 0.2, 2.0])),
             "draft_time_spread": float(rng.choice([0.15, 0.6])),
         }
-        name = RULES[number % len(RULES)]
-        scenario = ms.EnvConfig.of(ENV, **options).scenario  # type: ignore[arg-type]
-        law, bound = energy_law(scenario), ms.energy_bound(scenario, size=400, rng=number + 1)
-        tokens, _, time, _, stored = play(name, 32, 40, **options)
+        name, envs = RULES[number % len(RULES)], 128
+        scenario = ms.EnvConfig.of(ENV, **options).scenario
+        bound = ms.energy_bound(
+            scenario.replace(charge_share=charge * scenario.charge_share), size=1000, rng=number + 1
+        )
+        tokens, time, _, stored = play(name, envs, 20, **options)
         gained = tokens + bound.price * stored
-        excess = gained.sum() / time.sum() - bound.rate
-        error = np.hypot((gained - bound.rate * time).std(ddof=1) * 32**0.5 / time.sum(), bound.error)
-        share = gained.sum() / time.sum() / law.rate
-        yield {"system": number, "rule": name, "share of D": float(share), "excess / error": float(excess / error)}
+        rate = gained.sum() / time.sum()
+        error = np.hypot((gained - rate * time).std(ddof=1) * envs**0.5 / time.sum(), bound.error)
+        excess = float(rate - bound.rate)
+        yield {"system": number, "rule": name, "share of D": rate / bound.rate, "excess / error": excess / error}
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -151,6 +213,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=400, help="rounds after the warm-up (default 400)")
     parser.add_argument("--figure", type=Path, metavar="FILE")
     parser.add_argument("--systems", type=int, default=0, metavar="N")
+    parser.add_argument("--charge", type=float, default=1.0, help="factor of the charge in D, with --systems")
     parser.add_argument("--budget", type=float, default=0.0, metavar="H", help="shares with a budget for H seconds")
 
 
@@ -158,9 +221,19 @@ def run(options: Namespace) -> None:
     if options.figure:
         draw(options.figure, 600)
     elif options.systems:
-        rows = list(random_systems(options.systems))
+        rows = list(random_systems(options.systems, options.charge))
+        excess = np.array([row["excess / error"] for row in rows])
+        print(
+            f"{(excess > 2.0).sum()} of {len(rows)} above D by more than 2 standard errors, {(excess > 4.0).sum()} by 4"
+        )
+        for name in RULES:
+            shares = [row["share of D"] for row in rows if row["rule"] == name]
+            print(f"{name}: mean share {np.mean(shares):.3f}")
         show("Largest excess over D", sorted(rows, key=lambda row: -row["excess / error"])[:5])
     elif options.budget:
-        show("Share of D with a budget, qwen3.5, K = 8", budget_rows(options.envs, options.budget))
+        show(
+            "Share of D with a budget, qwen3.5, K = 8",
+            [budget_row(name, options.envs, options.budget) for name in ("by-task", "by-request")],
+        )
     else:
         show("Share of D in %, K = 8", share_rows(options.envs, options.rounds))

@@ -10,7 +10,7 @@ than D(ν) tokens per second in the long run, for any ν ≥ 0. D is convex, wit
 
 import json
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
@@ -38,10 +38,11 @@ DEFAULTS = MappingProxyType({"num_users": 8, "acceptance": "by-request", "min_dr
 """Fields of presets with batteries; for these scenarios a file holds the law."""
 
 LAWS = Path(__file__).parents[1] / "data" / "energy.json"
+"""Results of `computed_law` for 40 times as many random devices, with proven lengths."""
 
 
 class PricedRounds(NamedTuple):
-    """Best lengths at a price in n states."""
+    """Rounds of n states."""
 
     lengths: IntArray  # (n, K)
     tokens: FloatArray  # (n,) Σ E[N]
@@ -56,6 +57,7 @@ class Dual(NamedTuple):
     rate: float  # D(ν) in tokens/s
     slope: float  # dD/dν in W
     error: float  # standard error of D(ν), tokens/s
+    rounds: PricedRounds  # best rounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +82,7 @@ class EnergySample:
     def draw(cls, scenario: Scenario, batteries: Batteries, rng: np.random.Generator, size: int) -> Self:
         """Draw n devices with one state each; a budget counts as charged over ``budget_time``."""
         devices, state = draw_users(scenario, rng, size)
-        capacity, charge = batteries.first(scenario, *devices)
-        return cls(scenario, state, charging_power(scenario, state.changed(capacity=capacity, charge=charge)))
+        return cls(scenario, state, batteries.first(scenario.replace(budget_time=0.0), *devices)[1].sum(-1))
 
     @cached_property
     def problem(self) -> Problem:
@@ -94,15 +95,15 @@ class EnergySample:
         return token_energy(self.scenario, self.state.spectral_efficiency)
 
     def best(self, price: float, rate: float, proven: bool = False) -> PricedRounds:
-        """Return the lengths that maximise the bracket at ν and ρ, or, if ``proven``, are within 1e-8 of the maximum.
-
-        Without a proof, the mean of the maximum is about 0.003 tokens too small.
-        """
-        floor = _LEAST_TIME_PRICE * self.scenario.autoregressive_goodput
-        time_price = np.maximum(rate - price * self.charge, floor)
-        lengths = priced_lengths(self.scenario, replace(self.problem, token_price=price * self.energy), time_price)
+        """Return the rounds that maximise the bracket at ν and ρ; without a proof, by about 0.003 tokens too little."""
+        time_price = rate - price * self.charge
+        priced = replace(self.problem, token_price=price * self.energy)
+        lengths = priced_lengths(self.scenario, priced, time_price)
         if proven:
-            lengths = self._improved(price, time_price, lengths)
+            if time_price.min() <= 0.0:
+                expected = f"less than D / Σ P, here {rate / float(self.charge.max()):.3g} tokens/J"
+                raise ValueError(f"price: expected {expected}, got {price:.3g}")
+            lengths = _proven(priced, time_price, lengths)
         return self.played(lengths)
 
     def played(self, lengths: IntArray) -> PricedRounds:
@@ -111,48 +112,32 @@ class EnergySample:
         joules = np.add.reduce(self.energy * lengths, -1)
         return PricedRounds(lengths, tokens, joules, self.problem.round_time(lengths.astype(np.float64)))
 
-    def _improved(self, price: float, time_price: FloatArray, lengths: IntArray) -> IntArray:
-        """Improve lengths by branch and bound: max W − ρ φ = F if and only if max W / (φ + F / ρ) = ρ."""
-        flat = replace(self.problem, token_price=price * self.energy, lines=np.zeros((1, 2)))
-        latency = flat.latency(lengths[:, None])[:, 0]
-        fixed = (flat.tokens(lengths[:, None])[:, 0] - time_price * latency) / time_price
-        flat = replace(flat, constant_time=fixed)
-        ones = np.ones(len(flat))
-        near = Relaxed(np.maximum(lengths, 0.5), latency, ones, time_price, np.zeros(len(flat)))
-        found = branch_and_bound(flat, lengths.astype(np.float64), near, _CERTIFICATE, _SPLITS)
-        return found.lengths.astype(np.int64)
-
-    def root(self, price: float, start: float) -> tuple[float, PricedRounds]:
-        """Return D(ν) and the best rounds, by Dinkelbach's iteration from an estimate of D."""
-        rate = start
+    def dual(self, price: float, start: float, proven: bool = False) -> Dual:
+        """Return D(ν) by Dinkelbach's iteration from an estimate of it; with a proof, D(ν) is not too low."""
+        rate, best = start, self.best(price, start)
         for _ in range(_ITERATIONS):
-            best = self.best(price, rate)
             before, rate = rate, self._rate(price, best)
             if abs(rate - before) <= _PRECISION * rate:
                 break
-        return rate, best
-
-    def dual(self, price: float, start: float, proven: bool = False) -> Dual:
-        """Return D(ν) from an estimate of it; with a proof, D(ν) is not too low."""
-        rate, best = self.root(price, start)
+            best = self.best(price, rate)
         if proven:
             best = self.best(price, rate, proven=True)
             rate = self._rate(price, best)
         time = float(best.time.mean())
-        surplus: FloatArray = best.tokens - price * best.joules + (price * self.charge - rate) * best.time
+        surplus = self._earned(price, best) - rate * best.time
         slope = float((self.charge * best.time - best.joules).mean()) / time
-        return Dual(price, rate, slope, float(surplus.std()) / len(surplus) ** 0.5 / time)
+        return Dual(price, rate, slope, float(surplus.std()) / len(surplus) ** 0.5 / time, best)
 
-    def _rate(self, price: float, best: PricedRounds) -> float:
-        earned = best.tokens - price * best.joules + price * self.charge * best.time
-        return float(earned.mean() / best.time.mean())
+    def _earned(self, price: float, rounds: PricedRounds) -> FloatArray:
+        return rounds.tokens - price * rounds.joules + price * self.charge * rounds.time
+
+    def _rate(self, price: float, rounds: PricedRounds) -> float:
+        return float(self._earned(price, rounds).mean() / rounds.time.mean())
 
     def best_dual(self) -> Dual:
         """Return the least D(ν), or nearly so, by the intersections of its tangents."""
-        low = self.dual(0.0, self.scenario.autoregressive_goodput)
-        idle = self.played(np.zeros(self.problem.low.shape, dtype=np.int64))
-        dearest = 1.0 / float(self.energy.min())  # no token is worth it
-        high = Dual(dearest, self._rate(dearest, idle), float(self.charge.mean()), 0.0)
+        idle = self.scenario.autoregressive_goodput
+        low, high = self.dual(0.0, idle), self.dual(1.0 / float(self.energy.min()), idle)  # there no token is worth it
         best = min(low, high, key=lambda dual: dual.rate)
         for _ in range(_STEPS):
             if not low.slope < 0.0 < high.slope:
@@ -170,7 +155,25 @@ class EnergySample:
 
 def priced_lengths(scenario: Scenario, priced: Problem, time_price: FloatArray) -> IntArray:
     """Return lengths (n, K) with about the largest Σ E[N] less the prices of tokens, and of the round's time (n,)."""
+    time_price = np.maximum(time_price, _LEAST_TIME_PRICE * scenario.autoregressive_goodput)
     return best_lengths(AheadRound(scenario, priced, np.zeros(priced.low.shape), time_price))
+
+
+def _proven(priced: Problem, time_price: FloatArray, lengths: IntArray) -> IntArray:
+    """Improve lengths by branch and bound: max W − ρ' τ = F if and only if max W / (τ + F / ρ') = ρ'."""
+    best, rows = lengths.astype(np.float64), np.arange(len(priced))
+    for _ in range(_ITERATIONS):
+        part, length, ratio = priced[rows], best[rows], time_price[rows]
+        shift = part.tokens(length[:, None])[:, 0] / ratio - part.round_time(length)
+        zeros, latency = np.zeros(len(rows)), part.latency(length[:, None])[:, 0]
+        near = Relaxed(np.maximum(length, 0.5), latency, zeros + 1.0, ratio, zeros)
+        shifted = replace(part, constant_time=part.constant_time + shift)
+        found = branch_and_bound(shifted, length, near, _CERTIFICATE, _SPLITS)
+        best[rows] = found.lengths
+        rows = rows[found.bound > (1.0 + 2.0 * _CERTIFICATE) * ratio]  # F was too low
+        if not len(rows):
+            return best.astype(np.int64)
+    raise RuntimeError(f"lengths: expected a proof within {_SPLITS} steps of branch and bound, got none")
 
 
 @dataclass(frozen=True)
@@ -185,8 +188,6 @@ class EnergyLaw:
         ν in tokens/J, one number for all devices.
     rate
         D(ν) in tokens/s, over random devices.
-    error
-        Standard error of the rate, tokens/s.
     free_rate
         D(0): long-run goodput of the optimum without batteries, tokens/s.
     power
@@ -196,16 +197,8 @@ class EnergyLaw:
     batteries: Batteries
     price: float
     rate: float
-    error: float
     free_rate: float
     power: float
-
-    @classmethod
-    def of(cls, values: dict[str, Any]) -> Self:
-        """Return the law with these values, the result of ``dataclasses.asdict``."""
-        batteries = values["batteries"]
-        usual = tuple(map(tuple, batteries["usual_energy"]))
-        return cls(**{**values, "batteries": Batteries(usual, batteries["round_time"])})
 
 
 def draw_users(scenario: Scenario, rng: np.random.Generator, size: int) -> tuple[Users, SystemState]:
@@ -229,13 +222,10 @@ def energy_law(scenario: Scenario) -> EnergyLaw:
 
 @lru_cache(maxsize=64)
 def _law(scenario: Scenario) -> EnergyLaw:
-    return _stored_laws().get(scenario) or computed_law(scenario)
-
-
-@cache
-def _stored_laws() -> dict[Scenario, EnergyLaw]:
-    stored: dict[str, dict[str, Any]] = json.loads(LAWS.read_text())
-    return {Scenario.preset(name, **DEFAULTS): EnergyLaw.of(values) for name, values in stored.items()}
+    for name, (usual, time, *numbers) in json.loads(LAWS.read_text()).items():
+        if scenario == Scenario.preset(name, **DEFAULTS):
+            return EnergyLaw(Batteries((tuple(usual),) * len(scenario.tasks), time), *numbers)
+    return computed_law(scenario)
 
 
 def computed_law(scenario: Scenario, scale: int = 1, *, proven: bool = False) -> EnergyLaw:
@@ -243,18 +233,19 @@ def computed_law(scenario: Scenario, scale: int = 1, *, proven: bool = False) ->
     rng, users = np.random.default_rng(0), scenario.num_users
     devices, state = draw_users(scenario, rng, max(scale * _DEVICES // users, 32))
     free = EnergySample(scenario, state, np.zeros(len(state.draft_time)))
-    free_rate, played = free.root(0.0, scenario.autoregressive_goodput)
-    joules, features = free.energy * played.lengths, device_features(scenario, devices.draft_time, devices.mean_gain)
+    optimum = free.dual(0.0, scenario.autoregressive_goodput)
+    joules = free.energy * optimum.rounds.lengths
+    features = device_features(scenario, devices.draft_time, devices.mean_gain)
     usual, redrawn = [], Dynamics.of(scenario).acceptance.changes
     for task in range(len(scenario.tasks)):
         rows = (devices.task == task) | redrawn  # new requests have new tasks
         usual.append(tuple(np.linalg.lstsq(features[rows], joules[rows], rcond=None)[0].tolist()))
-    batteries = Batteries(tuple(usual), float(played.time.mean()))
+    batteries = Batteries(tuple(usual), float(optimum.rounds.time.mean()))
     sample = EnergySample.draw(scenario, batteries, rng, max(scale * _PRICED // users, 8))
     best = sample.best_dual()
     if proven:
         best = sample.dual(best.price, best.rate, proven=True)
-    return EnergyLaw(batteries, best.price, best.rate, best.error, free_rate, float(sample.charge.mean()))
+    return EnergyLaw(batteries, best.price, best.rate, optimum.rate, float(sample.charge.mean()))
 
 
 def charging_power(scenario: Scenario, state: SystemState) -> FloatArray:

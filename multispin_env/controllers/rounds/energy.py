@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from multispin_env.checks import check_real
 from multispin_env.controllers.base import RoundsController
+from multispin_env.physics.acceptance import task_means
 from multispin_env.physics.energy import token_energy
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.solver.energy import charging_power, energy_law, priced_lengths
@@ -19,28 +20,25 @@ from multispin_env.solver.problem import make_problem
 class EnergyPrices(RoundsController):
     """Draft lengths that maximise the tokens of a round minus the prices of its joules and its time.
 
-    The controller maximises
+    The controller maximises Σ_k (E[N_k | L_k] − Σ_{j ≤ L_k} κ_kj) − ρ' τ(L) over integers L_k ≤ ⌊b_k / e_k⌋, with the
+    bandwidth of equal latency. The j-th token of device k costs
 
-        F(L) = Σ_k (E[N_k | L_k] − Σ_{j ≤ L_k} κ_kj) − ρ' (φ(L) + T_ver(L) + T_rtt)
-
-    over integers L_k ≤ ⌊b_k / e_k⌋, with the bandwidth of equal latency. The j-th token of device k costs
-
-        κ_kj = ν e_k · price · exp(acceptance (α_k − ᾱ) + pace (time left / H − level_k)) · (1 + slope (½ − level_kj))^+
+        κ_kj = ν e_k · price · exp(acceptance (α_k − ᾱ) + pace (time left / H − level_k)) · (1 + slope (½ − level_kj))
 
     tokens, where level_kj is the charge of the battery in the middle of that token, relative to its capacity, and ᾱ the
     mean acceptance rate of the tasks. ν and D are the price and the bound of the scenario, computed once. ρ' is
     ``time`` times D, or D − ν Σ P if ``time`` is ``None``.
 
-    ``"energy-prices"`` has constant prices, ``"drift"`` two numbers (slope 2: the price is proportional to 1 − level),
-    ``"shaped"`` four numbers, and ``"paced"`` is for a budget without charging. The defaults are tuned for qwen3.5 with
-    8 devices (docs/evidence/energy.md).
+    ``"energy-prices"`` has constant prices. ``"drift"`` has two numbers, price and time (slope 2: the price is
+    proportional to 1 − level), and ``"shaped"`` four. They are tuned for qwen3.5 and llama2 together, with 8 devices
+    and batteries of 20 rounds (docs/evidence/energy.md). ``"paced"`` is for a budget without charging.
 
     Parameters
     ----------
     price
         Factor ≥ 0 of the price of a joule.
     slope
-        Relative fall of the price from an empty to a full battery, ≥ 0.
+        Relative fall of the price from an empty to a full battery, in [0, 2].
     acceptance
         Growth of the price with the acceptance rate.
     pace
@@ -67,9 +65,13 @@ class EnergyPrices(RoundsController):
     time: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("price", "slope", "pace"):
-            check_real(name, getattr(self, name), 0.0)
-        check_real("acceptance", self.acceptance, -100.0, 100.0)
+        for name, low, high in (
+            ("price", 0.0, 1e6),
+            ("slope", 0.0, 2.0),
+            ("acceptance", -1e2, 1e2),
+            ("pace", 0.0, 1e2),
+        ):
+            check_real(name, getattr(self, name), low, high)
         if self.time is not None:
             check_real("time", self.time, 0.0, open_low=True)
         if self.pace and not self.scenario.budget_time:
@@ -80,27 +82,23 @@ class EnergyPrices(RoundsController):
         scenario, level, capacity = self.scenario, state.level, state.capacity
         if level is None or capacity is None:
             raise ValueError("state: expected levels of batteries, as in MultiSpin/Energy-v0, got none")
-        law = energy_law(scenario)
-        problem = make_problem(scenario, state)
-        energy = token_energy(scenario, state.spectral_efficiency)
-        exponent = self.acceptance * (
-            state.acceptance_rate - np.mean([task.acceptance_rate for task in scenario.tasks])
-        )
-        if self.pace and state.time_left is not None:
+        law, problem = energy_law(scenario), make_problem(scenario, state)
+        exponent = self.acceptance * (state.acceptance_rate - task_means(scenario).mean())
+        if state.time_left is not None:
             exponent = exponent + self.pace * (state.time_left - level)
+        energy = token_energy(scenario, state.spectral_efficiency)
         price = law.price * self.price * energy * np.exp(exponent)
-        token = energy / capacity  # of the level
-        flat, rise = problem.low.shape, price * self.slope * token
-        first = np.maximum(price * (1.0 + self.slope * (0.5 - level)), 0.0)
+        first, rise = price * (1.0 + self.slope * (0.5 - level)), price * self.slope * energy / capacity
+        flat = problem.low.shape
         priced = replace(problem, token_price=first.reshape(flat), price_rise=rise.reshape(flat))
         if self.time is None:
             time_price = law.rate - law.price * charging_power(scenario, state)
         else:
-            time_price = np.full(len(problem), self.time * law.rate)
+            time_price = np.full(level.shape[:-1], self.time * law.rate)
         lengths = priced_lengths(scenario, priced, time_price.reshape(-1))
         return self.with_equal_latency(lengths.reshape(level.shape), state)
 
 
-DRIFT = partial(EnergyPrices, price=0.85, slope=2.0, time=0.6)
-SHAPED = partial(EnergyPrices, price=0.72, slope=1.5, acceptance=-2.0, time=0.7)
+DRIFT = partial(EnergyPrices, price=0.55, slope=2.0, time=0.8)
+SHAPED = partial(EnergyPrices, price=0.58, slope=1.5, acceptance=-1.3, time=0.95)
 PACED = partial(EnergyPrices, pace=5.0)
