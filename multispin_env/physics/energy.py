@@ -17,7 +17,7 @@ from multispin_env.scenario import Scenario
 BATTERY = ("affordable", "level", "capacity", "charge", "time_left")
 """Fields of states and observations with batteries."""
 
-_LEAST = 0.05  # least energy of a round, relative to the mean over devices
+_LEAST = 0.05  # least energy of a round, relative to the mean over devices or, if larger, to a token
 _ROUNDING = 1e-9  # tokens that a battery may lack for a draft
 
 
@@ -27,14 +27,19 @@ def token_energy(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatAr
 
 
 def round_energy(
-    scenario: Scenario, state: SystemState, decision: Decision, outcome: Outcome, chain: ChainRound
+    scenario: Scenario,
+    state: SystemState,
+    token_energy: FloatArray,
+    draft_length: IntArray,
+    duration: FloatArray,
+    head_start: FloatArray,
 ) -> FloatArray:
     """Return the joules (..., K) of a round; devices that draft ahead also pay for the tokens after their draft."""
-    joules: FloatArray = decision.draft_length * token_energy(scenario, state.spectral_efficiency)
+    joules: FloatArray = draft_length * token_energy
     if scenario.draft_ahead:
-        time, room = outcome.round_latency - scenario.round_trip_time, scenario.max_draft_length + 1 - chain.head_start
-        drafted = np.minimum(time[..., None] / state.draft_time, decision.draft_length + room)
-        joules = joules + scenario.draft_energy * (drafted - decision.draft_length)
+        time, room = duration - scenario.round_trip_time, scenario.max_draft_length + 1 - head_start
+        drafted = np.minimum(time[..., None] / state.draft_time, draft_length + room)
+        joules = joules + scenario.draft_energy * (drafted - draft_length)
     return joules
 
 
@@ -62,7 +67,8 @@ class Batteries:
         """Return C_k in J and P_k in W of devices (..., K)."""
         table = np.array(self.usual_energy)
         terms = table[task] * device_features(scenario, draft_time, mean_gain)
-        joules = np.maximum(terms[..., 0] + terms[..., 1] + terms[..., 2], _LEAST * float(table[:, 0].mean()))
+        least = _LEAST * max(float(table[:, 0].mean()), scenario.draft_energy)  # > 0 if drafts are never worth it
+        joules = np.maximum(terms[..., 0] + terms[..., 1] + terms[..., 2], least)
         charge = scenario.charge_share / self.round_time * joules
         if scenario.budget_time:
             return charge * scenario.budget_time, np.zeros_like(charge)
@@ -76,7 +82,6 @@ def device_features(scenario: Scenario, draft_time: FloatArray, mean_gain: Float
     return np.stack([np.ones_like(draft_time), *relative], -1)
 
 
-def affordable_tokens(scenario: Scenario, joules: FloatArray, spectral_efficiency: FloatArray) -> IntArray:
+def affordable_tokens(scenario: Scenario, joules: FloatArray, token_energy: FloatArray) -> IntArray:
     """Return min(⌊b_k / e_k⌋, L_max), the longest draft for which batteries with b_k ``joules`` suffice."""
-    tokens = np.floor(joules / token_energy(scenario, spectral_efficiency) + _ROUNDING)
-    return np.minimum(tokens, scenario.max_draft_length).astype(np.int64)
+    return np.minimum(joules / token_energy + _ROUNDING, scenario.max_draft_length).astype(np.int64)

@@ -126,8 +126,8 @@ class TokensMinusTimeAndEnergy(TokensMinusTime):
 
     @override
     def tokens(self, outcome: Outcome) -> FloatArray:
-        assert outcome.stored is not None
-        return super().tokens(outcome) + self.joule_price * np.add.reduce(outcome.stored, -1)
+        rewarded: FloatArray = outcome.tokens + self.joule_price * outcome.stored
+        return np.asarray(np.add.reduce(rewarded, -1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,16 +196,13 @@ class EnergyEngine(RoundsEngine):
 
     @override
     def _play(self, decision: Decision, over: BoolArray | None) -> Step:
-        before: Any = self._core.state
+        state = self._core.state
         step = super()._play(decision, over)
-        step.info["battery"] = before.level * before.capacity + step.outcome.stored
-        step.info["capacity"] = before.capacity.copy()
+        step.info["battery"], step.info["capacity"] = self._core.joules.copy(), self._core.capacity.copy()
         if self._has_regret:
-            step.info["regret"] = self._regret(before, step.outcome)
-        if not self.scenario.budget_time:
-            return step
-        after: Any = self._core.state
-        return replace(step, terminated=after.time_left[:, 0] == 0.0)
+            step.info["regret"] = self._regret(state, step.outcome)
+        time_left = self._core.state.time_left
+        return step if time_left is None else replace(step, terminated=time_left[:, 0] == 0.0)
 
     def _regret(self, state: SystemState, outcome: Outcome) -> FloatArray:
         price, rate, charge = self._law.price, self._law.rate, charging_power(self.scenario, state)
