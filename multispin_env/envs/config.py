@@ -79,9 +79,10 @@ class EnvConfig:
         check_bool("optimum", self.optimum)
         if self.scenario.draft_ahead and not self.variant.drafts_ahead:
             raise ValueError(f"draft_ahead: expected False in {self.env_id}, got True; use MultiSpin/DraftAhead-v0")
-        if self.scenario.battery_rounds and not self.variant.has_batteries:
-            actual = f"{self.scenario.battery_rounds:g}; use MultiSpin/Energy-v0"
-            raise ValueError(f"battery_rounds: expected 0 in {self.env_id}, got {actual}")
+        battery_rounds = self.scenario.battery_rounds
+        if bool(battery_rounds) != ("level" in self.variant.entries):
+            expected, hint = ("0", "; use MultiSpin/Energy-v0") if battery_rounds else ("a number > 0", "")
+            raise ValueError(f"battery_rounds: expected {expected} in {self.env_id}, got {battery_rounds:g}{hint}")
         if self.optimum and self.variant.comparison.optimum is None:
             raise ValueError(f"optimum: expected False in {self.env_id}, which has no known optimum, got True")
 

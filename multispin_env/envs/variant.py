@@ -118,9 +118,6 @@ class Variant(ABC):
     drafts_ahead: ClassVar[bool] = True
     """Whether ``draft_ahead=True`` is allowed."""
 
-    has_batteries: ClassVar[bool] = False
-    """Whether ``battery_rounds`` > 0 is allowed."""
-
     entries: ClassVar[Mapping[str, str]]
     """Entries of the observation except ``shared``, each with the argument that shows it, or "" if always shown."""
 

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.radio import full_share_token_time
-from multispin_env.physics.types import Decision, Outcome, SystemState
 from multispin_env.scenario import Scenario
 
 BATTERY = ("affordable", "level", "capacity", "charge", "time_left")
@@ -24,23 +22,6 @@ _ROUNDING = 1e-9  # tokens that a battery may lack for a draft
 def token_energy(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
     """Return e_k in joules: a token is drafted and sent at a constant power per Hz, so that its share has no effect."""
     return scenario.draft_energy + scenario.transmit_power * full_share_token_time(scenario, spectral_efficiency)
-
-
-def round_energy(
-    scenario: Scenario,
-    state: SystemState,
-    token_energy: FloatArray,
-    draft_length: IntArray,
-    duration: FloatArray,
-    head_start: FloatArray,
-) -> FloatArray:
-    """Return the joules (..., K) of a round; devices that draft ahead also pay for the tokens after their draft."""
-    joules: FloatArray = draft_length * token_energy
-    if scenario.draft_ahead:
-        time, room = duration - scenario.round_trip_time, scenario.max_draft_length + 1 - head_start
-        drafted = np.minimum(time[..., None] / state.draft_time, draft_length + room)
-        joules = joules + scenario.draft_energy * (drafted - draft_length)
-    return joules
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import ChainRound, chain_left, draw_hits, hit_probability
-from multispin_env.physics.energy import affordable_tokens, round_energy, token_energy
+from multispin_env.physics.energy import affordable_tokens, token_energy
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, price, users_from_uniforms
 from multispin_env.physics.streams import (
@@ -65,7 +66,7 @@ class RoundsCore:
         self._gain = ones
         self.joules = self.capacity = self._charge = ones  # J, J and W of the batteries, if there are any
         self._time_left = ones  # part of `budget_time`
-        self.energy = ones  # (n, K) J of the last round
+        self.energy = ones  # (n, K) J of the last round, also of tokens that were drafted and not sent
         self._reports = [ones] * (dynamics.delay + 1)  # spectral efficiencies, from the oldest to the current one
         self._set_states()
 
@@ -100,17 +101,17 @@ class RoundsCore:
         else:
             outcome = price(self.scenario, self.state, decision, drawn)
         tokens = outcome.tokens if drawn is None else drawn
+        length, duration = decision.draft_length, outcome.round_latency[:, None]
+        self.energy = length * self._token_energy
         if noise is not None and self.scenario.draft_ahead:
-            length, duration = decision.draft_length, outcome.round_latency[:, None]
             ahead = chain_left(self.scenario, length, self._draft_time, self._chains, duration)
             hit = draw_hits(hit_probability(self.scenario, length, self.requests.rate), noise)
             self.chain_round = ChainRound(self._chains, ahead, hit)
-        duration, head_start = outcome.round_latency, self.chain_round.head_start
-        self.energy = round_energy(
-            self.scenario, self.state, self._token_energy, decision.draft_length, duration, head_start
-        )
+            most = length + (self.scenario.max_draft_length + 1 - self._chains)
+            drafted = np.minimum((duration - self.scenario.round_trip_time) / self._draft_time, most)
+            self.energy = self.energy + self.scenario.draft_energy * (drafted - length)
         if self.dynamics.batteries is not None:
-            outcome = outcome.changed(stored=self._drain(duration[:, None]))
+            outcome = outcome.changed(stored=self._drain(duration))
         self._advance(tokens, None if over is None else np.flatnonzero(over))
         if self.scenario.draft_ahead:
             valid = self.chain_round.hit & ~self.renewed
@@ -198,7 +199,7 @@ class RoundsCore:
         self._reports = [replace_rows(old, rows, new) for old, new in zip(self._reports, later, strict=True)]
 
     def _set_states(self) -> None:
-        efficiency, batteries = self._reports[-1], {}
+        efficiency, batteries = self._reports[-1], dict[str, Any]()
         self._token_energy = token_energy(self.scenario, efficiency)
         if self.dynamics.batteries is not None:
             batteries = {

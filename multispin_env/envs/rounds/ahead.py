@@ -99,9 +99,10 @@ class DraftAheadEnv(MultiSpinEnv):
 
     ## Info
 
-    As in `MultiSpin/Heterogeneous-v0` without an optimum, and `head_start` (K,), the tokens of the chain at the start
-    of the round; `drafted_ahead` (K,), its tokens after the server's token at the end of the round; and `hit` (K,),
-    whether `drafted_ahead` becomes the next head start. A new request begins without a head start.
+    As in `MultiSpin/Heterogeneous-v0` without an optimum, with the `joules` of all tokens drafted in the round, whether
+    sent or not; and `head_start` (K,), the tokens of the chain at the start of the round; `drafted_ahead` (K,), its
+    tokens after the server's token at the end of the round; and `hit` (K,), whether `drafted_ahead` becomes the next
+    head start. A new request begins without a head start.
     """
 
     env_id = "MultiSpin/DraftAhead-v0"
