@@ -180,8 +180,8 @@ def _grid(scenario: Scenario, state: SystemState, step: float, choices: int) -> 
         )
     grid = np.linspace(0.0, longest, points)
     chain = np.stack(np.meshgrid(*[grid] * users, indexing="ij"), -1).reshape(-1, users)
-    arrays = (state.draft_time, state.spectral_efficiency, alpha, chain)
-    return grid, SystemState(*(np.broadcast_to(array, chain.shape) for array in arrays))
+    time, efficiency, rate = np.broadcast_arrays(state.draft_time, state.spectral_efficiency, alpha, chain)[:3]
+    return grid, SystemState(time, efficiency, rate, chain)
 
 
 @dataclass(frozen=True, eq=False)

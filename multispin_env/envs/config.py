@@ -77,10 +77,12 @@ class EnvConfig:
         check_name("action", self.action, self.variant.family.encodings.names())
         check_name("reward", self.reward, self.variant.learning.rewards)
         check_bool("optimum", self.optimum)
-        for field, other in (("draft_ahead", "DraftAhead"), ("battery_rounds", "Energy")):
-            if (value := getattr(self.scenario, field)) and field not in self.variant.may_set:
-                expected = f"{type(value)()} in {self.env_id}, got {value}; use MultiSpin/{other}-v0"
-                raise ValueError(f"{field}: expected {expected}")
+        if self.scenario.draft_ahead and not self.variant.drafts_ahead:
+            raise ValueError(f"draft_ahead: expected False in {self.env_id}, got True; use MultiSpin/DraftAhead-v0")
+        battery_rounds = self.scenario.battery_rounds
+        if bool(battery_rounds) != ("level" in self.variant.entries):
+            expected, hint = ("0", "; use MultiSpin/Energy-v0") if battery_rounds else ("a number > 0", "")
+            raise ValueError(f"battery_rounds: expected {expected} in {self.env_id}, got {battery_rounds:g}{hint}")
         if self.optimum and self.variant.comparison.optimum is None:
             raise ValueError(f"optimum: expected False in {self.env_id}, which has no known optimum, got True")
 

@@ -93,7 +93,7 @@ def _saturating(field: str, half: Callable[["ObservationCodec"], float]) -> Entr
     )
 
 
-def _part(field: str) -> Entry:
+def _fraction(field: str) -> Entry:
     return Entry(field, lambda codec, x: x, lambda codec, x: x)
 
 
@@ -155,15 +155,15 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             lambda codec, x: x * codec.scenario.max_draft_length,
         ),
         "planned_channel": _efficiency("planned_efficiency"),
-        "acceptance": _part("acceptance_rate"),
+        "acceptance": _fraction("acceptance_rate"),
         # batteries
         "affordable": _tokens("affordable"),
-        "level": _part("level"),
+        "level": _fraction("level"),
         "capacity": _saturating(
             "capacity", lambda codec: codec.scenario.max_draft_length * codec.scenario.draft_energy
         ),
         "charge": _saturating("charge", lambda codec: codec.scenario.draft_energy / codec.scenario.verification_time),
-        "time_left": _part("time_left"),
+        "time_left": _fraction("time_left"),
         # hidden acceptance; without the barrier a verification counts as a round
         "task": _one_hot("task", lambda codec: len(codec.scenario.tasks)),
         "drafted": _tokens("drafted"),
@@ -172,11 +172,7 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
         "hits": _count("hits", TOKENS),
         "misses": _count("misses", ROUNDS),
         # fairness
-        "throughput": Entry(
-            "throughput",
-            lambda codec, x: x / (x + 1.0 / codec.scenario.verification_time),
-            lambda codec, x: x / (1.0 - x) / codec.scenario.verification_time,
-        ),
+        "throughput": _saturating("throughput", lambda codec: 1.0 / codec.scenario.verification_time),
         # devices without the barrier
         "draft": _tokens("draft_length"),
         "ready": _time("ready_in"),
@@ -201,8 +197,8 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
 ROUND_STATE = ("compute", "channel", "acceptance")
 """Entries of environments of rounds with a known state."""
 
-BATTERY_STATE = (*ROUND_STATE, *BATTERY)
-"""Entries of rounds with batteries; one of ``charge`` and ``time_left`` is shown."""
+BATTERY_STATE = (*ROUND_STATE, *BATTERY[:-1])
+"""Entries of rounds with batteries; with a budget, ``time_left`` replaces ``charge``."""
 
 AHEAD_STATE = (*ROUND_STATE, "head_start")
 """Entries of rounds in which devices draft ahead."""

@@ -115,8 +115,8 @@ class Variant(ABC):
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Fields of `Scenario` that presets have in this environment, instead of their own."""
 
-    may_set: ClassVar[tuple[str, ...]] = ("draft_ahead",)
-    """Fields of the scenario that may be set here, of those that only some environments allow."""
+    drafts_ahead: ClassVar[bool] = True
+    """Whether ``draft_ahead=True`` is allowed."""
 
     entries: ClassVar[Mapping[str, str]]
     """Entries of the observation except ``shared``, each with the argument that shows it, or "" if always shown."""

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import numpy as np
 from typing_extensions import override
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray, put
 from multispin_env.checks import check_real, shown
 from multispin_env.physics.tokens import TokenLaw, expected_tokens, tokens_from_exponential
 from multispin_env.scenario import Scenario
@@ -51,17 +51,22 @@ def uniform_index(uniform: FloatArray, count: IntArray | int) -> IntArray:
 
 def renew_requests(
     requests: Requests, num_tasks: int, mean_rounds: float, fresh: FloatArray
-) -> tuple[BoolArray, Requests]:
+) -> tuple[IntArray, IntArray, FloatArray, Requests]:
     """End requests (..., K) at random after a round, and draw the tasks of those that replace them.
 
     A request ends with probability 1 / ``mean_rounds`` at any age, so that its lifetime is geometric and at least 1.
     All tasks are equally likely. ``fresh`` holds uniform variables (..., columns ≥ 2, K); columns `_END` and `_TASK`
-    are read. Returns a mask of new requests, and all requests with new tasks and ages; rates and positions are kept.
+    are read. Returns flat indices of the m new requests, their tasks (m,) and uniform variables (columns, m), and all
+    requests with new tasks and ages; rates and positions are kept.
     """
-    new: BoolArray = fresh[..., _END, :] < 1.0 / mean_rounds
-    task = np.where(new, uniform_index(fresh[..., _TASK, :], num_tasks), requests.task)
-    age = np.where(new, 0, requests.age + 1)
-    return new, requests._replace(task=task, age=age)
+    columns, users = fresh.shape[-2:]
+    new = np.flatnonzero(fresh[..., _END, :] < 1.0 / mean_rounds)
+    first = new + new // users * ((columns - 1) * users)
+    drawn = fresh.reshape(-1).take(first + users * np.arange(columns)[:, None])
+    new_task, task, age = uniform_index(drawn[_TASK], num_tasks), requests.task.copy(), requests.age + 1
+    put(task, new, new_task)
+    put(age, new, 0)
+    return new, new_task, drawn, requests._replace(task=task, age=age)
 
 
 class Acceptance(Protocol):
@@ -209,10 +214,10 @@ class ByRequest(Acceptance):
 
     @override
     def next(self, scenario: Scenario, requests: Requests, tokens: FloatArray, fresh: FloatArray) -> Requests:
-        new, requests = renew_requests(requests, len(scenario.tasks), self.mean_rounds, fresh)
+        new, task, drawn, requests = renew_requests(requests, len(scenario.tasks), self.mean_rounds, fresh)
         mean, spread = self.prior(scenario)
-        task, rate = requests.task[new], requests.rate.copy()
-        rate[new] = beta_quantile(mean[task], spread[task], fresh[..., _QUANTILE, :][new])
+        rate = requests.rate.copy()
+        put(rate, new, beta_quantile(mean[task], spread[task], drawn[_QUANTILE]))
         return requests._replace(rate=rate)
 
     @override

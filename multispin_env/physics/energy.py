@@ -9,33 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.radio import full_share_token_time
-from multispin_env.physics.types import Decision, Outcome, SystemState
 from multispin_env.scenario import Scenario
 
 BATTERY = ("affordable", "level", "capacity", "charge", "time_left")
 """Fields of states and observations with batteries."""
 
-_LEAST = 0.05  # least energy of a round, relative to the mean over devices
+_LEAST = 0.05  # least energy of a round, relative to the mean over devices or, if larger, to a token
 _ROUNDING = 1e-9  # tokens that a battery may lack for a draft
 
 
 def token_energy(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
     """Return e_k in joules: a token is drafted and sent at a constant power per Hz, so that its share has no effect."""
     return scenario.draft_energy + scenario.transmit_power * full_share_token_time(scenario, spectral_efficiency)
-
-
-def round_energy(
-    scenario: Scenario, state: SystemState, decision: Decision, outcome: Outcome, chain: ChainRound
-) -> FloatArray:
-    """Return the joules (..., K) of a round; devices that draft ahead also pay for the tokens after their draft."""
-    joules: FloatArray = decision.draft_length * token_energy(scenario, state.spectral_efficiency)
-    if scenario.draft_ahead:
-        time, room = outcome.round_latency - scenario.round_trip_time, scenario.max_draft_length + 1 - chain.head_start
-        drafted = np.minimum(time[..., None] / state.draft_time, decision.draft_length + room)
-        joules = joules + scenario.draft_energy * (drafted - decision.draft_length)
-    return joules
 
 
 @dataclass(frozen=True)
@@ -62,7 +48,8 @@ class Batteries:
         """Return C_k in J and P_k in W of devices (..., K)."""
         table = np.array(self.usual_energy)
         terms = table[task] * device_features(scenario, draft_time, mean_gain)
-        joules = np.maximum(terms[..., 0] + terms[..., 1] + terms[..., 2], _LEAST * float(table[:, 0].mean()))
+        least = _LEAST * max(float(table[:, 0].mean()), scenario.draft_energy)  # > 0 if drafts are never worth it
+        joules = np.maximum(terms[..., 0] + terms[..., 1] + terms[..., 2], least)
         charge = scenario.charge_share / self.round_time * joules
         if scenario.budget_time:
             return charge * scenario.budget_time, np.zeros_like(charge)
@@ -76,7 +63,6 @@ def device_features(scenario: Scenario, draft_time: FloatArray, mean_gain: Float
     return np.stack([np.ones_like(draft_time), *relative], -1)
 
 
-def affordable_tokens(scenario: Scenario, joules: FloatArray, spectral_efficiency: FloatArray) -> IntArray:
+def affordable_tokens(scenario: Scenario, joules: FloatArray, token_energy: FloatArray) -> IntArray:
     """Return min(⌊b_k / e_k⌋, L_max), the longest draft for which batteries with b_k ``joules`` suffice."""
-    tokens = np.floor(joules / token_energy(scenario, spectral_efficiency) + _ROUNDING)
-    return np.minimum(tokens, scenario.max_draft_length).astype(np.int64)
+    return np.minimum(joules / token_energy + _ROUNDING, scenario.max_draft_length).astype(np.int64)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from multispin_env import npz
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, put
 from multispin_env.checks import check_integer, require
 from multispin_env.physics.acceptance import (
     Acceptance,
@@ -312,10 +312,9 @@ class Recorded(Acceptance):
     @override
     def next(self, scenario: Scenario, requests: Requests, tokens: FloatArray, fresh: FloatArray) -> Requests:
         self._check_tasks(scenario)
-        new, requests = renew_requests(requests, len(scenario.tasks), self.mean_rounds, fresh)
+        new, task, drawn, requests = renew_requests(requests, len(scenario.tasks), self.mean_rounds, fresh)
         position = advance(self.records, requests.position, tokens)
-        uniforms = fresh[..., _PROMPT, :][new], fresh[..., _POSITION, :][new]
-        position[new] = self._random_position(requests.task[new], *uniforms)
+        put(position, new, self._random_position(task, drawn[_PROMPT], drawn[_POSITION]))
         return requests._replace(rate=self._rates(position), position=position)
 
     @override

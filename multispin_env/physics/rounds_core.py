@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import ChainRound, chain_left, draw_hits, hit_probability
-from multispin_env.physics.energy import affordable_tokens, round_energy
+from multispin_env.physics.energy import affordable_tokens, token_energy
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, price, users_from_uniforms
 from multispin_env.physics.streams import (
@@ -65,9 +66,9 @@ class RoundsCore:
         self._expectation: Callable[[IntArray], FloatArray] | None = None  # for the current requests, made on demand
         self._draft_time = ones
         self._gain = ones
-        self._joules = self._capacity = self._charge = ones  # of the batteries, if there are any
-        self._elapsed = zeros[:, :1] * 0.0  # s
-        self.energy = ones  # (n, K) J of the last round
+        self.joules = self.capacity = self._charge = ones  # J, J and W of the batteries, if there are any
+        self._time_left = ones  # part of `budget_time`
+        self.energy = ones  # (n, K) J of the last round, also of tokens that were drafted and not sent
         self._reports = [ones] * (dynamics.delay + 1)  # spectral efficiencies, from the oldest to the current one
         self._set_states()
 
@@ -102,14 +103,17 @@ class RoundsCore:
         else:
             outcome = price(self.scenario, self.state, decision, drawn)
         tokens = outcome.tokens if drawn is None else drawn
+        length, duration = decision.draft_length, outcome.round_latency[:, None]
+        self.energy = length * self._token_energy
         if noise is not None and self.scenario.draft_ahead:
-            length, duration = decision.draft_length, outcome.round_latency[:, None]
             ahead = chain_left(self.scenario, length, self._draft_time, self._chains, duration)
             hit = draw_hits(hit_probability(self.scenario, length, self.requests.rate), noise)
             self.chain_round = ChainRound(self._chains, ahead, hit)
-        self.energy = round_energy(self.scenario, self.state, decision, outcome, self.chain_round)
+            most = length + (self.scenario.max_draft_length + 1 - self._chains)
+            drafted = np.minimum((duration - self.scenario.round_trip_time) / self._draft_time, most)
+            self.energy = self.energy + self.scenario.draft_energy * (drafted - length)
         if self.dynamics.batteries is not None:
-            outcome = outcome.changed(stored=self._drain(self.energy, outcome.round_latency[:, None]))
+            outcome = outcome.changed(stored=self._drain(duration))
         self._advance(tokens, None if over is None else np.flatnonzero(over))
         if self.scenario.draft_ahead:
             valid = self.chain_round.hit & ~self.renewed
@@ -117,15 +121,14 @@ class RoundsCore:
         self._set_states()
         return outcome, tokens
 
-    def _drain(self, energy: FloatArray, duration: FloatArray) -> FloatArray:
+    def _drain(self, duration: FloatArray) -> FloatArray:
         """Update the batteries and return the change of their charge; what is left after ``budget_time`` is lost."""
-        before = self._joules
-        left = np.maximum(before - energy, 0.0) + self._charge * duration
-        self._joules = np.minimum(left, self._capacity)
-        self._elapsed = self._elapsed + duration
-        if self.scenario.budget_time:
-            return self._joules * (self._elapsed < self.scenario.budget_time) - before
-        return self._joules - before
+        before, horizon = self.joules, self.scenario.budget_time
+        self.joules = np.minimum(np.maximum(before - self.energy, 0.0) + self._charge * duration, self.capacity)
+        if horizon:
+            self._time_left = np.maximum(self._time_left - duration / horizon, 0.0)
+            self.joules *= self._time_left > 0.0
+        return self.joules - before
 
     @property
     def renewed(self) -> BoolArray:
@@ -174,10 +177,10 @@ class RoundsCore:
         if self.dynamics.batteries is not None:
             capacity, charge = self.dynamics.batteries.first(self.scenario, *users)
             start = 1.0 if self.scenario.budget_time else 0.5
-            self._capacity = replace_rows(self._capacity, rows, capacity)
+            self.capacity = replace_rows(self.capacity, rows, capacity)
             self._charge = replace_rows(self._charge, rows, charge)
-            self._joules = replace_rows(self._joules, rows, start * capacity)
-            self._elapsed = replace_rows(self._elapsed, rows, np.zeros_like(self._elapsed[rows]))
+            self.joules = replace_rows(self.joules, rows, start * capacity)
+            self._time_left = replace_rows(self._time_left, rows, np.ones_like(capacity))
         return users
 
     def _skip_delay(self, rows: Rows, envs: IntArray | None) -> None:
@@ -198,16 +201,17 @@ class RoundsCore:
         self._reports = [replace_rows(old, rows, new) for old, new in zip(self._reports, later, strict=True)]
 
     def _set_states(self) -> None:
-        self.state = SystemState(self._draft_time, self._reports[-1], self.requests.rate, self._chains)
+        efficiency, batteries = self._reports[-1], dict[str, Any]()
+        self._token_energy = token_energy(self.scenario, efficiency)
         if self.dynamics.batteries is not None:
-            horizon = self.scenario.budget_time
-            self.state = self.state.changed(
-                affordable=affordable_tokens(self.scenario, self._joules, self._reports[-1]),
-                level=self._joules / self._capacity,
-                capacity=self._capacity,
-                charge=self._charge,
-                time_left=np.maximum(1.0 - self._elapsed / horizon, 0.0) + 0.0 * self._charge if horizon else None,
-            )
+            batteries = {
+                "affordable": affordable_tokens(self.scenario, self.joules, self._token_energy),
+                "level": self.joules / self.capacity,
+                "capacity": self.capacity,
+                "charge": self._charge,
+                "time_left": self._time_left if self.scenario.budget_time else None,
+            }
+        self.state = SystemState(self._draft_time, efficiency, self.requests.rate, self._chains, **batteries)
         self.reported = self.state  # with the spectral efficiency of the last report
         if self.dynamics.delay:
             self.reported = self.state.changed(spectral_efficiency=self._reports[0])

@@ -89,15 +89,9 @@ class SystemState(Batched):
         Probability α_k that a drafted token is accepted, (..., K).
     head_start
         Tokens A_k already in the chain of the device, real numbers (..., K); default zeros.
-    affordable
-        Longest draft for which the battery suffices, (..., K) tokens; this and the next fields are ``None`` without
-        batteries.
-    level
-        Charge of the battery relative to its capacity, (..., K).
-    capacity
-        Capacity C_k of the battery, (..., K) J.
-    charge
-        Power P_k that charges the battery, (..., K) W.
+    affordable, level, capacity, charge
+        Longest draft that the battery allows, in tokens; its charge relative to its capacity; its capacity C_k in J;
+        power P_k that charges it, in W; all (..., K), or ``None`` without batteries.
     time_left
         Part of ``budget_time`` that is left, (..., K), the same for all devices; ``None`` if batteries are charged.
     """
@@ -229,6 +223,7 @@ class Outcome(Batched):
         return self.round_latency
 
 
+_BATTERY_LIMITS = {"affordable": np.inf, "level": 1.0, "capacity": np.inf, "charge": np.inf, "time_left": 1.0}
 BUDGET_TOLERANCE = 1e-6  # Relative excess of the sum of bandwidths that is accepted as rounding
 
 
@@ -253,7 +248,7 @@ def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
     check_instance("scenario", scenario, Scenario)
     check_instance("state", state, SystemState)
     present = (field.name for field in fields(state) if getattr(state, field.name) is not None)
-    arrays = {name: check_array(name, getattr(state, name)) for name in present}
+    arrays: dict[str, Any] = {name: check_array(name, getattr(state, name)) for name in present}
     for field, array in arrays.items():
         _users_last(field, array, scenario.num_users)
     for field in ("draft_time", "spectral_efficiency"):
@@ -263,7 +258,7 @@ def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
     chain, most = arrays["head_start"], scenario.max_draft_length if scenario.draft_ahead else 0
     expected = f"numbers in [0, {most}]" if scenario.draft_ahead else "zeros where draft_ahead is False"
     require("head_start", chain, (chain >= 0.0) & (chain <= most), expected)
-    for field, highest in (("affordable", np.inf), ("level", 1.0), ("charge", np.inf), ("time_left", 1.0)):
+    for field, highest in _BATTERY_LIMITS.items():
         if field in arrays:
             valid = (arrays[field] >= 0.0) & (arrays[field] <= highest)
             require(field, arrays[field], valid, f"numbers in [0, {highest:g}]")

@@ -47,7 +47,7 @@ def test_shapes_and_ranges_are_those_of_the_space(env_id, preset):
 def test_the_page_names_the_argument_that_shows_an_entry(env_id):
     variant, page = ENVIRONMENTS.load(env_id), inspect.getdoc(CLASSES[env_id])
     without = variant(**{name: None if name == "plan_quantile" else False for name in all_shown(env_id)})
-    shown = without.observations(ms.Scenario.preset("llama2", num_users=3)).space.spaces
+    shown = without.observations(ms.Scenario.preset("llama2", **variant.scenario_defaults)).space.spaces
     for entry, argument in variant.entries.items():
         (line,) = (line for line in page.splitlines() if line.startswith(f"| `{entry}` "))
         assert (f"(`{argument}`)" in line) == bool(argument)
@@ -59,12 +59,17 @@ def test_formulas_of_the_table_are_those_of_the_codec(env_id):
     scenario = ms.Scenario.preset("llama2", num_users=1)
     codec = ObservationCodec(scenario, tuple(ENVIRONMENTS.load(env_id).entries))
     names = {
-        **dict.fromkeys(("x", "T_k", "r_k", "α_k", "A_k", "L_k", "R_k", "H̄_k"), 3.0),
+        **dict.fromkeys(("x", "T_k", "r_k", "α_k", "A_k", "L_k", "R_k", "H̄_k", "C_k", "P_k"), 3.0),
         **{"T̄": scenario.mean_draft_time, "T_ver": scenario.verification_time, "L_max": scenario.max_draft_length},
-        **{"r̄": codec.reference_efficiency, "r": lambda gain: spectral_efficiency(scenario, np.array(gain))},
+        **{"r̄": codec.reference_efficiency, "e": scenario.draft_energy},
+        **{"r": lambda gain: spectral_efficiency(scenario, np.array(gain))},
     }
     table = re.findall(r"\| `(\w+)` +\| \([^|]+\| ([^|]+?) +\|", inspect.getdoc(CLASSES[env_id]))
-    formulas = {entry: value.replace("16 T", "16 * T") for entry, value in table if "_" in value or "x" in value}
+    formulas = {
+        entry: value.replace("16 T", "16 * T").replace("L_max e", "L_max * e")
+        for entry, value in table
+        if "_" in value or "x" in value
+    }
     assert formulas.keys() >= codec.entries.keys() - {"phase", "task"}
     for entry, formula in formulas.items():
         assert codec.entries[entry].encode(codec, np.array(3.0)) == pytest.approx(eval(formula, names)), entry
@@ -78,7 +83,7 @@ def test_the_channel_ends_at_64_times_the_largest_mean_gain():
 
 
 INF, NAN = float("inf"), float("nan")
-FLAGS = ("task_visible", "history", "privileged", "modelled", "mean_gain_visible", "acceptance_visible")
+FLAGS = ("task_visible", "history", "privileged", "modelled", "mean_gain_visible", "acceptance_visible", "regret")
 BAD = {
     **dict.fromkeys(FLAGS, (1, None)),
     **{"mean_rounds": (None, 0.5, NAN), "mean_cycles": (None, 0.5), "spread": (True, (0.1,), -0.1)},

@@ -17,6 +17,7 @@ ARGUMENTS = {  # with the most entries of info
     "MultiSpin/DelayedChannel-v0": {"privileged": True, "plan_quantile": 0.2, "delay": 2, "optimum": True},
     "MultiSpin/Fair-v0": {},
     "MultiSpin/DraftAhead-v0": {"acceptance": "by-request"},
+    "MultiSpin/Energy-v0": {"rounds": 9, "regret": True},
     "MultiSpin/Continuous-v0": {"horizon": 0.5},
     "MultiSpin/Serving-v0": {"horizon": 3.0, "warm_up": 0.0},
 }

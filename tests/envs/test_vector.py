@@ -15,7 +15,7 @@ from tests.families import ENCODED, ON_SERVER, ROUNDS
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
 
-FULL = "MultiSpin/Heterogeneous-v0"
+FULL, ENERGY = "MultiSpin/Heterogeneous-v0", "MultiSpin/Energy-v0"
 
 
 def make(env_id=FULL, num_envs=3, **options):
@@ -37,6 +37,8 @@ LARGE = {"num_envs": 70, "reward": "expected"}
 TWINS = (
     *((env_id, {"num_users": 4, "action": action}) for env_id, action in ENCODED),
     *((env_id, ON_SERVER) for env_id in ENVIRONMENTS.names()),
+    (ENERGY, {"num_users": 4, "reward": "expected", "regret": True, "battery_rounds": 0.3}),
+    (ENERGY, {"num_users": 4, "budget_time": 0.9}),
     (FULL, {"num_users": 4, "optimum": True, "reward": "expected"}),
     *((FULL, {**LARGE, "num_users": users, "action": name}) for users in (1, 70) for name in ENCODINGS.names()),
     *((env_id, {"num_users": 3, **FAST[env_id], **HIDDEN, **OLD}) for env_id in BOTH),

@@ -99,9 +99,10 @@ class DraftAheadEnv(MultiSpinEnv):
 
     ## Info
 
-    As in `MultiSpin/Heterogeneous-v0` without an optimum, and `head_start` (K,), the tokens of the chain at the start
-    of the round; `drafted_ahead` (K,), its tokens after the server's token at the end of the round; and `hit` (K,),
-    whether `drafted_ahead` becomes the next head start. A new request begins without a head start.
+    As in `MultiSpin/Heterogeneous-v0` without an optimum, with the `joules` of all tokens drafted in the round, whether
+    sent or not; and `head_start` (K,), the tokens of the chain at the start of the round; `drafted_ahead` (K,), its
+    tokens after the server's token at the end of the round; and `hit` (K,), whether `drafted_ahead` becomes the next
+    head start. A new request begins without a head start.
     """
 
     env_id = "MultiSpin/DraftAhead-v0"
@@ -118,7 +119,7 @@ class DraftAhead(RoundsVariant):
     """Rounds in which devices draft ahead."""
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"draft_ahead": True, "min_draft_length": 0})
-    may_set: ClassVar[tuple[str, ...]] = ("draft_ahead",)
+    drafts_ahead: ClassVar[bool] = True
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(AHEAD_STATE, ""))
 
     rho: float | None = None

@@ -50,19 +50,18 @@ class EnergyEnv(MultiSpinEnv):
 
     ## Observation Space
 
-    | entry        | shape | value       | meaning                                          | min  | max  |
-    |--------------|-------|-------------|--------------------------------------------------|------|------|
-    | `compute`    | (K,)  | T_k / T̄     | draft time of a token                            | 0.85 | 1.15 |
-    | `channel`    | (K,)  | r_k / r̄     | spectral efficiency                              | 0    | 2.03 |
-    | `acceptance` | (K,)  | α_k         | acceptance rate                                  | 0    | 1    |
-    | `affordable` | (K,)  | l / L_max   | l = min(⌊b_k / e_k⌋, L_max), longest draft       | 0    | 1    |
-    | `level`      | (K,)  | b_k / C_k   | charge of the battery                            | 0    | 1    |
-    | `capacity`   | (K,)  | x / (x + 1) | x = C_k / (L_max e): capacity in longest drafts  | 0    | 1    |
-    | `charge`     | (K,)  | x / (x + 1) | x = P_k T_ver / e: tokens charged in T_ver       | 0    | 1    |
-    | `time_left`  | (K,)  | 1 − t / H   | part of the time H that is left (`budget_time`)  | 0    | 1    |
-    | `shared`     | (4,)  | log10       | T_ver / T̄, K, K Q / (B r̄ T̄), D T_ver / K         | -20  | 20   |
+    | entry        | shape | value                 | meaning                                      | min  | max  |
+    |--------------|-------|-----------------------|----------------------------------------------|------|------|
+    | `compute`    | (K,)  | T_k / T̄               | draft time of a token                        | 0.85 | 1.15 |
+    | `channel`    | (K,)  | r_k / r̄               | spectral efficiency                          | 0    | 2.03 |
+    | `acceptance` | (K,)  | α_k                   | acceptance rate                              | 0    | 1    |
+    | `affordable` | (K,)  | x / L_max             | x = min(⌊b_k / e_k⌋, L_max), longest draft   | 0    | 1    |
+    | `level`      | (K,)  | x                     | x = b_k / C_k, relative charge               | 0    | 1    |
+    | `capacity`   | (K,)  | C_k / (C_k + L_max e) | capacity; e is `draft_energy`                | 0    | 1    |
+    | `charge`     | (K,)  | P_k / (P_k + e/T_ver) | power that charges the battery               | 0    | 1    |
+    | `shared`     | (4,)  | log10                 | T_ver / T̄, K, K Q / (B r̄ T̄), D T_ver / K     | -20  | 20   |
 
-    e is `draft_energy`. `charge` is shown if batteries are charged, `time_left` if they are not.
+    With `budget_time=H`, `time_left` (K,) replaces `charge`: 1 − t / H, the part of the time H that is left.
 
     ## Rewards
 
@@ -127,7 +126,33 @@ class TokensMinusTimeAndEnergy(TokensMinusTime):
     @override
     def tokens(self, outcome: Outcome) -> FloatArray:
         assert outcome.stored is not None
-        return super().tokens(outcome) + self.joule_price * np.add.reduce(outcome.stored, -1)
+        return np.asarray(np.add.reduce(outcome.tokens + self.joule_price * outcome.stored, -1))
+
+
+class EnergyEngine(RoundsEngine):
+    """Engine of rounds with batteries."""
+
+    def __init__(self, config: EnvConfig, *others: Any) -> None:
+        super().__init__(config, *others)
+        self._law, self._has_regret = energy_law(self.scenario), config.arguments["regret"]
+
+    @override
+    def _play(self, decision: Decision, over: BoolArray | None) -> Step:
+        state = self._core.state
+        step = super()._play(decision, over)
+        step.info["battery"], step.info["capacity"] = self._core.joules.copy(), self._core.capacity.copy()
+        if self._has_regret:
+            step.info["regret"] = self._regret(state, step.outcome)
+        time_left = self._core.state.time_left
+        return step if time_left is None else replace(step, terminated=time_left[:, 0] == 0.0)
+
+    def _regret(self, state: SystemState, outcome: Outcome) -> FloatArray:
+        price, rate, charge = self._law.price, self._law.rate, charging_power(self.scenario, state)
+        full = SystemState(state.draft_time, state.spectral_efficiency, state.acceptance_rate)
+        best = EnergySample(self.scenario, full, charge).best(price, rate)
+        most = best.tokens - price * best.joules + (price * charge - rate) * best.time
+        time_price: Any = rate - price * charge if self.scenario.budget_time else rate
+        return most - TokensMinusTimeAndEnergy(time_price, 1.0, price).reward(outcome)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +160,10 @@ class Energy(RoundsVariant):
     """Rounds in which drafts drain batteries."""
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
-    may_set: ClassVar[tuple[str, ...]] = ("battery_rounds",)
+<<<<<<< HEAD
+=======
+    engine_class: ClassVar[type[RoundsEngine]] = EnergyEngine
+>>>>>>> w-speed50
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(BATTERY_STATE, ""))
     contenders: ClassVar[tuple[str, ...]] = (
         *("shaped", "drift", "energy-prices", "optimal", "homogeneous", "uniform-bandwidth", "fixed"),
@@ -161,8 +189,6 @@ class Energy(RoundsVariant):
 
     @override
     def dynamics(self, scenario: Scenario) -> Dynamics:
-        if not scenario.battery_rounds:
-            raise ValueError("battery_rounds: expected a number > 0 in MultiSpin/Energy-v0, got 0")
         known = Dynamics.of(scenario)
         acceptance = ByRequest(mean_rounds=20.0) if known.acceptance == BY_REQUEST else known.acceptance
         return Dynamics(known.channel, acceptance, batteries=energy_law(scenario).batteries)
@@ -175,45 +201,5 @@ class Energy(RoundsVariant):
 
     @override
     def observations(self, scenario: Scenario) -> ObservationCodec:
-        hidden = "charge" if scenario.budget_time else "time_left"
-        return ObservationCodec(
-            scenario, tuple(key for key in self.entries if key != hidden), energy_law(scenario).rate
-        )
-
-    @override
-    def engine(self, config: EnvConfig, num_envs: int) -> RoundsEngine:
-        scenario = config.scenario
-        objective = self.objective(scenario, num_envs)
-        return EnergyEngine(config, objective, self.dynamics(scenario), self.planned, num_envs)
-
-
-class EnergyEngine(RoundsEngine):
-    """Engine of rounds with batteries."""
-
-    def __init__(self, config: EnvConfig, *others: Any) -> None:
-        super().__init__(config, *others)
-        self._law, self._has_regret = energy_law(self.scenario), config.arguments["regret"]
-
-    @override
-    def _play(self, decision: Decision, over: BoolArray | None) -> Step:
-        before: Any = self._core.state
-        step = super()._play(decision, over)
-        step.info["battery"] = before.level * before.capacity + step.outcome.stored
-        step.info["capacity"] = before.capacity.copy()
-        if self._has_regret:
-            step.info["regret"] = self._regret(before, step.outcome)
-        if not self.scenario.budget_time:
-            return step
-        after: Any = self._core.state
-        return replace(step, terminated=after.time_left[:, 0] == 0.0)
-
-    def _regret(self, state: SystemState, outcome: Outcome) -> FloatArray:
-        price, rate, charge = self._law.price, self._law.rate, charging_power(self.scenario, state)
-        full = SystemState(state.draft_time, state.spectral_efficiency, state.acceptance_rate)
-        best = EnergySample(self.scenario, full, charge).best(price, rate)
-        most = best.tokens - price * best.joules + (price * charge - rate) * best.time
-        assert outcome.stored is not None
-        stored = np.add.reduce(outcome.stored, -1)
-        if self.scenario.budget_time:
-            stored = stored + charge * outcome.round_latency
-        return most - (np.add.reduce(outcome.tokens, -1) - rate * outcome.round_latency + price * stored)
+        shown = (*BATTERY_STATE[:-1], "time_left") if scenario.budget_time else BATTERY_STATE
+        return ObservationCodec(scenario, shown, energy_law(scenario).rate)

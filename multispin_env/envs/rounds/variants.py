@@ -43,7 +43,8 @@ class RoundsVariant(Variant):
         drawing=Picture,
         film=RoundsFilm,
     )
-    may_set: ClassVar[tuple[str, ...]] = ()
+    drafts_ahead: ClassVar[bool] = False
+    engine_class: ClassVar[type[RoundsEngine]] = RoundsEngine
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ROUND_STATE, ""))
 
     contenders: ClassVar[tuple[str, ...]] = ()
@@ -82,7 +83,7 @@ class RoundsVariant(Variant):
     def engine(self, config: EnvConfig, num_envs: int) -> RoundsEngine:
         scenario = config.scenario
         objective = self.objective(scenario, num_envs)
-        return RoundsEngine(config, objective, self.dynamics(scenario), self.planned, num_envs)
+        return self.engine_class(config, objective, self.dynamics(scenario), self.planned, num_envs)
 
     @override
     def actions(self, scenario: Scenario, encoding: str) -> RoundsCodec:
@@ -175,6 +176,7 @@ class HeterogeneousEnv(MultiSpinEnv):
     ## Info
 
     `goodput` (tokens/s), `accepted_tokens` (K,), `round_latency` (s), `draft_length` (K,), `bandwidth` (K,) in Hz;
+    `joules` (K,), the energy of drafting and sending, and `joules_per_token`, their sum over that of `accepted_tokens`;
     with `optimum=True` or `reward="share"` also `optimal_goodput`, the expected goodput of the optimum, and `regret`,
     the difference of `optimal_goodput` and `goodput` (tokens/s).
     """

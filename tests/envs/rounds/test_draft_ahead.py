@@ -25,6 +25,7 @@ class Device:
     def __init__(self, draft_time):
         self.draft_time = draft_time
         self.chain = 0.0  # tokens, the last of them in part
+        self.drafted = 0.0  # tokens in this round
 
     def draft_until(self, tokens):
         time = 0.0
@@ -32,6 +33,7 @@ class Device:
             rest = np.floor(self.chain) + 1.0 - self.chain
             time += rest * self.draft_time
             self.chain += rest
+            self.drafted += rest
         return time
 
     def draft_for(self, time, most):
@@ -39,6 +41,7 @@ class Device:
             rest = np.floor(self.chain) + 1.0 - self.chain
             part = min(rest, time / self.draft_time)
             self.chain += part
+            self.drafted += part
             time = 0.0 if part < rest else time - rest * self.draft_time
 
 
@@ -94,8 +97,12 @@ def test_rounds_equal_a_slow_simulator(users, system, encoding):
         assert info["accepted_tokens"][0] == pytest.approx(tokens, rel=1e-12)
         assert info["head_start"][0] == pytest.approx(begun, rel=1e-12, abs=1e-11)
         assert reward[0] == pytest.approx((sum(tokens) - 100.0 * duration) / users, rel=1e-11, abs=1e-12)
-        for device, time, length, hit in zip(devices, ready, lengths, info["hit"][0], strict=True):
+        parts = zip(devices, ready, lengths, info["hit"][0], uploads, info["joules"][0], strict=True)
+        for device, time, length, hit, upload, joules in parts:
             device.draft_for(duration - scenario.round_trip_time - time, length + 1 + scenario.max_draft_length)
+            spent = scenario.draft_energy * device.drafted + scenario.transmit_power * upload * length
+            assert joules == pytest.approx(spent, rel=1e-11)
+            device.drafted = 0.0
             ahead = min(max(device.chain - length - 1.0, 0.0), scenario.max_draft_length)
             used, lost = used + bool(hit and ahead), lost + bool(not hit and ahead)
             device.chain = ahead if hit else 0.0
@@ -196,8 +203,9 @@ def test_new_requests_begin_without_a_chain():
 
 @pytest.mark.parametrize("env_id", [name for name in ROUNDS if name != AHEAD])
 def test_other_rounds_do_not_draft_ahead(env_id):
+    words = r"^draft_ahead: expected False in .*; use MultiSpin/DraftAhead-v0$|^battery_rounds: .* draft_ahead=True, "
     for make in (gym.make, gym.make_vec, ms.compare):
-        with pytest.raises(ValueError, match=r"^draft_ahead: expected False in .*; use MultiSpin/DraftAhead-v0$"):
+        with pytest.raises(ValueError, match=words):
             make(env_id, draft_ahead=True)
 
 

@@ -69,9 +69,9 @@ def test_rounds_equal_a_slow_simulator(options):
         assert info["round_latency"][0] == pytest.approx(duration, rel=1e-12)
         assert info["joules"][0] == pytest.approx(joules, rel=1e-12)
         assert info["joules_per_token"][0] == pytest.approx(sum(joules) / sum(tokens), rel=1e-12)
-        assert info["battery"][0] == pytest.approx(after, rel=1e-11, abs=1e-12)
+        assert info["battery"][0] == pytest.approx(after, rel=1e-12, abs=1e-15)
         expected = (sum(tokens) - rate * duration + law.price * stored) / users
-        assert reward[0] == pytest.approx(expected, rel=1e-11, abs=1e-11)
+        assert reward[0] == pytest.approx(expected, rel=1e-12, abs=1e-15)
         assert terminated[0] == over
         if over:
             break

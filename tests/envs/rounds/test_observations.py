@@ -45,6 +45,11 @@ def test_entries_by_hand():
         "mean_gain": ([0.35, 0.5], "mean_channel", [1.0, np.log2(1.0 + snr * 0.5) / middle]),
         "planned_efficiency": ([middle, 0.0], "planned_channel", [1.0, 0.0]),
         "head_start": ([0.5, 25.0], "head_start", [0.02, 1.0]),
+        "affordable": ([0, 5], "affordable", [0.0, 0.2]),
+        "level": ([0.0, 0.7], "level", [0.0, 0.7]),
+        "capacity": ([2.5, 7.5], "capacity", [0.5, 0.75]),  # 25 tokens of 0.1 J
+        "charge": (np.array([0.1, 0.3]) / scenario.verification_time, "charge", [0.5, 0.75]),
+        "time_left": ([0.0, 0.3], "time_left", [0.0, 0.3]),
         "throughput": (np.array([1.0, 3.0]) / scenario.verification_time, "throughput", [0.5, 0.75]),
     }
     assert {entry for _, entry, _ in two.values()} == set(of_rounds)
