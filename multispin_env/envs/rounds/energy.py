@@ -160,10 +160,7 @@ class Energy(RoundsVariant):
     """Rounds in which drafts drain batteries."""
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
-<<<<<<< HEAD
-=======
     engine_class: ClassVar[type[RoundsEngine]] = EnergyEngine
->>>>>>> w-speed50
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(BATTERY_STATE, ""))
     contenders: ClassVar[tuple[str, ...]] = (
         *("shaped", "drift", "energy-prices", "optimal", "homogeneous", "uniform-bandwidth", "fixed"),
