@@ -62,6 +62,7 @@ def _environment(env_id: str, stage: Path, animations: bool) -> Page:
             f"the picture.\n\n```bash\n{command}\n```"
         )
     scores, span = scores_of(env_id), variant().comparison.span
+    users = variant.scenario_defaults.get("num_users", 20)
     text = f"""# {env_id}
 
 {summary}
@@ -79,7 +80,7 @@ envs = gym.make_vec("{env_id}", num_envs=256)  # its native vector
 
 ## Reference scores
 
-`{scores.scenario}`, {variant.scenario_defaults.get('num_users', 20)} devices, 10 MHz, {scores.episodes} held-out episodes of {span}, means with 95 %
+`{scores.scenario}`, {users} devices, 10 MHz, {scores.episodes} held-out episodes of {span}, means with 95 %
 bootstrap intervals; differences from `{scores.reference}` are paired, episode by episode.
 
 {scores.table()}

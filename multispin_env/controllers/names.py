@@ -117,7 +117,8 @@ def controller_names(family: str | None = None, scenario: Scenario | None = None
     base = bases.get(family, Controller)
     made = ((name, class_of_part(CONTROLLERS.load(name))) for name in CONTROLLERS.names())
     classes = ((name, cls) for name, cls in made if isinstance(cls, type) and issubclass(cls, base))
-    return tuple(name for name, cls in classes if scenario is None or not cls.requires or getattr(scenario, cls.requires))
+    suits = (name for name, cls in classes if not (scenario and cls.requires) or getattr(scenario, cls.requires))
+    return tuple(suits)
 
 
 def check_controller_name(field: str, name: str) -> str:
