@@ -18,11 +18,11 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("payload", ["distributions", "ids"])
+@pytest.mark.parametrize("shift", [0.0, -1.0])
 @pytest.mark.parametrize("name", RULES)
-def test_lengths_are_the_best_of_all(name, payload):
+def test_lengths_are_the_best_of_all(name, shift):
     options, paced = RULES[name], name == "paced"
-    scenario = ms.Scenario.preset("llama2", **SMALL, payload=payload, budget_time=50.0 * paced)
+    scenario = ms.Scenario.preset("llama2", **SMALL, acceptance_shift=shift, budget_time=50.0 * paced)
     energy = token_energy(scenario, (state := ms.sample_state(scenario, 0, 20)).spectral_efficiency)
     rng = np.random.default_rng(0)
     capacity, level = energy * rng.uniform(2.0, 20.0, energy.shape), rng.random(energy.shape)
