@@ -18,11 +18,11 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("shift", [0.0, -1.0])
+@pytest.mark.parametrize("kept", [1024, 1])
 @pytest.mark.parametrize("name", RULES)
-def test_lengths_are_the_best_of_all(name, shift):
+def test_lengths_are_the_best_of_all(name, kept):
     options, paced = RULES[name], name == "paced"
-    scenario = ms.Scenario.preset("llama2", **SMALL, acceptance_shift=shift, budget_time=50.0 * paced)
+    scenario = ms.Scenario.preset("llama2", **SMALL, kept_probabilities=kept, budget_time=50.0 * paced)
     energy = token_energy(scenario, (state := ms.sample_state(scenario, 0, 20)).spectral_efficiency)
     rng = np.random.default_rng(0)
     capacity, level = energy * rng.uniform(2.0, 20.0, energy.shape), rng.random(energy.shape)
@@ -56,7 +56,7 @@ def test_lengths_are_the_best_of_all(name, shift):
         best = np.maximum(best, value(controller.with_equal_latency(allowed, state)))
     decision = controller(state)
     assert (decision.draft_length <= state.affordable).all()
-    assert decision.draft_length.max() > 1
+    assert decision.draft_length.any()
     assert value(decision) == pytest.approx(best, abs=1e-9)
 
 
