@@ -57,8 +57,7 @@ def share_rows(envs: int, rounds: int) -> Iterator[Row]:
             error = (regret - lost * time).std(ddof=1) * len(time) ** 0.5 / time.sum()
             share = rate / (rate + lost)
             rates[name] = f"{100 * share:.1f} ± {100 * error * share**2 / rate:.1f}"
-        law = energy_law(ms.Scenario.preset(preset, **DEFAULTS))
-        yield {"system": preset, "C": capacity, "D / free": f"{law.rate / law.free_rate:.3f}", **rates}
+        yield {"system": preset, "C": capacity, **rates}
 
 
 def best_rounds(
@@ -110,18 +109,19 @@ def budget_row(acceptance: str, envs: int, horizon: float) -> Row:
 
     def share(decide: Callable[[ms.SystemState], ms.Decision]) -> str:
         env.reset(seed=HELD_OUT_SEED)
-        sums, battery, playing = np.zeros(3), env.state.capacity, np.ones(envs, dtype=bool)
+        sums, playing = np.zeros((3, envs)), np.ones(envs, dtype=bool)
         while playing.any():
             state = env.state
             tokens, joules, time = best_rounds(scenario, state, price, power, rate)
             largest = tokens - (price * (joules - power * time[:, None])).sum(-1) - rate * time
             *_, terminated, _, info = env.step(env.encode_action(decide(state)))
-            tokens, time = info["accepted_tokens"].sum(-1), info["round_latency"]
-            stored, battery = info["battery"] - battery + power * time[:, None], info["battery"]
-            regret = largest - (tokens + (price * stored).sum(-1) - rate * time)
-            sums += np.array((tokens, time, regret)) @ playing
+            sums += playing * np.array((info["accepted_tokens"].sum(-1), info["round_latency"], largest))
             playing &= ~terminated
-        return f"{sums[0] / (sums[0] + sums[2]):.4f}"
+        tokens, time, largest = sums
+        lost = largest - (
+            tokens - rate * time + (price * power).sum(-1) * (time - horizon)
+        )  # all joules count as spent
+        return f"{tokens.sum() / (tokens.sum() + lost.sum()):.4f}"
 
     rules: dict[str, Any] = {name: config.contender(name) for name in ("optimal", "energy-prices", "paced")}
     rules |= {f"ν_k, pace {pace:g}": partial(priced, pace) for pace in (0.0, 5.0)}
@@ -141,7 +141,7 @@ def curve(preset: str, size: int) -> tuple[list[dict[str, float]], FloatArray, F
         rate, joules = played.tokens.sum() / played.time.sum(), played.joules.sum() / played.tokens.sum()
         rows.append({"ν": price, "tokens/s": float(rate), "J/token": float(joules)})
         if price:
-            duals.append((price, sample.dual(price, float(rate)).rate))
+            duals.append((price, sample.bound(price, float(rate)).rate))
     first = rows[0]
     for row in rows:
         row["tokens/s, %"] = 100.0 * (row["tokens/s"] / first["tokens/s"] - 1.0)
@@ -150,7 +150,7 @@ def curve(preset: str, size: int) -> tuple[list[dict[str, float]], FloatArray, F
     joules = np.linspace(0.0, 1.1 * first["J/token"], 200)
     room = 1.0 - prices * joules[:, None]  # rate ≤ D(ν) + ν power and power = joules per token · rate
     bound = np.where(room > 0.0, rates / np.where(room > 0.0, room, 1.0), np.inf).min(-1)
-    free = sample.dual(0.0, first["tokens/s"]).rate
+    free = sample.bound(0.0, first["tokens/s"]).rate
     return rows, joules, np.minimum(bound, free)
 
 

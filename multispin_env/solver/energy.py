@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -38,7 +38,7 @@ DEFAULTS = MappingProxyType({"num_users": 8, "acceptance": "by-request", "min_dr
 """Fields of presets with batteries; for these scenarios a file holds the law."""
 
 LAWS = Path(__file__).parents[1] / "data" / "energy.json"
-"""Results of `computed_law` for 40 times as many random devices, with proven lengths."""
+"""Results of `computed_law` with ``scale=40``."""
 
 
 class PricedRounds(NamedTuple):
@@ -50,33 +50,31 @@ class PricedRounds(NamedTuple):
     time: FloatArray  # (n,) s
 
 
-class Dual(NamedTuple):
-    """Bound at one price."""
+class EnergyBound(NamedTuple):
+    """Upper bound on the long-run rate of every policy, estimated from random states."""
 
-    price: float  # ν in tokens/J
     rate: float  # D(ν) in tokens/s
+    error: float  # its standard error, tokens/s
+    price: float  # ν in tokens/J
     slope: float  # dD/dν in W
-    error: float  # standard error of D(ν), tokens/s
-    rounds: PricedRounds  # best rounds
+
+
+class EnergyLaw(NamedTuple):
+    """Batteries of a scenario, the price of a joule, and the bound on every policy."""
+
+    batteries: Batteries  # capacity and charge of each device
+    price: float  # ν in tokens/J, one number for all devices
+    rate: float  # D(ν) in tokens/s, over random devices
+    power: float  # mean of Σ_k P_k in W; a budget counts as charged over ``budget_time``
 
 
 @dataclass(frozen=True, eq=False)
 class EnergySample:
-    """Random states of rounds, with the power that charges the batteries.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    state
-        Independent states (n, K), without batteries.
-    charge
-        Σ_k P_k, (n,) W.
-    """
+    """Random states of rounds, with the power that charges the batteries."""
 
     scenario: Scenario
-    state: SystemState
-    charge: FloatArray
+    state: SystemState  # (n, K), independent, without batteries
+    charge: FloatArray  # Σ_k P_k, (n,) W
 
     @classmethod
     def draw(cls, scenario: Scenario, batteries: Batteries, rng: np.random.Generator, size: int) -> Self:
@@ -112,7 +110,7 @@ class EnergySample:
         joules = np.add.reduce(self.energy * lengths, -1)
         return PricedRounds(lengths, tokens, joules, self.problem.round_time(lengths.astype(np.float64)))
 
-    def dual(self, price: float, start: float, proven: bool = False) -> Dual:
+    def bound(self, price: float, start: float, proven: bool = False) -> EnergyBound:
         """Return D(ν) by Dinkelbach's iteration from an estimate of it; with a proof, D(ν) is not too low."""
         rate, best = start, self.best(price, start)
         for _ in range(_ITERATIONS):
@@ -126,7 +124,7 @@ class EnergySample:
         time = float(best.time.mean())
         surplus = self._earned(price, best) - rate * best.time
         slope = float((self.charge * best.time - best.joules).mean()) / time
-        return Dual(price, rate, slope, float(surplus.std()) / len(surplus) ** 0.5 / time, best)
+        return EnergyBound(rate, float(surplus.std()) / len(surplus) ** 0.5 / time, price, slope)
 
     def _earned(self, price: float, rounds: PricedRounds) -> FloatArray:
         return rounds.tokens - price * rounds.joules + price * self.charge * rounds.time
@@ -134,11 +132,11 @@ class EnergySample:
     def _rate(self, price: float, rounds: PricedRounds) -> float:
         return float(self._earned(price, rounds).mean() / rounds.time.mean())
 
-    def best_dual(self) -> Dual:
+    def best_bound(self) -> EnergyBound:
         """Return the least D(ν), or nearly so, by the intersections of its tangents."""
         idle = self.scenario.autoregressive_goodput
-        low, high = self.dual(0.0, idle), self.dual(1.0 / float(self.energy.min()), idle)  # there no token is worth it
-        best = min(low, high, key=lambda dual: dual.rate)
+        low, high = self.bound(0.0, idle), self.bound(1.0 / float(self.energy.min()), idle)  # no token is worth a joule
+        best = min(low, high)
         for _ in range(_STEPS):
             if not low.slope < 0.0 < high.slope:
                 break
@@ -147,9 +145,9 @@ class EnergySample:
             least = start + low.slope * price
             if best.rate - least <= _TOLERANCE * best.rate:
                 break
-            dual = self.dual(price, least)
-            best = min(best, dual, key=lambda dual: dual.rate)
-            low, high = (dual, high) if dual.slope < 0.0 else (low, dual)
+            bound = self.bound(price, least)
+            best = min(best, bound)
+            low, high = (bound, high) if bound.slope < 0.0 else (low, bound)
         return best
 
 
@@ -176,31 +174,6 @@ def _proven(priced: Problem, time_price: FloatArray, lengths: IntArray) -> IntAr
     raise RuntimeError(f"lengths: expected a proof within {_SPLITS} steps of branch and bound, got none")
 
 
-@dataclass(frozen=True)
-class EnergyLaw:
-    """Batteries of a scenario, the price of a joule, and the bound on every policy.
-
-    Parameters
-    ----------
-    batteries
-        Capacity and charge of each device.
-    price
-        ν in tokens/J, one number for all devices.
-    rate
-        D(ν) in tokens/s, over random devices.
-    free_rate
-        D(0): long-run goodput of the optimum without batteries, tokens/s.
-    power
-        Mean of Σ_k P_k in W; a budget counts as charged over ``budget_time``.
-    """
-
-    batteries: Batteries
-    price: float
-    rate: float
-    free_rate: float
-    power: float
-
-
 def draw_users(scenario: Scenario, rng: np.random.Generator, size: int) -> tuple[Users, SystemState]:
     """Draw devices (n, K) with the acceptance and the gains of a random round."""
     dynamics, users = Dynamics.of(scenario), scenario.num_users
@@ -216,8 +189,7 @@ def energy_law(scenario: Scenario) -> EnergyLaw:
 
     It does not depend on the capacity, nor on whether ``charge_share`` is charged or is the budget of a time.
     """
-    same: dict[str, Any] = {"battery_rounds": DEFAULTS["battery_rounds"], "budget_time": 0.0}
-    return _law(scenario.replace(**same))
+    return _law(scenario.replace(battery_rounds=20.0, budget_time=0.0))
 
 
 @lru_cache(maxsize=64)
@@ -228,24 +200,23 @@ def _law(scenario: Scenario) -> EnergyLaw:
     return computed_law(scenario)
 
 
-def computed_law(scenario: Scenario, scale: int = 1, *, proven: bool = False) -> EnergyLaw:
-    """Return the law from ``scale`` times as many random devices as usual; for ``proven`` see `EnergySample.dual`."""
+def computed_law(scenario: Scenario, scale: int = 1) -> EnergyLaw:
+    """Return the law from ``scale`` times as many random devices as usual; for ``scale`` > 1 with a proof of D."""
     rng, users = np.random.default_rng(0), scenario.num_users
     devices, state = draw_users(scenario, rng, max(scale * _DEVICES // users, 32))
     free = EnergySample(scenario, state, np.zeros(len(state.draft_time)))
-    optimum = free.dual(0.0, scenario.autoregressive_goodput)
-    joules = free.energy * optimum.rounds.lengths
-    features = device_features(scenario, devices.draft_time, devices.mean_gain)
+    rounds = free.best(0.0, free.bound(0.0, scenario.autoregressive_goodput).rate)
+    joules, features = free.energy * rounds.lengths, device_features(scenario, devices.draft_time, devices.mean_gain)
     usual, redrawn = [], Dynamics.of(scenario).acceptance.changes
     for task in range(len(scenario.tasks)):
         rows = (devices.task == task) | redrawn  # new requests have new tasks
         usual.append(tuple(np.linalg.lstsq(features[rows], joules[rows], rcond=None)[0].tolist()))
-    batteries = Batteries(tuple(usual), float(optimum.rounds.time.mean()))
+    batteries = Batteries(tuple(usual), float(rounds.time.mean()))
     sample = EnergySample.draw(scenario, batteries, rng, max(scale * _PRICED // users, 8))
-    best = sample.best_dual()
-    if proven:
-        best = sample.dual(best.price, best.rate, proven=True)
-    return EnergyLaw(batteries, best.price, best.rate, optimum.rate, float(sample.charge.mean()))
+    best = sample.best_bound()
+    if scale > 1:
+        best = sample.bound(best.price, best.rate, proven=True)
+    return EnergyLaw(batteries, best.price, best.rate, float(sample.charge.mean()))
 
 
 def charging_power(scenario: Scenario, state: SystemState) -> FloatArray:
