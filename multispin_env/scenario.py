@@ -264,7 +264,7 @@ class Scenario:
             raise ValueError(f"tasks: expected a tuple of at least one Task, got {shown(self.tasks)}")
         object.__setattr__(self, "tasks", tuple(self.tasks))  # a list is not hashable
         if self.draft and not with_draft(vars(self), read_files=False)["draft"]:
-            expected = f"the tasks and mean draft time of {self.draft!r}, set by Scenario.replace(draft={self.draft!r})"
+            expected = f"the tasks, time and energy of {self.draft!r}, set by Scenario.replace(draft={self.draft!r})"
             raise ValueError(f"draft: expected {expected}, got {shown(self.tasks)}")
 
     @classmethod
@@ -334,13 +334,14 @@ class Scenario:
         ``server`` names a profile of `SERVERS` or a server file (`Server.load`), whose verification law replaces the
         current one; fields of the law that are passed as well override it. ``server`` of the result is "" unless the
         law is that of a profile of `SERVERS`. So does ``draft`` name a profile of `DRAFTS` or a file
-        (`DraftProfile.load`) that sets the tasks and, where it has them, the mean draft time, payload and target.
+        (`DraftProfile.load`) that sets the tasks and, where it has them, the mean draft time, the joules of a drafted
+        token, payload and target.
         """
         check_keywords("Scenario", overrides, self.field_names())
         same_server = overrides.get("server", self.server) == self.server
         names = (*LAW, "server", *(() if "server_draft_time" in overrides else DRAFTING)) if same_server else ()
         if overrides.get("draft", self.draft) == self.draft:
-            names = (*names, "draft", "tasks", "mean_draft_time", *_UPLOAD)
+            names = (*names, "draft", "tasks", "mean_draft_time", "draft_energy", *_UPLOAD)
         return replace(self, **with_draft(with_law({**{name: getattr(self, name) for name in names}, **overrides})))
 
     def to_dict(self) -> dict[str, Any]:
@@ -448,7 +449,7 @@ _UPLOAD = ("payload", "kept_probabilities", "target")
 def with_draft(values: Mapping[str, Any], read_files: bool = True) -> dict[str, Any]:
     """Return fields of a scenario with those of their ``draft``, a profile or a file; ``values`` override them.
 
-    ``draft`` becomes "" if tasks or mean draft time then differ from the profile, and for a file. Without
+    ``draft`` becomes "" if tasks, time or energy then differ from the profile, and for a file. Without
     ``read_files`` only profiles are allowed. ``ValueError`` for an unknown or unreadable one, and if its server drafts.
     """
     name = values.get("draft")
@@ -460,8 +461,8 @@ def with_draft(values: Mapping[str, Any], read_files: bool = True) -> dict[str, 
         expected = "a profile whose devices draft; `multispin drafts` compares those of a server"
         raise ValueError(f"draft: expected {expected}, got {shown(name)}")
     law: dict[str, Any] = {"tasks": tuple(Task(name=task, acceptance_rate=rate) for task, rate in profile.rates)}
-    if profile.draft_time is not None:
-        law["mean_draft_time"] = profile.draft_time
+    measured = {"mean_draft_time": profile.draft_time, "draft_energy": profile.joules_per_token}
+    law |= {field: value for field, value in measured.items() if value is not None}
     upload = {field: value for field in _UPLOAD if (value := getattr(profile, field))}
     merged = {**law, **upload, **values}
     keeps_name = not from_file and all(merged[field] == value for field, value in law.items())

@@ -125,7 +125,7 @@ def test_a_draft_sets_its_fields_and_loses_its_name_where_they_change():
     assert (other.tasks[0].acceptance_rate, other.mean_draft_time) == (0.543, 0.00301)
     assert QWEN.replace(draft="qwen2.5-0.5b-q4", target="sampling", kept_probabilities=8).target == "sampling"
     assert ms.Scenario.preset("llama2", draft="qwen2.5-3b-q8").draft == "qwen2.5-3b-q8"
-    with pytest.raises(ValueError, match=r"draft: expected the tasks and mean draft time of 'vicuna-68m'.*replace"):
+    with pytest.raises(ValueError, match=r"draft: expected the tasks, time and energy of 'vicuna-68m'.*replace"):
         ms.Scenario(**{name: getattr(LLAMA, name) for name in ms.Scenario.field_names()} | {"draft": "vicuna-68m"})
 
 
@@ -143,6 +143,8 @@ def test_scenarios_with_a_draft_survive_dicts_and_files(tmp_path):
     OWN.save(tmp_path / "drafts.toml")
     loaded = ms.Scenario.load(tmp_path / "by.toml")
     assert (loaded.draft, loaded.mean_draft_time, loaded.kept_probabilities) == ("", 0.006, 64)
+    assert loaded.draft_energy == loaded.replace(num_users=3).draft_energy == 0.5
+    assert LLAMA.replace(draft=str(tmp_path / "drafts.toml"), draft_energy=0.3).draft_energy == 0.3
     assert [(task.name, task.acceptance_rate) for task in loaded.tasks] == list(OWN.acceptance)
     (tmp_path / "by.toml").write_text('preset = "llama2"\ndraft = "../drafts.toml"\n', encoding="utf-8")
     with pytest.raises(ValueError, match=r"by\.toml, line 2: draft: expected a profile name or a file in the"):

@@ -35,7 +35,7 @@ def price(scenario: Scenario, state: SystemState, decision: Decision | RealDecis
     draft = drafting_time(scenario, draft_length, state.draft_time, state.head_start)
     upload = upload_time(scenario, draft_length, state.spectral_efficiency, decision.bandwidth)
     latency = draft + upload
-    access_latency = np.maximum.reduce(latency, -1)
+    access_latency = np.maximum.reduce(latency.T.copy(), 0).T  # a third of the time of the last axis
     if draft_length.shape != latency.shape:
         draft_length = np.broadcast_to(draft_length, latency.shape)
     verifying = verification_time(scenario, draft_length)

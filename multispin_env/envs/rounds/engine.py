@@ -11,10 +11,9 @@ from multispin_env.arrays import BoolArray, FloatArray, Rows, replace_rows
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.engine import Counts, Engine, Step
 from multispin_env.envs.objectives import Objective
-from multispin_env.envs.observations import COUNTED
+from multispin_env.envs.observations import COUNTED, fields_of
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.slopes import reward_slopes
-from multispin_env.physics.energy import BATTERY
 from multispin_env.physics.rounds import Dynamics
 from multispin_env.physics.rounds_core import RoundsCore
 from multispin_env.physics.types import Decision, Observed, SystemState
@@ -106,16 +105,11 @@ class RoundsEngine(Engine[SystemState, Decision]):
         return self._fields()
 
     def _fields(self) -> dict[str, NDArray[Any]]:
-        reported = self._core.reported
         fields = {
-            "draft_time": reported.draft_time,
-            "spectral_efficiency": reported.spectral_efficiency,
-            "acceptance_rate": reported.acceptance_rate,
+            **fields_of(self._core.reported),
             "task": self._core.requests.task,
             "mean_gain": self._core.mean_gain,
-            "head_start": reported.head_start,
             "planned_efficiency": self.planned.spectral_efficiency,
-            **{name: getattr(reported, name) for name in BATTERY},
             **self.objective.fields(),
         }
         return fields if self._counts is None else fields | self._counts.fields

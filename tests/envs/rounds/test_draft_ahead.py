@@ -101,7 +101,7 @@ def test_rounds_equal_a_slow_simulator(users, system, encoding):
         for device, time, length, hit, upload, joules in parts:
             device.draft_for(duration - scenario.round_trip_time - time, length + 1 + scenario.max_draft_length)
             spent = scenario.draft_energy * device.drafted + scenario.transmit_power * upload * length
-            assert joules == pytest.approx(spent, rel=1e-11)
+            assert joules == pytest.approx(spent, rel=1e-12)
             device.drafted = 0.0
             ahead = min(max(device.chain - length - 1.0, 0.0), scenario.max_draft_length)
             used, lost = used + bool(hit and ahead), lost + bool(not hit and ahead)

@@ -1,4 +1,4 @@
-"""Batteries in rounds, compared with an independent slow simulator, and the rules that price joules."""
+"""Joules and batteries in rounds, compared with an independent slow simulator."""
 
 import gymnasium as gym
 import numpy as np
@@ -8,25 +8,14 @@ import multispin_env as ms
 from multispin_env.envs.config import EnvConfig
 from multispin_env.registry import ENCODINGS
 from multispin_env.solver.energy import energy_law
-from tests.reference import expected_tokens
+from tests.families import ROUNDS
+from tests.reference import equal_latency, expected_tokens
 
 ENERGY = "MultiSpin/Energy-v0"
 
 
 def vector(num_envs=4, **options):
     return gym.make_vec(ENERGY, num_envs=num_envs, vectorization_mode="vector_entry_point", **options).unwrapped
-
-
-def latency_of(lengths, draft_times, uploads):
-    """Seconds at which all devices finish together, by bisection."""
-    low, high = 0.0, sum(n * (t + u) for n, t, u in zip(lengths, draft_times, uploads, strict=True)) + 1e-9
-    for _ in range(200):
-        middle = 0.5 * (low + high)
-        rooms = [middle - n * t for n, t in zip(lengths, draft_times, strict=True)]
-        fits = all(room > 0.0 for room, n in zip(rooms, lengths, strict=True) if n)
-        used = sum(n * u / room for n, u, room in zip(lengths, uploads, rooms, strict=True) if n) if fits else 2.0
-        low, high = (low, middle) if used <= 1.0 else (middle, high)
-    return high
 
 
 def bits(scenario):
@@ -53,7 +42,7 @@ def test_rounds_equal_a_slow_simulator(options):
         lengths = [min(n, m) for n, m in zip(wanted.tolist(), most, strict=True)]
         cut += lengths != wanted.tolist()
         _, reward, terminated, _, info = env.step(action)
-        duration = latency_of(lengths, state.draft_time, uploads) + scenario.verification_time
+        duration = equal_latency(lengths, state.draft_time, uploads) + scenario.verification_time
         tokens = [expected_tokens(n, a) for n, a in zip(lengths, state.acceptance_rate, strict=True)]
         joules = [n * e for n, e in zip(lengths, energy, strict=True)]
         left = [b - j + p * duration for b, j, p in zip(battery, joules, state.charge, strict=True)]
@@ -78,6 +67,18 @@ def test_rounds_equal_a_slow_simulator(options):
         battery = after
     assert cut
     assert over if horizon else full
+
+
+@pytest.mark.parametrize("reward", ["expected", "sampled"])
+@pytest.mark.parametrize("env_id", [name for name in ROUNDS if name != "MultiSpin/DraftAhead-v0"])
+def test_joules_of_every_environment_of_rounds(env_id, reward):
+    env = gym.make_vec(env_id, 3, "vector_entry_point", rounds=9, reward=reward, draft_energy=0.3).unwrapped
+    env.reset(seed=0)
+    uploads = bits(env.scenario) / (env.scenario.total_bandwidth * env.state.spectral_efficiency)
+    *_, info = env.step(env.action_space.sample())
+    joules = info["draft_length"] * (0.3 + 0.2 * uploads)
+    assert info["joules"] == pytest.approx(joules, rel=1e-12)
+    assert info["joules_per_token"] == pytest.approx(joules.sum(-1) / info["accepted_tokens"].sum(-1), rel=1e-12)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS.names())
