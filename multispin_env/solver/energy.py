@@ -37,7 +37,7 @@ _LEAST_TIME_PRICE = 1e-3  # relative to the goodput of the server alone
 DEFAULTS = MappingProxyType({"num_users": 8, "acceptance": "by-request", "min_draft_length": 0, "battery_rounds": 20.0})
 """Fields of presets with batteries; for these scenarios a file holds the law."""
 
-LAWS = Path(__file__).parents[1] / "data" / "energy.json"
+LAWS = Path(__file__).parents[1] / "data" / "energy" / "laws.json"
 """Results of `computed_law` with ``scale=40``."""
 
 
@@ -194,9 +194,10 @@ def energy_law(scenario: Scenario) -> EnergyLaw:
 
 @lru_cache(maxsize=64)
 def _law(scenario: Scenario) -> EnergyLaw:
-    for name, (usual, time, *numbers) in json.loads(LAWS.read_text()).items():
+    for name, law in json.loads(LAWS.read_text()).items():
         if scenario == Scenario.preset(name, **DEFAULTS):
-            return EnergyLaw(Batteries((tuple(usual),) * len(scenario.tasks), time), *numbers)
+            batteries = Batteries((tuple(law["usual_energy"]),) * len(scenario.tasks), law["round_time"])
+            return EnergyLaw(batteries, law["price"], law["rate"], law["power"])
     return computed_law(scenario)
 
 

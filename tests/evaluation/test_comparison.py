@@ -22,7 +22,7 @@ def stats(goodput, tokens, served=False):
     latencies = (f"{name}_p{percent}" for name in ("ttft", "tpot", "e2el") for percent in (50, 95, 99))
     episode = {name: position + goodput for position, name in enumerate((*names, *latencies))}
     sums = 2.0 * tokens, 4.0 * tokens, np.full(2, 2.0), goodput / 10.0, 2.0 * goodput
-    return EpisodeStats(2, *sums, episode if served else {})
+    return EpisodeStats(2, *sums, episode if served else {}, joules=np.array([3.0, 5.0]))
 
 
 PLAYED, SERVED = (
