@@ -38,7 +38,7 @@ DEFAULTS = MappingProxyType({"num_users": 8, "acceptance": "by-request", "min_dr
 """Fields of presets with batteries; for these scenarios a file holds the law."""
 
 LAWS = Path(__file__).parents[1] / "data" / "energy.json"
-"""Results of `computed_law` with ``scale=40``."""
+"""Results of `computed_law` with ``scale=40``: usual energy of every task, round time, price, rate and power."""
 
 
 class PricedRounds(NamedTuple):
