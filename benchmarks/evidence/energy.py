@@ -20,7 +20,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
 from multispin_env.physics.energy import token_energy
-from multispin_env.solver.energy import DEFAULTS, EnergySample, draw_users, energy_law, priced_lengths
+from multispin_env.solver.energy import DEFAULTS, EnergySample, energy_law, priced_lengths
 from multispin_env.solver.problem import make_problem
 
 RULES = ("optimal", "energy-prices", "drift", "shaped")
@@ -131,7 +131,7 @@ def budget_row(acceptance: str, envs: int, horizon: float) -> Row:
 def curve(preset: str, size: int) -> tuple[list[dict[str, float]], FloatArray, FloatArray]:
     """Return rows of goodput and joules per token of `optimal` at each price, and the bound as pairs."""
     scenario = ms.Scenario.preset(preset, **{**DEFAULTS, "battery_rounds": 0.0})
-    _, state = draw_users(scenario, np.random.default_rng(HELD_OUT_SEED), size)
+    state = ms.sample_state(scenario, HELD_OUT_SEED, size)
     sample = EnergySample(scenario, state, np.zeros(size))
     rows: list[dict[str, float]] = []
     duals = []
