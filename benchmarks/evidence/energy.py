@@ -2,7 +2,8 @@
 
 Without options, shares of D of the rules with K = 8, by the regret along the path. ``--figure FILE`` draws goodput
 against joules per token, with the bound; ``--systems N`` plays rules in N random systems and prints the largest excess
-over D in standard errors.
+over D in standard errors; with ``--charge 0.5``, D is that of half the charge, which rules exceed. ``--budget H`` gives
+batteries a budget for H seconds, with a price for each device.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -57,7 +58,9 @@ def share_rows(envs: int, rounds: int) -> Iterator[Row]:
             error = (regret - lost * time).std(ddof=1) * len(time) ** 0.5 / time.sum()
             share = rate / (rate + lost)
             rates[name] = f"{100 * share:.1f} ± {100 * error * share**2 / rate:.1f}"
-        yield {"system": preset, "C": capacity, **rates}
+        scenario = ms.Scenario.preset(preset, **DEFAULTS)
+        free, bound = (ms.energy_bound(scenario, price, size=2000).rate for price in (0.0, None))
+        yield {"system": preset, "C": capacity, "D / free": f"{bound / free:.3f}", **rates}
 
 
 def best_rounds(
