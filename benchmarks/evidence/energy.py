@@ -2,7 +2,8 @@
 
 Without options, shares of D of the rules with K = 8, by the regret along the path. ``--figure FILE`` draws goodput
 against joules per token, with the bound; ``--systems N`` plays rules in N random systems and prints the largest excess
-over D in standard errors.
+over D in standard errors; with ``--charge 0.5``, D is that of half the charge, which rules exceed. ``--budget H`` gives
+batteries a budget for H seconds, with a price for each device.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -20,7 +21,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
 from multispin_env.physics.energy import token_energy
-from multispin_env.solver.energy import DEFAULTS, EnergySample, draw_users, energy_law, priced_lengths
+from multispin_env.solver.energy import DEFAULTS, EnergySample, energy_law, priced_lengths
 from multispin_env.solver.problem import make_problem
 
 RULES = ("optimal", "energy-prices", "drift", "shaped")
@@ -57,7 +58,9 @@ def share_rows(envs: int, rounds: int) -> Iterator[Row]:
             error = (regret - lost * time).std(ddof=1) * len(time) ** 0.5 / time.sum()
             share = rate / (rate + lost)
             rates[name] = f"{100 * share:.1f} ± {100 * error * share**2 / rate:.1f}"
-        yield {"system": preset, "C": capacity, **rates}
+        scenario = ms.Scenario.preset(preset, **DEFAULTS)
+        free, bound = (ms.energy_bound(scenario, price, size=2000).rate for price in (0.0, None))
+        yield {"system": preset, "C": capacity, "D / free": f"{bound / free:.3f}", **rates}
 
 
 def best_rounds(
@@ -131,7 +134,7 @@ def budget_row(acceptance: str, envs: int, horizon: float) -> Row:
 def curve(preset: str, size: int) -> tuple[list[dict[str, float]], FloatArray, FloatArray]:
     """Return rows of goodput and joules per token of `optimal` at each price, and the bound as pairs."""
     scenario = ms.Scenario.preset(preset, **{**DEFAULTS, "battery_rounds": 0.0})
-    _, state = draw_users(scenario, np.random.default_rng(HELD_OUT_SEED), size)
+    state = ms.sample_state(scenario, HELD_OUT_SEED, size)
     sample = EnergySample(scenario, state, np.zeros(size))
     rows: list[dict[str, float]] = []
     duals = []

@@ -19,7 +19,7 @@ def energy_bound(scenario: Scenario, price: float | None = None, *, size: int = 
     scenario
         A system with ``battery_rounds`` > 0.
     price
-        ν ≥ 0 in tokens/J; every price gives a bound. ``None``: about the best one.
+        ν ≥ 0 in tokens/J; every price with ν Σ P < D gives a bound, for all sampled devices. ``None``: about the best.
     size
         Number of random states, ≥ 2.
     rng
@@ -39,7 +39,8 @@ def energy_bound(scenario: Scenario, price: float | None = None, *, size: int = 
         raise ValueError("battery_rounds: expected a number > 0, got 0")
     check_integer("size", size, 2)
     law = energy_law(scenario)
-    if price is not None:
-        check_real("price", price, 0.0)
     sample = EnergySample.draw(scenario, law.batteries, check_rng("rng", rng), size)
-    return sample.bound(law.price if price is None else float(price), law.rate, proven=True)
+    if price is None:  # where some devices have ν Σ P ≥ D, a lower price gives a bound
+        price = min(law.price, 0.9 * law.rate / float(sample.charge.max()))
+    check_real("price", price, 0.0)
+    return sample.bound(float(price), law.rate, proven=True)

@@ -136,6 +136,16 @@ class Dynamics:
         return cls(CHANNELS.load(scenario.channel), ACCEPTANCES.load(scenario.acceptance))
 
 
+def sample_devices(scenario: Scenario, rng: np.random.Generator, size: int) -> tuple[Users, SystemState]:
+    """Draw new devices (size, K) with their first gains and requests ([MS] §VI)."""
+    dynamics, num_users = Dynamics.of(scenario), scenario.num_users
+    users = users_from_uniforms(scenario, rng.random((size, UNIFORMS_PER_USER, num_users)))
+    gain = dynamics.channel.first_gain(users.mean_gain, dynamics.channel.draw(rng, size, num_users))
+    fresh = rng.random((size, dynamics.acceptance.columns, num_users))
+    requests = dynamics.acceptance.first(scenario, users.task, fresh)
+    return users, SystemState(users.draft_time, spectral_efficiency(scenario, gain), requests.rate)
+
+
 def sample_state(scenario: Scenario, rng: Rng, size: int | None = None) -> SystemState:
     """Draw independent random states: new devices with their first gains and requests ([MS] §VI).
 
@@ -157,16 +167,8 @@ def sample_state(scenario: Scenario, rng: Rng, size: int | None = None) -> Syste
     """
     check_instance("scenario", scenario, Scenario)
     rng = check_rng("rng", rng)
-    count, num_users = (1 if size is None else check_integer("size", size, 0)), scenario.num_users
-    dynamics = Dynamics.of(scenario)
-    users = users_from_uniforms(scenario, rng.random((count, UNIFORMS_PER_USER, num_users)))
-    gain = dynamics.channel.first_gain(users.mean_gain, dynamics.channel.draw(rng, count, num_users))
-    fresh = rng.random((count, dynamics.acceptance.columns, num_users))
-    state = SystemState(
-        draft_time=users.draft_time,
-        spectral_efficiency=spectral_efficiency(scenario, gain),
-        acceptance_rate=dynamics.acceptance.first(scenario, users.task, fresh).rate,
-    )
+    count = 1 if size is None else check_integer("size", size, 0)
+    _, state = sample_devices(scenario, rng, count)
     return state[0] if size is None else state
 
 

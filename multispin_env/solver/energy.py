@@ -19,8 +19,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.energy import Batteries, device_features, token_energy
-from multispin_env.physics.radio import spectral_efficiency
-from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, users_from_uniforms
+from multispin_env.physics.rounds import Dynamics, sample_devices
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 from multispin_env.solver.ahead import AheadRound, best_lengths
@@ -79,7 +78,7 @@ class EnergySample:
     @classmethod
     def draw(cls, scenario: Scenario, batteries: Batteries, rng: np.random.Generator, size: int) -> Self:
         """Draw n devices with one state each; a budget counts as charged over ``budget_time``."""
-        devices, state = draw_users(scenario, rng, size)
+        devices, state = sample_devices(scenario, rng, size)
         return cls(scenario, state, batteries.first(scenario.replace(budget_time=0.0), *devices)[1].sum(-1))
 
     @cached_property
@@ -112,25 +111,17 @@ class EnergySample:
 
     def bound(self, price: float, start: float, proven: bool = False) -> EnergyBound:
         """Return D(ν) by Dinkelbach's iteration from an estimate of it; with a proof, D(ν) is not too low."""
-        rate, best = start, self.best(price, start)
-        for _ in range(_ITERATIONS):
-            before, rate = rate, self._rate(price, best)
-            if abs(rate - before) <= _PRECISION * rate:
+        rate, before = start, 0.0
+        for left in reversed(range(_ITERATIONS)):
+            last = abs(rate - before) <= _PRECISION * rate or not left
+            best = self.best(price, rate, proven and last)
+            earned = best.tokens - price * best.joules + price * self.charge * best.time
+            before, rate = rate, float(earned.mean() / best.time.mean())
+            if last:
                 break
-            best = self.best(price, rate)
-        if proven:
-            best = self.best(price, rate, proven=True)
-            rate = self._rate(price, best)
         time = float(best.time.mean())
-        surplus = self._earned(price, best) - rate * best.time
         slope = float((self.charge * best.time - best.joules).mean()) / time
-        return EnergyBound(rate, float(surplus.std()) / len(surplus) ** 0.5 / time, price, slope)
-
-    def _earned(self, price: float, rounds: PricedRounds) -> FloatArray:
-        return rounds.tokens - price * rounds.joules + price * self.charge * rounds.time
-
-    def _rate(self, price: float, rounds: PricedRounds) -> float:
-        return float(self._earned(price, rounds).mean() / rounds.time.mean())
+        return EnergyBound(rate, float((earned - rate * best.time).std()) / len(earned) ** 0.5 / time, price, slope)
 
     def best_bound(self) -> EnergyBound:
         """Return the least D(ν), or nearly so, by the intersections of its tangents."""
@@ -174,16 +165,6 @@ def _proven(priced: Problem, time_price: FloatArray, lengths: IntArray) -> IntAr
     raise RuntimeError(f"lengths: expected a proof within {_SPLITS} steps of branch and bound, got none")
 
 
-def draw_users(scenario: Scenario, rng: np.random.Generator, size: int) -> tuple[Users, SystemState]:
-    """Draw devices (n, K) with the acceptance and the gains of a random round."""
-    dynamics, users = Dynamics.of(scenario), scenario.num_users
-    devices = users_from_uniforms(scenario, rng.random((size, UNIFORMS_PER_USER, users)))
-    gain = dynamics.channel.first_gain(devices.mean_gain, dynamics.channel.draw(rng, size, users))
-    fresh = rng.random((size, dynamics.acceptance.columns, users))
-    requests = dynamics.acceptance.first(scenario, devices.task, fresh)
-    return devices, SystemState(devices.draft_time, spectral_efficiency(scenario, gain), requests.rate)
-
-
 def energy_law(scenario: Scenario) -> EnergyLaw:
     """Return the law of a scenario: that of the file for presets with `DEFAULTS`, otherwise `computed_law`.
 
@@ -204,7 +185,7 @@ def _law(scenario: Scenario) -> EnergyLaw:
 def computed_law(scenario: Scenario, scale: int = 1) -> EnergyLaw:
     """Return the law from ``scale`` times as many random devices as usual; for ``scale`` > 1 with a proof of D."""
     rng, users = np.random.default_rng(0), scenario.num_users
-    devices, state = draw_users(scenario, rng, max(scale * _DEVICES // users, 32))
+    devices, state = sample_devices(scenario, rng, max(scale * _DEVICES // users, 32))
     free = EnergySample(scenario, state, np.zeros(len(state.draft_time)))
     rounds = free.best(0.0, free.bound(0.0, scenario.autoregressive_goodput).rate)
     joules, features = free.energy * rounds.lengths, device_features(scenario, devices.draft_time, devices.mean_gain)

@@ -119,7 +119,9 @@ class Problem(Batched):
 
     def cost(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return the price of all tokens of drafts with lengths (..., n, K), in tokens."""
-        price = self.token_price if self.price_rise is None else self.token_price + 0.5 * self.price_rise * lengths
+        price: Any = self.token_price
+        if self.price_rise is not None:
+            price = price + 0.5 * self.price_rise * lengths
         return np.asarray(price * lengths)
 
     def tokens(self, lengths: FloatArray | IntArray) -> FloatArray:

@@ -65,12 +65,8 @@ class EnergyPrices(RoundsController):
     time: float | None = None
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("price", 0.0, 1e6),
-            ("slope", 0.0, 2.0),
-            ("acceptance", -1e2, 1e2),
-            ("pace", 0.0, 1e2),
-        ):
+        limits = {"price": (0.0, 1e6), "slope": (0.0, 2.0), "acceptance": (-1e2, 1e2), "pace": (0.0, 1e2)}
+        for name, (low, high) in limits.items():
             check_real(name, getattr(self, name), low, high)
         if self.time is not None:
             check_real("time", self.time, 0.0, open_low=True)
