@@ -117,8 +117,8 @@ def controller_names(family: str | None = None, scenario: Scenario | None = None
     base = bases.get(family, Controller)
     made = ((name, class_of_part(CONTROLLERS.load(name))) for name in CONTROLLERS.names())
     classes = ((name, cls) for name, cls in made if isinstance(cls, type) and issubclass(cls, base))
-    suits = (name for name, cls in classes if not (scenario and cls.requires) or getattr(scenario, cls.requires))
-    return tuple(suits)
+    needed = ((name, getattr(cls, "requires", "")) for name, cls in classes)
+    return tuple(name for name, field in needed if not (scenario and field) or getattr(scenario, field))
 
 
 def check_controller_name(field: str, name: str) -> str:
