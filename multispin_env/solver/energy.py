@@ -96,12 +96,7 @@ class EnergySample:
         time_price = rate - price * self.charge
         priced = replace(self.problem, token_price=price * self.energy)
         lengths = priced_lengths(self.scenario, priced, time_price)
-        if proven:
-            if time_price.min() <= 0.0:
-                expected = f"less than D / Σ P, here {rate / float(self.charge.max()):.3g} tokens/J"
-                raise ValueError(f"price: expected {expected}, got {price:.3g}")
-            lengths = _proven(priced, time_price, lengths)
-        return self.played(lengths)
+        return self.played(_proven(priced, time_price, lengths) if proven else lengths)
 
     def played(self, lengths: IntArray) -> PricedRounds:
         """Return tokens, joules and time of rounds with these lengths (n, K)."""
