@@ -19,7 +19,7 @@ def energy_bound(scenario: Scenario, price: float | None = None, *, size: int = 
     scenario
         A system with ``battery_rounds`` > 0.
     price
-        ν ≥ 0 in tokens/J; every price with ν Σ P < D gives a bound, for all sampled devices. ``None``: about the best.
+        ν ≥ 0 in tokens/J; every price gives a bound if ν Σ P < D for all sampled devices. ``None``: about the best one.
     size
         Number of random states, ≥ 2.
     rng
@@ -40,7 +40,6 @@ def energy_bound(scenario: Scenario, price: float | None = None, *, size: int = 
     check_integer("size", size, 2)
     law = energy_law(scenario)
     sample = EnergySample.draw(scenario, law.batteries, check_rng("rng", rng), size)
-    if price is None:  # where some devices have ν Σ P ≥ D, a lower price gives a bound
-        price = min(law.price, 0.9 * law.rate / float(sample.charge.max()))
-    check_real("price", price, 0.0)
-    return sample.bound(float(price), law.rate, proven=True)
+    highest = law.rate / float(sample.charge.max())  # with ν Σ P ≥ D, long rounds would pay for themselves
+    price = min(law.price, 0.9 * highest) if price is None else check_real("price", price, 0.0, highest, open_high=True)
+    return sample.bound(price, law.rate, proven=True)

@@ -96,12 +96,7 @@ class EnergySample:
         time_price = rate - price * self.charge
         priced = replace(self.problem, token_price=price * self.energy)
         lengths = priced_lengths(self.scenario, priced, time_price)
-        if proven:
-            if time_price.min() <= 0.0:
-                expected = f"less than D / Σ P, here {rate / float(self.charge.max()):.3g} tokens/J"
-                raise ValueError(f"price: expected {expected}, got {price:.3g}")
-            lengths = _proven(priced, time_price, lengths)
-        return self.played(lengths)
+        return self.played(_proven(priced, time_price, lengths) if proven else lengths)
 
     def played(self, lengths: IntArray) -> PricedRounds:
         """Return tokens, joules and time of rounds with these lengths (n, K)."""
@@ -111,13 +106,13 @@ class EnergySample:
 
     def bound(self, price: float, start: float, proven: bool = False) -> EnergyBound:
         """Return D(ν) by Dinkelbach's iteration from an estimate of it; with a proof, D(ν) is not too low."""
-        rate, before = start, 0.0
-        for left in reversed(range(_ITERATIONS)):
-            last = abs(rate - before) <= _PRECISION * rate or not left
-            best = self.best(price, rate, proven and last)
+        rate, converged = start, False
+        for _ in range(_ITERATIONS):
+            best = self.best(price, rate, proven and converged)  # a proof takes one more step
             earned = best.tokens - price * best.joules + price * self.charge * best.time
-            before, rate = rate, float(earned.mean() / best.time.mean())
-            if last:
+            last, before, rate = converged or not proven, rate, float(earned.mean() / best.time.mean())
+            converged = abs(rate - before) <= _PRECISION * rate
+            if converged and last:
                 break
         time = float(best.time.mean())
         slope = float((self.charge * best.time - best.joules).mean()) / time
