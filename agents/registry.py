@@ -27,6 +27,7 @@ PRETRAINED = {
     "MultiSpin/RecordedAcceptance-v0": "recorded_acceptance",
     "MultiSpin/Fair-v0": "fair",
     "MultiSpin/DraftAhead-v0": "draft_ahead",
+    "MultiSpin/Energy-v0": "energy",
     "MultiSpin/Continuous-v0": "continuous",
     "MultiSpin/Serving-v0": "serving",
 }

@@ -182,7 +182,7 @@ class Energy(RoundsVariant):
     @property
     @override
     def learning(self) -> Learning:
-        return Learning(slopes=False, discount=0.0, sees_state=True)
+        return Learning(slopes=False, discount=0.996, sees_state=True)
 
     @override
     def dynamics(self, scenario: Scenario) -> Dynamics:
