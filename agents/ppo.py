@@ -392,7 +392,7 @@ def _cases(config: EnvConfig) -> Iterator[str]:
             yield "common length"
         if not variant.comparison.states:
             yield "history"
-        if variant.has_batteries:
+        if "level" in variant.entries:
             yield "batteries"
         if residual:
             yield "residual rounds"
