@@ -16,7 +16,7 @@ from multispin_env.baselines.systems import (
     p2p_goodput,
 )
 from multispin_env.bounds.ahead import rate_optimum
-from multispin_env.bounds.energy import EnergyBound, energy_bound
+from multispin_env.bounds.energy import energy_bound
 from multispin_env.bounds.rate import RatePrices, rate_bound, rate_prices
 from multispin_env.bounds.round import upper_bound
 from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, Modifier, RoundsController
@@ -54,6 +54,7 @@ from multispin_env.server import Server
 from multispin_env.simulation.capacity import Capacity, capacity
 from multispin_env.simulation.long_run import long_run, long_run_rate, serve
 from multispin_env.solver.certify import CertifiedDecision
+from multispin_env.solver.energy import EnergyBound
 from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 
 if TYPE_CHECKING:

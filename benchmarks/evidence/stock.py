@@ -24,8 +24,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents import DevicePolicy, make_vec_env
 from benchmarks.tools import Row, add_counts, show
+from multispin_env.envs.variant import DEFAULT_SCENARIO
 from multispin_env.evaluation.public import compare
-from multispin_env.registry import ENVIRONMENTS
+from multispin_env.registry import ENVIRONMENTS, SCENARIOS
 
 OURS = "DevicePolicy"  # PPO with the policy of this package
 STEPS = {"PPO": 40_960, "A2C": 40_960, "SAC": 3_000, "TD3": 3_000, "TQC": 3_000, OURS: 40_960}
@@ -56,7 +57,7 @@ def train(algorithm: str, env_id: str, seed: int, seconds: float, **arguments: A
 
 def row(algorithm: str, env_id: str, users: int, seed: int, options: Namespace) -> Row:
     rounds = {} if options.rounds is None else {"rounds": options.rounds}
-    arguments = {"num_users": users, **rounds}
+    arguments = {"scenario": options.scenario, "num_users": users, **rounds}
     model, seconds = train(algorithm, env_id, seed, options.seconds, **arguments, reward=options.reward)
     shape = gym.make(env_id, **arguments).action_space.shape or ()
     contenders = {"trained": model, "action 0": lambda seen: np.zeros((len(seen["shared"]), *shape), np.float32)}
@@ -94,6 +95,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--users", type=int, nargs="+", default=[8], metavar="K", help="default: 8")
     parser.add_argument("--seconds", type=float, default=120.0, help="maximum CPU time of a training (default 120)")
     parser.add_argument("--reward", help="reward to train with (default: that of the environment)")
+    parser.add_argument("--scenario", choices=SCENARIOS.names(), default=DEFAULT_SCENARIO, help="default: llama2")
     parser.add_argument("--rounds", type=int, metavar="N", help="of an episode (default: that of the environment)")
     add_counts(parser, {"seeds": (3, "trainings of each row"), "episodes": (200, "held-out episodes")})
 

@@ -50,12 +50,24 @@ class PricedRounds(NamedTuple):
 
 
 class EnergyBound(NamedTuple):
-    """Upper bound on the long-run rate of every policy, estimated from random states."""
+    """Upper bound on the long-run rate of every policy, estimated from random states.
 
-    rate: float  # D(ν) in tokens/s
-    error: float  # its standard error, tokens/s
-    price: float  # ν in tokens/J
-    slope: float  # dD/dν in W
+    Parameters
+    ----------
+    rate
+        D(ν) in tokens/s.
+    error
+        Standard error of the rate, tokens/s.
+    price
+        ν in tokens/J.
+    slope
+        dD/dν in W.
+    """
+
+    rate: float
+    error: float
+    price: float
+    slope: float
 
 
 class EnergyLaw(NamedTuple):
