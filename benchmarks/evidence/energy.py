@@ -3,7 +3,7 @@
 Without options, shares of D of the rules with K = 8, by the regret along the path. ``--figure FILE`` draws goodput
 against joules per token, with the bound; ``--systems N`` plays rules in N random systems and prints the largest excess
 over D in standard errors; with ``--charge 0.5``, D is that of half the charge, which rules exceed. ``--budget H`` gives
-batteries a budget for H seconds, with a price for each device.
+batteries a budget for H seconds, with a price for each device. ``--runs`` adds trained agents, and the pretrained one.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+import agents
 import multispin_env as ms
+from agents.runs import read_policy
 from benchmarks.tools import Row, show
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.base import MultiSpinVectorEnv
@@ -33,10 +35,13 @@ PARTS = ("draft_time", "spectral_efficiency", "acceptance_rate")
 STATES, STRIDE = 150, 7  # states for the prices of devices, and the rounds between them: requests last 20 rounds
 
 
-def play(name: str, num_envs: int, rounds: int, skipped: int = 0, **arguments: Any) -> FloatArray:
+def play(controller: Any, num_envs: int, rounds: int, skipped: int = 0, **arguments: Any) -> FloatArray:
     """Return tokens, seconds, regret and stored charge of each environment, summed over rounds, (4, n)."""
     config = ms.EnvConfig.of(ENV, rounds=skipped + rounds, action="lengths", **arguments)
-    env, controller = config.make_vec(num_envs), config.contender(name)
+    env, controller = (
+        config.make_vec(num_envs),
+        config.contender(controller) if isinstance(controller, str) else controller,
+    )
     base: Any = env.unwrapped
     env.reset(seed=HELD_OUT_SEED)
     sums, battery = np.zeros((4, num_envs)), base.state.level * base.state.capacity
@@ -48,16 +53,24 @@ def play(name: str, num_envs: int, rounds: int, skipped: int = 0, **arguments: A
     return sums
 
 
+def share(controller: Any, envs: int, rounds: int, preset: str, capacity: float) -> str:
+    options = {"scenario": preset, "battery_rounds": capacity, "regret": True}
+    tokens, time, regret, _ = play(controller, envs, rounds, int(4 * capacity), **options)
+    rate, lost = tokens.sum() / time.sum(), regret.sum() / time.sum()
+    error = (regret - lost * time).std(ddof=1) * len(time) ** 0.5 / time.sum()
+    part = rate / (rate + lost)
+    return f"{100 * part:.1f} ± {100 * error * part**2 / rate:.1f}"
+
+
+def agent_rows(runs: list[str], envs: int, rounds: int) -> Iterator[Row]:
+    policies = {"pretrained": agents.load(ENV), **{run: read_policy(run) for run in runs}}
+    for name, policy in policies.items():
+        yield {"agent": name, "qwen3.5, C = 20": share(policy, envs, rounds, "qwen3.5", 20.0)}
+
+
 def share_rows(envs: int, rounds: int) -> Iterator[Row]:
     for preset, capacity in SYSTEMS:
-        rates = {}
-        for name in RULES:
-            options = {"scenario": preset, "battery_rounds": capacity, "regret": True}
-            tokens, time, regret, _ = play(name, envs, rounds, int(4 * capacity), **options)
-            rate, lost = tokens.sum() / time.sum(), regret.sum() / time.sum()
-            error = (regret - lost * time).std(ddof=1) * len(time) ** 0.5 / time.sum()
-            share = rate / (rate + lost)
-            rates[name] = f"{100 * share:.1f} ± {100 * error * share**2 / rate:.1f}"
+        rates = {name: share(name, envs, rounds, preset, capacity) for name in RULES}
         scenario = ms.Scenario.preset(preset, **DEFAULTS)
         free, bound = (ms.energy_bound(scenario, price, size=2000).rate for price in (0.0, None))
         yield {"system": preset, "C": capacity, "D / free": f"{bound / free:.3f}", **rates}
@@ -217,6 +230,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--figure", type=Path, metavar="FILE")
     parser.add_argument("--systems", type=int, default=0, metavar="N")
     parser.add_argument("--charge", type=float, default=1.0, help="factor of the charge in D, with --systems")
+    parser.add_argument("--runs", nargs="*", metavar="RUN", help="shares of trained agents")
     parser.add_argument("--budget", type=float, default=0.0, metavar="H", help="shares with a budget for H seconds")
 
 
@@ -238,5 +252,7 @@ def run(options: Namespace) -> None:
             "Share of D with a budget, qwen3.5, K = 8",
             [budget_row(name, options.envs, options.budget) for name in ("by-task", "by-request")],
         )
+    elif options.runs is not None:
+        show("Share of D in %, K = 8", agent_rows(options.runs, options.envs, options.rounds))
     else:
         show("Share of D in %, K = 8", share_rows(options.envs, options.rounds))

@@ -14,6 +14,8 @@ from multispin_env.registry import ENVIRONMENTS
 FOLDER = Path(__file__).resolve().parents[1] / "results" / "reference"
 SCENARIO = "llama2"
 EPISODES = 200
+LONG = {"MultiSpin/Energy-v0": 20}
+"""Numbers of episodes where these have thousands of rounds."""
 FEW = 40
 """Episodes for an environment whose scores are not stored yet."""
 
@@ -56,8 +58,9 @@ def write_scores() -> None:
     """Store the scores of every environment."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for env_id in ENVIRONMENTS.names():
-        print(f"playing {EPISODES} episodes of {env_id} ...", flush=True)
-        scores = play(env_id, EPISODES)
+        episodes = LONG.get(env_id, EPISODES)
+        print(f"playing {episodes} episodes of {env_id} ...", flush=True)
+        scores = play(env_id, episodes)
         (FOLDER / f"{slug(env_id)}.json").write_text(to_json(scores.rows, scores.about()) + "\n", encoding="utf-8")
 
 
