@@ -17,7 +17,7 @@ import numpy as np
 
 import agents
 import multispin_env as ms
-from agents.runs import read_policy
+from agents.models import read_policy
 from benchmarks.tools import Row, show
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.base import MultiSpinVectorEnv
@@ -38,15 +38,12 @@ STATES, STRIDE = 150, 7  # states for the prices of devices, and the rounds betw
 def play(controller: Any, num_envs: int, rounds: int, skipped: int = 0, **arguments: Any) -> FloatArray:
     """Return tokens, seconds, regret and stored charge of each environment, summed over rounds, (4, n)."""
     config = ms.EnvConfig.of(ENV, rounds=skipped + rounds, action="lengths", **arguments)
-    env, controller = (
-        config.make_vec(num_envs),
-        config.contender(controller) if isinstance(controller, str) else controller,
-    )
+    env, decide = config.make_vec(num_envs), config.contender(controller) if isinstance(controller, str) else controller
     base: Any = env.unwrapped
     env.reset(seed=HELD_OUT_SEED)
     sums, battery = np.zeros((4, num_envs)), base.state.level * base.state.capacity
     for number in range(skipped + rounds):
-        *_, info = env.step(base.encode_action(controller(base.state)))
+        *_, info = env.step(base.encode_action(decide(base.state)))
         stored, battery = (info["battery"] - battery).sum(-1), info["battery"]
         regret = info.get("regret", np.zeros(num_envs))
         sums += (number >= skipped) * np.array((info["accepted_tokens"].sum(-1), info["round_latency"], regret, stored))
@@ -63,7 +60,7 @@ def share(controller: Any, envs: int, rounds: int, preset: str, capacity: float)
 
 
 def agent_rows(runs: list[str], envs: int, rounds: int) -> Iterator[Row]:
-    policies = {"pretrained": agents.load(ENV), **{run: read_policy(run) for run in runs}}
+    policies = {"pretrained": agents.load(ENV), **{run: read_policy(Path(run)) for run in runs}}
     for name, policy in policies.items():
         yield {"agent": name, "qwen3.5, C = 20": share(policy, envs, rounds, "qwen3.5", 20.0)}
 
