@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from operator import methodcaller
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -366,7 +367,7 @@ def _entry(agent: str, seeds: tuple[int, ...], policies: _Content, contents: Seq
 
 
 def run(options: argparse.Namespace) -> int | None:
-    """Train the requested cells without results; write the entry once all tasks are complete."""
+    """Train the requested cells without results; write an entry of all that have some."""
     seeds = tuple(range(check_integer("seeds", options.seeds, 1)))
     names = [suite_task.name for suite_task in [task(name) for name in options.tasks or ()] or tasks()]
     budget = min(suite_task.budget for suite_task in tasks())
@@ -399,21 +400,26 @@ def run(options: argparse.Namespace) -> int | None:
             locks.enter_context(lock_folder(options.out / cell.name))
         failed = train_missing(part, options.out, executor)
     saved = {name: [_saved(cell, options.out) for cell in cells] for name, cells in by_task.items()}
-    complete = {name: [content for content in contents if content] for name, contents in saved.items()}
+    done = {name: [content for content in takewhile(bool, contents) if content] for name, contents in saved.items()}
+    num_seeds = max(map(len, done.values()))
     curves = {
-        name: _curve(name, contents, len(seeds))
-        for name, contents in complete.items()
-        if len(contents) == len(by_task[name])
+        name: _curve(name, contents, num_seeds)
+        for name, contents in done.items()
+        if num_seeds and (contents or not by_task[name])
     }
     played = {name: curve[-1] for name, curve in curves.items()}
-    if len(curves) == len(by_task):
-        contents = [content for done in complete.values() for content in done]
+    if played:
+        contents = [content for by_seed in done.values() for content in by_seed]
+        policies = {name: policies[name][: len(values)] for name, values in played.items()}
+        save_entry(options.out, _entry(options.agent, seeds[:num_seeds], policies, contents))
         save_scores(options.out, played)
         points = {name: [task(name).performance(values) for values in curve] for name, curve in curves.items()}
         save_curves(options.out, {name: np.array([point.mean_scores for point in row]) for name, row in points.items()})
-        save_entry(options.out, _entry(options.agent, seeds, policies, contents))
     scores = {name: Score.of(performance) for name, performance in performances(played).items()}
     print(aligned(*score_cells({name: scores[name] for name in names if name in scores})))
+    missing = [cell.name for name, cells in by_task.items() for cell in cells[len(done[name]) :]]
+    if missing:
+        print(f"missing in the entry: {', '.join(missing)}", file=sys.stderr)
     if failed:
         print(f"failed, see {options.out}/failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else None

@@ -162,11 +162,17 @@ def check_replaced(folder: Path, policies: Mapping[str, Any]) -> None:
 
 
 def save_entry(folder: Path, entry: SuiteEntry) -> None:
-    """Write ``entry.json`` with the SHA-256 of files; an existing one keeps the fields that authors edit by hand."""
+    """Write ``entry.json`` with the SHA-256 of files; an existing one keeps the fields that authors edit by hand.
+
+    Scores of other policies or files are deleted.
+    """
     path = folder / ENTRY
     before = read_json(path) if path.is_file() else {}
     kept = {name: before[name] for name in _BY_HAND if name in before}
     entry = replace(entry, **kept, files=files_of(folder, entry))
+    if (before.get("policies"), before.get("files")) != (entry.policies, entry.files):
+        for scores in folder.glob("scores*.json"):
+            scores.unlink()
     write_atomically(path, f"{json.dumps(asdict(entry), indent=2, ensure_ascii=False)}\n".encode())
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -226,7 +226,16 @@ class SuiteTask:
 
     def ends(self, exam: int = PUBLIC) -> tuple[FloatArray, FloatArray]:
         """Return the values (parts, n) of random actions and of the reference in an exam."""
-        return (self.frozen.floor, self.frozen.reference) if exam == PUBLIC else _ends(self, exam)
+        if exam == PUBLIC:
+            return self.frozen.floor, self.frozen.reference
+        if exam not in self.fresh_ends:
+            self.fresh_ends[exam] = self.values(RANDOM_ACTIONS, exam=exam), self.values(self.reference, exam=exam)
+        return self.fresh_ends[exam]
+
+    @cached_property
+    def fresh_ends(self) -> dict[int, tuple[FloatArray, FloatArray]]:
+        """Values of `ends` of the fresh exams that were played, by exam."""
+        return {}
 
     def hides_from(self, rule: str) -> bool:
         """Whether a rule would see parts of the state that the task hides."""
@@ -239,11 +248,6 @@ class SuiteTask:
     def frozen(self) -> Frozen:
         """Recorded results; ``ValueError`` for a task that has not been frozen yet."""
         return frozen_of(self.name)
-
-
-@cache
-def _ends(task: SuiteTask, exam: int) -> tuple[FloatArray, FloatArray]:
-    return task.values(RANDOM_ACTIONS, exam=exam), task.values(task.reference, exam=exam)
 
 
 POLICY_ARGUMENTS = ("reference", "timeout", "plan_quantile", "history")
