@@ -26,14 +26,13 @@ from multispin_env.evaluation.suite.entries import (
     check_packages,
     check_replaced,
     check_scores,
-    performances,
     read_curves,
     read_entry,
     read_scores,
     rule_entry,
     rule_policies,
     save_entry,
-    save_scores,
+    save_values,
     scores_name,
 )
 from multispin_env.evaluation.suite.frozen import VERSION
@@ -48,7 +47,6 @@ from multispin_env.evaluation.suite.leaderboard import (
     summary_cells,
 )
 from multispin_env.evaluation.suite.recording import PARTS, record
-from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import BLIND, PUBLIC, RANDOM_ACTIONS
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, write_atomically
@@ -144,7 +142,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if stored is None:
         save_entry(folder, entry)
     if error is None:
-        save_scores(folder, played, exam)
+        save_values(folder / scores_name(exam), played)
     _print(played, exam)
     if error is not None:
         equality = f"up to rounding errors of {error:.1e} of the largest value" if error else "exactly"
@@ -174,84 +172,86 @@ def _evaluate_name(options: argparse.Namespace) -> None:
     played = _play_one(options, (options.out, entry.seeds, exam, entry.policies))
     make_folder(options.out)
     save_entry(options.out, entry)
-    save_scores(options.out, played, exam)
+    save_values(options.out / scores_name(exam), played)
     _print(played, exam)
 
 
 def _play_one(options: argparse.Namespace, exam: _Exam) -> TaskValues:
     *_, number, policies = exam
-    (played,), errors = _play(options, [exam], number, list(policies))
-    if errors and played:
+    (played,), error = _play(options, [exam], number, list(policies))
+    if error is None:
+        return played
+    if played:
         _print(played, number)
-    _check_errors(errors)
-    return played
-
-
-def _check_errors(errors: Sequence[str]) -> None:
-    if errors:
-        raise ValueError(errors[0] + "".join(f"; {message.split(': ')[0]} failed too" for message in errors[1:]))
+    raise error
 
 
 def _play(
     options: argparse.Namespace, exams: Sequence[_Exam], fresh: int, names: Sequence[str]
-) -> tuple[list[TaskValues], list[str]]:
+) -> tuple[list[TaskValues], ValueError | None]:
     """Play exams, and the ends of the scores of these tasks in a ``fresh`` one; a rule plays once.
 
-    Returns the values of each exam, without those of policies that fail, and a sentence for each of these policies.
+    Returns the values of each exam, without those of policies that fail, and an error that names these policies.
     """
     ends = {name: [{"rule": RANDOM_ACTIONS}, {"rule": task(name).reference}] for name in names if fresh != PUBLIC}
-    cells: list[Cell] = []
-    labels: list[str] = []
-    indices: list[dict[str, list[int]]] = []
-    for folder, seeds, number, policies in (*exams, (Path(), (0, 1), fresh, ends)):
-        check_packages(folder.resolve(), policies)
-        indices.append({name: [] for name in policies})
-        for name, by_seed in policies.items():
-            for seed, policy in zip(seeds, by_seed, strict=False):
-                cell = folder.resolve() if "folder" in policy else Path(), name, number, policy
-                if cell not in cells:
-                    cells.append(cell)
-                    labels.append(", ".join(filter(None, (folder.name, name, f"seed {seed}"))))
-                indices[-1][name].append(cells.index(cell))
-    values, errors = _results(options, cells, labels)
-    played = [
-        {name: np.array([values[index] for index in by_seed if index in values]) for name, by_seed in by_task.items()}
-        for by_task in indices
+    exams = [(Path(), (0, 1), fresh, ends), *exams]
+    cells = [_cells_of(exam) for exam in exams]
+    labels = {
+        cell: ", ".join(filter(None, (folder.name, name, f"seed {seed}")))
+        for (folder, seeds, *_), by_task in zip(exams, cells, strict=True)
+        for name, by_seed in by_task.items()
+        for seed, cell in zip(seeds, by_seed, strict=False)
+    }
+    values, error = _results(options, labels)
+    of_ends, *played = [
+        {name: np.array([values[cell] for cell in by_seed if cell in values]) for name, by_seed in by_task.items()}
+        for by_task in cells
     ]
-    for name, both in played.pop().items():
-        if len(both) == 2:
-            task(name).fresh_ends[fresh] = both[0], both[1]
-    return [{name: by_seed for name, by_seed in by_task.items() if len(by_seed)} for by_task in played], errors
+    if error is None:
+        for name, (floor, top) in of_ends.items():
+            task(name).fresh_ends[fresh] = floor, top
+    return [{name: by_seed for name, by_seed in by_task.items() if len(by_seed)} for by_task in played], error
+
+
+def _cells_of(exam: _Exam) -> dict[str, list[Cell]]:
+    folder, _, number, policies = exam
+    check_packages(folder.resolve(), policies)
+    return {
+        name: [
+            (folder.resolve() if kind == "folder" else Path(), name, number, kind, policy)
+            for by_kind in by_seed
+            for kind, policy in by_kind.items()  # one
+        ]
+        for name, by_seed in policies.items()
+    }
 
 
 def _results(
-    options: argparse.Namespace, cells: Sequence[Cell], labels: Sequence[str]
-) -> tuple[dict[int, FloatArray], list[str]]:
-    """Return the values of policies by their position, and a sentence for each policy that fails."""
-    if not cells:
-        return {}, []
-    if any("folder" in cell[-1] for cell in cells) and not (options.trust or has_limits()):
+    options: argparse.Namespace, labels: Mapping[Cell, str]
+) -> tuple[dict[Cell, FloatArray], ValueError | None]:
+    if not labels:
+        return {}, None
+    if any(kind == "folder" for *_, kind, _ in labels) and not (options.trust or has_limits()):
         raise ValueError("trust: expected --trust on a system that can't limit the memory of a process, got none")
     executor = executor_of(options, ("multispin_env", "agents"))
-    values: dict[int, FloatArray] = {}
-    errors: list[str] = []
+    cells, values, errors = list(labels), dict[Cell, FloatArray](), list[str]()
     with Tally(len(cells), executor.width) as tally:
         for result in executor.results(partial(play_policy, None if options.trust else Limits()), cells):
-            label = labels[result.index]
+            cell = cells[result.index]
             error = result.error.strip().splitlines()[-1] if result.error else result.value
             if isinstance(error, ModuleNotFoundError):  # of another machine
                 raise error
             if isinstance(error, Exception | str):
-                errors.append(f"{label}: {reason(error) if 'rule' in cells[result.index][-1] else cut(reason(error))}")
+                errors.append(f"{labels[cell]}: {reason(error) if cell[3] == 'rule' else cut(reason(error))}")
             else:
-                values[result.index] = result.value
-            tally.add(label, failed=isinstance(error, Exception | str))
-    return values, errors
+                values[cell] = result.value
+            tally.add(labels[cell], failed=isinstance(error, Exception | str))
+    others = "".join(f"; {message.split(': ')[0]} failed too" for message in errors[1:])
+    return values, ValueError(errors[0] + others) if errors else None
 
 
 def _print(played: TaskValues, exam: int) -> None:
-    scores = {name: Score.of(values) for name, values in performances(played, exam).items()}
-    print(aligned(*score_cells(scores)))
+    print(aligned(*score_cells(played, exam)))
 
 
 def _both_scores(
@@ -266,16 +266,17 @@ def _both_scores(
                 scores[folder, number] = _stored(folder, entry, number)
             if options.check or (folder, number) not in scores:
                 exams.append((folder, entry.seeds, number, entry.policies))
-    all_played, errors = _play(options, exams, fresh, [task.name for task in tasks()])
+    all_played, error = _play(options, exams, fresh, [task.name for task in tasks()])
     for (folder, _, number, policies), played in zip(exams, all_played, strict=True):
         if any(len(played.get(name, ())) < len(policies[name]) for name in policies):
             continue  # one has failed
         if (folder, number) in scores:
             check_scores(scores[folder, number], played, number)
         else:
-            save_scores(folder, played, number)
+            save_values(folder / scores_name(number), played)
         scores[folder, number] = played
-    _check_errors(errors)
+    if error is not None:
+        raise error
     return scores
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from multispin_env.evaluation.statistics import Cells, Interval
-from multispin_env.evaluation.suite.entries import CURVE, SuiteEntry, TaskValues, entry_performances
+from multispin_env.evaluation.suite.entries import CURVE, SuiteEntry, TaskValues, entry_performances, performances
 from multispin_env.evaluation.suite.statistics import (
     Performance,
     Score,
@@ -16,6 +16,7 @@ from multispin_env.evaluation.suite.statistics import (
     median_task,
     worst_task,
 )
+from multispin_env.evaluation.suite.tasks import PUBLIC
 from multispin_env.evaluation.suite.version import task
 
 
@@ -138,8 +139,9 @@ def paired_cells(first: LeaderRow, second: LeaderRow) -> tuple[Cells, list[Cells
     return ("task", f"{first.label} minus {second.label}"), lines
 
 
-def score_cells(scores: Mapping[str, Score]) -> tuple[Cells, list[Cells]]:
-    """Return header and lines of the table of one method."""
+def score_cells(played: TaskValues, exam: int = PUBLIC) -> tuple[Cells, list[Cells]]:
+    """Return header and lines of the table of one method in an exam."""
+    scores = {name: Score.of(performance) for name, performance in performances(played, exam).items()}
     lines: list[Cells] = [
         (name, f"{score.value.mean:.3f}", f"{score.value.low:.3f} to {score.value.high:.3f}", _shown(score.score))
         for name, score in scores.items()

@@ -136,6 +136,20 @@ def test_an_agent_of_ours_plays_with_any_number_of_devices(tmp_path):
     assert main(["suite", "evaluate", str(tmp_path), "--check"]) == 0
 
 
+def test_a_policy_of_ours_learns_with_ppo_of_another_library(tmp_path):
+    """For any number of devices."""
+    cell = Cell("benchmarks.suite.methods:device_ppo", "resize", 0, 64)
+    assert cell.obstacle() == ""
+    training = cell.training()
+    for name, content in training.export().items():
+        (tmp_path / name).write_bytes(content)
+    for users in (8, 3):
+        config = training.config.replace(num_users=users)
+        observation, _ = config.make_vec(2).reset(seed=0)
+        played, expected = load_policy(tmp_path).on(config.scenario), training.policy().on(config.scenario)
+        np.testing.assert_allclose(played.act(observation), expected.act(observation), atol=1e-6)
+
+
 def test_missing_cells_are_trained_and_the_users_words_stay(tmp_path, monkeypatch, capsys):
     play, failing = Cell.play, [1]
 

@@ -17,11 +17,10 @@ import pytest
 import multispin_env as ms
 from multispin_env.apps.commands.suite_box import Limits, has_limits, play_policy
 from multispin_env.evaluation.policy import ONNX, POLICY, describe
-from multispin_env.evaluation.suite.entries import policy_values
 from multispin_env.files import MIB
 
 TASK = ms.suite.task("round-8")
-CELL = TASK.name, 0, {"folder": "policy"}
+CELL = TASK.name, 0, "folder", "policy"
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.skipif(not has_limits(), reason="no limits on this system")
@@ -56,7 +55,7 @@ def products(count):
 
 def test_a_policy_has_the_same_values_with_limits(tmp_path, capfd):
     write(tmp_path, "flat = Tanh(compute)")
-    expected = policy_values(tmp_path, CELL)
+    expected = play_policy(None, (tmp_path, *CELL))
     np.testing.assert_array_equal(play_policy(Limits(), (tmp_path, *CELL)), expected)
     assert capfd.readouterr() == ("", "")
 
@@ -88,7 +87,7 @@ def test_a_run_of_this_project_plays_within_the_limits(tmp_path):
     """It needs torch."""
     pytest.importorskip("stable_baselines3")
     shutil.copytree(Path(import_module("agents").__file__).parent / "pretrained" / "heterogeneous", tmp_path / "policy")
-    np.testing.assert_array_equal(play_policy(Limits(), (tmp_path, *CELL)), policy_values(tmp_path, CELL))
+    np.testing.assert_array_equal(play_policy(Limits(), (tmp_path, *CELL)), play_policy(None, (tmp_path, *CELL)))
 
 
 @pytest.mark.slow
@@ -96,8 +95,8 @@ def test_a_run_of_this_project_plays_within_the_limits(tmp_path):
 def test_a_good_policy_plays_within_the_limits_in_large_tasks(name, tmp_path):
     task = ms.suite.task(name)
     write(tmp_path, "flat = Tanh(compute)", task=task)
-    cell = name, 0, {"folder": "policy"}
-    np.testing.assert_array_equal(play_policy(Limits(), (tmp_path, *cell)), policy_values(tmp_path, cell))
+    cell = name, 0, "folder", "policy"
+    np.testing.assert_array_equal(play_policy(Limits(), (tmp_path, *cell)), play_policy(None, (tmp_path, *cell)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
