@@ -67,12 +67,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     train = parts.add_parser("run", help="train a method on the tasks and write an entry")
     agent = "agent of multispin train, or module:ATTRIBUTE such as stable_baselines3:PPO"
     train.add_argument("--agent", required=True, metavar="NAME", help=agent)
-    seeds = "number of trainings per task, with seeds 0 to N - 1"
-    train.add_argument("--seeds", type=int, required=True, metavar="N", help=seeds)
-    subset = "tasks to train on (default: all); a complete entry needs all"
-    train.add_argument("--tasks", nargs="+", metavar="NAME", help=subset)
-    steps = "environment steps of each training (default: the budget of the suite)"
-    train.add_argument("--steps", type=int, metavar="N", help=steps)
+    train.add_argument(
+        "--seeds", type=int, required=True, metavar="N", help="trainings per task, with seeds 0 to N - 1"
+    )
+    train.add_argument("--tasks", nargs="+", metavar="NAME", help="tasks to train on (default: all)")
+    train.add_argument(
+        "--steps", type=int, metavar="N", help="environment steps of each training (default: the budget)"
+    )
     train.add_argument("--out", type=Path, required=True, metavar="ENTRY", help="folder of the entry")
     add_executor_options(train, "trainings")
     train.set_defaults(do=lambda options: import_project_module("agents.suite").run(options))
@@ -90,15 +91,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     evaluate.set_defaults(do=_evaluate)
     table = parts.add_parser("table", help="print the leaderboard of evaluated entries")
     table.add_argument("entries", nargs="+", type=Path, metavar="ENTRY", help="folders of entries")
-    table.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="folder to write: leaderboard.md, .csv, .json and pictures"
-    )
+    table.add_argument("--out", type=Path, metavar="FOLDER", help="folder for leaderboard.md, .csv, .json and pictures")
     fresh = "number from which fresh held-out episodes are drawn, the same for all; 0: none (default: a random one)"
     table.add_argument("--seed", type=int, metavar="N", help=fresh)
     table.add_argument("--check", action="store_true", help="play all entries again and check their stored scores")
-    table.add_argument(
-        "--paired", action="store_true", help="print the differences of two entries in the same episodes"
-    )
+    table.add_argument("--paired", action="store_true", help="print differences of two entries in the same episodes")
     table.add_argument("--trust", action="store_true", help=trust)
     add_executor_options(table, "policies", parts=False)
     table.set_defaults(do=_table, workers=os.cpu_count())
@@ -302,17 +299,13 @@ def _table(options: argparse.Namespace) -> None:
     print(*(aligned(*table) for table in cells), sep="\n\n")
     if options.out is not None:
         make_folder(options.out)
-        signed = (
-            (row.method, ", ".join(filter(None, (row.entry.authors, row.entry.link, row.entry.repository))))
-            for row in rows
-        )
-        authors = "\n".join(f"- {escaped(method)}: {escaped(words)}" for method, words in signed if words)
-        plain = [
-            (tuple(map(escaped, header)), [tuple(map(escaped, line)) for line in lines]) for header, lines in cells
-        ]
-        tables = "\n\n".join((f"# Suite {VERSION}", *(markdown(*table) for table in plain), authors))
+        signed = {row.method: (row.entry.authors, row.entry.link, row.entry.repository) for row in rows}
+        authors = [f"- {method}: {', '.join(filter(None, words))}" for method, words in signed.items() if any(words)]
+        plain = ([tuple(map(escaped, line)) for line in (header, *lines)] for header, lines in cells)
+        tables = (markdown(header, lines) for header, *lines in plain)
+        page = "\n\n".join((f"# Suite {VERSION}", *tables, "\n".join(map(escaped, authors))))
         about = {"version": VERSION, "seed": fresh, **provenance(options)}
-        for name, text in (("md", tables), ("csv", to_csv(rows)), ("json", to_json(rows, about))):
+        for name, text in (("md", page), ("csv", to_csv(rows)), ("json", to_json(rows, about))):
             write_atomically(options.out / f"leaderboard.{name}", f"{text.rstrip()}\n".encode())
         draw_pictures(rows, options.out)
 
