@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from multispin_env.evaluation.statistics import Cells, Interval
 from multispin_env.evaluation.suite.entries import CURVE, SuiteEntry, TaskValues, entry_performances, performances
 from multispin_env.evaluation.suite.statistics import (
@@ -109,11 +111,12 @@ def summary_cells(rows: Sequence[LeaderRow], exam: int) -> tuple[Cells, list[Cel
 
 def curve_cells(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
     """Return header and lines of the table of learning curves: interquartile means of methods with a curve."""
-    lines: list[Cells] = [
-        (row.method, f"{row.entry.steps:,}", *(f"{mean:.3f}" for mean in interquartile_mean(list(row.curves.values()))))
-        for row in rows
-        if row.curves is not None
-    ]
+    lines: list[Cells] = []
+    for row in rows:
+        if row.curves is not None:
+            missing = np.zeros((len(CURVE), len(row.entry.seeds)))
+            means = interquartile_mean([row.curves.get(name, missing) for name in row.scores])
+            lines.append((row.method, f"{row.entry.steps:,}", *(f"{mean:.3f}" for mean in means)))
     return ("method", "steps", *(f"after {part:.0%}" for part in CURVE)), lines
 
 

@@ -313,6 +313,9 @@ def test_gaps_and_equal_networks_are_marked(small, capsys, tmp_path):
     lines = table(capsys, small, "--seed", "0", "--out", tmp_path / "out").splitlines()
     assert lines[2].split()[:2] == ["mine", "1"]
     assert next(line.split()[1] for line in lines if line.startswith("round-50")) == "-"
+    (small / CURVES).write_text('{"round-8": [[0, 0], [0.2, 0.2], [0.8, 0.8]]}', encoding="utf-8")
+    assert table(capsys, small, "--seed", "0").split()[-3:] == ["0.000", "0.100", "0.400"]  # 0 in the other task
+    (small / CURVES).unlink()
     rewrite(small, lambda about: about["policies"].update({"round-50": [{"rule": "random-actions"}] * 2}))
     assert main(["suite", "evaluate", str(small)]) == 0
     assert table(capsys, small, "--seed", "0").splitlines()[:3] == lines[:3]
