@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import takewhile
 from operator import methodcaller
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -50,18 +52,16 @@ from multispin_env.evaluation.policy import (
 from multispin_env.evaluation.statistics import aligned
 from multispin_env.evaluation.suite.entries import (
     CURVE,
-    KIND,
+    CURVES,
+    SCORES,
     SuiteEntry,
     check_replaced,
     check_values,
-    performances,
-    save_curves,
     save_entry,
-    save_scores,
+    save_values,
 )
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.leaderboard import score_cells
-from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import POLICY_ARGUMENTS, RANDOM_ACTIONS, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import lock_folder, make_folder, read_json, write_atomically
@@ -84,6 +84,8 @@ _OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in POLICY_ARGUMENTS if
 _LSTM = "MlpLstmPolicy"
 
 _Make = Callable[..., BaseAlgorithm]
+
+_with_reference = cache(with_reference)  # plays all rules of a task, the same for each seed
 
 
 def _method_of(name: str) -> AgentSettings | _Make:
@@ -279,7 +281,7 @@ class Cell:
             if not isinstance(model, BaseAlgorithm):
                 raise refusal("agent", self.agent, f", which makes no model but {shown(model)}")
             return Training(model, suite_task.config)
-        config = _own_config(suite_task)
+        config = _with_reference(_own_config(suite_task))
         seed = first_seed(self.seed, 0, method.num_envs)
         env = NativeVecEnv.of(config, method.num_envs, seed)
         return Training(method.for_environment(config).build(env, lambda left: left, seed, "cpu"), config)
@@ -288,7 +290,7 @@ class Cell:
 def _own_config(suite_task: SuiteTask) -> EnvConfig:
     config = suite_task.config
     arguments = supported_arguments(type(config.variant), _OWN_CHOICE)
-    return with_reference(config.replace(action=_OWN_ENCODINGS.get(config.env_id, "lengths"), **arguments))
+    return config.replace(action=_OWN_ENCODINGS.get(config.env_id, "lengths"), **arguments)
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -350,23 +352,8 @@ def _curve(name: str, contents: Sequence[_Content], num_seeds: int) -> Any:
     return np.broadcast_to(random, (len(CURVE), num_seeds, *random.shape))
 
 
-def _entry(agent: str, seeds: tuple[int, ...], policies: _Content, contents: Sequence[_Content]) -> SuiteEntry:
-    return SuiteEntry(
-        kind=KIND,
-        version=VERSION,
-        method=agent if is_outside(agent) else f"{agent} (ours, own encodings)",
-        authors="",
-        link="",
-        steps=max(content["steps"] for content in contents),
-        seconds=float(np.mean([content["seconds"] for content in contents])),
-        cpu_seconds=float(np.mean([content["cpu_seconds"] for content in contents])),
-        seeds=seeds,
-        policies=policies,
-    )
-
-
 def run(options: argparse.Namespace) -> int | None:
-    """Train the requested cells without results; write the entry once all tasks are complete."""
+    """Train the requested cells without results; write an entry of all that have some."""
     seeds = tuple(range(check_integer("seeds", options.seeds, 1)))
     names = [suite_task.name for suite_task in [task(name) for name in options.tasks or ()] or tasks()]
     budget = min(suite_task.budget for suite_task in tasks())
@@ -399,21 +386,34 @@ def run(options: argparse.Namespace) -> int | None:
             locks.enter_context(lock_folder(options.out / cell.name))
         failed = train_missing(part, options.out, executor)
     saved = {name: [_saved(cell, options.out) for cell in cells] for name, cells in by_task.items()}
-    complete = {name: [content for content in contents if content] for name, contents in saved.items()}
+    done = {name: [content for content in takewhile(bool, contents) if content] for name, contents in saved.items()}
+    num_seeds = max(map(len, done.values()))
     curves = {
-        name: _curve(name, contents, len(seeds))
-        for name, contents in complete.items()
-        if len(contents) == len(by_task[name])
+        name: _curve(name, contents, num_seeds)
+        for name, contents in done.items()
+        if num_seeds and (contents or not by_task[name])
     }
     played = {name: curve[-1] for name, curve in curves.items()}
-    if len(curves) == len(by_task):
-        contents = [content for done in complete.values() for content in done]
-        save_scores(options.out, played)
-        points = {name: [task(name).performance(values) for values in curve] for name, curve in curves.items()}
-        save_curves(options.out, {name: np.array([point.mean_scores for point in row]) for name, row in points.items()})
-        save_entry(options.out, _entry(options.agent, seeds, policies, contents))
-    scores = {name: Score.of(performance) for name, performance in performances(played).items()}
-    print(aligned(*score_cells({name: scores[name] for name in names if name in scores})))
+    if played:
+        contents = [content for by_seed in done.values() for content in by_seed]
+        entry = SuiteEntry(
+            method=options.agent if is_outside(options.agent) else f"{options.agent} (ours, own encodings)",
+            steps=max(content["steps"] for content in contents),
+            seconds=float(np.mean([content["seconds"] for content in contents])),
+            cpu_seconds=float(np.mean([content["cpu_seconds"] for content in contents])),
+            seeds=seeds[:num_seeds],
+            policies={name: policies[name][: len(values)] for name, values in played.items()},
+        )
+        save_entry(options.out, entry)
+        save_values(options.out / SCORES, played)
+        points = {
+            name: [task(name).performance(values).mean_scores for values in curve] for name, curve in curves.items()
+        }
+        save_values(options.out / CURVES, {name: np.array(scores) for name, scores in points.items()})
+    print(aligned(*score_cells({name: played[name] for name in names if name in played})))
+    missing = [cell.name for name, cells in by_task.items() for cell in cells[len(done[name]) :]]
+    if missing:
+        print(f"missing in the entry: {', '.join(missing)}", file=sys.stderr)
     if failed:
         print(f"failed, see {options.out}/failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else None

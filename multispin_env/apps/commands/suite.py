@@ -1,6 +1,7 @@
 """``multispin suite``: benchmark tasks with known optima, entries and their leaderboard."""
 
 import argparse
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.apps.commands.suite_box import Limits, has_limits, play_policy
+from multispin_env.apps.commands.suite_box import Cell, Limits, has_limits, play_policy
 from multispin_env.apps.commands.suite_pictures import draw_pictures
 from multispin_env.apps.executors import on_signals
 from multispin_env.apps.terminal.arguments import Command, add_executor_options, executor_of
@@ -25,14 +26,13 @@ from multispin_env.evaluation.suite.entries import (
     check_packages,
     check_replaced,
     check_scores,
-    performances,
     read_curves,
     read_entry,
     read_scores,
     rule_entry,
     rule_policies,
     save_entry,
-    save_scores,
+    save_values,
     scores_name,
 )
 from multispin_env.evaluation.suite.frozen import VERSION
@@ -47,13 +47,14 @@ from multispin_env.evaluation.suite.leaderboard import (
     summary_cells,
 )
 from multispin_env.evaluation.suite.recording import PARTS, record
-from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import BLIND, PUBLIC, RANDOM_ACTIONS
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, write_atomically
 from multispin_env.registry import import_project_module
 
 _EXAMS = 10**6  # numbers of fresh exams from which one is drawn
+
+_Exam = tuple[Path, Sequence[int], int, Mapping[str, Any]]  # folder, seeds, number, and policies by task
 
 _DESCRIPTION = f"""List the tasks of the benchmark suite {VERSION}: difficulty, best known result and upper bound.
 
@@ -66,12 +67,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     train = parts.add_parser("run", help="train a method on the tasks and write an entry")
     agent = "agent of multispin train, or module:ATTRIBUTE such as stable_baselines3:PPO"
     train.add_argument("--agent", required=True, metavar="NAME", help=agent)
-    seeds = "number of trainings per task, with seeds 0 to N - 1"
-    train.add_argument("--seeds", type=int, required=True, metavar="N", help=seeds)
-    subset = "tasks to train on (default: all); a complete entry needs all"
-    train.add_argument("--tasks", nargs="+", metavar="NAME", help=subset)
-    steps = "environment steps of each training (default: the budget of the suite)"
-    train.add_argument("--steps", type=int, metavar="N", help=steps)
+    train.add_argument(
+        "--seeds", type=int, required=True, metavar="N", help="trainings per task, with seeds 0 to N - 1"
+    )
+    train.add_argument("--tasks", nargs="+", metavar="NAME", help="tasks to train on (default: all)")
+    train.add_argument(
+        "--steps", type=int, metavar="N", help="environment steps of each training (default: the budget)"
+    )
     train.add_argument("--out", type=Path, required=True, metavar="ENTRY", help="folder of the entry")
     add_executor_options(train, "trainings")
     train.set_defaults(do=lambda options: import_project_module("agents.suite").run(options))
@@ -89,18 +91,14 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     evaluate.set_defaults(do=_evaluate)
     table = parts.add_parser("table", help="print the leaderboard of evaluated entries")
     table.add_argument("entries", nargs="+", type=Path, metavar="ENTRY", help="folders of entries")
-    table.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="folder to write: leaderboard.md, .csv, .json and pictures"
-    )
+    table.add_argument("--out", type=Path, metavar="FOLDER", help="folder for leaderboard.md, .csv, .json and pictures")
     fresh = "number from which fresh held-out episodes are drawn, the same for all; 0: none (default: a random one)"
     table.add_argument("--seed", type=int, metavar="N", help=fresh)
     table.add_argument("--check", action="store_true", help="play all entries again and check their stored scores")
-    table.add_argument(
-        "--paired", action="store_true", help="print the differences of two entries in the same episodes"
-    )
+    table.add_argument("--paired", action="store_true", help="print differences of two entries in the same episodes")
     table.add_argument("--trust", action="store_true", help=trust)
     add_executor_options(table, "policies", parts=False)
-    table.set_defaults(do=_table)
+    table.set_defaults(do=_table, workers=os.cpu_count())
     data = parts.add_parser("data", help="write a Minari dataset of training episodes")
     data.add_argument("task", metavar="TASK", help="name of a task")
     data.add_argument("--by", required=True, metavar="NAME", help=f"controller, module:ATTRIBUTE or {RANDOM_ACTIONS}")
@@ -136,12 +134,12 @@ def _evaluate(options: argparse.Namespace) -> None:
             raise ValueError(f"{name}: expected no value for the folder of an entry, got --{name}")
     entry, exam = read_entry(folder), check_integer("seed", options.seed, 0)
     stored = _stored(folder, entry, exam) if options.check else None
-    played = _play(options, folder, entry.policies, entry.seeds, exam)
+    played = _play_one(options, (folder, entry.seeds, exam, entry.policies))
     error = None if stored is None else check_scores(stored, played, exam)
     if stored is None:
         save_entry(folder, entry)
     if error is None:
-        save_scores(folder, played, exam)
+        save_values(folder / scores_name(exam), played)
     _print(played, exam)
     if error is not None:
         equality = f"up to rounding errors of {error:.1e} of the largest value" if error else "exactly"
@@ -162,73 +160,125 @@ def _evaluate_name(options: argparse.Namespace) -> None:
         raise ValueError(f"entry: expected a folder that exists, or a controller, got {options.entry!r}")
     if options.out is None:
         selected = tuple(task(name) for name in options.tasks) if options.tasks else tasks()
-        _print(_play(options, Path(), rule_policies(options.entry, selected), (0,), exam), exam)
+        _print(_play_one(options, (Path(), (0,), exam, rule_policies(options.entry, selected))), exam)
         return
     if options.tasks:
         raise ValueError("tasks: expected no value with --out, since an entry has all tasks, got --tasks")
     entry = rule_entry(options.entry)
     check_replaced(options.out, entry.policies)
-    played = _play(options, options.out, entry.policies, entry.seeds, exam)
+    played = _play_one(options, (options.out, entry.seeds, exam, entry.policies))
     make_folder(options.out)
     save_entry(options.out, entry)
-    save_scores(options.out, played, exam)
+    save_values(options.out / scores_name(exam), played)
     _print(played, exam)
 
 
+def _play_one(options: argparse.Namespace, exam: _Exam) -> TaskValues:
+    *_, number, policies = exam
+    (played,), error = _play(options, [exam], number, list(policies))
+    if error is None:
+        return played
+    if played:
+        _print(played, number)
+    raise error
+
+
 def _play(
-    options: argparse.Namespace, folder: Path, policies: Mapping[str, Any], seeds: Sequence[int], exam: int
-) -> TaskValues:
-    has_networks = any("folder" in policy for items in policies.values() for policy in items)
-    if has_networks and not (options.trust or has_limits()):
+    options: argparse.Namespace, exams: Sequence[_Exam], fresh: int, names: Sequence[str]
+) -> tuple[list[TaskValues], ValueError | None]:
+    """Play exams, and the ends of the scores of these tasks in a ``fresh`` one; a rule plays once.
+
+    Returns the values of each exam, without those of policies that fail, and an error that names these policies.
+    """
+    ends = {name: [{"rule": RANDOM_ACTIONS}, {"rule": task(name).reference}] for name in names if fresh != PUBLIC}
+    exams = [(Path(), (0, 1), fresh, ends), *exams]
+    cells = [_cells_of(exam) for exam in exams]
+    labels = {
+        cell: ", ".join(filter(None, (folder.name, name, f"seed {seed}")))
+        for (folder, seeds, *_), by_task in zip(exams, cells, strict=True)
+        for name, by_seed in by_task.items()
+        for seed, cell in zip(seeds, by_seed, strict=False)
+    }
+    values, error = _results(options, labels)
+    of_ends, *played = [
+        {name: np.array([values[cell] for cell in by_seed if cell in values]) for name, by_seed in by_task.items()}
+        for by_task in cells
+    ]
+    if error is None:
+        for name, (floor, top) in of_ends.items():
+            task(name).fresh_ends[fresh] = floor, top
+    return [{name: by_seed for name, by_seed in by_task.items() if len(by_seed)} for by_task in played], error
+
+
+def _cells_of(exam: _Exam) -> dict[str, list[Cell]]:
+    folder, _, number, policies = exam
+    check_packages(folder.resolve(), policies)
+    return {
+        name: [
+            (folder.resolve() if kind == "folder" else Path(), name, number, kind, policy)
+            for by_kind in by_seed
+            for kind, policy in by_kind.items()  # one
+        ]
+        for name, by_seed in policies.items()
+    }
+
+
+def _results(
+    options: argparse.Namespace, labels: Mapping[Cell, str]
+) -> tuple[dict[Cell, FloatArray], ValueError | None]:
+    if not labels:
+        return {}, None
+    if any(kind == "folder" for *_, kind, _ in labels) and not (options.trust or has_limits()):
         raise ValueError("trust: expected --trust on a system that can't limit the memory of a process, got none")
     executor = executor_of(options, ("multispin_env", "agents"))
-    cells = [(name, exam, policy) for name, items in policies.items() for policy in items]
-    labels = [f"{name}, seed {seed}" for name, items in policies.items() for seed, _ in zip(seeds, items, strict=False)]
-    check_packages(folder.resolve(), policies)
-    values: dict[int, FloatArray] = {}
-    errors: list[str] = []
-    limits = None if options.trust else Limits()
+    cells, values, errors = list(labels), dict[Cell, FloatArray](), list[str]()
     with Tally(len(cells), executor.width) as tally:
-        for result in executor.results(partial(play_policy, folder.resolve(), limits), cells):
-            policy, name = cells[result.index][2], labels[result.index]
+        for result in executor.results(partial(play_policy, None if options.trust else Limits()), cells):
+            cell = cells[result.index]
             error = result.error.strip().splitlines()[-1] if result.error else result.value
             if isinstance(error, ModuleNotFoundError):  # of another machine
                 raise error
             if isinstance(error, Exception | str):
-                errors.append(f"{name}: {reason(error) if 'rule' in policy else cut(reason(error))}")
+                errors.append(f"{labels[cell]}: {reason(error) if cell[3] == 'rule' else cut(reason(error))}")
             else:
-                values[result.index] = result.value
-            tally.add(name, failed=isinstance(error, Exception | str))
-    if errors:
-        played = {cells[index][0]: values[index][None] for index in values}  # one seed of each task
-        if played:
-            _print(played, exam)
-        raise ValueError(errors[0] + "".join(f"; {message.split(': ')[0]} failed too" for message in errors[1:]))
-    indices = iter(range(len(cells)))
-    return {name: np.array([values[next(indices)] for _ in items]) for name, items in policies.items()}
+                values[cell] = result.value
+            tally.add(labels[cell], failed=isinstance(error, Exception | str))
+    others = "".join(f"; {message.split(': ')[0]} failed too" for message in errors[1:])
+    return values, ValueError(errors[0] + others) if errors else None
 
 
 def _print(played: TaskValues, exam: int) -> None:
-    scores = {name: Score.of(values) for name, values in performances(played, exam).items()}
-    print(aligned(*score_cells(scores)))
+    print(aligned(*score_cells(played, exam)))
 
 
-def _checked(options: argparse.Namespace, folder: Path, entry: SuiteEntry, exam: int) -> TaskValues:
-    """Return the scores of an exam: the stored ones, played again with ``--check``, or new ones of a fresh exam."""
-    is_new = exam != PUBLIC and not (folder / scores_name(exam)).exists()
-    stored = None if is_new else _stored(folder, entry, exam)
-    if stored is not None and not options.check:
-        return stored
-    played = _play(options, folder, entry.policies, entry.seeds, exam)
-    if stored is None:
-        save_scores(folder, played, exam)
-    else:
-        check_scores(stored, played, exam)
-    return played
+def _both_scores(
+    options: argparse.Namespace, entries: Sequence[tuple[Path, SuiteEntry]], fresh: int
+) -> dict[tuple[Path, int], TaskValues]:
+    """Return the scores by folder and exam: the stored ones, played again with ``--check``, or new ones."""
+    scores: dict[tuple[Path, int], TaskValues] = {}
+    exams: list[_Exam] = []
+    for folder, entry in entries:
+        for number in dict.fromkeys((PUBLIC, fresh)):
+            if number == PUBLIC or (folder / scores_name(number)).exists():
+                scores[folder, number] = _stored(folder, entry, number)
+            if options.check or (folder, number) not in scores:
+                exams.append((folder, entry.seeds, number, entry.policies))
+    all_played, error = _play(options, exams, fresh, [task.name for task in tasks()])
+    for (folder, _, number, policies), played in zip(exams, all_played, strict=True):
+        if any(len(played.get(name, ())) < len(policies[name]) for name in policies):
+            continue  # one has failed
+        if (folder, number) in scores:
+            check_scores(scores[folder, number], played, number)
+        else:
+            save_values(folder / scores_name(number), played)
+        scores[folder, number] = played
+    if error is not None:
+        raise error
+    return scores
 
 
 def _table(options: argparse.Namespace) -> None:
-    exam = secrets.randbelow(_EXAMS) + 1 if options.seed is None else check_integer("seed", options.seed, 0)
+    fresh = secrets.randbelow(_EXAMS) + 1 if options.seed is None else check_integer("seed", options.seed, 0)
     entries = [(folder, read_entry(folder)) for folder in options.entries]
     methods = [entry.method for _, entry in entries]
     for method in methods:
@@ -236,30 +286,26 @@ def _table(options: argparse.Namespace) -> None:
             raise ValueError(f"method: expected distinct names, got {method!r} more than once")
     if options.paired and len(entries) != 2:
         raise ValueError(f"entries: expected two with --paired, got {len(entries)}")
+    scores = _both_scores(options, entries, fresh)
     rows: list[LeaderRow] = []
     for folder, entry in entries:
-        played = _checked(options, folder, entry, PUBLIC)
-        fresh = None if exam == PUBLIC else (_checked(options, folder, entry, exam), exam)
-        rows.append(LeaderRow.of(entry, played, read_curves(folder, entry), fresh))
+        again = None if fresh == PUBLIC else (scores[folder, fresh], fresh)
+        rows.append(LeaderRow.of(entry, scores[folder, PUBLIC], read_curves(folder, entry), again))
     paired = [paired_cells(rows[0], rows[1])] if options.paired else []
     rows = ranked(rows)
     cells = [
-        table for table in (summary_cells(rows, exam), cells_by_task(rows), curve_cells(rows), *paired) if table[1]
+        table for table in (summary_cells(rows, fresh), cells_by_task(rows), curve_cells(rows), *paired) if table[1]
     ]
     print(*(aligned(*table) for table in cells), sep="\n\n")
     if options.out is not None:
         make_folder(options.out)
-        signed = (
-            (row.method, ", ".join(filter(None, (row.entry.authors, row.entry.link, row.entry.repository))))
-            for row in rows
-        )
-        authors = "\n".join(f"- {escaped(method)}: {escaped(words)}" for method, words in signed if words)
-        plain = [
-            (tuple(map(escaped, header)), [tuple(map(escaped, line)) for line in lines]) for header, lines in cells
-        ]
-        tables = "\n\n".join((f"# Suite {VERSION}", *(markdown(*table) for table in plain), authors))
-        about = {"version": VERSION, "seed": exam, **provenance(options)}
-        for name, text in (("md", tables), ("csv", to_csv(rows)), ("json", to_json(rows, about))):
+        signed = {row.method: (row.entry.authors, row.entry.link, row.entry.repository) for row in rows}
+        authors = [f"- {method}: {', '.join(filter(None, words))}" for method, words in signed.items() if any(words)]
+        plain = ([tuple(map(escaped, line)) for line in (header, *lines)] for header, lines in cells)
+        tables = (markdown(header, lines) for header, *lines in plain)
+        page = "\n\n".join((f"# Suite {VERSION}", *tables, "\n".join(map(escaped, authors))))
+        about = {"version": VERSION, "seed": fresh, **provenance(options)}
+        for name, text in (("md", page), ("csv", to_csv(rows)), ("json", to_json(rows, about))):
             write_atomically(options.out / f"leaderboard.{name}", f"{text.rstrip()}\n".encode())
         draw_pictures(rows, options.out)
 

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,7 +19,7 @@ from multispin_env.evaluation.suite.entries import NETWORK, policy_values
 from multispin_env.files import MIB, sibling_file
 from multispin_env.registry import import_project_module
 
-_Cell = tuple[str, int, Mapping[str, str]]  # task, seed and policy
+Cell = tuple[Path, str, int, str, str]  # folder of the entry, task, exam, and kind and name of the policy
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,14 @@ def has_limits() -> bool:
     return sys.platform == "linux"
 
 
-def play_policy(folder: Path, limits: Limits | None, cell: _Cell) -> FloatArray | Exception | str:
+def play_policy(limits: Limits | None, cell: Cell) -> FloatArray | Exception | str:
     """Return the result of `policy_values`; networks of an entry play in a process with limits, unless ``None``."""
-    if limits is None or "rule" in cell[2]:
-        return policy_values(folder, cell)
+    folder, name, exam, kind, policy = cell
+    if limits is None or kind == "rule":
+        return policy_values(folder, (name, exam, {kind: policy}))
     context = multiprocessing.get_context("spawn")
     pipe, child_pipe = context.Pipe(duplex=False)
-    child = context.Process(target=_play, args=(child_pipe, folder, limits, cell), daemon=True)
+    child = context.Process(target=_play, args=(child_pipe, limits, cell), daemon=True)
     with worker_environment():
         child.start()
     child_pipe.close()  # only the child has this end, so that its death closes it
@@ -66,7 +66,7 @@ def _too_large(limits: Limits, got: str) -> str:
     return f"policy: expected at most {limits.memory // MIB} MiB of memory, got {got}"
 
 
-def _play(pipe: Connection, folder: Path, limits: Limits, cell: _Cell) -> None:
+def _play(pipe: Connection, limits: Limits, cell: Cell) -> None:
     import resource  # not on Windows
 
     end_with_parent()
@@ -74,7 +74,7 @@ def _play(pipe: Connection, folder: Path, limits: Limits, cell: _Cell) -> None:
     os.dup2(null, 1)
     os.dup2(null, 2)
     try:  # before the limits, since the libraries take more or less memory on other machines
-        if sibling_file(folder / cell[2]["folder"], NETWORK) is not None:
+        if sibling_file(cell[0] / cell[-1], NETWORK) is not None:
             import_project_module("agents.models")
         else:
             onnx_runtime()
@@ -89,7 +89,7 @@ def _play(pipe: Connection, folder: Path, limits: Limits, cell: _Cell) -> None:
     ):
         hard = resource.getrlimit(kind)[1]
         resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
-    answer = policy_values(folder, cell)
+    answer = play_policy(None, cell)
     if isinstance(answer, Exception | str):
         answer = reason(answer)
         answer = _too_large(limits, f"more ({cut(answer)})") if "alloc" in answer or "MemoryError" in answer else answer

@@ -43,7 +43,7 @@ def _profile(figure: Any, rows: Sequence[LeaderRow], styles: dict[str, Any]) -> 
         axes.step(grid, share, where="post", label=_label(row), **styles[row.method])
         axes.fill_between(grid, low, high, step="post", color=styles[row.method]["color"], alpha=0.15, linewidth=0.0)
     axes.set(xlabel="score τ: 0 random actions, 1 reference", ylabel="share of trainings above τ")
-    legend_below(figure, axes, 4)
+    legend_below(figure, axes, 3)
 
 
 def _curves(figure: Any, rows: Sequence[LeaderRow], styles: dict[str, Any]) -> None:
@@ -54,9 +54,10 @@ def _curves(figure: Any, rows: Sequence[LeaderRow], styles: dict[str, Any]) -> N
         axes.axhline(frozen.middle, color="0.6", linestyle="--", linewidth=0.8, label="middle of the range")
         axes.axhline(frozen.untrained, color="0.6", linewidth=0.8, label="untrained network")
         for row in rows:
-            if row.curves is None or name not in row.curves:
-                continue
-            steps, scores = row.entry.steps * np.array(CURVE), row.curves[name]
+            scores = np.full((len(CURVE), 1), np.nan)  # of a gap: nothing but a label
+            if row.curves is not None and name not in row.entry.gaps:
+                scores = row.curves[name]
+            steps = row.entry.steps * np.array(CURVE)
             axes.plot(steps, scores.mean(-1), marker="o", markersize=3, label=_label(row), **styles[row.method])
             band = {"color": styles[row.method]["color"], "alpha": 0.15, "linewidth": 0.0}
             axes.fill_between(steps, scores.min(-1), scores.max(-1), **band)
@@ -64,4 +65,4 @@ def _curves(figure: Any, rows: Sequence[LeaderRow], styles: dict[str, Any]) -> N
     for axes in panels[len(names) :]:
         axes.set_axis_off()
     figure.supylabel("score")
-    legend_below(figure, panels[0], 6)
+    legend_below(figure, panels[0], 4)

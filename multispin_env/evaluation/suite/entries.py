@@ -42,11 +42,11 @@ TaskValues = dict[str, FloatArray]  # values (seeds, parts, n) of each task that
 class SuiteEntry:
     """Content of ``entry.json``, in which every field is required."""
 
-    kind: str  # `KIND`
-    version: str  # of the suite
+    kind: str = KIND
+    version: str = VERSION  # of the suite
     method: str
-    authors: str
-    link: str  # to the code
+    authors: str = ""
+    link: str = ""  # to the code
     steps: int  # environment steps of each training
     seconds: float  # of a training, mean over tasks and seeds
     cpu_seconds: float
@@ -162,19 +162,24 @@ def check_replaced(folder: Path, policies: Mapping[str, Any]) -> None:
 
 
 def save_entry(folder: Path, entry: SuiteEntry) -> None:
-    """Write ``entry.json`` with the SHA-256 of files; an existing one keeps the fields that authors edit by hand."""
+    """Write ``entry.json`` with the SHA-256 of files; an existing one keeps the fields that authors edit by hand.
+
+    Scores of other policies or files are deleted.
+    """
     path = folder / ENTRY
     before = read_json(path) if path.is_file() else {}
     kept = {name: before[name] for name in _BY_HAND if name in before}
     entry = replace(entry, **kept, files=files_of(folder, entry))
+    if (before.get("policies"), before.get("files")) != (entry.policies, entry.files):
+        for scores in folder.glob("scores*.json"):
+            scores.unlink()
     write_atomically(path, f"{json.dumps(asdict(entry), indent=2, ensure_ascii=False)}\n".encode())
 
 
 def rule_entry(name: str) -> SuiteEntry:
     """Return the entry of a rule of the package, `RANDOM_ACTIONS` or `REFERENCE`."""
     policies = rule_policies(name, tasks())
-    about: dict[str, Any] = {"kind": KIND, "version": VERSION, "method": name, "authors": "", "link": ""}
-    return SuiteEntry(**about, steps=0, seconds=0.0, cpu_seconds=0.0, seeds=(0,), policies=policies)
+    return SuiteEntry(method=name, steps=0, seconds=0.0, cpu_seconds=0.0, seeds=(0,), policies=policies)
 
 
 def rule_policies(name: str, tasks: Sequence[SuiteTask]) -> dict[str, Any]:
@@ -246,17 +251,8 @@ def scores_name(exam: int) -> str:
     return SCORES if exam == PUBLIC else f"scores-{exam}.json"
 
 
-def save_scores(folder: Path, played: TaskValues, exam: int = PUBLIC) -> None:
-    """Write the scores of an exam with exact numbers, one line for each task."""
-    _save(folder / scores_name(exam), played)
-
-
-def save_curves(folder: Path, curves: TaskValues) -> None:
-    """Write ``curves.json``: scores (points, seeds) of each task, at the points of `CURVE`."""
-    _save(folder / CURVES, curves)
-
-
-def _save(path: Path, by_task: TaskValues) -> None:
+def save_values(path: Path, by_task: TaskValues) -> None:
+    """Write a file of scores, or of curves (points of `CURVE`, seeds), with exact numbers and a line for each task."""
     lines = [f"{json.dumps(name)}: {json.dumps(values.tolist())}" for name, values in by_task.items()]
     write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
 

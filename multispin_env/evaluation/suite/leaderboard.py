@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from multispin_env.evaluation.statistics import Cells, Interval
-from multispin_env.evaluation.suite.entries import CURVE, SuiteEntry, TaskValues, entry_performances
+from multispin_env.evaluation.suite.entries import CURVE, SuiteEntry, TaskValues, entry_performances, performances
 from multispin_env.evaluation.suite.statistics import (
     Performance,
     Score,
@@ -16,6 +18,7 @@ from multispin_env.evaluation.suite.statistics import (
     median_task,
     worst_task,
 )
+from multispin_env.evaluation.suite.tasks import PUBLIC
 from multispin_env.evaluation.suite.version import task
 
 
@@ -108,11 +111,12 @@ def summary_cells(rows: Sequence[LeaderRow], exam: int) -> tuple[Cells, list[Cel
 
 def curve_cells(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
     """Return header and lines of the table of learning curves: interquartile means of methods with a curve."""
-    lines: list[Cells] = [
-        (row.method, f"{row.entry.steps:,}", *(f"{mean:.3f}" for mean in interquartile_mean(list(row.curves.values()))))
-        for row in rows
-        if row.curves is not None
-    ]
+    lines: list[Cells] = []
+    for row in rows:
+        if row.curves is not None:
+            missing = np.zeros((len(CURVE), len(row.entry.seeds)))
+            means = interquartile_mean([row.curves.get(name, missing) for name in row.scores])
+            lines.append((row.method, f"{row.entry.steps:,}", *(f"{mean:.3f}" for mean in means)))
     return ("method", "steps", *(f"after {part:.0%}" for part in CURVE)), lines
 
 
@@ -138,8 +142,9 @@ def paired_cells(first: LeaderRow, second: LeaderRow) -> tuple[Cells, list[Cells
     return ("task", f"{first.label} minus {second.label}"), lines
 
 
-def score_cells(scores: Mapping[str, Score]) -> tuple[Cells, list[Cells]]:
-    """Return header and lines of the table of one method."""
+def score_cells(played: TaskValues, exam: int = PUBLIC) -> tuple[Cells, list[Cells]]:
+    """Return header and lines of the table of one method in an exam."""
+    scores = {name: Score.of(performance) for name, performance in performances(played, exam).items()}
     lines: list[Cells] = [
         (name, f"{score.value.mean:.3f}", f"{score.value.low:.3f} to {score.value.high:.3f}", _shown(score.score))
         for name, score in scores.items()

@@ -1,8 +1,8 @@
 """Tasks of the suite: frozen environments and their held-out episodes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -28,41 +28,26 @@ from multispin_env.evaluation.suite.frozen import Frozen, frozen_of
 from multispin_env.evaluation.suite.statistics import Performance, Score
 from multispin_env.scenario import Scenario
 
-PUBLIC = 0
-"""Exam whose results are stored with the suite; other numbers are fresh exams."""
+PUBLIC = 0  # exam whose results are stored with the suite; other numbers are fresh exams
 
-HELD_OUT_SEEDS = 50_000_000
-"""Number of seeds, from that of a task on, from which an exam draws those of its episodes."""
+HELD_OUT_SEEDS = 50_000_000  # number of seeds, from that of a task on, from which an exam draws those of its episodes
 
-RANDOM_ACTIONS = "random-actions"
-"""Name of the contender with uniformly random actions, whose score is 0."""
-
-MIDDLE_ACTIONS = "middle-actions"
-"""Name of the contender whose actions are 0, the middle of their range."""
-
-UNTRAINED = "untrained"
-"""Name of the contender with the actions of networks before training."""
+# names of contenders
+RANDOM_ACTIONS = "random-actions"  # uniformly random; their score is 0
+MIDDLE_ACTIONS = "middle-actions"  # 0, the middle of their range
+UNTRAINED = "untrained"  # of networks before training
 
 
-@dataclass
-class MiddleActions:
-    """Zero actions (n, ...)."""
-
-    shape: tuple[int, ...]
-
-    def __call__(self, observation: Observation) -> NDArray[np.float32]:
-        """Return actions for observations of n environments."""
-        return np.zeros((len(observation[SHARED]), *self.shape), np.float32)
+def middle_actions(shape: tuple[int, ...]) -> Callable[[Observation], NDArray[np.float32]]:
+    """Return a function from observations of n environments to zero actions (n, ...)."""
+    return lambda observation: np.zeros((len(observation[SHARED]), *shape), np.float32)
 
 
 @dataclass
 class RandomActions:
-    """Uniformly random actions (n, ...), repeated after each `reset`."""
+    """Uniformly random actions (n, ...), the same after each `reset`, which comes first."""
 
     shape: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        self.reset()
 
     def reset(self) -> None:
         """Seed the generator again."""
@@ -100,7 +85,7 @@ def _random_weights(num_envs: int, *sizes: int) -> list[FloatArray]:
     return [rng.uniform(-1.0, 1.0, (num_envs, inputs, outputs)) for inputs, outputs in pairwise(sizes)]
 
 
-BLIND = {RANDOM_ACTIONS: RandomActions, MIDDLE_ACTIONS: MiddleActions, UNTRAINED: UntrainedNetworks}
+BLIND = {RANDOM_ACTIONS: RandomActions, MIDDLE_ACTIONS: middle_actions, UNTRAINED: UntrainedNetworks}
 """Contenders that know nothing of the task, by name."""
 
 
@@ -226,7 +211,16 @@ class SuiteTask:
 
     def ends(self, exam: int = PUBLIC) -> tuple[FloatArray, FloatArray]:
         """Return the values (parts, n) of random actions and of the reference in an exam."""
-        return (self.frozen.floor, self.frozen.reference) if exam == PUBLIC else _ends(self, exam)
+        if exam == PUBLIC:
+            return self.frozen.floor, self.frozen.reference
+        if exam not in self.fresh_ends:
+            self.fresh_ends[exam] = self.values(RANDOM_ACTIONS, exam=exam), self.values(self.reference, exam=exam)
+        return self.fresh_ends[exam]
+
+    @cached_property
+    def fresh_ends(self) -> dict[int, tuple[FloatArray, FloatArray]]:
+        """Values of `ends` of the fresh exams that were played, by exam."""
+        return {}
 
     def hides_from(self, rule: str) -> bool:
         """Whether a rule would see parts of the state that the task hides."""
@@ -239,11 +233,6 @@ class SuiteTask:
     def frozen(self) -> Frozen:
         """Recorded results; ``ValueError`` for a task that has not been frozen yet."""
         return frozen_of(self.name)
-
-
-@cache
-def _ends(task: SuiteTask, exam: int) -> tuple[FloatArray, FloatArray]:
-    return task.values(RANDOM_ACTIONS, exam=exam), task.values(task.reference, exam=exam)
 
 
 POLICY_ARGUMENTS = ("reference", "timeout", "plan_quantile", "history")

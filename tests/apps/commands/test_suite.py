@@ -272,6 +272,8 @@ def test_a_name_is_played_without_a_folder(capsys, error):
     assert "0.000 (0.000 to 0.000)" in capsys.readouterr().out
     assert main(["suite", "evaluate", f"{__name__}:Nothing", "--tasks", "round-8"]) == 0
     assert f"{FIRST.score(Nothing()).value.mean:.3f}" in capsys.readouterr().out
+    assert main(["suite", "evaluate", "optimal", "--tasks", "round-8", "--seed", "5"]) == 0
+    assert "2 of 2 done" in capsys.readouterr().err  # it is one end of the scores
     assert "did you mean 'optimal'" in error("evaluate", "optimall", "--tasks", "round-8")
     assert "expected a folder with scores" in error("evaluate", "fixed", "--check")
 
@@ -311,6 +313,9 @@ def test_gaps_and_equal_networks_are_marked(small, capsys, tmp_path):
     lines = table(capsys, small, "--seed", "0", "--out", tmp_path / "out").splitlines()
     assert lines[2].split()[:2] == ["mine", "1"]
     assert next(line.split()[1] for line in lines if line.startswith("round-50")) == "-"
+    (small / CURVES).write_text('{"round-8": [[0, 0], [0.2, 0.2], [0.8, 0.8]]}', encoding="utf-8")
+    assert table(capsys, small, "--seed", "0").split()[-3:] == ["0.000", "0.100", "0.400"]  # 0 in the other task
+    (small / CURVES).unlink()
     rewrite(small, lambda about: about["policies"].update({"round-50": [{"rule": "random-actions"}] * 2}))
     assert main(["suite", "evaluate", str(small)]) == 0
     assert table(capsys, small, "--seed", "0").splitlines()[:3] == lines[:3]
@@ -520,9 +525,23 @@ if hasattr(os, "mkfifo"):
     HOSTILE["a pipe for a network"] = (_replaced(os.mkfifo), "folder: expected a folder with the files")
 
 
-def test_a_rule_that_sees_what_is_hidden_is_refused(error, entry):
-    rewrite(entry, lambda about: about["policies"].update(late=[{"rule": "optimal"}] * 2))
-    assert "rule: expected one that sees only what late shows, got 'optimal'" in error("evaluate", entry)
+def _call_supernet(folder, rules):
+    """Let an entry of rules look like one of a trained method."""
+    policies = {name: [{"rule": rule}] for name, rule in rules.items()}
+    rewrite(folder, lambda about: about.update(method="SuperNet (deep RL)", steps=50_000, policies=policies))
+
+
+def test_rules_are_marked_whatever_their_entry_says(small, capsys):
+    _call_supernet(small, dict.fromkeys(("round-8", "round-50"), "homogeneous"))
+    assert main(["suite", "evaluate", str(small)]) == 0
+    assert table(capsys, small, "--seed", "0").splitlines()[2].startswith("SuperNet (deep RL) (rule)")
+
+
+@pytest.mark.parametrize("rule", ["optimal", "optimal+clairvoyant"])
+def test_a_rule_that_sees_what_is_hidden_is_refused(rule, error, entry):
+    _call_supernet(entry, {"round-8": "optimal", "late": rule})
+    for command in ("evaluate", "table"):
+        assert f"rule: expected one that sees only what late shows, got '{rule}'" in error(command, entry)
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -536,6 +555,23 @@ def test_a_hostile_entry_ends_in_a_sentence(kind, error, entry, monkeypatch):
     assert words in error("evaluate", entry, "--trust")
     assert not (entry / "pwned").exists()
     assert not (entry / SCORES).exists()
+
+
+def test_a_table_plays_fresh_exams_of_all_entries_together(small, error, few, tmp_path):
+    """A policy that fails loses no scores of other entries; scores of other policies than now are deleted."""
+    fixed = tmp_path / "fixed"
+    assert main(["suite", "evaluate", "fixed", "--out", str(fixed)]) == 0
+    assert main(["suite", "evaluate", str(small)]) == 0
+    write_policy(small / "other", network((9.0, 0.0)))
+    _first({"folder": "other"}, {"folder": "first-1"})(small)
+    save_entry(small, read_entry(small))
+    assert not (small / SCORES).exists()
+    shutil.copy(fixed / SCORES, small / SCORES)
+    rewrite(small, lambda scores: [values.append(values[0]) for values in scores.values()], SCORES)
+    assert "entry, round-8, seed 0: action" in error("table", fixed, small, "--seed", "5", "--trust")
+    assert not (small / "scores-5.json").exists()
+    played = json.loads((fixed / "scores-5.json").read_text(encoding="utf-8"))
+    np.testing.assert_array_equal(played["round-8"][0], FIRST.values("fixed", exam=5))
 
 
 def test_one_hostile_policy_does_not_lose_the_others(capsys, small):
