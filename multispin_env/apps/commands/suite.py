@@ -193,12 +193,11 @@ def _play(
     ends = {name: [{"rule": RANDOM_ACTIONS}, {"rule": task(name).reference}] for name in names if fresh != PUBLIC}
     exams = [(Path(), (0, 1), fresh, ends), *exams]
     cells = [_cells_of(exam) for exam in exams]
-    labels = {
-        cell: ", ".join(filter(None, (folder.name, name, f"seed {seed}")))
-        for (folder, seeds, *_), by_task in zip(exams, cells, strict=True)
-        for name, by_seed in by_task.items()
-        for seed, cell in zip(seeds, by_seed, strict=False)
-    }
+    labels: dict[Cell, str] = {}
+    for (folder, seeds, *_), by_task in zip(exams, cells, strict=True):
+        for name, by_seed in by_task.items():
+            for seed, cell in zip(seeds, by_seed, strict=False):
+                labels.setdefault(cell, ", ".join(filter(None, (folder.name, name, f"seed {seed}"))))
     values, error = _results(options, labels)
     of_ends, *played = [
         {name: np.array([values[cell] for cell in by_seed if cell in values]) for name, by_seed in by_task.items()}
