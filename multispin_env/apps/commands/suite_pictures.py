@@ -49,6 +49,8 @@ def _profile(figure: Any, rows: Sequence[LeaderRow], styles: dict[str, Any]) -> 
 def _curves(figure: Any, rows: Sequence[LeaderRow], styles: dict[str, Any]) -> None:
     names = list(rows[0].scores)
     panels = figure.subplots(-(-len(names) // 4), 4, squeeze=False, sharey=True).ravel()
+    steps = [row.entry.steps for row in rows]
+    limits = 0.7 * CURVE[0] * min(steps), 1.4 * max(steps)  # in all panels, also in one without curves
     for axes, name in zip(panels, names, strict=False):
         frozen = task(name).frozen
         axes.axhline(frozen.middle, color="0.6", linestyle="--", linewidth=0.8, label="middle of the range")
@@ -57,11 +59,11 @@ def _curves(figure: Any, rows: Sequence[LeaderRow], styles: dict[str, Any]) -> N
             scores = np.full((len(CURVE), 1), np.nan)  # of a gap: nothing but a label
             if row.curves is not None and name not in row.entry.gaps:
                 scores = row.curves[name]
-            steps = row.entry.steps * np.array(CURVE)
-            axes.plot(steps, scores.mean(-1), marker="o", markersize=3, label=_label(row), **styles[row.method])
+            reached = row.entry.steps * np.array(CURVE)
+            axes.plot(reached, scores.mean(-1), marker="o", markersize=3, label=_label(row), **styles[row.method])
             band = {"color": styles[row.method]["color"], "alpha": 0.15, "linewidth": 0.0}
-            axes.fill_between(steps, scores.min(-1), scores.max(-1), **band)
-        axes.set(title=name, xscale="log", ylim=_SCORE_LIMITS, xlabel="environment steps")
+            axes.fill_between(reached, scores.min(-1), scores.max(-1), **band)
+        axes.set(title=name, xscale="log", xlim=limits, ylim=_SCORE_LIMITS, xlabel="environment steps")
     for axes in panels[len(names) :]:
         axes.set_axis_off()
     figure.supylabel("score")
