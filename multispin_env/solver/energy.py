@@ -52,7 +52,7 @@ class PricedRounds(NamedTuple):
 class EnergyBound(NamedTuple):
     """Upper bound on the long-run rate of every policy, estimated from random states.
 
-    Parameters
+    Attributes
     ----------
     rate
         D(ν) in tokens/s.
