@@ -139,7 +139,7 @@ class EvolutionSettings(BaseSettings):
 
     @override
     def for_environment(self, config: EnvConfig) -> Self:
-        if "level" in config.variant.entries:
+        if config.scenario.battery_rounds:
             return replace(self, warm_up=2.0, seconds=30.0)  # batteries take that long to fill
         if config.variant.learning.discount_of == "step":
             return self

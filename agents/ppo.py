@@ -392,7 +392,7 @@ def _cases(config: EnvConfig) -> Iterator[str]:
             yield "common length"
         if not variant.comparison.states:
             yield "history"
-        if "level" in variant.entries:
+        if config.scenario.battery_rounds:
             yield "batteries"
         if residual:
             yield "residual rounds"

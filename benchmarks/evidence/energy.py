@@ -10,7 +10,7 @@ import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -66,23 +66,28 @@ def agent_rows(runs: list[str], envs: int, rounds: int) -> Iterator[Row]:
         yield {"agent": name, "qwen3.5, C = 20": share(policy, envs, rounds, "qwen3.5", 20.0)}
 
 
+@cache
+def relative_bound(preset: str) -> float:
+    """Return D / D(0), which does not depend on the capacity of the batteries."""
+    scenario = ms.Scenario.preset(preset, **DEFAULTS)
+    free, bound = (ms.energy_bound(scenario, price, size=2000).rate for price in (0.0, None))
+    return bound / free
+
+
 def share_rows(envs: int, rounds: int) -> Iterator[Row]:
     for preset, capacity in SYSTEMS:
         rates = {name: share(name, envs, rounds, preset, capacity) for name in RULES}
-        scenario = ms.Scenario.preset(preset, **DEFAULTS)
-        free, bound = (ms.energy_bound(scenario, price, size=2000).rate for price in (0.0, None))
-        yield {"system": preset, "C": capacity, "D / free": f"{bound / free:.3f}", **rates}
+        yield {"system": preset, "C": capacity, "D / free": f"{relative_bound(preset):.3f}", **rates}
 
 
 def best_rounds(
     scenario: ms.Scenario, state: ms.SystemState, price: FloatArray, power: FloatArray, rate: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return Σ E[N] (n,), joules (n, K) and time (n,) of the best rounds at prices ν_k and power P_k (n, K), ρ (n,)."""
-    full = ms.SystemState(*(getattr(state, part) for part in PARTS))
-    problem, energy = make_problem(scenario, full), token_energy(scenario, full.spectral_efficiency)
-    priced = replace(problem, token_price=price * energy)
-    lengths = priced_lengths(scenario, priced, rate - (price * power).sum(-1))
-    return problem.tokens(lengths[:, None])[:, 0], lengths * energy, problem.round_time(lengths.astype(np.float64))
+    sample = EnergySample(scenario, ms.SystemState(*(getattr(state, part) for part in PARTS)), power.sum(-1))
+    priced = replace(sample.problem, token_price=price * sample.energy)
+    played = sample.played(priced_lengths(scenario, priced, rate - (price * power).sum(-1)))
+    return played.tokens, played.lengths * sample.energy, played.time
 
 
 def device_prices(env: MultiSpinVectorEnv, power: FloatArray) -> tuple[FloatArray, FloatArray]:
