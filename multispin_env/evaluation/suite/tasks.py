@@ -138,7 +138,7 @@ class SuiteTask:
     metric: str  # one of `METRICS`
     budget: int  # maximum number of environment steps for training
     reference: str  # controller or plug-in whose score is 1
-    # upper bound on the mean of any policy: "reference", a controller that sees the true state, or "rate_bound"
+    # upper bound on the mean of any policy: "reference", a controller that sees the true state, or a function of bounds
     bound: str | None
     seed: int  # the smallest of held-out episodes
     size: int  # number of held-out episodes of each part
