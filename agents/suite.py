@@ -81,6 +81,8 @@ _OWN_ENCODINGS = {
 _OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in POLICY_ARGUMENTS if name != "timeout"}
 """Arguments with the values that the agents of this package use; `with_reference` sets ``reference``."""
 
+_LARGEST_HALF = 65504.0
+
 _LSTM = "MlpLstmPolicy"
 
 _Make = Callable[..., BaseAlgorithm]
@@ -206,7 +208,8 @@ class Training:
 
     def export(self) -> dict[str, bytes]:
         """Return the files of the current policy by name."""
-        network = onnx_of(self.network(), self.config)
+        th.distributions.Distribution.set_default_validate_args(False)  # validation cannot be exported
+        network = in_half_precision(onnx_of(self.network(), self.config))
         about = describe(self.config, {ONNX: network})
         return {ONNX: network, POLICY: json.dumps(about, indent=2, ensure_ascii=False).encode()}
 
@@ -248,7 +251,6 @@ class Cell:
         Returns the content of the cell's JSON file, and the files of its policy by name.
         """
         th.set_num_threads(1)  # the networks are small: more threads only wait for each other
-        th.distributions.Distribution.set_default_validate_args(False)  # validation cannot be exported
         suite_task, training = task(self.task), self.training()
         recorder, curve = PolicyRecorder(self.steps), []
         wall, cpu = time.perf_counter(), time.process_time()
@@ -282,9 +284,26 @@ class Cell:
                 raise refusal("agent", self.agent, f", which makes no model but {shown(model)}")
             return Training(model, suite_task.config)
         config = _with_reference(_own_config(suite_task))
-        seed = first_seed(self.seed, 0, method.num_envs)
-        env = NativeVecEnv.of(config, method.num_envs, seed)
-        return Training(method.for_environment(config).build(env, lambda left: left, seed, "cpu"), config)
+        settings = method.for_environment(config)
+        seed = first_seed(self.seed, 0, settings.num_envs)
+        env = NativeVecEnv.of(config, settings.num_envs, seed)
+        return Training(settings.build(env, lambda left: left, seed, "cpu"), config)
+
+
+def in_half_precision(network: bytes) -> bytes:
+    """Return an ONNX network that stores its matrices with 16 bits, and casts them to 32 bits when it is loaded."""
+    import onnx
+
+    model = onnx.load_from_string(network)
+    for tensor in model.graph.initializer:
+        matrix = onnx.numpy_helper.to_array(tensor)
+        if matrix.dtype == np.float32 and matrix.ndim > 1 and np.abs(matrix).max() < _LARGEST_HALF:
+            name, half = tensor.name, f"{tensor.name}.half"
+            tensor.CopyFrom(onnx.numpy_helper.from_array(matrix.astype(np.float16), half))
+            cast = onnx.helper.make_node("Cast", [half], [name], name=f"{name}.cast", to=onnx.TensorProto.FLOAT)
+            model.graph.node.insert(0, cast)
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def _own_config(suite_task: SuiteTask) -> EnvConfig:

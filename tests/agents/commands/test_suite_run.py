@@ -15,7 +15,7 @@ import multispin_env as ms
 from agents.base import DirectLearner
 from agents.suite import CELL, BudgetSpentError, Cell, PolicyRecorder
 from multispin_env.apps.commands.main import main
-from multispin_env.evaluation.policy import load_policy
+from multispin_env.evaluation.policy import ONNX, load_policy
 from multispin_env.evaluation.suite.entries import CURVES, ENTRY, SCORES
 from multispin_env.files import lock_folder
 
@@ -105,9 +105,12 @@ def test_a_method_that_remembers_becomes_an_entry(tmp_path):
 
 @pytest.mark.parametrize("method", ["remembering", "short"])
 def test_a_network_is_exported_as_its_library_plays_it(tmp_path, method):
-    """In all steps, and in a second episode after a reset."""
+    """In all steps, and in a second episode after a reset; with matrices of half precision, which entries store."""
     training = Cell(f"{HERE}:{method}", "late", 0, 64).training()
     training.model.learn(64)
+    for tensor in training.model.policy.parameters():
+        if tensor.ndim > 1:
+            tensor.data = tensor.half().float()
     for name, content in training.export().items():
         (tmp_path / name).write_bytes(content)
     entries = [name for name in training.network().entries if name != "memory"]
@@ -122,6 +125,19 @@ def test_a_network_is_exported_as_its_library_plays_it(tmp_path, method):
                 action = policy.act(observation)
                 np.testing.assert_allclose(action.reshape(3, -1), expected.reshape(3, -1), atol=1e-6)
                 observation, *_ = envs.step(action)
+
+
+@pytest.mark.parametrize(("largest", "kind"), [(65000.0, np.float16), (66000.0, np.float32)])
+def test_matrices_are_stored_in_half_precision_unless_that_overflows(largest, kind):
+    onnx = pytest.importorskip("onnx")
+    training = Cell(f"{HERE}:short", "round-8", 0, 64).training()
+    matrix = training.model.policy.action_net.weight
+    matrix.data[0, 0] = largest
+    stored = onnx.load_from_string(training.export()[ONNX])
+    arrays = [onnx.numpy_helper.to_array(tensor) for tensor in stored.graph.initializer]
+    (found,) = [array for array in arrays if array.size == matrix.numel() and array.max() > 1e4]
+    assert found.dtype == kind
+    assert found.max() == pytest.approx(largest, rel=1e-3)
 
 
 def test_an_agent_of_ours_plays_with_any_number_of_devices(tmp_path):
