@@ -85,3 +85,13 @@ def test_bad_arguments():
     for price in (-1.0, 20.0):  # with 20 tokens/J a longer round, which charges more, would pay for itself
         with pytest.raises(ValueError, match=r"^price: expected a finite number in \[0, 10\.\d+\), got"):
             ms.energy_bound(scenario, price, size=50)
+
+
+def test_a_price_at_which_long_rounds_pay_for_themselves_is_lowered():
+    scenario = ms.Scenario.preset("qwen3.5", **DEFAULTS).replace(num_users=1, draft_time_spread=0.9, charge_share=0.3)
+    price = energy_law(scenario).price
+    with pytest.raises(ValueError, match=r"^price: expected a finite number"):
+        ms.energy_bound(scenario, price, size=500)
+    free, bound = (ms.energy_bound(scenario, price, size=500) for price in (0.0, None))
+    assert 0.8 * price < bound.price < price
+    assert bound.rate < 0.9 * free.rate
