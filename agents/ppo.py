@@ -346,7 +346,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "history": {"log_std": 0.1},
     "late reports": {**_CAREFUL, "log_std": -0.4, "bandwidth": 3.2},
     "batteries": {
-        **{"num_envs": 64, "rollout_rounds": 64, "batch_size": 256, "epochs": 4, "log_std": 0.5},
+        **{"timesteps": 1_000_000, "rollout_rounds": 64, "batch_size": 2048, "epochs": 2, "log_std": 0.5},
         **{"gamma": 0.99, "trace": 0.95, "timed": True},
     },
     "residual rounds": {"column_log_std": (0.0, -2.5)},
@@ -367,9 +367,9 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
   0.9867 and 0.9869 of the optimum (earlier bandwidth factors, the same lengths).
 - Batteries (a token now is missing up to a minute later; docs/evidence/energy.md): γ and λ are per second, a rollout
   has 25 s, and the price of a second is the agent's own rate. With 10^6 rounds (qwen3.5, K = 8, seed 0), ``log_std``
-  of 0.1 and 0.5 reached 0.976 and 0.989 of `shaped` on validation, 0.9 with twice the learning rate 0.983; all with 256
-  environments, two epochs and batches of 2,048, which had 0.79 after 50,000 rounds, as action 0. The settings here had
-  0.92 by then, and 0.987 after 288,000; batches of 1,024 had 0.88 and 0.975.
+  of 0.1 and 0.5 reached 0.976 and 0.989 of `shaped` on validation, 0.9 with twice the learning rate 0.983. With 64
+  environments, batches of 256 and four epochs, seeds 0, 1 and 2 had 0.993, 0.990 and 0.959 after 400,000 rounds (one
+  does not get better with 600,000); after 50,000 about 0.9, where these settings still have the 0.794 of action 0.
 - Residual rounds (factors multiply the best bandwidth for the lengths): all devices wait for the last one, so noise in
   bandwidth is costly, and agents learn actions that suit their noise. With 300,000 rounds (qwen3.5, K = 20, seed 0)
   this cost 0.3 % of the optimum with 0 in ``column_log_std``, and 0.03 % with -2.5 (earlier factors, whose logarithm
