@@ -39,6 +39,7 @@ def test_nothing_has_changed(task):
         ("late", "physics.radio.GaussMarkov.next_gain"),
         ("texts", "physics.records.Recorded.expected_tokens"),
         ("fair", "envs.objectives.discounted_throughput"),
+        ("battery", "physics.rounds_core.token_energy"),
         ("ahead-8", "physics.rounds.drafting_time"),
         ("ahead-8", "physics.rounds_core.chain_left"),
         ("no-barrier-8", "physics.continuous.passes.verification_time"),
