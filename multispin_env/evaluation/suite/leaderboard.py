@@ -67,7 +67,8 @@ class LeaderRow:
     def label(self) -> str:
         """Name of the method, with the tasks that are played by rules."""
         rules, played = self.entry.rules, len(self.scores) - len(self.entry.gaps)
-        return self.method + (f" (rule{'' if len(rules) == played else f' in {len(rules)} tasks'})" if rules else "")
+        part = "" if len(rules) == played else f" in {len(rules)} of {played} tasks"
+        return f"{self.method} (rule{part})" if rules else self.method
 
     @property
     def seeds(self) -> int:

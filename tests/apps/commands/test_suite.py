@@ -321,7 +321,7 @@ def test_gaps_and_equal_networks_are_marked(small, capsys, tmp_path):
     assert table(capsys, small, "--seed", "0").splitlines()[:3] == lines[:3]
     rewrite(small, lambda about: about["policies"].update({"round-50": [{"rule": "optimal"}]}))
     assert main(["suite", "evaluate", str(small)]) == 0
-    assert "mine (rule in 1 tasks)" in table(capsys, small, "--seed", "0")
+    assert "mine (rule in 1 of 2 tasks)" in table(capsys, small, "--seed", "0")
 
 
 def test_other_files_than_the_recorded_ones_are_refused(small, error):
