@@ -66,6 +66,13 @@ def run(out, *more, agent=f"{HERE}:short", steps=200):
     return main(["suite", "run", "--agent", agent, "--seeds", "2", "--steps", str(steps), "--out", str(out), *more])
 
 
+def round_matrices(training):
+    """To half precision, in which entries store them."""
+    for tensor in training.model.policy.parameters():
+        if tensor.ndim > 1:
+            tensor.data = tensor.half().float()
+
+
 def read(file):
     return json.loads(file.read_text(encoding="utf-8"))
 
@@ -105,12 +112,10 @@ def test_a_method_that_remembers_becomes_an_entry(tmp_path):
 
 @pytest.mark.parametrize("method", ["remembering", "short"])
 def test_a_network_is_exported_as_its_library_plays_it(tmp_path, method):
-    """In all steps, and in a second episode after a reset; with matrices of half precision, which entries store."""
+    """In all steps, and in a second episode after a reset."""
     training = Cell(f"{HERE}:{method}", "late", 0, 64).training()
     training.model.learn(64)
-    for tensor in training.model.policy.parameters():
-        if tensor.ndim > 1:
-            tensor.data = tensor.half().float()
+    round_matrices(training)
     for name, content in training.export().items():
         (tmp_path / name).write_bytes(content)
     entries = [name for name in training.network().entries if name != "memory"]
@@ -157,6 +162,7 @@ def test_a_policy_of_ours_learns_with_ppo_of_another_library(tmp_path):
     cell = Cell("benchmarks.suite.methods:device_ppo", "resize", 0, 64)
     assert cell.obstacle() == ""
     training = cell.training()
+    round_matrices(training)
     for name, content in training.export().items():
         (tmp_path / name).write_bytes(content)
     for users in (8, 3):
