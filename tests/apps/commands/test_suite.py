@@ -181,7 +181,7 @@ def test_an_entry_is_played_checked_and_listed(capsys, small, error, tmp_path):
     played = json.loads((entry / SCORES).read_text(encoding="utf-8"))
     np.testing.assert_array_equal(played["round-50"], [TASKS[1].values("random-actions"), TASKS[1].values("fixed")])
     out = tmp_path / "out"
-    assert main(["suite", "table", str(entry), "--check", "--seed", "0", "--out", str(out)]) == 0
+    assert main(["suite", "table", str(entry), "--check", "--seed", "0", "--out", str(out), "--trust"]) == 0
     (row,) = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
     assert row["method"] == "mine"
     assert row["worst"] == pytest.approx(np.mean([0.0, TASKS[1].score("fixed").score.mean]))
@@ -196,10 +196,10 @@ def test_an_entry_is_played_checked_and_listed(capsys, small, error, tmp_path):
         (entry / SCORES).write_text(json.dumps(scores), encoding="utf-8")
 
     forge(1e-14)
-    assert main(["suite", "evaluate", str(entry), "--check"]) == 0
+    assert main(["suite", "evaluate", str(entry), "--check", "--trust"]) == 0
     assert capsys.readouterr().out.endswith("of the largest value\n")
     forge(1e-8)
-    message = error("evaluate", entry, "--check")
+    message = error("evaluate", entry, "--check", "--trust")
     assert "scores of round-50: expected the scores of the policies" in message
     assert "1.0e-08 of the largest value" in message
     (entry / CURVES).write_text('{"round-8": [[1, 1]], "round-50": [[1, 1]]}', encoding="utf-8")
@@ -259,12 +259,12 @@ def test_an_agent_of_ours_is_an_entry(error, small):
     entry = small
     shutil.copytree(Path(agents.__file__).parent / "pretrained" / "heterogeneous", entry / "ours")
     _first({"folder": "ours"}, {"folder": "first-0"})(entry)
-    assert main(["suite", "evaluate", str(entry)]) == 0
+    assert main(["suite", "evaluate", str(entry), "--trust"]) == 0
     played = np.array(json.loads((entry / SCORES).read_text(encoding="utf-8"))["round-8"])
     assert FIRST.performance(played).mean_scores[0] > 0.99
     shutil.copytree(Path(agents.__file__).parent / "pretrained" / "fair", entry / "fair")
     _first({"folder": "fair"}, {"folder": "fair"})(entry)
-    assert "got one for 'MultiSpin/Fair-v0'" in error("evaluate", entry)
+    assert "got one for 'MultiSpin/Fair-v0'" in error("evaluate", entry, "--trust")
 
 
 def test_a_name_is_played_without_a_folder(capsys, error):
@@ -309,7 +309,7 @@ def test_gaps_and_equal_networks_are_marked(small, capsys, tmp_path):
     shutil.copytree(small / "first-0", small / "same")
     one = {FIRST.name: [{"folder": "first-0"}, {"folder": "same"}]}
     rewrite(small, lambda about: about.update(policies=one))
-    assert main(["suite", "evaluate", str(small)]) == 0
+    assert main(["suite", "evaluate", str(small), "--trust"]) == 0
     lines = table(capsys, small, "--seed", "0", "--out", tmp_path / "out").splitlines()
     assert lines[2].split()[:2] == ["mine", "1"]
     assert next(line.split()[1] for line in lines if line.startswith("round-50")) == "-"
@@ -317,10 +317,10 @@ def test_gaps_and_equal_networks_are_marked(small, capsys, tmp_path):
     assert table(capsys, small, "--seed", "0").split()[-3:] == ["0.000", "0.100", "0.400"]  # 0 in the other task
     (small / CURVES).unlink()
     rewrite(small, lambda about: about["policies"].update({"round-50": [{"rule": "random-actions"}] * 2}))
-    assert main(["suite", "evaluate", str(small)]) == 0
+    assert main(["suite", "evaluate", str(small), "--trust"]) == 0
     assert table(capsys, small, "--seed", "0").splitlines()[:3] == lines[:3]
     rewrite(small, lambda about: about["policies"].update({"round-50": [{"rule": "optimal"}]}))
-    assert main(["suite", "evaluate", str(small)]) == 0
+    assert main(["suite", "evaluate", str(small), "--trust"]) == 0
     assert "mine (rule in 1 of 2 tasks)" in table(capsys, small, "--seed", "0")
 
 
