@@ -81,8 +81,6 @@ _OWN_ENCODINGS = {
 _OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in POLICY_ARGUMENTS if name != "timeout"}
 """Arguments with the values that the agents of this package use; `with_reference` sets ``reference``."""
 
-_LARGEST_HALF = 65504.0
-
 _LSTM = "MlpLstmPolicy"
 
 _Make = Callable[..., BaseAlgorithm]
@@ -297,7 +295,7 @@ def in_half_precision(network: bytes) -> bytes:
     model = onnx.load_from_string(network)
     for tensor in model.graph.initializer:
         matrix = onnx.numpy_helper.to_array(tensor)
-        if matrix.dtype == np.float32 and matrix.ndim > 1 and np.abs(matrix).max() < _LARGEST_HALF:
+        if matrix.dtype == np.float32 and matrix.ndim > 1 and np.abs(matrix).max() < np.finfo(np.float16).max:
             name, half = tensor.name, f"{tensor.name}.half"
             tensor.CopyFrom(onnx.numpy_helper.from_array(matrix.astype(np.float16), half))
             cast = onnx.helper.make_node("Cast", [half], [name], name=f"{name}.cast", to=onnx.TensorProto.FLOAT)
@@ -425,10 +423,11 @@ def run(options: argparse.Namespace) -> int | None:
         )
         save_entry(options.out, entry)
         save_values(options.out / SCORES, played)
-        points = {
-            name: [task(name).performance(values).mean_scores for values in curve] for name, curve in curves.items()
+        scores = {
+            name: np.array([task(name).performance(values).mean_scores for values in curve])
+            for name, curve in curves.items()
         }
-        save_values(options.out / CURVES, {name: np.array(scores) for name, scores in points.items()})
+        save_values(options.out / CURVES, scores)
     print(aligned(*score_cells({name: played[name] for name in names if name in played})))
     missing = [cell.name for name, cells in by_task.items() for cell in cells[len(done[name]) :]]
     if missing:

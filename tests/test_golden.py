@@ -67,7 +67,7 @@ def entry(name):
     check_files(FOLDER / "entry", about)
     (policy,) = about.policies[name]
     config = load_policy(FOLDER / "entry" / policy["folder"]).config
-    values = policy_values(FOLDER / "entry", (name, 0, policy))
+    values = policy_values(FOLDER / "entry", name, 0, "folder", policy["folder"])
     assert not isinstance(values, Exception), values
     return {**environment(config), "mean": float(values.mean())}
 

@@ -38,9 +38,8 @@ def has_limits() -> bool:
 
 def play_policy(limits: Limits | None, cell: Cell) -> FloatArray | Exception | str:
     """Return the result of `policy_values`; networks of an entry play in a process with limits, unless ``None``."""
-    folder, name, exam, kind, policy = cell
-    if limits is None or kind == "rule":
-        return policy_values(folder, (name, exam, {kind: policy}))
+    if limits is None or cell[3] == "rule":
+        return policy_values(*cell)
     context = multiprocessing.get_context("spawn")
     pipe, child_pipe = context.Pipe(duplex=False)
     child = context.Process(target=_play, args=(child_pipe, limits, cell), daemon=True)
@@ -89,7 +88,7 @@ def _play(pipe: Connection, limits: Limits, cell: Cell) -> None:
     ):
         hard = resource.getrlimit(kind)[1]
         resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
-    answer = play_policy(None, cell)
+    answer = policy_values(*cell)
     if isinstance(answer, Exception | str):
         answer = reason(answer)
         answer = _too_large(limits, f"more ({cut(answer)})") if "alloc" in answer or "MemoryError" in answer else answer

@@ -187,13 +187,11 @@ def rule_policies(name: str, tasks: Sequence[SuiteTask]) -> dict[str, Any]:
     return {task.name: [{"rule": task.reference if name == REFERENCE else name}] for task in tasks}
 
 
-def policy_values(folder: Path, cell: tuple[str, int, Mapping[str, str]]) -> FloatArray | Exception | str:
-    """Return the values of a policy in a task and an exam, or the exception that it raises."""
-    name, exam, policy = cell
+def policy_values(folder: Path, name: str, exam: int, kind: str, policy: str) -> FloatArray | Exception | str:
+    """Return the values of a policy, a "rule" or a "folder", in a task and an exam, or the exception that it raises."""
     try:
         suite_task = task(name)
-        path = None if "rule" in policy else _inside(folder, policy["folder"])
-        contender = policy["rule"] if path is None else _loaded(path, suite_task.config.env_id)
+        contender = policy if kind == "rule" else _loaded(_inside(folder, policy), suite_task.config.env_id)
         values = suite_task.values(contender, exam=exam)
         return values if np.isfinite(values).all() else ValueError("policy: expected finite values, got others")
     except SystemExit as error:  # would also end the evaluation of other policies
