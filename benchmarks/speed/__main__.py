@@ -10,6 +10,7 @@ main = partial(
     "speed",
     {
         "environments": "env-steps per CPU-second of every environment, and the targets",
+        "checkouts": "steps per CPU-second of two checkouts, in alternating pairs",
         "profile": "parts of one step",
         "streams": "a row of fading, by how random numbers are assigned to environments",
         "controllers": "the rule, the certificate and the grid of the paper",
