@@ -296,8 +296,14 @@ class EnvConfig:
         return contender
 
     def engine(self, num_envs: int) -> Engine[Any, Any]:
-        """Make the engine of a batch of environments."""
-        return self.variant.engine(self, num_envs)
+        """Make the engine of a batch; ``ValueError`` for an optimum that a user's own physics does not have."""
+        engine = self.variant.engine(self, num_envs)
+        asked = {"optimum": self.optimum, "reward": self.reward == "share", "regret": self.arguments.get("regret")}
+        for name in (name for name, value in asked.items() if value and engine.own_physics):
+            remedy = "set optimum_holds = True on the class if the package's optimum is still the best"
+            value = getattr(self, name, True)
+            raise ValueError(f"{name}: expected no optimum with your own {engine.own_physics}, got {value!r}; {remedy}")
+        return engine
 
 
 def _file_names(variant: type[Variant]) -> dict[str, str]:

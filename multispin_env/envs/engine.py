@@ -7,7 +7,7 @@ draft length.
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 from gymnasium import spaces
@@ -27,6 +27,9 @@ LIMIT = 5.0
 
 Codecs divide entries by it: their functions of entries and columns are of numbers in [-1, 1].
 """
+
+
+_PHYSICS = {"step", "expected", "expected_tokens", "price", "_play"}
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,8 @@ class Engine(ABC, Generic[State, DecisionT]):
 
     planned: State
     """State used to decode actions, arrays (n, K)."""
+    optimum_holds: ClassVar[bool] = False
+    """Whether the package's optimum is that of a class of yours which plays or prices steps in its own way."""
     _core: Any
 
     def __init__(
@@ -166,6 +171,15 @@ class Engine(ABC, Generic[State, DecisionT]):
         self._entries = [(key, entry.field) for key, entry in observations.entries.items()]
         self._seen: dict[str, tuple[Any, Any]] = dict.fromkeys(observations.space, (None, None))
         """Field and encoded entry of each key, in the order of the space; an entry is reused if its field is."""
+
+    @property
+    def own_physics(self) -> str:
+        """Method of a user's engine or core that replaces one of the package which plays or prices a step, or ""."""
+        for kind in (type(self), type(self._core)):
+            for cls in () if getattr(kind, "optimum_holds", False) else kind.__mro__:
+                if (names := _PHYSICS & vars(cls).keys()) and not cls.__module__.startswith("multispin_env."):
+                    return f"{cls.__name__}.{min(names)}"
+        return ""
 
     @property
     def state(self) -> State:

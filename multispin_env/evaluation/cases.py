@@ -269,8 +269,8 @@ def validation_cases(config: EnvConfig) -> Cases:
 
 
 def cases_of(config: EnvConfig) -> type[States] | type[Episodes]:
-    """Return the kind of cases for an environment."""
-    return States if config.variant.comparison.states else Episodes
+    """Return the kind of cases for an environment; rounds with a user's own physics are played in it."""
+    return States if config.variant.comparison.states and not config.engine(1).own_physics else Episodes
 
 
 def _states(config: EnvConfig, size: int, seed: int, certify: float | None) -> States:
