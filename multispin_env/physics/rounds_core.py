@@ -29,7 +29,7 @@ ALL = slice(None)
 
 def _make_stream(draw: Draw, num_envs: int, most_rows: int = MOST_ROWS) -> EnvStreams:
     numbers = draw(np.random.default_rng(0), 1).size  # of a row
-    return EnvStreams(draw, num_envs, min(most_rows, rows_ahead(num_envs * max(numbers, 1))))
+    return EnvStreams(draw, num_envs, min(most_rows, rows_ahead(num_envs * max(numbers, 1))), apart=True)
 
 
 class RoundsCore:
