@@ -8,7 +8,7 @@ from scipy import stats
 
 import multispin_env as ms
 from multispin_env.physics.acceptance import BY_TASK, ByRequest, Requests, beta_quantile, task_means
-from multispin_env.physics.records import ENDLESS, Recorded, Records, accepted_runs, prompt_rates
+from multispin_env.physics.records import ENDLESS, Recorded, Records, accepted_runs, load_records, prompt_rates
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
 
 
@@ -248,6 +248,24 @@ def test_the_next_request_is_any_prompt_of_any_task(process, llama):
     assert np.abs(np.bincount(prompt, minlength=48) / ends - 1 / 48).max() < 5 * (1 / 48 / ends) ** 0.5
     offset = (position - records.start[prompt] + 0.5) / records.length[prompt]
     assert offset.mean() == pytest.approx(0.5, abs=5 * (1 / 12 / ends) ** 0.5)
+
+
+def test_spread_of_the_record_is_between_tokens_and_that_of_the_presets_as_large():
+    record, between = load_records(), []
+    for task in range(record.num_tasks):
+        beta = record.probability[record.task[record.prompt] == task].astype(float)
+        assert 0.775 < beta.std() / np.sqrt(beta.mean() * (1.0 - beta.mean())) < 0.855
+        texts = [record.probability[record.prompt == i].astype(float) for i in np.flatnonzero(record.task == task)]
+        noise = np.mean([text.var(ddof=1) / len(text) for text in texts])
+        between.append(np.sqrt(max(0.0, np.var([text.mean() for text in texts], ddof=1) - noise)))
+    assert min(between) == 0.0
+    assert 0.07 < max(between) < 0.075
+    spread = ms.EnvConfig.of("MultiSpin/Fair-v0").variant.spread
+    assert spread > 2.0 * max(between)
+    for preset in ("llama2", "qwen3.5"):
+        for task in ms.Scenario.preset(preset).tasks:
+            rate = task.acceptance_rate
+            assert 0.705 < task.acceptance_std / np.sqrt(rate * (1.0 - rate)) < 0.895
 
 
 def test_prior_is_that_of_the_prompts(process, llama):
