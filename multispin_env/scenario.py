@@ -48,9 +48,9 @@ class Task:
     acceptance_rate
         Mean of α over prompts, in [0, 1], with all probabilities uploaded, or for a greedy target.
     acceptance_std
-        Standard deviation. That of [MS] Table I is between tokens: 71 to 89 % of the largest possible, √(α (1 − α)), where
-        the tokens of the packaged record have 78 to 85 %. Its prompts differ by 0 to 0.07, and ``multispin record``
-        writes the standard deviation over prompts.
+        Standard deviation. That of [MS] Table I is between tokens: 71 to 89 % of the largest possible, √(α (1 − α));
+        the packaged record has 78 to 85 % between tokens, and 0 to 0.07 between prompts. ``multispin record`` writes
+        that over prompts.
     """
 
     name: str
