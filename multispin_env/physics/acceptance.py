@@ -175,8 +175,8 @@ class ByRequest(Acceptance):
     ----------
     spread
         Standard deviation of the rate among requests of a task, ≥ 0: one number for all tasks, a tuple with one number
-        for each task, or ``None`` for the standard deviations of the scenario's tasks. Those mostly describe
-        differences between tokens, so that requests then differ far more than recorded ones. Default 0.08.
+        for each task, or ``None`` for the standard deviations of the scenario's tasks. In the paper's pairs those are
+        of tokens: requests then differ far more than recorded ones, which have 0 to 0.07. Default 0.08.
     mean_rounds
         Mean number of rounds of a request, ≥ 1; if infinite, requests never end. Default 16.
     mean

@@ -1,4 +1,4 @@
-"""Radio: upload times on the shared OFDMA uplink, laws of fading, and prediction from old gains.
+"""Radio: upload times on the uplink shared by frequency, laws of fading, and prediction from old gains.
 
 A gain is constant during a round ([MS] §VI) or, without the barrier, during a cycle of its device. The paper has
 independent gains only; the other laws and the predictions are additions.

@@ -15,6 +15,7 @@ from itertools import count, takewhile
 from pathlib import Path
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
 import multispin_env as ms
@@ -24,6 +25,7 @@ from multispin_env.apps.models.profile import describe_pieces, formula
 from multispin_env.envs.rounds.variants import HeterogeneousEnv
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import OTHER_SYSTEMS
+from multispin_env.evaluation.suite.statistics import interquartile_mean
 from multispin_env.registry import ENVIRONMENTS
 from tests.families import ROUNDS
 
@@ -338,3 +340,8 @@ def test_the_page_of_the_suite_has_its_leaderboard():
         start, rest = f"| {row['method']}", f" | {row['seeds']} | {float(row['iqm']):.3f} ("
         assert start + rest in page or f"{start} (rule){rest}" in page
         assert row.keys() >= {task.name for task in ms.suite.tasks()}
+    curves = json.loads(
+        (DOCS / "results" / "suite" / "entries" / "ours-ppo" / "curves.json").read_text(encoding="utf-8")
+    )
+    start = float(interquartile_mean([np.array(points[0]) for points in curves.values()]))
+    assert f"whose middle has {start:.3f}" in " ".join(page.split())

@@ -8,7 +8,7 @@ from scipy import stats
 
 import multispin_env as ms
 from multispin_env.physics.acceptance import BY_TASK, ByRequest, Requests, beta_quantile, task_means
-from multispin_env.physics.records import ENDLESS, Recorded, Records, accepted_runs, prompt_rates
+from multispin_env.physics.records import ENDLESS, Recorded, Records, accepted_runs, load_records, prompt_rates
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
 
 
@@ -248,6 +248,26 @@ def test_the_next_request_is_any_prompt_of_any_task(process, llama):
     assert np.abs(np.bincount(prompt, minlength=48) / ends - 1 / 48).max() < 5 * (1 / 48 / ends) ** 0.5
     offset = (position - records.start[prompt] + 0.5) / records.length[prompt]
     assert offset.mean() == pytest.approx(0.5, abs=5 * (1 / 12 / ends) ** 0.5)
+
+
+def test_spreads_are_those_that_the_documentation_states():
+    def percent(std, rate):
+        return 100.0 * std / np.sqrt(rate * (1.0 - rate))
+
+    record, tokens, prompts = load_records(), [], []
+    for task in range(record.num_tasks):
+        texts = [record.probability[record.prompt == i].astype(float) for i in np.flatnonzero(record.task == task)]
+        beta = np.concatenate(texts)
+        tokens.append(percent(beta.std(), beta.mean()))
+        noise = np.mean([text.var(ddof=1) / len(text) for text in texts])
+        prompts.append(np.sqrt(max(0.0, np.var([text.mean() for text in texts], ddof=1) - noise)))
+    tasks = [task for name in ("llama2", "qwen3.5") for task in ms.Scenario.preset(name).tasks]
+    paper = [percent(task.acceptance_std, task.acceptance_rate) for task in tasks]
+    stated = " ".join(ms.Task.__doc__.split())
+    assert f"{min(paper):.0f} to {max(paper):.0f} %" in stated
+    assert f"{min(tokens):.0f} to {max(tokens):.0f} %" in stated
+    assert f"{min(prompts):.0f} to {max(prompts):.2f}" in stated
+    assert ms.EnvConfig.of("MultiSpin/Fair-v0").variant.spread > 2.0 * max(prompts)
 
 
 def test_prior_is_that_of_the_prompts(process, llama):

@@ -299,7 +299,8 @@ class ContinuousEnv(MultiSpinEnv):
       `drafted` and `accepted`. Tokens are then drawn also with `reward="expected"`; only the reward uses their
       expectation. Only if acceptance rates are hidden can `task_visible`, `spread` and `mean_cycles` be changed.
     - `task_visible`: whether the task is observed, default true.
-    - `spread`: standard deviation of the rate over the requests of a task, default 0.08; `None`: its `acceptance_std`.
+    - `spread`: standard deviation of the rate over the requests of a task, default 0.08; recorded ones have 0 to 0.07,
+      so 0.05 is realistic. `None`: its `acceptance_std`, unrealistic in the paper's pairs, where it is that of tokens.
     - `mean_cycles`: mean lifetime of a request in cycles of its device, ≥ 1, default 16.
     - `channel_report`: `"fresh"` (default) or `"old"`. With `"old"`, a device that starts a draft reports the channel
       of its last cycle, in its first cycle r at the mean gain; the new channel is observed once the draft is under way.

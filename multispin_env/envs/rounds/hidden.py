@@ -218,7 +218,8 @@ class HiddenAcceptanceEnv(MultiSpinEnv):
     As in `MultiSpin/Heterogeneous-v0`, and
 
     - `rounds`: rounds of an episode, ≥ 1, default 64.
-    - `spread`: standard deviation of the rate over the requests of a task, default 0.08; `None`: its `acceptance_std`.
+    - `spread`: standard deviation of the rate over the requests of a task, default 0.08; recorded ones have 0 to 0.07,
+      so 0.05 is realistic. `None`: its `acceptance_std`, unrealistic in the paper's pairs, where it is that of tokens.
     - `mean_rounds`: mean lifetime of a request in rounds, default 16.
     - `task_visible`: whether the task is observed, default true.
     - `history`: whether `hits` and `misses` are observed, default false.

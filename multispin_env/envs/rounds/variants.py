@@ -106,7 +106,7 @@ class HeterogeneousEnv(MultiSpinEnv):
 
     ## Description
 
-    K devices draft tokens with a small model and upload them over a shared OFDMA uplink; an edge server verifies
+    K devices draft tokens with a small model and upload them over a shared uplink (FDMA); an edge server verifies
     all drafts in one batch of its large model. In every round the controller chooses the draft lengths L_k and
     bandwidths B_k; the reward is the sum token goodput of the round. From "Multi-SPIN: Multi-Access Speculative
     Inference for Cooperative Token Generation at the Edge", arXiv 2606.04581, section V.
@@ -294,8 +294,8 @@ class FairEnv(MultiSpinEnv):
 
     - `rounds`: rounds of an episode, ≥ 1, default 64.
     - `window`: rounds over which throughput is discounted, default 32.
-    - `spread`: standard deviation of acceptance rates within a task, default 0.15; `None` for the task's
-      `acceptance_std`.
+    - `spread`: standard deviation of acceptance rates within a task, default 0.15: twice the largest recorded between
+      requests, 0.07; 0.05 is realistic. `None`: the task's `acceptance_std`, as in `MultiSpin/HiddenAcceptance-v0`.
 
     ## Info
 

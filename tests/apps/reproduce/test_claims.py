@@ -30,6 +30,15 @@ def test_page_holds_this_table(rows):
     assert markdown_table(*claims.claim_cells(rows)) in page
 
 
+def test_page_counts_the_claims_that_were_not_fitted():
+    page = (ROOT / "docs" / "evidence" / "reproduce.md").read_text(encoding="utf-8")
+    table = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    first = next(i for i, row in enumerate(table) if row[0] == "claim of the paper") + 2
+    claims_of_the_paper = table[first : first + 9]
+    verdicts = [row[3] for row in claims_of_the_paper if "calibrated to this" not in row[4]]
+    assert f"Of the {len(verdicts)} claims that were not fitted {verdicts.count('holds')} hold" in page
+
+
 def test_page_shows_every_figure():
     page = (ROOT / "docs" / "evidence" / "reproduce.md").read_text(encoding="utf-8")
     for name in FIGURES.names():
