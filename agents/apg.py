@@ -208,8 +208,8 @@ class APGSettings(BaseSettings):
 
     @override
     def check(self, config: EnvConfig) -> None:
-        if not config.variant.learning.slopes:
-            kind = type(config.variant).__name__
+        if not config.learning.slopes:
+            kind = type(config).__name__
             raise ValueError(f"agent: expected an environment whose reward has derivatives for 'apg', got {kind}")
 
     @override

@@ -37,7 +37,7 @@ def step_discount(config: EnvConfig) -> float:
     without returns. If devices draft ahead, rounds depend on head starts: for one or two devices, γ = 0.9 reaches 0.9
     percentage points more of the optimum than γ = 0. Batteries fill in about 60 rounds: γ is 0.996, or 0.99 per second.
     """
-    users, learning = config.scenario.num_users, config.variant.learning
+    users, learning = config.scenario.num_users, config.learning
     if learning.discount_of == "step":
         return learning.discount
     return learning.discount ** float(config.scenario.pass_time(0.5 * users, users))
@@ -45,8 +45,7 @@ def step_discount(config: EnvConfig) -> float:
 
 def has_late_reports(config: EnvConfig) -> bool:
     """Whether channel reports are rounds old; agents then explore more and hedge with bandwidth."""
-    variant = config.variant
-    return variant.learning.discount_of == "step" and variant.assumptions(config.scenario).delay > 0
+    return config.learning.discount_of == "step" and config.assumptions.delay > 0
 
 
 def scenarios_like(config: EnvConfig) -> tuple[Scenario, ...]:
@@ -61,7 +60,7 @@ def scenarios_like(config: EnvConfig) -> tuple[Scenario, ...]:
     }  # not of the models
     for name in SCENARIOS.names():
         preset = Scenario.preset(name, num_users=scenario.num_users, total_bandwidth=scenario.total_bandwidth)
-        preset = preset.replace(**config.variant.scenario_defaults, **shared)
+        preset = preset.replace(**config.scenario_defaults, **shared)
         sizes = [(sized.min_draft_length, sized.max_draft_length, len(sized.tasks)) for sized in (preset, scenario)]
         if sizes[0] == sizes[1]:
             scenarios.append(preset)

@@ -72,7 +72,7 @@ class Evolution(DirectLearner):
         observation, _ = env.reset(seed=seeds.tolist())
         reward, time = np.zeros(env.num_envs), np.zeros(env.num_envs)
         now, steps, playing = np.zeros(env.num_envs), 0, np.ones(env.num_envs, dtype=np.bool_)
-        duration = env.config.variant.comparison.info.time
+        duration = env.config.comparison.info.time
         while playing.any():
             with th.no_grad():
                 tensors = {key: th.as_tensor(array, device=self.device) for key, array in observation.items()}
@@ -96,7 +96,7 @@ class Evolution(DirectLearner):
         assert isinstance(self.env, NativeVecEnv)
         base = self.env.env
         config = base.config
-        if config.variant.comparison.seconds is not None:  # with rounds, a case continues with the next episode
+        if config.comparison.seconds is not None:  # with rounds, a case continues with the next episode
             config = config.replace(horizon=max(config.arguments["horizon"], self.trial.end))
         num_envs = 2 * self.trial.pairs * self.trial.cases
         return native(config.make_vec(num_envs, copy=False))  # the default NEXT_STEP: info also has the last step
@@ -133,15 +133,15 @@ class EvolutionSettings(BaseSettings):
 
     @override
     def check(self, config: EnvConfig) -> None:
-        if not config.variant.learning.discount:
+        if not config.learning.discount:
             expected = "an environment whose decisions change later rewards for 'evolution'"
-            raise ValueError(f"agent: expected {expected}, got {type(config.variant).__name__}")
+            raise ValueError(f"agent: expected {expected}, got {type(config).__name__}")
 
     @override
     def for_environment(self, config: EnvConfig) -> Self:
         if config.scenario.battery_rounds:
             return replace(self, warm_up=2.0, seconds=30.0)  # batteries take that long to fill
-        if config.variant.learning.discount_of == "step":
+        if config.learning.discount_of == "step":
             return self
         settings = replace(self, last_std=0.0)
         # with finite requests, cases are longer: requests take seconds, and queues grow slowly

@@ -307,7 +307,7 @@ class PPOSettings(BaseSettings):
     @override
     def for_environment(self, config: EnvConfig) -> Self:
         changes = {name: value for case in _cases(config) for name, value in CHANGES[case].items()}
-        return replace(self, **{"gamma": config.variant.learning.discount, **changes})
+        return replace(self, **{"gamma": config.learning.discount, **changes})
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> MultiUserPPO:
         """Build the untrained model; raise ``ValueError`` if steps are timed and ``env`` has no durations."""
@@ -384,15 +384,15 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
 
 
 def _cases(config: EnvConfig) -> Iterator[str]:
-    variant, residual = config.variant, config.action == "residual"
-    if variant.learning.discount_of == "second":
+    residual = config.action == "residual"
+    if config.learning.discount_of == "second":
         yield from ("verifications", "residual verifications") if residual else ("verifications",)
     elif has_late_reports(config):
         yield "late reports"
     else:
         if config.actions.common_draft_length:
             yield "common length"
-        if not variant.comparison.states:
+        if not config.comparison.states:
             yield "history"
         if config.scenario.battery_rounds:
             yield "batteries"

@@ -10,7 +10,7 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from agents.registry import AGENTS, check_admitted
 from multispin_env.apps.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings, collect_arguments
 from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.variant import Variant
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.policy import checksum
 from multispin_env.evaluation.statistics import TUNING_SEED
@@ -237,15 +236,14 @@ def default_choice(env_id: str) -> dict[str, Any]:
 
     If steps differ in duration, evolution improves on the rule at action 0, and PPO hardly does.
     """
-    by_time = ENVIRONMENTS.load(env_id)().learning.discount_of == "second"
+    by_time = EnvConfig.of(env_id).learning.discount_of == "second"
     agent, action = ("evolution", "tuned") if by_time else ("ppo", "residual")
     return {"env": DEFAULT_ENV, "agent": agent, "action": action, "seed": 0}
 
 
-def supported_arguments(variant: type[Variant], values: Mapping[str, Any] = TRAINING_DEFAULTS) -> dict[str, Any]:
-    """Return the values that are arguments of a variant."""
-    names = {field.name for field in fields(variant)}
-    return {name: value for name, value in values.items() if name in names}
+def supported_arguments(kind: type[EnvConfig], values: Mapping[str, Any] = TRAINING_DEFAULTS) -> dict[str, Any]:
+    """Return the values that are arguments of an environment."""
+    return {name: value for name, value in values.items() if name in kind.own_fields()}
 
 
 def env_config_from(options: argparse.Namespace, env_id: str, action: str, base: RunConfig | None = None) -> EnvConfig:
@@ -259,7 +257,7 @@ def env_config_from(options: argparse.Namespace, env_id: str, action: str, base:
     arguments = supported_arguments(ENVIRONMENTS.load(env_id), defaults) | arguments
     scenario = options.scenario or (DEFAULT_SCENARIO if base is None else base.env.scenario)
     config = with_reference(EnvConfig.of(env_id, scenario, action=action, **arguments))
-    config.variant.assumptions(config.scenario)  # raises if the scenario does not allow the environment
+    _ = config.assumptions  # raises if the scenario does not allow the environment
     return config
 
 
@@ -274,7 +272,7 @@ def config_from(options: argparse.Namespace) -> RunConfig:
 
 def with_reference(config: EnvConfig) -> EnvConfig:
     """Return the configuration with a rule for action 0; if there are several, the best one in a few episodes."""
-    names = config.variant.learning.starts.get(config.action, ())
+    names = config.learning.starts.get(config.action, ())
     if len(names) < 2 or config.arguments["reference"] is not None:
         return config
     cases = Episodes(config, 8, TUNING_SEED)
@@ -300,7 +298,7 @@ def command_of(folder: Path) -> str:
     options |= {name: value for name in ("server", "draft") if (value := getattr(env.scenario, name))}
     options |= {name: value for name, value in vars(limits).items() if value is not None}
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    usual = {field.name: field.default for field in fields(env.variant)} | supported_arguments(type(env.variant))
+    usual = {name: field.default for name, field in env.own_fields().items()} | supported_arguments(type(env))
     saved = env.to_dict()["arguments"]  # with the names of files in the folder
     changed = {name: value for name, value in saved.items() if value != usual[name]} | changed
     settings = ["--set", *(f"{name}={value}" for name, value in changed.items())] if changed else []

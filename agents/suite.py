@@ -306,7 +306,7 @@ def in_half_precision(network: bytes) -> bytes:
 
 def _own_config(suite_task: SuiteTask) -> EnvConfig:
     config = suite_task.config
-    arguments = supported_arguments(type(config.variant), _OWN_CHOICE)
+    arguments = supported_arguments(type(config), _OWN_CHOICE)
     return config.replace(action=_OWN_ENCODINGS.get(config.env_id, "lengths"), **arguments)
 
 

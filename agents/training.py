@@ -200,7 +200,7 @@ def train(
         budget = limits.budget(agent.timesteps, checkpoint.seconds if checkpoint else 0.0)
         seed = first_seed(config.seed, trained, agent.num_envs)
         # independent rounds are the same problem in longer episodes, with fewer resets, which take time
-        played = config.env.replace(rounds=_ROUNDS) if config.env.variant.comparison.states else config.env
+        played = config.env.replace(rounds=_ROUNDS) if config.env.comparison.states else config.env
         env = NativeVecEnv.of(played, agent.num_envs, seed)
         model = agent.build(env, budget.remaining, seed, device)
         if checkpoint:
@@ -226,9 +226,9 @@ def _new_folder(options: argparse.Namespace, config: RunConfig) -> Path:
             raise ValueError(f"name: expected a name, or a path without '..', got {shown(options.name)}")
         make_folder(folder)
         return folder
-    variant, scenario = config.env.env_id.split("/")[-1].split("-")[0].lower(), config.env.scenario
+    name, scenario = config.env.env_id.split("/")[-1].split("-")[0].lower(), config.env.scenario
     agent = re.sub(r"[^\w.-]+", "-", config.agent)
-    stem = f"{variant}-{scenario.name}-k{scenario.num_users}-{agent}-{config.env.action}"
+    stem = f"{name}-{scenario.name}-k{scenario.num_users}-{agent}-{config.env.action}"
     return make_next_folder(RUNS, check_run_name(stem))
 
 
@@ -242,7 +242,7 @@ def _resumed(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
         if option is not None and option != saved:
             raise ValueError(f"{name}: expected {saved!r}, as in the run {options.resume!r}, got {option!r}")
     env_config = env_config_from(options, config.env.env_id, config.env.action, config).with_same_files(config.env)
-    for part in ("scenario", "variant"):
+    for part in ("scenario", "arguments"):
         if getattr(env_config, part) != getattr(config.env, part):
             raise ValueError(f"{part}: expected the values of the run {options.resume!r}, got others")
     make_folder(folder)

@@ -30,23 +30,25 @@ class SlowestUser(ms.Objective):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slowest(ms.RoundsVariant):
+class Slowest(ms.RoundsConfig):
     """`MultiSpin/Heterogeneous-v0` with the rate of the slowest user as reward."""
 
+    env_id = "Mine/Slowest-v0"
+
     @property
-    def comparison(self) -> ms.Comparison:
+    def comparison(self) -> ms.ComparisonDefaults:
         """Return the defaults of comparisons: whole episodes, since no optimum is known."""
         names = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
         return replace(super().comparison, contenders=names, optimum=None, states=False)
 
-    def objective(self, scenario: ms.Scenario, num_envs: int) -> ms.Objective:
+    def objective(self, num_envs: int) -> ms.Objective:
         """Make the objective."""
         return SlowestUser()
 
 
 def main() -> ms.ComparisonTable:
     """Register the environment, play one step, and compare controllers in it."""
-    ms.register_environment("Mine/Slowest-v0", Slowest)
+    ms.register_environment(Slowest)
     try:
         env = gym.make("Mine/Slowest-v0", num_users=4)
         env.reset(seed=0)

@@ -25,11 +25,11 @@ from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.controllers.rounds.optimal import oracle
 from multispin_env.draft import DraftProfile
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.continuous.variants import ContinuousVariant
+from multispin_env.envs.continuous.variants import ContinuousConfig
+from multispin_env.envs.defaults import ComparisonDefaults
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.registration import register_environment, register_packaged_environments, unregister_environment
-from multispin_env.envs.rounds.variants import RoundsVariant
-from multispin_env.envs.variant import Comparison
+from multispin_env.envs.rounds.variants import RoundsConfig
 from multispin_env.physics.arrivals import make_arrivals
 from multispin_env.physics.continuous.averages import LongRun
 from multispin_env.physics.continuous.service_log import ServiceRun
@@ -64,11 +64,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Assumptions", "Capacity", "CertifiedDecision", "Comparison", "ComparisonTable", "ContinuousController",
-    "ContinuousDecision", "ContinuousObserved", "ContinuousOutcome", "ContinuousState", "ContinuousVariant",
+    "Assumptions", "Capacity", "CertifiedDecision", "ComparisonDefaults", "ComparisonTable", "ContinuousConfig",
+    "ContinuousController", "ContinuousDecision", "ContinuousObserved", "ContinuousOutcome", "ContinuousState",
     "Controller", "Decision", "Demand", "DraftProfile", "EnergyBound", "EnvConfig", "Join", "LongRun", "Modifier",
-    "Objective", "Observed", "Outcome", "Phase", "PlugIn", "RatePrices", "Records", "RequestTrace", "RoundsController",
-    "RoundsVariant", "Scenario", "Sensitivities", "Served", "Server", "ServiceLevel", "ServiceRun", "SystemState",
+    "Objective", "Observed", "Outcome", "Phase", "PlugIn", "RatePrices", "Records", "RequestTrace", "RoundsConfig",
+    "RoundsController", "Scenario", "Sensitivities", "Served", "Server", "ServiceLevel", "ServiceRun", "SystemState",
     "Task", "Workload", "autoregressive_goodput", "capacity", "centralized_goodput", "colocated_goodput", "compare",
     "controller_names", "energy_bound", "evaluate", "expected_outcome", "load_records", "load_trace", "long_run",
     "long_run_rate", "make_arrivals", "make_controller", "make_lengths", "oracle", "overlapping_goodput", "p2p_goodput",

@@ -341,7 +341,7 @@ CONTINUOUS_ENCODINGS: Registry = Registry(
 
 ENVIRONMENTS: Registry = Registry(
     "environment",
-    "multispin_env.envs.variant:Variant",
+    "multispin_env.envs.config:EnvConfig",
     {
         "MultiSpin/Homogeneous-v0": "multispin_env.envs.rounds.variants:Homogeneous",
         "MultiSpin/Heterogeneous-v0": "multispin_env.envs.rounds.variants:Heterogeneous",

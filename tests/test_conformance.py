@@ -25,7 +25,7 @@ from multispin_env.envs.continuous.encodings import PlainCodec
 from multispin_env.envs.objectives import Goodput
 from multispin_env.envs.rounds.encodings import SharesCodec
 from multispin_env.envs.rounds.slopes import length_slope
-from multispin_env.envs.rounds.variants import RoundsVariant
+from multispin_env.envs.rounds.variants import RoundsConfig
 from multispin_env.evaluation.cases import States
 from multispin_env.evaluation.contenders import contenders_of
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
@@ -126,11 +126,12 @@ class Scaled(Goodput):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doubled(RoundsVariant):
+class Doubled(RoundsConfig):
+    env_id = "Mine/Doubled-v0"
     factor: float = 2.0
 
-    def objective(self, scenario, num_envs):
-        objective = Scaled(scenario)
+    def objective(self, num_envs):
+        objective = Scaled(self.scenario)
         objective.factor = self.factor
         return objective
 
@@ -181,7 +182,7 @@ OUTSIDE = [
 def outside():
     for table, name, part in OUTSIDE:
         table.register(name, part)
-    ms.register_environment("Mine/Doubled-v0", Doubled)
+    ms.register_environment(Doubled)
     yield
     ms.unregister_environment("Mine/Doubled-v0")
     for table, name, _ in OUTSIDE:
@@ -269,22 +270,22 @@ def test_modifiers(name):
 
 @pytest.mark.parametrize("env_id", [*registry.ENVIRONMENTS.names(), "Mine/Doubled-v0"])
 def test_environments(env_id):
-    assert play(env_id)[registry.ENVIRONMENTS.load(env_id)().comparison.info.time] > 0.0
+    assert play(env_id)[EnvConfig.of(env_id).comparison.info.time] > 0.0
     env = EnvConfig.of(env_id, num_users=3).for_any_decision.make_vec(2, max_episode_steps=2)
     assert (play_episodes(env, contenders_of(env.unwrapped.config)[0]).goodput > 0.0).all()
 
 
-def test_an_environment_from_outside_follows_its_variant():
+def test_an_environment_from_outside_follows_its_class():
     envs = [gym.make(env_id, num_users=3) for env_id in ("Mine/Doubled-v0", FULL)]
     rewards = [(env.reset(seed=1), env.step(np.zeros(env.action_space.shape, np.float32)))[1][1] for env in envs]
     assert rewards[0] == 2.0 * rewards[1]
-    assert type(envs[0].unwrapped.variant) is Doubled
-    assert gym.make("Mine/Doubled-v0", factor=3.0).unwrapped.variant.factor == 3.0
+    assert type(envs[0].unwrapped.config) is Doubled
+    assert gym.make("Mine/Doubled-v0", factor=3.0).unwrapped.config.factor == 3.0
     vector = gym.make_vec("Mine/Doubled-v0", num_envs=2, vectorization_mode="vector_entry_point", num_users=3)
     vector.reset(seed=[1, 1])
     assert vector.step(np.zeros(vector.action_space.shape, np.float32))[1] == pytest.approx([rewards[0]] * 2, rel=1e-15)
     with pytest.raises(ValueError, match=r"environment: expected a new name, .*, got 'Mine/Doubled-v0'$"):
-        ms.register_environment("Mine/Doubled-v0", Doubled)
+        ms.register_environment(Doubled)
 
 
 def test_tables_hold_controllers_and_systems_from_outside(monkeypatch):

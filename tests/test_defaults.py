@@ -14,7 +14,7 @@ from multispin_env import registry
 from multispin_env.apps.commands.main import COMMANDS, load_command
 from multispin_env.controllers.base import Assumptions
 from multispin_env.registry import class_of_part
-from tests.families import CLASSES, VARIANTS
+from tests.families import CLASSES, CONFIGS
 
 TUNED = Path(__file__).parent.parent / "docs" / "results" / "tune_estimators.json"
 VALUE = r"(`[^`]+`|[\w.-]*\w)"
@@ -56,13 +56,13 @@ def defaults_hold(kind, explained):
     return {name for names in explained for name in names}, len(texts.keys() & defaults)
 
 
-@pytest.mark.parametrize("env_id", VARIANTS)
+@pytest.mark.parametrize("env_id", CONFIGS)
 def test_arguments_of_environments(env_id):
-    variant = VARIANTS[env_id]
-    explained, count = defaults_hold(variant, arguments(env_id))
+    kind = CONFIGS[env_id]
+    explained, count = defaults_hold(kind, arguments(env_id))
     if env_id == "MultiSpin/RecordedAcceptance-v0":
         explained |= set().union(*arguments("MultiSpin/HiddenAcceptance-v0")) - {"spread"}
-    names = {field.name for field in fields(variant)}
+    names = set(kind.own_fields())
     assert names <= explained
     assert count >= len(names) // 3
 

@@ -23,7 +23,7 @@ def scores(env_id: str, scenario: Scenario, size: int | None) -> str:
     agent = agents.load(env_id).on(scenario)
     cases = held_out(agent.config, size or (50 if cases_of(agent.config) is States else 10))
     deciding = (agent, agent.score["score"]["best_plug_in"]["name"], cases.reference)
-    floor, *means = (cases.values(policy).mean() for policy in (agent.config.variant.comparison.baseline, *deciding))
+    floor, *means = (cases.values(policy).mean() for policy in (agent.config.comparison.baseline, *deciding))
     mine, plug_in = ((value - floor) / (means[-1] - floor) for value in means[:-1])
     return f"{mine:.3f} ({plug_in:.3f})"
 

@@ -24,7 +24,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents import DevicePolicy, make_vec_env
 from benchmarks.tools import Row, add_counts, show
-from multispin_env.envs.variant import DEFAULT_SCENARIO
+from multispin_env.envs.config import DEFAULT_SCENARIO
 from multispin_env.evaluation.public import compare
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS
 

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from benchmarks.tools import cpu_seconds
-from multispin_env.registry import ENVIRONMENTS, option_names
+from multispin_env.registry import ENVIRONMENTS
 
 DEFAULT_ID = "MultiSpin/Heterogeneous-v0"
 ENCODINGS = ("residual", "shares", "lengths")
@@ -77,7 +77,7 @@ def floor(num_envs: int, users: int) -> Subject:
 
 def _options(env_id: str, action: str, users: int) -> dict[str, Any]:
     """Return the arguments of an environment; an episode of rounds has `ROUNDS`."""
-    rounds = {"rounds": ROUNDS} if "rounds" in option_names(ENVIRONMENTS.load(env_id)) else {}
+    rounds = {"rounds": ROUNDS} if "rounds" in ENVIRONMENTS.load(env_id).own_fields() else {}
     return {"action": action, "num_users": users, **rounds}
 
 

@@ -16,7 +16,6 @@ from benchmarks.tools import cpu_seconds, show
 from multispin_env.arrays import FloatArray
 from multispin_env.bounds.energy import energy_bound
 from multispin_env.bounds.rate import BOUNDED_CHANNELS, rate_bound
-from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.registration import register_environment, unregister_environment
 from multispin_env.envs.rounds.ahead import DraftAhead
 from multispin_env.evaluation.cases import CERTIFICATE, Episodes
@@ -38,11 +37,8 @@ FILE = DATA / f"{VERSION}.json"
 class ShownGains(DraftAhead):
     """Environment with visible mean gains, from which the bound is computed."""
 
+    env_id = "MultiSpin/ShownGains-v0"
     entries: ClassVar[Mapping[str, str]] = MappingProxyType({**DraftAhead.entries, "mean_channel": ""})
-
-
-SHOWN_GAINS = "MultiSpin/ShownGains-v0"
-"""Register the environment while its bound is computed; yield its id."""
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -115,7 +111,7 @@ def bounds_of(episodes: Episodes) -> FloatArray | None:
     """
     config = episodes.config.for_any_decision
     channel = config.scenario.channel
-    if channel not in BOUNDED_CHANNELS or not config.variant.comparison.has_bound:
+    if channel not in BOUNDED_CHANNELS or not config.comparison.has_bound:
         return None
     env = episodes.env(config.replace(channel_report="old"))  # the same devices, with mean gains
     env.reset(seed=episodes.seed)  # type: ignore[arg-type]  # or a list of seeds
@@ -128,9 +124,9 @@ def _rate_bound(part: Episodes) -> FloatArray:
     known = bounds_of(part)
     if known is not None:
         return known
-    register_environment(SHOWN_GAINS, ShownGains)
-    env = native(EnvConfig.of(SHOWN_GAINS, part.config.scenario, **part.config.chosen_arguments).make_vec(part.size))
-    unregister_environment(SHOWN_GAINS)
+    register_environment(ShownGains)
+    env = native(ShownGains(scenario=part.config.scenario, **part.config.chosen_arguments).make_vec(part.size))
+    unregister_environment(ShownGains.env_id)
     env.reset(seed=part.seed)
     return rate_bound(
         env.scenario, env.state, channel=env.scenario.channel, mean_gain=env.observed.mean_gain, barrier=True

@@ -46,7 +46,7 @@ def list_of_environments(pages: list[Page]) -> str:
 
 
 def _environment(env_id: str, stage: Path, animations: bool) -> Page:
-    variant = ms.registry.ENVIRONMENTS.load(env_id)
+    config = ms.EnvConfig.of(env_id)
     page = inspect.getdoc(load_env_creator(str(gym.spec(env_id).entry_point))) or ""
     summary, _, rest = page.partition("\n")
     picture = ""
@@ -55,14 +55,14 @@ def _environment(env_id: str, stage: Path, animations: bool) -> Page:
         folder = stage / "environments" / "images"
         folder.mkdir(parents=True, exist_ok=True)
         command = animate(env_id, folder / name)
-        length = f"{ROUNDS} rounds" if variant.family.name == "rounds" else f"{SECONDS} s"
+        length = f"{ROUNDS} rounds" if config.family.name == "rounds" else f"{SECONDS} s"
         picture = (
             f"![{length} of {env_id}](images/{name})\n\n"
             f"The best known contender and another, on the same {length}; [watching](../reference/watch.md) explains "
             f"the picture.\n\n```bash\n{command}\n```"
         )
-    scores, span = scores_of(env_id), variant().comparison.span
-    users = variant.scenario_defaults.get("num_users", 20)
+    scores, span = scores_of(env_id), config.comparison.span
+    users = config.scenario_defaults.get("num_users", 20)
     text = f"""# {env_id}
 
 {summary}

@@ -1,6 +1,6 @@
 """Base classes of single and vector environments: each has an engine for a batch of 1 or n environments.
 
-Each id has a single and a vector class in the file of its variant. The docstring of the single class is its page.
+The class of the single environment of an id stands beside its configuration, whose docstring is the page of both.
 """
 
 import math
@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_bool, check_integer, check_name, check_real
 from multispin_env.controllers.base import Assumptions
-from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.config import DEFAULT_SCENARIO, EnvConfig
 from multispin_env.envs.engine import Step
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.rendering.renderers import RENDER_FPS, RENDERERS, Renderer
-from multispin_env.envs.variant import DEFAULT_SCENARIO
 from multispin_env.scenario import Scenario
 
 
@@ -35,7 +34,7 @@ class BaseEnv:
     metadata: dict[str, Any]
 
     def _start(self, config: EnvConfig, render_mode: str | None, *batch: int) -> None:
-        self.config, self.scenario, self.variant = config, config.scenario, config.variant
+        self.config, self.scenario = config, config.scenario
         self._batch = batch  # empty for a single environment
         num_envs = math.prod(batch)
         self._engine = config.engine(num_envs)
@@ -45,7 +44,7 @@ class BaseEnv:
         self._renderer: Renderer | None = None
         if render_mode is not None:
             check_name("render_mode", render_mode, self.renderers)
-            family = self.variant.family
+            family = config.family
             self._renderer = self.renderers[render_mode](family.recorder(config, num_envs), family.drawing())
 
     def _unbatched(self, batched: Any) -> Any:
@@ -91,7 +90,7 @@ class BaseEnv:
     @property
     def assumptions(self) -> Assumptions:
         """Prior knowledge from past data, for plug-in controllers."""
-        return self.variant.assumptions(self.scenario)
+        return self.config.assumptions
 
     def _zero_info(self) -> dict[str, NDArray[Any]]:
         """Return the info of a step filled with 0: some libraries expect the same keys after a reset."""
@@ -121,12 +120,14 @@ class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
         self,
         scenario: Scenario | str | Mapping[str, Any] = DEFAULT_SCENARIO,
         *,
+        env_id: str | None = None,
         action: str = "residual",
         reward: str | None = None,
         optimum: bool = False,
         render_mode: str | None = None,
         **overrides: Any,
     ) -> None:
+        self.env_id = env_id or self.env_id
         options: Any = {"action": action, "reward": reward, "optimum": optimum, "allowed": ("render_mode",)}
         self._start(EnvConfig.of(self.env_id, scenario, **options, **overrides), render_mode)
         self.action_space = self._engine.actions.space
@@ -177,12 +178,10 @@ def _info(info: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     return {key: value[0] if value.ndim > 1 else float(value[0]) for key, value in info.items()}
 
 
-class CustomEnv(MultiSpinEnv):
-    """Single environment of an id added by `register_environment`."""
-
-    def __init__(self, env_id: str, **arguments: Any) -> None:
-        self.env_id = env_id
-        super().__init__(**arguments)
+def single_env(config: type[EnvConfig]) -> type[MultiSpinEnv]:
+    """Make the class of the single environment of an id, with the page as its docstring."""
+    content = {"__doc__": config.__doc__, "__module__": config.__module__, "env_id": config.env_id}
+    return type(f"{config.__name__}Env", (MultiSpinEnv,), content)
 
 
 Seeds = int | Sequence[int | None] | None
@@ -200,6 +199,8 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     ----------
     num_envs
         Number n of environments.
+    env_id
+        A registered id; ``gymnasium.make_vec`` passes it.
     max_episode_steps
         Steps after which an episode truncates, if it does not end before; ``None`` or -1 for no such limit.
     autoreset_mode
@@ -223,6 +224,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         num_envs: int = 1,
         scenario: Scenario | str | Mapping[str, Any] = DEFAULT_SCENARIO,
         *,
+        env_id: str,
         action: str = "residual",
         reward: str | None = None,
         optimum: bool = False,
@@ -234,6 +236,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
     ) -> None:
         allowed = ("render_mode", "max_episode_steps", "autoreset_mode", "copy")  # suggested for a misspelt argument
         options: Any = {"action": action, "reward": reward, "optimum": optimum, "allowed": allowed}
+        self.env_id = env_id
         self.num_envs = check_integer("num_envs", num_envs, 1)
         self.max_episode_steps = -1
         if max_episode_steps not in (None, -1):
@@ -349,14 +352,6 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
 
     def _copied_if_asked(self, observation: Observation) -> Observation:
         return {key: value.copy() for key, value in observation.items()} if self.copy else dict(observation)
-
-
-class CustomVectorEnv(MultiSpinVectorEnv):
-    """Vector environment of an id added by `register_environment`."""
-
-    def __init__(self, env_id: str, **arguments: Any) -> None:
-        self.env_id = env_id
-        super().__init__(**arguments)
 
 
 def _checked_seeds(seed: Seeds, num_envs: int) -> Sequence[int | None]:

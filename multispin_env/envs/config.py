@@ -1,51 +1,55 @@
-"""Configuration of an environment: its id and all arguments as one hashable value, which can be stored as JSON."""
+"""Base of the configurations of environments: an id is one class, whose objects are hashable and stored as JSON."""
 
 import filecmp
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from dataclasses import Field, dataclass, fields, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 from multispin_env.checks import check_bool, check_instance, check_keywords, check_name, shown
-from multispin_env.controllers.base import Controller, RoundsController
+from multispin_env.controllers.base import Assumptions, Controller, RoundsController
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.envs.defaults import ComparisonDefaults, Family, LearningDefaults
 from multispin_env.envs.engine import Engine
 from multispin_env.envs.observations import ObservationCodec
-from multispin_env.envs.variant import DEFAULT_SCENARIO, Variant
 from multispin_env.field_files import is_file_name
 from multispin_env.files import sibling_file
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS
 from multispin_env.scenario import Scenario
 from multispin_env.server import DRAFTING, LAW
 
+_COMMON = ("scenario", "action", "reward", "optimum")  # fields of `EnvConfig`
 
-@dataclass(frozen=True)
-class EnvConfig:
-    """Complete configuration of one environment.
+DEFAULT_SCENARIO = "llama2"
+"""Default scenario of all environments."""
 
-    `of` makes a configuration from the arguments of ``gymnasium.make``.
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig(ABC):
+    """Complete configuration of one environment; each id has one subclass, whose docstring is its page.
+
+    Fields of a subclass are the environment's own arguments; all need defaults. A field that may be a path has
+    ``metadata={"file": NAME}``: the name of the file's copy in the folder of a stored configuration. `of` makes a
+    configuration from the arguments of ``gymnasium.make``.
 
     ``ValueError`` or ``TypeError`` for an invalid argument; the message has its name, its value and the expected ones.
 
     Parameters
     ----------
-    env_id
-        A registered id.
     scenario
         The system.
-    variant
-        The environment's own arguments: an object of the class registered for the id.
     action
         Encoding of actions, one of the family's ``encodings``.
     reward
-        One of the variant's ``rewards``; ``None`` for the first.
+        One of the class's ``rewards``; ``None`` for the first.
     optimum
         Whether ``info`` holds the optimum and the regret.
 
@@ -53,7 +57,7 @@ class EnvConfig:
     --------
     >>> import multispin_env as ms
     >>> config = ms.EnvConfig.of("MultiSpin/Serving-v0", num_users=4, load=0.6)
-    >>> config.scenario.num_users, config.variant.load, config.action
+    >>> config.scenario.num_users, config.load, config.action
     (4, 0.6, 'residual')
     >>> config.replace(num_users=8).make_vec(2).num_envs
     2
@@ -61,9 +65,20 @@ class EnvConfig:
     True
     """
 
-    env_id: str
+    env_id: ClassVar[str]
+
+    family: ClassVar[Family]
+
+    scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Fields of `Scenario` that presets have in this environment, instead of their own."""
+
+    drafts_ahead: ClassVar[bool] = True
+    """Whether ``draft_ahead=True`` is allowed."""
+
+    entries: ClassVar[Mapping[str, str]]
+    """Entries of the observation except ``shared``, each with the argument that shows it, or "" if always shown."""
+
     scenario: Scenario
-    variant: Variant
     action: str = "residual"
     reward: str | None = None
     optimum: bool = False
@@ -71,20 +86,62 @@ class EnvConfig:
     def __post_init__(self) -> None:
         check_name("env", self.env_id, ENVIRONMENTS.names())
         check_instance("scenario", self.scenario, Scenario)
-        check_instance("variant", self.variant, ENVIRONMENTS.load(self.env_id), f"arguments of {self.env_id}")
         if self.reward is None:
-            object.__setattr__(self, "reward", self.variant.learning.rewards[0])
-        check_name("action", self.action, self.variant.family.encodings.names())
-        check_name("reward", self.reward, self.variant.learning.rewards)
+            object.__setattr__(self, "reward", self.learning.rewards[0])
+        check_name("action", self.action, self.family.encodings.names())
+        check_name("reward", self.reward, self.learning.rewards)
         check_bool("optimum", self.optimum)
-        if self.scenario.draft_ahead and not self.variant.drafts_ahead:
+        if self.scenario.draft_ahead and not self.drafts_ahead:
             raise ValueError(f"draft_ahead: expected False in {self.env_id}, got True; use MultiSpin/DraftAhead-v0")
         battery_rounds = self.scenario.battery_rounds
-        if bool(battery_rounds) != ("level" in self.variant.entries):
+        if bool(battery_rounds) != ("level" in self.entries):
             expected, hint = ("0", "; use MultiSpin/Energy-v0") if battery_rounds else ("a number > 0", "")
             raise ValueError(f"battery_rounds: expected {expected} in {self.env_id}, got {battery_rounds:g}{hint}")
-        if self.optimum and self.variant.comparison.optimum is None:
+        if self.optimum and self.comparison.optimum is None:
             raise ValueError(f"optimum: expected False in {self.env_id}, which has no known optimum, got True")
+
+    @property
+    @abstractmethod
+    def comparison(self) -> ComparisonDefaults:
+        """Defaults of comparisons."""
+
+    @property
+    @abstractmethod
+    def learning(self) -> LearningDefaults:
+        """Defaults of learning."""
+
+    @property
+    @abstractmethod
+    def actions(self) -> Any:
+        """Codec between actions and decisions."""
+
+    @property
+    @abstractmethod
+    def observations(self) -> ObservationCodec:
+        """Codec between states and observations."""
+
+    @property
+    @abstractmethod
+    def assumptions(self) -> Assumptions:
+        """Prior knowledge from past data, for plug-in controllers."""
+
+    @abstractmethod
+    def _engine(self, num_envs: int) -> Engine[Any, Any]:
+        """Make the engine; ``ValueError`` for a scenario that the environment does not support."""
+
+    @property
+    def held_out(self) -> Self:
+        """Configuration of the environment in which agents trained in this one are evaluated."""
+        return self
+
+    def with_uplink(self, discipline: str) -> Self:
+        """Return the configuration with another uplink discipline; rounds have only one."""
+        return self
+
+    @classmethod
+    def own_fields(cls) -> dict[str, Field[Any]]:
+        """Return the fields of the environment's own arguments, by name."""
+        return {field.name: field for field in fields(cls) if field.name not in _COMMON}
 
     @classmethod
     def of(
@@ -101,23 +158,19 @@ class EnvConfig:
         """Make the configuration from the arguments of ``gymnasium.make``.
 
         ``scenario`` is the name of a preset or file, a `Scenario`, or a dict of its fields. ``arguments`` are fields of
-        the variant and of the scenario. ``allowed`` are further keywords that the caller handles; the error for a
+        the class and of the scenario. ``allowed`` are further keywords that the caller handles; the error for a
         misspelt argument can suggest them. Other errors are those of the class, also for an unknown id.
         """
         check_name("env", env_id, ENVIRONMENTS.names())
-        cls_variant: type[Variant] = ENVIRONMENTS.load(env_id)
-        names = [entry.name for entry in fields(cls_variant)]
-        check_keywords(
-            env_id,
-            arguments,
-            ("scenario", "action", "reward", "optimum", *allowed, *sorted(names), *Scenario.field_names()),
-        )
+        kind: type[Self] = ENVIRONMENTS.load(env_id)
+        names = kind.own_fields()
+        check_keywords(env_id, arguments, (*_COMMON, *allowed, *sorted(names), *Scenario.field_names()))
         overrides = {name: value for name, value in arguments.items() if name not in names}
         if isinstance(scenario, str) and not is_file_name(scenario):
-            overrides = {**cls_variant.scenario_defaults, **overrides}
+            overrides = {**kind.scenario_defaults, **overrides}
         system = Scenario.resolve(scenario).replace(**overrides)
-        variant = cls_variant(**{name: value for name, value in arguments.items() if name in names})
-        return cls(env_id, system, variant, action, reward, optimum)
+        own = {name: value for name, value in arguments.items() if name in names}
+        return kind(scenario=system, action=action, reward=reward, optimum=optimum, **own)
 
     @classmethod
     def from_spec(cls, spec: EnvSpec) -> Self:
@@ -141,32 +194,28 @@ class EnvConfig:
         )
 
     def replace(self, **changes: Any) -> Self:
-        """Return a copy with other values for its fields, or for fields of its variant or scenario."""
-        names = [entry.name for entry in fields(self)]
-        arguments = list(self.arguments)
-        check_keywords(self.env_id, changes, (*names, *arguments, *Scenario.field_names()))
+        """Return a copy with other values for its fields, or for fields of its scenario."""
+        names = [field.name for field in fields(self)]
+        check_keywords(self.env_id, changes, (*names, *Scenario.field_names()))
         values = {name: value for name, value in changes.items() if name in names}
-        variant = {name: value for name, value in changes.items() if name in arguments}
-        system = {name: value for name, value in changes.items() if name not in (*names, *arguments)}
-        if variant:
-            values["variant"] = replace(values.get("variant", self.variant), **variant)
+        system = {name: value for name, value in changes.items() if name not in names}
         if system or "scenario" in values:
             values["scenario"] = Scenario.resolve(values.get("scenario", self.scenario)).replace(**system)
         return replace(self, **values)
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The environment's own arguments: the fields of its variant."""
-        return {entry.name: getattr(self.variant, entry.name) for entry in fields(self.variant)}
+        """The environment's own arguments."""
+        return {name: getattr(self, name) for name in self.own_fields()}
 
     @property
     def chosen_arguments(self) -> dict[str, Any]:
         """Values of `arguments` that differ from their defaults."""
-        defaults = {entry.name: entry.default for entry in fields(self.variant)}
+        defaults = {name: field.default for name, field in self.own_fields().items()}
         return {name: value for name, value in self.arguments.items() if value != defaults[name]}
 
     @property
-    def changes(self) -> dict[str, Any]:
+    def non_defaults(self) -> dict[str, Any]:
         """Values of the scenario, the arguments and the reward that differ from the defaults, for titles.
 
         The number of users, the bandwidth and a custom server are left out, since titles always show them.
@@ -175,7 +224,7 @@ class EnvConfig:
         law = (*LAW, *DRAFTING) if scenario.verification_pieces and not scenario.server else ()
         in_title = ("num_users", "total_bandwidth", *law)
         system = self.changed_fields if scenario.name in SCENARIOS.names() else {}
-        reward = {} if self.reward == self.variant.learning.rewards[0] else {"reward": self.reward}
+        reward = {} if self.reward == self.learning.rewards[0] else {"reward": self.reward}
         return {name: value for name, value in system.items() if name not in in_title} | self.chosen_arguments | reward
 
     @property
@@ -183,15 +232,14 @@ class EnvConfig:
         """Scenario fields that differ from the preset with this server and draft; ``ValueError`` without a preset."""
         scenario = self.scenario
         usual = Scenario.preset(scenario.name, server=scenario.server, draft=scenario.draft)
-        usual = usual.replace(**self.variant.scenario_defaults)
+        usual = usual.replace(**self.scenario_defaults)
         pairs = ((name, getattr(scenario, name), getattr(usual, name)) for name in Scenario.field_names())
         return {name: value for name, value, default in pairs if value != default}
 
     @property
     def kwargs(self) -> dict[str, Any]:
         """All keyword arguments of ``gymnasium.make``."""
-        named = {name: getattr(self, name) for name in ("scenario", "action", "reward", "optimum")}
-        return {**named, **self.arguments}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as a dict for JSON; files have the names in `files`."""
@@ -217,17 +265,17 @@ class EnvConfig:
         if not isinstance(arguments, Mapping):
             raise ValueError(f"arguments: expected a table of names and values, got {shown(arguments)}")
         check_name("env", values["env"], ENVIRONMENTS.names())
-        cls_variant: type[Variant] = ENVIRONMENTS.load(values["env"])
+        kind: type[Self] = ENVIRONMENTS.load(values["env"])
         loaded = dict(arguments)
-        for name in _file_names(cls_variant):
+        for name in _file_names(kind):
             if loaded.get(name) is not None:
                 loaded[name] = _path(name, loaded[name], folder, trusted)
         scenario = Scenario.from_dict(values["scenario"])
-        return cls(values["env"], scenario, cls_variant(**loaded), values["action"], values.get("reward"))
+        return kind(scenario=scenario, action=values["action"], reward=values.get("reward"), **loaded)
 
     @property
     def _copies(self) -> dict[str, str]:
-        names = _file_names(type(self.variant))
+        names = _file_names(type(self))
         return {name: copy for name, copy in names.items() if isinstance(self.arguments[name], str | PathLike)}
 
     @property
@@ -240,32 +288,15 @@ class EnvConfig:
         pairs = {name: (self.arguments[name], other.arguments.get(name)) for name in self._copies}
         return self.replace(**{name: theirs for name, (ours, theirs) in pairs.items() if _same_bytes(ours, theirs)})
 
-    @property
-    def held_out(self) -> Self:
-        """Configuration of the environment in which agents trained in this one are evaluated."""
-        return replace(self, variant=self.variant.learning.held_out or self.variant)
-
     def for_contender(self, contender: Any) -> Self:
         """Return the configuration with the uplink discipline that a contender is written for, if it has one."""
         rule: Any = contender.base if isinstance(contender, PlugIn) else contender
-        return (
-            replace(self, variant=self.variant.with_uplink(rule.discipline)) if isinstance(rule, Controller) else self
-        )
+        return self.with_uplink(rule.discipline) if isinstance(rule, Controller) else self
 
     @property
     def for_any_decision(self) -> Self:
         """Configuration with an encoding that can express every decision."""
-        return replace(self, action=self.variant.family.universal_encoding)
-
-    @property
-    def actions(self) -> Any:
-        """Codec between actions and decisions."""
-        return self.variant.actions(self.scenario, self.action)
-
-    @cached_property
-    def observations(self) -> ObservationCodec:
-        """Codec between states and observations."""
-        return self.variant.observations(self.scenario)
+        return replace(self, action=self.family.universal_encoding)
 
     @property
     def sampled(self) -> bool:
@@ -280,24 +311,23 @@ class EnvConfig:
     @property
     def best_controller(self) -> RoundsController:
         """Optimal controller, which sees the true state and defines the regret."""
-        optimum = self.variant.comparison.optimum
+        optimum = self.comparison.optimum
         assert optimum is not None  # `__post_init__` checks it for `optimum=True`
         best: RoundsController = make_controller(optimum, self.scenario)
         return best
 
     def contender(self, name: str, **options: Any) -> Controller[Any, Any] | PlugIn:
         """Make the controller with this name, or the plug-in for a name with estimators."""
-        assumptions = self.variant.assumptions(self.scenario)
-        contender: Controller[Any, Any] | PlugIn = make_controller(name, self.scenario, assumptions, **options)
+        contender: Controller[Any, Any] | PlugIn = make_controller(name, self.scenario, self.assumptions, **options)
         base = contender.base if isinstance(contender, PlugIn) else contender
-        if self.variant.family.name == "rounds" and not isinstance(base, RoundsController):
+        if self.family.name == "rounds" and not isinstance(base, RoundsController):
             names = list(controller_names("rounds"))
             raise ValueError(f"controller: expected a controller of rounds, one of {names}, got {name!r}")
         return contender
 
     def engine(self, num_envs: int) -> Engine[Any, Any]:
         """Make the engine of a batch; ``ValueError`` for an optimum that a user's own physics does not have."""
-        engine = self.variant.engine(self, num_envs)
+        engine = self._engine(num_envs)
         asked = {"optimum": self.optimum, "reward": self.reward == "share", "regret": self.arguments.get("regret")}
         for name in (name for name, value in asked.items() if value and engine.own_physics):
             remedy = "set optimum_holds = True on the class if the package's optimum is still the best"
@@ -306,8 +336,8 @@ class EnvConfig:
         return engine
 
 
-def _file_names(variant: type[Variant]) -> dict[str, str]:
-    return {entry.name: entry.metadata["file"] for entry in fields(variant) if "file" in entry.metadata}
+def _file_names(kind: type[EnvConfig]) -> dict[str, str]:
+    return {field.name: field.metadata["file"] for field in fields(kind) if "file" in field.metadata}
 
 
 def _path(name: str, value: object, folder: Path, trusted: Mapping[str, Any] | None) -> Any:

@@ -1,36 +1,37 @@
 """Registration of environments with Gymnasium."""
 
-from typing import Any
-
 import gymnasium as gym
 
-from multispin_env.envs.variant import Variant
+from multispin_env.envs.config import EnvConfig
 from multispin_env.registry import ENVIRONMENTS
 
 
-def register_environment(env_id: str, variant: type[Variant]) -> None:
+def register_environment(config: type[EnvConfig]) -> None:
     """Register your own environment for ``gym.make``, ``gym.make_vec`` and all commands.
 
-    ``ValueError`` if the id is taken.
+    ``ValueError`` if the class has no ``env_id`` of its own, or the id is taken.
 
     Parameters
     ----------
-    env_id
-        New id, such as ``"Mine/Fast-v0"``.
-    variant
-        Frozen dataclass derived from `Variant`; its fields are the environment's own arguments.
+    config
+        Frozen dataclass derived from `EnvConfig` with a new ``env_id``, such as ``"Mine/Fast-v0"``; its fields are the
+        environment's own arguments.
 
     Examples
     --------
     >>> import gymnasium as gym, multispin_env as ms
     >>> from multispin_env.envs.rounds.variants import Heterogeneous
-    >>> ms.register_environment("Mine/Own-v0", Heterogeneous)
+    >>> class Own(Heterogeneous):
+    ...     env_id = "Mine/Own-v0"
+    >>> ms.register_environment(Own)
     >>> gym.make("Mine/Own-v0", num_users=2).action_space.shape
     (2, 2)
     >>> ms.unregister_environment("Mine/Own-v0")
     """
-    ENVIRONMENTS.register(env_id, variant)
-    _register(env_id, "multispin_env.envs.base:Custom", env_id=env_id)
+    if not isinstance(vars(config).get("env_id") if isinstance(config, type) else None, str):
+        raise ValueError(f"config: expected a class derived from EnvConfig with its own env_id, got {config!r}")
+    ENVIRONMENTS.register(config.env_id, config)
+    _register(config.env_id, "multispin_env.envs.base:MultiSpinEnv")
 
 
 def unregister_environment(env_id: str) -> None:
@@ -40,7 +41,9 @@ def unregister_environment(env_id: str) -> None:
     --------
     >>> import multispin_env as ms
     >>> from multispin_env.envs.rounds.variants import Heterogeneous
-    >>> ms.register_environment("Mine/Gone-v0", Heterogeneous)
+    >>> class Gone(Heterogeneous):
+    ...     env_id = "Mine/Gone-v0"
+    >>> ms.register_environment(Gone)
     >>> ms.unregister_environment("Mine/Gone-v0")
     >>> "Mine/Gone-v0" in ms.registry.ENVIRONMENTS.names()
     False
@@ -53,8 +56,9 @@ def register_packaged_environments() -> None:
     """Register the environments of this package with Gymnasium."""
     for env_id in ENVIRONMENTS.names():
         if env_id not in gym.registry:
-            _register(env_id, ENVIRONMENTS.target(env_id))
+            _register(env_id, f"{ENVIRONMENTS.target(env_id)}Env")
 
 
-def _register(env_id: str, classes: str, /, **kwargs: Any) -> None:
-    gym.register(env_id, entry_point=f"{classes}Env", vector_entry_point=f"{classes}VectorEnv", kwargs=kwargs)
+def _register(env_id: str, entry_point: str) -> None:
+    vector = "multispin_env.envs.base:MultiSpinVectorEnv"
+    gym.register(env_id, entry_point=entry_point, vector_entry_point=vector, kwargs={"env_id": env_id})

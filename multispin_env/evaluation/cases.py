@@ -166,18 +166,18 @@ class Episodes:
 
     @cached_property
     def reference(self) -> str:
-        """Name of the optimal controller, which sees the true state, or of the variant's first contender."""
-        return self.config.variant.comparison.reference
+        """Name of the optimal controller, which sees the true state, or of the environment's first contender."""
+        return self.config.comparison.reference
 
     @cached_property
     def contenders(self) -> tuple[str, ...]:
-        """Contenders of the variant, or, if it has none, all controllers whose decisions its actions can express."""
+        """Contenders of the environment, or, if it has none, all controllers whose decisions its actions can express."""
         return contenders_of(self.config.for_any_decision)
 
     @property
     def systems(self) -> tuple[str, ...]:
         """Other systems to compare with: all if rounds are independent, otherwise none."""
-        return tuple(SYSTEMS) if self.config.variant.comparison.states else ()
+        return tuple(SYSTEMS) if self.config.comparison.states else ()
 
     def play(self, contender: Contender | str, progress: ReportProgress | None = None) -> EpisodeStats:
         """Play every episode with a contender or a named contender or system; see `play_episodes`, `play_system`."""
@@ -206,7 +206,7 @@ class Episodes:
     def title(self) -> str:
         """Number and length of the episodes as text."""
         kind = "held-out episodes" if self.seed == EPISODE_SEED else "episodes"
-        return f"{self.size} {kind} of {self.config.variant.comparison.span}"
+        return f"{self.size} {kind} of {self.config.comparison.span}"
 
     @property
     def about(self) -> dict[str, Any]:
@@ -214,9 +214,9 @@ class Episodes:
         return {
             "env": self.config.env_id,
             "action": self.config.action,
-            "arguments": {name: str(value) for name, value in self.config.changes.items()},
+            "arguments": {name: str(value) for name, value in self.config.non_defaults.items()},
             "episodes": self.size,
-            "rounds": self.config.variant.comparison.rounds,
+            "rounds": self.config.comparison.rounds,
             "seed": self.seed,
             "metric": self.metric,
             "reference": self.reference,
@@ -244,7 +244,7 @@ def changed_settings(arguments: Mapping[str, Any]) -> str:
 def heading(config: EnvConfig, what: str) -> str:
     """Return the title of a table: the environment, its system and ``what`` the table contains."""
     scenario = config.scenario
-    system = f"{config.env_id}{changed_settings(config.changes)}, {scenario.label}"
+    system = f"{config.env_id}{changed_settings(config.non_defaults)}, {scenario.label}"
     return f"{system}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz, {what}"
 
 
@@ -270,10 +270,10 @@ def validation_cases(config: EnvConfig) -> Cases:
 
 def cases_of(config: EnvConfig) -> type[States] | type[Episodes]:
     """Return the kind of cases for an environment; rounds with a user's own physics are played in it."""
-    return States if config.variant.comparison.states and not config.engine(1).own_physics else Episodes
+    return States if config.comparison.states and not config.engine(1).own_physics else Episodes
 
 
 def _states(config: EnvConfig, size: int, seed: int, certify: float | None) -> States:
-    best = ContenderName.parse(config.variant.comparison.reference).controller
+    best = ContenderName.parse(config.comparison.reference).controller
     names = contenders_of(config)
     return States.draw(config.scenario, size, seed, reference=best, contenders=names, certify=certify)

@@ -12,7 +12,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.checks import check_integer, check_name
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.variant import InfoKeys
+from multispin_env.envs.defaults import InfoKeys
 from multispin_env.evaluation.contenders import Contender, action_function, make_contender, native, reset_contender
 from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.physics.rounds import jain_index, utility
@@ -140,7 +140,7 @@ def play_episodes(
     base = native(env)
     if base.autoreset_mode is not AutoresetMode.NEXT_STEP:
         raise ValueError(f"autoreset_mode: expected 'NextStep', got {base.autoreset_mode.value!r}")
-    rounds, keys = base.variant.comparison.rounds, base.variant.comparison.info
+    rounds, keys = base.config.comparison.rounds, base.config.comparison.info
     contender = make_contender(contender, env) if isinstance(contender, str) else contender
     decide = action_function(contender, base)
     reset_contender(contender)
@@ -156,7 +156,7 @@ def play_episodes(
         if progress is not None:
             if rounds is not None:
                 progress(played, rounds)
-            elif (seconds := base.variant.comparison.seconds) is not None:
+            elif (seconds := base.config.comparison.seconds) is not None:
                 progress(float(np.minimum(stats.time, seconds).mean()), seconds)
     return stats
 
@@ -173,13 +173,13 @@ def play_system(
     """
     base = native(env)
     check_name("system", name, SYSTEMS)
-    if not base.variant.comparison.states:
-        variant = type(base.variant).__name__
-        raise ValueError(f"system: expected an environment with independent rounds for {name!r}, got {variant}")
-    system, rounds, users = SYSTEMS[name], base.variant.comparison.rounds, base.scenario.num_users
+    if not base.config.comparison.states:
+        kind = type(base.config).__name__
+        raise ValueError(f"system: expected an environment with independent rounds for {name!r}, got {kind}")
+    system, rounds, users = SYSTEMS[name], base.config.comparison.rounds, base.scenario.num_users
     assert rounds is not None  # independent rounds have a step limit
     no_action = np.zeros_like(env.action_space.sample())
-    stats, keys = EpisodeStats.empty(base.num_envs, users), base.variant.comparison.info
+    stats, keys = EpisodeStats.empty(base.num_envs, users), base.config.comparison.info
     playing = np.ones(base.num_envs, dtype=np.bool_)
     assert keys.goodput is not None  # true for independent rounds
     env.reset(seed=seed)  # type: ignore[arg-type]  # or a list of seeds

@@ -36,9 +36,9 @@ class Policy:
     network: Network  # with a method ``reset`` if it has memory, like `Recurrent`
 
     def __repr__(self) -> str:
-        scenario, variant = self.config.scenario, type(self.config.variant).__name__
+        scenario, kind = self.config.scenario, type(self.config).__name__
         system = f"{scenario.label}, K = {scenario.num_users}"
-        return f"<{type(self).__name__} for {variant}, {system}, {self.config.action} actions>"
+        return f"<{type(self).__name__} for {kind}, {system}, {self.config.action} actions>"
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -77,8 +77,8 @@ class Policy:
 
         ``ValueError`` for an invalid state, or if the environment does not show the whole state.
         """
-        if not self.config.variant.learning.sees_state:
-            kind = type(self.config.variant).__name__
+        if not self.config.learning.sees_state:
+            kind = type(self.config).__name__
             raise ValueError(f"state: expected observations, by act(), for a policy of {kind}, got a SystemState")
         config, users = self.config, np.shape(state.draft_time)[-1]
         if users != config.scenario.num_users:

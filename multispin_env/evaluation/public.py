@@ -13,9 +13,8 @@ from multispin_env.checks import check_integer, check_name, shown
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import ContenderName
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.config import DEFAULT_SCENARIO, EnvConfig
 from multispin_env.envs.observations import Observation
-from multispin_env.envs.variant import DEFAULT_SCENARIO
 from multispin_env.evaluation.cases import Episodes, heading
 from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, comparison_cells
 from multispin_env.evaluation.contenders import Contender, contender_errors, results_by_name

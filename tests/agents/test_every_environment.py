@@ -19,9 +19,7 @@ pytestmark = pytest.mark.slow
 
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
 FAIR = "MultiSpin/Fair-v0"
-PARTIAL = [
-    name for name in ms.registry.ENVIRONMENTS.names() if not ms.registry.ENVIRONMENTS.load(name)().comparison.states
-]
+PARTIAL = [name for name in ms.registry.ENVIRONMENTS.names() if not ms.EnvConfig.of(name).comparison.states]
 TINY = ["--num-users", "3", "--timesteps", "3000"]
 SERVING = ("--set", "horizon=2.5", "warm_up=0.5", "load=1.5", "reference=own-pace+deadlines")
 
@@ -53,11 +51,11 @@ def runs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("env_id", PARTIAL)
-def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
+def test_a_run_compares_with_what_the_environment_lists(env_id, runs):
     folder = runs(env_id)
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     rows = [Row.from_dict(row) for row in table["rows"]]
-    contenders = ms.registry.ENVIRONMENTS.load(env_id)().comparison.contenders
+    contenders = ms.EnvConfig.of(env_id).comparison.contenders
     assert {row.name for row in rows} == {*contenders, "{agent} ({action})".format(**default_choice(env_id))}
     assert table["about"]["seed"] == EPISODE_SEED
     assert table["about"]["episodes"] == 2
@@ -73,14 +71,14 @@ def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys, refused):
     options = [*settings, "--action", "lengths", "--agent", "sac"]
     assert main(["train", "--env", HIDDEN, "--name", str(folder), *TINY, *options]) == 0
     config, _ = load_config(folder)
-    variant = config.env.variant
-    assert (variant.spread, variant.history, variant.mean_rounds) == (0.2, False, 8)
+    env = config.env
+    assert (env.spread, env.history, env.mean_rounds) == (0.2, False, 8)
     capsys.readouterr()
     assert main(["evaluate", str(folder), "--episodes", "2", "--set", "spread=0.1"]) == 0
     assert "HiddenAcceptance-v0, rounds=40, mean_rounds=8, spread=0.1, llama2, K = 3" in capsys.readouterr().out
     assert main(["evaluate", str(folder), "--env", "MultiSpin/RecordedAcceptance-v0", "--episodes", "2"]) == 0
     message = refused("train", ["--resume", str(folder), "--set", "spread=0.1"])
-    assert f"variant: expected the values of the run {str(folder)!r}, got others" in message
+    assert f"arguments: expected the values of the run {str(folder)!r}, got others" in message
 
 
 @pytest.mark.parametrize(

@@ -98,13 +98,13 @@ def test_an_export_takes_the_record_along(run, record, tmp_path, monkeypatch):
     monkeypatch.setitem(tracing.FORMATS, ONNX, same)
     make_folder(out)
     tracing.export(folder, out, [ONNX])
-    assert config_of(read_about(out), out / POLICY).variant.records == str(out / "records.npz")
+    assert config_of(read_about(out), out / POLICY).records == str(out / "records.npz")
     assert (out / "records.npz").read_bytes() == record.read_bytes()
 
 
 def test_the_path_that_the_user_gives_is_taken(run, record, untrained, monkeypatch):
     def report(measure, model, label, size=None):
-        raise RuntimeError(measure.config.variant.records)
+        raise RuntimeError(measure.config.records)
 
     monkeypatch.setattr(Measure, "report", report)
     folder = run()
@@ -114,7 +114,7 @@ def test_the_path_that_the_user_gives_is_taken(run, record, untrained, monkeypat
     with pytest.raises(RuntimeError, match=record.name):
         main(["evaluate", str(folder), *arguments, "--num-users", "2"])
     assert main(["train", "--resume", str(folder), *arguments]) == 128 + STOPPED
-    assert untrained[0].env.variant.records == str(record)
+    assert untrained[0].env.records == str(record)
 
 
 def test_a_run_keeps_the_record_it_was_trained_with(record, untrained, tmp_path, monkeypatch, refused):
@@ -130,15 +130,15 @@ def test_a_run_keeps_the_record_it_was_trained_with(record, untrained, tmp_path,
     resume = ["train", "--resume", str(folder)]
     for options in ([], ["--set", "records=../mine-too.npz"], ["--set", f"records={mine}"]):
         assert main([*resume, *options]) == 128 + STOPPED
-        assert untrained[-1].env.variant.records == str(folder / "records.npz")
+        assert untrained[-1].env.records == str(folder / "records.npz")
     mine.unlink()
     assert main(resume) == 128 + STOPPED
-    assert load_records(untrained[-1].env.variant.records).num_tasks == 4
+    assert load_records(untrained[-1].env.records).num_tasks == 4
 
     with np.load(record) as arrays:
         np.savez(other, **{**arrays, "accepted": ~arrays["accepted"]})
     message = refused("train", [*resume[1:], "--set", f"records={other}"])
-    assert f"variant: expected the values of the run {str(folder)!r}, got others" in message
+    assert f"arguments: expected the values of the run {str(folder)!r}, got others" in message
     (folder / "records.npz").unlink()
     assert "records: expected a file next to the configuration" in refused("train", resume[1:])
     assert main([*resume, "--set", f"records={record}"]) == 128 + STOPPED
@@ -197,9 +197,9 @@ def test_numbers_without_bounds_are_refused(run, part, field, value, refused):
 def test_an_endless_request_may_be_written_as_a_number_too_large_for_floats(run):
     folder = run()
     rewrite(folder, lambda content: content["arguments"].update(mean_rounds=10**400))
-    assert load_config(folder)[0].env.variant.mean_rounds == 10**400
+    assert load_config(folder)[0].env.mean_rounds == 10**400
     rewrite(folder, lambda content: content["arguments"].update(mean_rounds=float("inf")))
-    assert load_config(folder)[0].env.variant.mean_rounds == float("inf")
+    assert load_config(folder)[0].env.mean_rounds == float("inf")
 
 
 @pytest.mark.parametrize("in_file", [True, False])

@@ -207,7 +207,7 @@ def test_the_better_rule_is_the_reference(best, monkeypatch):
         Episodes, "values", lambda cases, name: (name == best) * cases.env().reset(seed=0)[0]["compute"]
     )
     config = with_reference(config_of())
-    assert config.variant.reference == best == config.actions.reference
+    assert config.reference == best == config.actions.reference
 
 
 @pytest.mark.parametrize("config", [config_of(reference="own-pace"), config_of("residual"), config_of("plain")])

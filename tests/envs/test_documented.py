@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import ObservationCodec
-from multispin_env.envs.variant import Variant
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.registry import ENVIRONMENTS
 from tests.envs.continuous.played import HIDDEN
@@ -45,10 +45,11 @@ def test_shapes_and_ranges_are_those_of_the_space(env_id, preset):
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_the_page_names_the_argument_that_shows_an_entry(env_id):
-    variant, page = ENVIRONMENTS.load(env_id), inspect.getdoc(CLASSES[env_id])
-    without = variant(**{name: None if name == "plan_quantile" else False for name in all_shown(env_id)})
-    shown = without.observations(ms.Scenario.preset("llama2", **variant.scenario_defaults)).space.spaces
-    for entry, argument in variant.entries.items():
+    page = inspect.getdoc(CLASSES[env_id])
+    without = {name: None if name == "plan_quantile" else False for name in all_shown(env_id)}
+    config = EnvConfig.of(env_id, **without)
+    shown = config.observations.space.spaces
+    for entry, argument in config.entries.items():
         (line,) = (line for line in page.splitlines() if line.startswith(f"| `{entry}` "))
         assert (f"(`{argument}`)" in line) == bool(argument)
         assert (entry in shown) == (not argument)
@@ -126,9 +127,9 @@ def refuses(env_id, options):
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_bad_arguments(env_id):
-    variant = ENVIRONMENTS.load(env_id)
-    for name in ("action", "reward", "optimum", "render_mode", *(field.name for field in fields(variant))):
-        needed = HIDDEN if name in ("task_visible", "spread", "mean_cycles") and hasattr(variant, "horizon") else {}
+    kind = ENVIRONMENTS.load(env_id)
+    for name in ("action", "reward", "optimum", "render_mode", *kind.own_fields()):
+        needed = HIDDEN if name in ("task_visible", "spread", "mean_cycles") and hasattr(kind, "horizon") else {}
         for value in ("no", *BAD[name]) if name != "records" else ():
             refuses(env_id, {**needed, name: value})
 
@@ -166,7 +167,8 @@ def public_types():
         env.reset(seed=0)
         values += [getattr(env, name) for name in dir(env) if not name.startswith("_")]
     kinds = {value if isinstance(value, type) else type(value) for value in values}
-    return {kind for kind in kinds if kind.__module__.startswith("multispin_env.") and not issubclass(kind, Variant)}
+    kinds = {kind for kind in kinds if kind.__module__.startswith("multispin_env.")}
+    return {kind for kind in kinds if kind is EnvConfig or not issubclass(kind, EnvConfig)}
 
 
 def test_help_explains_every_field():

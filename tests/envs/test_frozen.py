@@ -42,10 +42,14 @@ def test_versions_have_rows_and_different_hashes():
     assert len({stored for _, stored in ROWS}) == len(ROWS)
 
 
+class Renewed(Heterogeneous):
+    env_id = "Mine/Renewed-v1"
+
+
 @pytest.mark.filterwarnings("ignore:.*out of date")
 @pytest.mark.parametrize("make", [gym.make, gym.make_vec])
 def test_error_of_an_old_id_names_the_new_one(make, capsys):
-    ms.register_environment("Mine/Renewed-v1", Heterogeneous)
+    ms.register_environment(Renewed)
     try:
         with pytest.raises(gym.error.DeprecatedEnv, match="use `Mine/Renewed-v1` instead"):
             make("Mine/Renewed-v0")

@@ -112,7 +112,7 @@ def test_copies_and_pickles_play_the_same(env_id, copied):
         env.reset(seed=0)
         other = copied(env)
         assert type(other) is type(env) is getattr(import_module(type(env).__module__), type(env).__qualname__)
-        assert (type(env).env_id, type(env).__reduce__) == (env_id, object.__reduce__)
+        assert (env.env_id, type(env).__reduce__) == (env_id, object.__reduce__)
         action = np.zeros(env.action_space.shape, np.float32)
         for step in range(20):
             played = other.step(action.tolist() if step == 0 else action)  # actions may be lists

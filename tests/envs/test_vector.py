@@ -8,6 +8,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import vector as wrappers
 
 import multispin_env as ms
+from multispin_env.envs.rounds.variants import Heterogeneous
 from multispin_env.registry import ENCODINGS, ENVIRONMENTS
 from tests.alike import equal
 from tests.envs.continuous.played import AHEAD, BOTH, FAST, HIDDEN, OLD, SERVING
@@ -175,10 +176,13 @@ def test_bad_arguments(call, message):
         call(make())
 
 
+class Brief(Heterogeneous):
+    env_id = "Mine/Brief-v0"
+
+
 def test_register_and_unregister():
-    variant = ENVIRONMENTS.load(FULL)
     for _ in range(2):
-        ms.register_environment("Mine/Brief-v0", variant)
+        ms.register_environment(Brief)
         vector, single = make("Mine/Brief-v0").unwrapped, gym.make("Mine/Brief-v0").unwrapped
         ms.unregister_environment("Mine/Brief-v0")
         assert "Mine/Brief-v0" not in (*gym.registry, *ENVIRONMENTS.names())
@@ -190,7 +194,9 @@ def test_register_and_unregister():
     with pytest.raises(ValueError, match="Mine/Brief-v0"):
         ms.unregister_environment("Mine/Brief-v0")
     with pytest.raises(ValueError, match=FULL):
-        ms.register_environment(FULL, variant)
+        ms.register_environment(ENVIRONMENTS.load(FULL))
+    with pytest.raises(ValueError, match=r"^config: expected a class .* with its own env_id"):
+        ms.register_environment(type("Reused", (Brief,), {}))
 
 
 def test_step_before_reset():

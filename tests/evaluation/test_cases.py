@@ -19,7 +19,7 @@ from multispin_env.evaluation.episodes import play_episodes
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.registry import ENVIRONMENTS
-from tests.families import VARIANTS
+from tests.families import CONFIGS
 
 FULL, COMMON, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/Homogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 FAIR, RECORDED, WITHOUT = "MultiSpin/Fair-v0", "MultiSpin/RecordedAcceptance-v0", "MultiSpin/Continuous-v0"
@@ -117,7 +117,7 @@ def test_a_table_of_episodes_is_by_the_metric():
 
 @pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_cases_of_every_environment(env_id):
-    config = config_of(env_id, "residual", **{**VARIANTS[env_id].scenario_defaults, "num_users": 3})
+    config = config_of(env_id, "residual", **{**CONFIGS[env_id].scenario_defaults, "num_users": 3})
     kind = cases_of(config)
     assert kind is (States if env_id in (FULL, COMMON) else Episodes)
     cases, validation = held_out(config, 3), validation_cases(config)

@@ -103,7 +103,7 @@ def about(tmp_path):
 def test_a_policy_names_no_path(about, tmp_path):
     assert about["arguments"]["records"] == "records.npz"
     (tmp_path / "records.npz").write_bytes(b"")
-    assert config_of(about, tmp_path / POLICY).variant.records == str(tmp_path / "records.npz")
+    assert config_of(about, tmp_path / POLICY).records == str(tmp_path / "records.npz")
 
 
 @pytest.mark.parametrize(

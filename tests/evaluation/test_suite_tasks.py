@@ -73,8 +73,8 @@ def test_the_reference_has_score_one(name):
 
 def test_training_and_held_out_cases_differ():
     texts, resize = TASKS["texts"], TASKS["resize"]
-    assert native(texts.make_vec(2)).variant.half == 0
-    assert [part.config.variant.half for part in texts.cases()] == [1]
+    assert native(texts.make_vec(2)).config.half == 0
+    assert [part.config.half for part in texts.cases()] == [1]
     assert native(resize.make_vec(2, seed=3)).scenario.num_users == 8
     assert [part.config.scenario.num_users for part in resize.cases()] == [2, 5, 20, 50, 200]
     assert texts.make().reset(seed=0)[0]["compute"].shape == (20,)

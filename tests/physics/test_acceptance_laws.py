@@ -267,7 +267,7 @@ def test_spreads_are_those_that_the_documentation_states():
     assert f"{min(paper):.0f} to {max(paper):.0f} %" in stated
     assert f"{min(tokens):.0f} to {max(tokens):.0f} %" in stated
     assert f"{min(prompts):.0f} to {max(prompts):.2f}" in stated
-    assert ms.EnvConfig.of("MultiSpin/Fair-v0").variant.spread > 2.0 * max(prompts)
+    assert ms.EnvConfig.of("MultiSpin/Fair-v0").spread > 2.0 * max(prompts)
 
 
 def test_prior_is_that_of_the_prompts(process, llama):

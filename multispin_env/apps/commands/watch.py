@@ -62,7 +62,7 @@ def _film(options: argparse.Namespace) -> Film:
         return config if "action" in arguments else config.for_any_decision
 
     config = config_of({})
-    comparison, by_itself = config.variant.comparison, config.variant.comparison.rounds is None
+    comparison, by_itself = config.comparison, config.comparison.rounds is None
     left, right = options.controller or comparison.reference, options.beside or comparison.baseline
     episodes = []
     with Progress(2) as progress:
@@ -72,7 +72,7 @@ def _film(options: argparse.Namespace) -> Film:
             differences = [f"{key}={value}" for key, value in changes.items()]
             title = ", ".join(differences if differences and left == right else [name, *differences])
             episodes.append([replace(view, title=title) for view in views])
-    film: Film = config.variant.family.film(*episodes)
+    film: Film = config.family.film(*episodes)
     return film
 
 

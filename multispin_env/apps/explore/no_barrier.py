@@ -94,7 +94,7 @@ class NoBarrierSettings(SystemSettings):
             options |= {"arrivals": "trace", "trace": name}
         if self.requests in _RUSHES:
             trace = load_trace(name)
-            stretch = Serving(**options).workload(scenario.replace(**fields)).rates[0] / trace.rate
+            stretch = Serving(scenario=scenario.replace(**fields), **options).workload.rates[0] / trace.rate
             options["start"] = rush_start(trace, self.seconds * stretch)
         return fields | options
 

@@ -18,7 +18,6 @@ from multispin_env.registry import (
     LENGTHS,
     SCENARIOS,
     SERVERS,
-    option_names,
 )
 from multispin_env.scenario import Scenario
 
@@ -151,7 +150,7 @@ def check_settings(
     """
     for env_id in env_ids:
         check_name("env", env_id, ENVIRONMENTS.names())
-    arguments = [name for env_id in env_ids for name in option_names(ENVIRONMENTS.load(env_id))]
+    arguments = [name for env_id in env_ids for name in ENVIRONMENTS.load(env_id).own_fields()]
     expected = tuple(dict.fromkeys((*arguments, *Scenario.field_names(), *others)))
     environment = f"an argument of {env_ids[0] if len(env_ids) == 1 else 'an environment'} or " if env_ids else ""
     for name in names:
@@ -166,7 +165,7 @@ def _remedy(name: str, options: Namespace, expected: tuple[str, ...]) -> str:
     lengths = [length for length in ("rounds", "horizon") if length in expected]
     if name == "max_episode_steps" and lengths:  # an argument of Gymnasium
         return f"; use {lengths[0]} for the length of an episode"
-    owners = [env_id for env_id in ENVIRONMENTS.names() if name in option_names(ENVIRONMENTS.load(env_id))]
+    owners = [env_id for env_id in ENVIRONMENTS.names() if name in ENVIRONMENTS.load(env_id).own_fields()]
     if owners:
         return f", which is an argument of {', '.join(owners)}"
     # among so many names, only a very similar one is likely to be meant

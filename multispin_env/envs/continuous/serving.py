@@ -9,27 +9,27 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.checks import UNITS, check_name, check_real, shown
-from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
+from multispin_env.envs.base import single_env
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.engine import SERVICE_KEYS, ServiceAccount
-from multispin_env.envs.continuous.variants import ContinuousVariant, select_contenders
+from multispin_env.envs.continuous.variants import ContinuousConfig, select_contenders
+from multispin_env.envs.defaults import ComparisonDefaults, LearningDefaults
 from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTimeMinusTime
 from multispin_env.envs.observations import SERVING_STATE
-from multispin_env.envs.variant import Comparison, Learning
 from multispin_env.physics.arrivals import Arrivals
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.lengths import Lengths
 from multispin_env.physics.traces import TRACES
 from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.registry import ARRIVALS, LENGTHS, Registry, make_part, option_names
-from multispin_env.scenario import Scenario
 from multispin_env.simulation.reference import WITH_REQUESTS, reference_rate, reference_tokens_in_time
 
 _MAX_LOAD = 1000.0
 """Upper limit of `load`: requests above it would all be missed, and each takes memory."""
 
 
-class ServingEnv(MultiSpinEnv):
+@dataclass(frozen=True, kw_only=True)
+class Serving(ContinuousConfig):
     """No barrier, and finite requests that arrive at devices and have deadlines.
 
     ## Description
@@ -146,18 +146,7 @@ class ServingEnv(MultiSpinEnv):
     (K,), as in `MultiSpin/Continuous-v0`; a request begins without a head start.
     """
 
-    env_id = "MultiSpin/Serving-v0"
-
-
-class ServingVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `ServingEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = ServingEnv.env_id
-
-
-@dataclass(frozen=True, kw_only=True)
-class Serving(ContinuousVariant):
-    """Steps without the barrier, with requests that arrive, end and have deadlines."""
+    env_id: ClassVar[str] = "MultiSpin/Serving-v0"
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(SERVING_STATE, ""))
 
@@ -194,7 +183,7 @@ class Serving(ContinuousVariant):
 
     @property
     @override
-    def comparison(self) -> Comparison:
+    def comparison(self) -> ComparisonDefaults:
         names = ("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines", "greedy", "groups")
         usual = super().comparison
         return replace(
@@ -206,24 +195,27 @@ class Serving(ContinuousVariant):
 
     @property
     @override
-    def learning(self) -> Learning:
+    def learning(self) -> LearningDefaults:
         starts = {"residual": (WITH_REQUESTS,), "tuned": ("own-pace+deadlines", "prices+deadlines")}
         return replace(super().learning, rewards=("sampled",), discount=0.8, starts=starts)
 
+    @property
     @override
-    def system(self, scenario: Scenario) -> ContinuousSystem:
-        workload = replace(self.workload(scenario), thins_after=2.0 * self.horizon)
-        return replace(self._endless(scenario), workload=workload)
+    def system(self) -> ContinuousSystem:
+        workload = replace(self.workload, thins_after=2.0 * self.horizon)
+        return replace(self._endless, workload=workload)
 
-    def workload(self, scenario: Scenario) -> Workload:
+    @property
+    def workload(self) -> Workload:
         """Return the arrivals, lengths and deadlines of requests."""
-        full = self._full_rate(scenario)
+        full = self._full_rate
         low, high = self.load if isinstance(self.load, tuple) else (self.load, self.load)
-        return self._workload((low * full, high * full), self._level(scenario))
+        return self._workload((low * full, high * full), self._level)
 
+    @property
     @override
-    def actions(self, scenario: Scenario, encoding: str) -> ContinuousCodec:
-        return replace(super().actions(scenario, encoding), drops=True)
+    def actions(self) -> ContinuousCodec:
+        return replace(super().actions, drops=True)
 
     @override
     def account(self, core: ContinuousCore) -> ServiceAccount:
@@ -245,31 +237,38 @@ class Serving(ContinuousVariant):
                 raise ValueError(f"{name}: expected None for these arrivals and lengths, got {value!r}")
         return arrivals, lengths
 
-    def _level(self, scenario: Scenario) -> ServiceLevel:
+    @property
+    def _level(self) -> ServiceLevel:
         pace = self.e2el_per_token
         if pace is None:
-            pace = min(2.0 * scenario.num_users / self._full_rate(scenario), UNITS["e2el_per_token"].high)
+            pace = min(2.0 * self.scenario.num_users / self._full_rate, UNITS["e2el_per_token"].high)
         limits = {name: getattr(self, name) for name in ("ttft", "tpot", "e2el") if getattr(self, name) is not None}
         return ServiceLevel(**limits, e2el_per_token=pace)
 
-    def _full_rate(self, scenario: Scenario) -> float:
-        return reference_rate(self._serial(scenario)) if self.full_rate is None else self.full_rate
+    @property
+    def _full_rate(self) -> float:
+        return reference_rate(self._serial) if self.full_rate is None else self.full_rate
 
-    def _serial(self, scenario: Scenario) -> ContinuousSystem:
-        return replace(self, discipline="serial")._endless(scenario)
+    @property
+    def _serial(self) -> ContinuousSystem:
+        return replace(self, discipline="serial")._endless
 
-    def _price(self, scenario: Scenario) -> float:
+    @property
+    def _price(self) -> float:
         if self.rho is not None:
             return self.rho
-        workload = replace(self, load=float(np.mean(self.load))).workload(scenario)
-        rate = reference_tokens_in_time(replace(self._serial(scenario), workload=workload))
+        workload = replace(self, load=float(np.mean(self.load))).workload
+        rate = reference_tokens_in_time(replace(self._serial, workload=workload))
         return max(rate, 1e-3 * workload.tokens_per_second)
 
     @override
-    def objective(self, scenario: Scenario) -> Objective:
+    def objective(self, num_envs: int) -> Objective:
         if self.rewarded == "requests":
             return RequestsInTime()
-        return TokensInTimeMinusTime(self._price(scenario), self.workload(scenario).mean_output)
+        return TokensInTimeMinusTime(self._price, self.workload.mean_output)
+
+
+ServingEnv = single_env(Serving)
 
 
 def _checked_load(load: Any) -> float | tuple[float, float]:

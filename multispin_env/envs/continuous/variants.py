@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import ClassVar, Self
 
@@ -12,20 +13,19 @@ from multispin_env.checks import check_bool, check_name, check_real, shown
 from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.estimators import Filter
 from multispin_env.controllers.names import CLAIRVOYANT, check_controller_name
-from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
+from multispin_env.envs.base import single_env
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.engine import ContinuousEngine, TokenAccount
+from multispin_env.envs.defaults import ComparisonDefaults, Family, InfoKeys, LearningDefaults
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import CONTINUOUS_STATE, COUNTED, ENTRIES, TYPICAL_LENGTH, ObservationCodec
 from multispin_env.envs.rendering.continuous import TraceFilm, TracePicture, Traces
-from multispin_env.envs.variant import Comparison, Family, InfoKeys, Learning, Variant
 from multispin_env.physics.acceptance import ByRequest, check_mean_rounds
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.passes import DISCIPLINES, discipline_of
 from multispin_env.physics.radio import GaussMarkov
 from multispin_env.registry import CONTINUOUS_ENCODINGS
-from multispin_env.scenario import Scenario
 from multispin_env.simulation.reference import REFERENCE, reference_rate
 
 _BARRIER = "optimal"
@@ -41,8 +41,8 @@ _LATE = ("mmse", "quantile", "last-report")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContinuousVariant(Variant):
-    """Base of the environments without the barrier; the page of `ContinuousEnv` explains the arguments.
+class ContinuousConfig(EnvConfig):
+    """Base of the configurations without the barrier; the page of `Continuous` explains the arguments.
 
     A subclass overrides the system, the objective, the entries or the totals.
     """
@@ -69,6 +69,7 @@ class ContinuousVariant(Variant):
     channel_report: str = _REPORTS[0]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_name("discipline", self.discipline, DISCIPLINES)
         check_real("coherence_time", self.coherence_time, 0.0, open_low=True)
         check_real("horizon", self.horizon, 0.0, open_low=True)
@@ -83,9 +84,7 @@ class ContinuousVariant(Variant):
         check_name("channel_report", self.channel_report, _REPORTS)
         check_mean_rounds(self._request_cycles, "mean_cycles")
         _ = self._hidden_acceptance  # making it checks the spread
-        if not self.acceptance_visible:
-            return
-        for entry in fields(self):
+        for entry in () if not self.acceptance_visible else fields(self):
             value = getattr(self, entry.name)
             if entry.name in ("task_visible", "spread", "mean_cycles") and value != entry.default:
                 expected = f"{entry.default!r} with acceptance_visible=True"
@@ -93,8 +92,8 @@ class ContinuousVariant(Variant):
 
     @property
     @override
-    def comparison(self) -> Comparison:
-        return Comparison(
+    def comparison(self) -> ComparisonDefaults:
+        return ComparisonDefaults(
             InfoKeys("tokens", "draft_length", "duration", None),
             select_contenders(self, "prices", "groups", "prices", "greedy", "synchronous"),
             baseline=_BARRIER,
@@ -104,8 +103,8 @@ class ContinuousVariant(Variant):
 
     @property
     @override
-    def learning(self) -> Learning:
-        return Learning(
+    def learning(self) -> LearningDefaults:
+        return LearningDefaults(
             slopes=False,  # the set of devices in a batch is discrete
             discount=0.5,
             discount_of="second",
@@ -113,39 +112,41 @@ class ContinuousVariant(Variant):
             sees_state=self.acceptance_visible and self.channel_report == _REPORTS[0],
         )
 
-    def system(self, scenario: Scenario) -> ContinuousSystem:
+    @property
+    def system(self) -> ContinuousSystem:
         """Return the constant part of the simulation."""
-        return self._endless(scenario)
+        return self._endless
 
-    def objective(self, scenario: Scenario) -> Objective:
+    def objective(self, num_envs: int) -> Objective:
         """Return the objective of a verification."""
-        return TokensMinusTime(self._price(scenario), scale=float(scenario.num_users))
+        return TokensMinusTime(self._price, scale=float(self.scenario.num_users))
 
     def account(self, core: ContinuousCore) -> TokenAccount:
         """Return the totals of episodes for ``info``."""
         return TokenAccount(core)
 
     @override
-    def engine(self, config: EnvConfig, num_envs: int) -> ContinuousEngine:
-        scenario = config.scenario
-        shortest = float(scenario.pass_time(1, 1 + scenario.min_draft_length))
+    def _engine(self, num_envs: int) -> ContinuousEngine:
+        shortest = float(self.scenario.pass_time(1, 1 + self.scenario.min_draft_length))
         if self.horizon < shortest:
             raise ValueError(f"horizon: expected at least {shortest:g} s for a verification, got {self.horizon!r}")
-        core = ContinuousCore(self.system(scenario), num_envs, drawn=config.drawn)
-        return ContinuousEngine(config, self.objective(scenario), core, self.account(core), self.horizon)
+        core = ContinuousCore(self.system, num_envs, drawn=self.drawn)
+        return ContinuousEngine(self, self.objective(num_envs), core, self.account(core), self.horizon)
 
     @override
     def with_uplink(self, discipline: str) -> Self:
         return replace(self, discipline=discipline)
 
+    @property
     @override
-    def actions(self, scenario: Scenario, encoding: str) -> ContinuousCodec:
-        reference = self.reference or self.learning.starts.get(encoding, (REFERENCE,))[0]
-        cls = CONTINUOUS_ENCODINGS.load(encoding)
-        return cls(scenario, discipline_of(self.discipline), self.timeout, reference=reference)
+    def actions(self) -> ContinuousCodec:
+        reference = self.reference or self.learning.starts.get(self.action, (REFERENCE,))[0]
+        cls = CONTINUOUS_ENCODINGS.load(self.action)
+        return cls(self.scenario, discipline_of(self.discipline), self.timeout, reference=reference)
 
+    @cached_property
     @override
-    def observations(self, scenario: Scenario) -> ObservationCodec:
+    def observations(self) -> ObservationCodec:
         keys = set(self.entries)
         if not self.acceptance_visible:
             keys = keys - {"acceptance"} | set(COUNTED)
@@ -153,20 +154,21 @@ class ContinuousVariant(Variant):
             keys.discard("task")
         if self.channel_report != _REPORTS[0]:
             keys.add("mean_channel")
-        if scenario.draft_ahead:
+        if self.scenario.draft_ahead:
             keys.add("head_start")
-        belief = None if self.acceptance_visible else Filter(scenario, self.assumptions(scenario))
-        return ObservationCodec(scenario, tuple(key for key in ENTRIES if key in keys), self._price(scenario), belief)
+        belief = None if self.acceptance_visible else Filter(self.scenario, self.assumptions)
+        return ObservationCodec(self.scenario, tuple(key for key in ENTRIES if key in keys), self._price, belief)
 
+    @property
     @override
-    def assumptions(self, scenario: Scenario) -> Assumptions:
-        prior = self._endless(scenario).acceptance.prior(scenario)
+    def assumptions(self) -> Assumptions:
+        prior = self._endless.acceptance.prior(self.scenario)
         acceptance = tuple(prior.mean.tolist()), tuple(prior.spread.tolist())
         if self.channel_report == _REPORTS[0]:
             return Assumptions(*acceptance, 0.0, 0)
-        cycle = TYPICAL_LENGTH * scenario.mean_draft_time + scenario.verification_time
+        cycle = TYPICAL_LENGTH * self.scenario.mean_draft_time + self.scenario.verification_time
         correlations = {"static": 1.0, "gauss-markov": math.exp(-cycle / self.coherence_time)}  # from cycle to cycle
-        return Assumptions(*acceptance, correlations.get(scenario.channel, 0.0), 1)
+        return Assumptions(*acceptance, correlations.get(self.scenario.channel, 0.0), 1)
 
     @property
     def _request_cycles(self) -> float:
@@ -176,28 +178,31 @@ class ContinuousVariant(Variant):
     def _hidden_acceptance(self) -> ByRequest:
         return ByRequest(self.spread, self._request_cycles)
 
-    def _endless(self, scenario: Scenario) -> ContinuousSystem:
-        system = ContinuousSystem.of(scenario, self.discipline, self.coherence_time)
+    @property
+    def _endless(self) -> ContinuousSystem:
+        system = ContinuousSystem.of(self.scenario, self.discipline, self.coherence_time)
         return system if self.acceptance_visible else replace(system, acceptance=self._hidden_acceptance)
 
-    def _price(self, scenario: Scenario) -> float:
-        return reference_rate(self.system(scenario)) if self.rho is None else self.rho
+    @property
+    def _price(self) -> float:
+        return reference_rate(self.system) if self.rho is None else self.rho
 
 
-def select_contenders(variant: ContinuousVariant, leader: str, *names: str) -> tuple[str, ...]:
+def select_contenders(config: ContinuousConfig, leader: str, *names: str) -> tuple[str, ...]:
     """Return the names and the rule with the barrier; if the state is partly hidden, combined with estimators."""
-    late = variant.channel_report != _REPORTS[0]
-    if variant.acceptance_visible and not late:
+    late = config.channel_report != _REPORTS[0]
+    if config.acceptance_visible and not late:
         return (*names, _BARRIER)
-    estimators: Sequence[str] = _LATE if variant.acceptance_visible else _HIDDEN
-    if late and not variant.acceptance_visible:
+    estimators: Sequence[str] = _LATE if config.acceptance_visible else _HIDDEN
+    if late and not config.acceptance_visible:
         estimators = [f"{name}+{_LATE[0]}" for name in _HIDDEN]
     leading = [f"{leader}+{name}" for name in (CLAIRVOYANT, *estimators)]
     others = [name for name in names if name != leader]
     return (*leading, *(f"{name}+{estimators[0]}" for name in (*others[:2], _BARRIER)))
 
 
-class ContinuousEnv(MultiSpinEnv):
+@dataclass(frozen=True, kw_only=True)
+class Continuous(ContinuousConfig):
     """No barrier: the server verifies the drafts that have arrived while other devices draft and upload.
 
     ## Description
@@ -317,21 +322,13 @@ class ContinuousEnv(MultiSpinEnv):
     cycle; `drafted_ahead` (K,), the tokens after the server's token at its end; and `hit` (K,), whether these are kept.
     """
 
-    env_id = "MultiSpin/Continuous-v0"
-
-
-class ContinuousVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `ContinuousEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = ContinuousEnv.env_id
-
-
-@dataclass(frozen=True, kw_only=True)
-class Continuous(ContinuousVariant):
-    """Steps without the barrier, with requests that never end."""
+    env_id: ClassVar[str] = "MultiSpin/Continuous-v0"
 
     mean_cycles: float = ByRequest.mean_rounds
 
     @property
     def _request_cycles(self) -> float:
         return self.mean_cycles
+
+
+ContinuousEnv = single_env(Continuous)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -9,20 +10,20 @@ from typing_extensions import override
 
 from multispin_env.checks import check_real
 from multispin_env.controllers.rounds.ahead import max_rounds
-from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
+from multispin_env.envs.base import single_env
+from multispin_env.envs.defaults import ComparisonDefaults, InfoKeys, LearningDefaults
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import AHEAD_STATE, ObservationCodec
-from multispin_env.envs.rounds.variants import RoundsVariant
-from multispin_env.envs.variant import Comparison, InfoKeys, Learning
+from multispin_env.envs.rounds.variants import RoundsConfig
 from multispin_env.physics.continuous.averages import LARGE
 from multispin_env.physics.continuous.core import ContinuousSystem
-from multispin_env.scenario import Scenario
 from multispin_env.simulation.reference import reference_rate
 
 _PRICE_RULE = "ahead-price"
 
 
-class DraftAheadEnv(MultiSpinEnv):
+@dataclass(frozen=True, kw_only=True)
+class DraftAhead(RoundsConfig):
     """Rounds in which devices continue to draft while their drafts are uploaded and verified.
 
     ## Description
@@ -105,18 +106,7 @@ class DraftAheadEnv(MultiSpinEnv):
     head start. A new request begins without a head start.
     """
 
-    env_id = "MultiSpin/DraftAhead-v0"
-
-
-class DraftAheadVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `DraftAheadEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = DraftAheadEnv.env_id
-
-
-@dataclass(frozen=True, kw_only=True)
-class DraftAhead(RoundsVariant):
-    """Rounds in which devices draft ahead."""
+    env_id: ClassVar[str] = "MultiSpin/DraftAhead-v0"
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"draft_ahead": True, "min_draft_length": 0})
     drafts_ahead: ClassVar[bool] = True
@@ -131,28 +121,33 @@ class DraftAhead(RoundsVariant):
 
     @property
     @override
-    def comparison(self) -> Comparison:
+    def comparison(self) -> ComparisonDefaults:
         keys = InfoKeys("accepted_tokens", "draft_length", "round_latency", None)  # a mean of rates is not the rate
         contenders = (_PRICE_RULE, "optimal", "homogeneous", "uniform-bandwidth", "fixed")
-        return Comparison(keys, contenders, rounds=self.rounds)
+        return ComparisonDefaults(keys, contenders, rounds=self.rounds)
 
     @property
     @override
-    def learning(self) -> Learning:
-        return Learning(slopes=False, discount=0.9, sees_state=True)  # a round without a hit resets the head start
+    def learning(self) -> LearningDefaults:
+        return LearningDefaults(
+            slopes=False, discount=0.9, sees_state=True
+        )  # a round without a hit resets the head start
 
     @override
-    def objective(self, scenario: Scenario, num_envs: int) -> Objective:
-        return TokensMinusTime(self._price(scenario), scale=float(scenario.num_users))
+    def objective(self, num_envs: int) -> Objective:
+        return TokensMinusTime(self._price, scale=float(self.scenario.num_users))
 
+    @cached_property
     @override
-    def observations(self, scenario: Scenario) -> ObservationCodec:
-        return ObservationCodec(scenario, tuple(self.entries), self._price(scenario))
+    def observations(self) -> ObservationCodec:
+        return ObservationCodec(self.scenario, tuple(self.entries), self._price)
 
-    def _price(self, scenario: Scenario) -> float:
+    @property
+    def _price(self) -> float:
         if self.rho is not None:
             return self.rho
         # the rule is slow for many devices: measure fewer, with the same bandwidth and server time for each
+        scenario = self.scenario
         part = max(scenario.num_users / LARGE, 1.0)
         if part > 1.0:
             scenario = scenario.replace(
@@ -164,3 +159,6 @@ class DraftAhead(RoundsVariant):
             )
         system = ContinuousSystem.of(scenario, "reserved")
         return part * reference_rate(system, _PRICE_RULE, max_rounds(scenario.num_users))
+
+
+DraftAheadEnv = single_env(DraftAhead)

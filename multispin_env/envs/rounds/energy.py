@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -10,22 +11,68 @@ from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_bool
-from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
+from multispin_env.envs.base import single_env
 from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.defaults import ComparisonDefaults, InfoKeys, LearningDefaults
 from multispin_env.envs.engine import Step
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import BATTERY_STATE, ObservationCodec
 from multispin_env.envs.rounds.engine import RoundsEngine
-from multispin_env.envs.rounds.variants import RoundsVariant
-from multispin_env.envs.variant import Comparison, InfoKeys, Learning
+from multispin_env.envs.rounds.variants import RoundsConfig
 from multispin_env.physics.acceptance import BY_REQUEST, ByRequest
 from multispin_env.physics.rounds import Dynamics
 from multispin_env.physics.types import Decision, Outcome, SystemState
-from multispin_env.scenario import Scenario
 from multispin_env.solver.energy import DEFAULTS, EnergySample, charging_power, energy_law
 
 
-class EnergyEnv(MultiSpinEnv):
+@dataclass(frozen=True)
+class TokensMinusTimeAndEnergy(TokensMinusTime):
+    """`TokensMinusTime` with a price for the joules that leave the batteries.
+
+    Parameters
+    ----------
+    rho, scale
+        See `TokensMinusTime`.
+    joule_price
+        Price ν of a joule, in tokens.
+    """
+
+    joule_price: float
+
+    @override
+    def tokens(self, outcome: Outcome) -> FloatArray:
+        assert outcome.stored is not None
+        return np.asarray(np.add.reduce(outcome.tokens + self.joule_price * outcome.stored, -1))
+
+
+class EnergyEngine(RoundsEngine):
+    """Engine of rounds with batteries."""
+
+    def __init__(self, config: EnvConfig, *others: Any) -> None:
+        super().__init__(config, *others)
+        self._law, self._has_regret = energy_law(self.scenario), config.arguments["regret"]
+
+    @override
+    def _play(self, decision: Decision, over: BoolArray | None) -> Step:
+        state = self._core.state
+        step = super()._play(decision, over)
+        step.info["battery"], step.info["capacity"] = self._core.joules.copy(), self._core.capacity.copy()
+        if self._has_regret:
+            step.info["regret"] = self._regret(state, step.outcome)
+        time_left = self._core.state.time_left
+        return step if time_left is None else replace(step, terminated=time_left[:, 0] == 0.0)
+
+    def _regret(self, state: SystemState, outcome: Outcome) -> FloatArray:
+        price, rate, charge = self._law.price, self._law.rate, charging_power(self.scenario, state)
+        full = SystemState(state.draft_time, state.spectral_efficiency, state.acceptance_rate)
+        best = EnergySample(self.scenario, full, charge).best(price, rate)
+        most = best.tokens - price * best.joules + (price * charge - rate) * best.time
+        time_price: Any = rate - price * charge if self.scenario.budget_time else rate
+        return most - TokensMinusTimeAndEnergy(time_price, 1.0, price).reward(outcome)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy(RoundsConfig):
     """Drafting drains batteries, which a constant power charges.
 
     ## Description
@@ -100,64 +147,7 @@ class EnergyEnv(MultiSpinEnv):
     by the mean duration estimates D − rate with a much smaller variance than the reward.
     """
 
-    env_id = "MultiSpin/Energy-v0"
-
-
-class EnergyVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `EnergyEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = EnergyEnv.env_id
-
-
-@dataclass(frozen=True)
-class TokensMinusTimeAndEnergy(TokensMinusTime):
-    """`TokensMinusTime` with a price for the joules that leave the batteries.
-
-    Parameters
-    ----------
-    rho, scale
-        See `TokensMinusTime`.
-    joule_price
-        Price ν of a joule, in tokens.
-    """
-
-    joule_price: float
-
-    @override
-    def tokens(self, outcome: Outcome) -> FloatArray:
-        assert outcome.stored is not None
-        return np.asarray(np.add.reduce(outcome.tokens + self.joule_price * outcome.stored, -1))
-
-
-class EnergyEngine(RoundsEngine):
-    """Engine of rounds with batteries."""
-
-    def __init__(self, config: EnvConfig, *others: Any) -> None:
-        super().__init__(config, *others)
-        self._law, self._has_regret = energy_law(self.scenario), config.arguments["regret"]
-
-    @override
-    def _play(self, decision: Decision, over: BoolArray | None) -> Step:
-        state = self._core.state
-        step = super()._play(decision, over)
-        step.info["battery"], step.info["capacity"] = self._core.joules.copy(), self._core.capacity.copy()
-        if self._has_regret:
-            step.info["regret"] = self._regret(state, step.outcome)
-        time_left = self._core.state.time_left
-        return step if time_left is None else replace(step, terminated=time_left[:, 0] == 0.0)
-
-    def _regret(self, state: SystemState, outcome: Outcome) -> FloatArray:
-        price, rate, charge = self._law.price, self._law.rate, charging_power(self.scenario, state)
-        full = SystemState(state.draft_time, state.spectral_efficiency, state.acceptance_rate)
-        best = EnergySample(self.scenario, full, charge).best(price, rate)
-        most = best.tokens - price * best.joules + (price * charge - rate) * best.time
-        time_price: Any = rate - price * charge if self.scenario.budget_time else rate
-        return most - TokensMinusTimeAndEnergy(time_price, 1.0, price).reward(outcome)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Energy(RoundsVariant):
-    """Rounds in which drafts drain batteries."""
+    env_id: ClassVar[str] = "MultiSpin/Energy-v0"
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
     engine_class: ClassVar[type[RoundsEngine]] = EnergyEngine
@@ -175,28 +165,33 @@ class Energy(RoundsVariant):
 
     @property
     @override
-    def comparison(self) -> Comparison:
+    def comparison(self) -> ComparisonDefaults:
         keys = InfoKeys("accepted_tokens", "draft_length", "round_latency", None)  # a mean of rates is not the rate
-        return Comparison(keys, self.contenders, rounds=self.rounds)
+        return ComparisonDefaults(keys, self.contenders, rounds=self.rounds)
 
     @property
     @override
-    def learning(self) -> Learning:
-        return Learning(slopes=False, discount=0.996, sees_state=True)
+    def learning(self) -> LearningDefaults:
+        return LearningDefaults(slopes=False, discount=0.996, sees_state=True)
 
+    @property
     @override
-    def dynamics(self, scenario: Scenario) -> Dynamics:
-        known = Dynamics.of(scenario)
+    def dynamics(self) -> Dynamics:
+        known = Dynamics.of(self.scenario)
         acceptance = ByRequest(mean_rounds=20.0) if known.acceptance == BY_REQUEST else known.acceptance
-        return Dynamics(known.channel, acceptance, batteries=energy_law(scenario).batteries)
+        return Dynamics(known.channel, acceptance, batteries=energy_law(self.scenario).batteries)
 
     @override
-    def objective(self, scenario: Scenario, num_envs: int) -> Objective:
-        law = energy_law(scenario)
-        rate = law.rate - law.price * law.power if scenario.budget_time else law.rate
-        return TokensMinusTimeAndEnergy(rate, float(scenario.num_users), law.price)
+    def objective(self, num_envs: int) -> Objective:
+        law = energy_law(self.scenario)
+        rate = law.rate - law.price * law.power if self.scenario.budget_time else law.rate
+        return TokensMinusTimeAndEnergy(rate, float(self.scenario.num_users), law.price)
 
+    @cached_property
     @override
-    def observations(self, scenario: Scenario) -> ObservationCodec:
-        shown = (*BATTERY_STATE[:-1], "time_left") if scenario.budget_time else BATTERY_STATE
-        return ObservationCodec(scenario, shown, energy_law(scenario).rate)
+    def observations(self) -> ObservationCodec:
+        shown = (*BATTERY_STATE[:-1], "time_left") if self.scenario.budget_time else BATTERY_STATE
+        return ObservationCodec(self.scenario, shown, energy_law(self.scenario).rate)
+
+
+EnergyEnv = single_env(Energy)

@@ -17,10 +17,9 @@ from multispin_env.envs.rounds.slopes import reward_slopes
 from multispin_env.physics.rounds import Dynamics
 from multispin_env.physics.rounds_core import RoundsCore
 from multispin_env.physics.types import Decision, Observed, SystemState
-from multispin_env.scenario import Scenario
 
-_Plan = Callable[[Scenario, SystemState, FloatArray], SystemState]
-"""Function from the scenario, reported state and mean gains to the state (n, K) used to decode actions."""
+_Plan = Callable[[SystemState, FloatArray], SystemState]
+"""Function from the reported state and mean gains to the state (n, K) used to decode actions."""
 
 
 class RoundsEngine(Engine[SystemState, Decision]):
@@ -31,7 +30,7 @@ class RoundsEngine(Engine[SystemState, Decision]):
 
     def __init__(self, config: EnvConfig, objective: Objective, dynamics: Dynamics, plan: _Plan, num_envs: int) -> None:
         super().__init__(config.actions, config.observations, objective, num_envs)
-        self._has_slopes, self._plan = config.variant.learning.slopes, plan
+        self._has_slopes, self._plan = config.learning.slopes, plan
         self._core = RoundsCore(self.scenario, dynamics, num_envs, sampled=config.sampled, drawn=config.drawn)
         shows_counts = not set(COUNTED[1:]).isdisjoint(self.observations.shown)
         self._counts = Counts(num_envs, self.scenario.num_users) if shows_counts else None
@@ -101,7 +100,7 @@ class RoundsEngine(Engine[SystemState, Decision]):
         return Step(self._observe(), reward, terminated, truncated, outcome.round_latency, info, decision, outcome)
 
     def _look(self) -> dict[str, NDArray[Any]]:
-        self.planned = self._plan(self.scenario, self._core.reported, self._core.mean_gain)
+        self.planned = self._plan(self._core.reported, self._core.mean_gain)
         return self._fields()
 
     def _fields(self) -> dict[str, NDArray[Any]]:

@@ -4,25 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_bool, check_integer, check_real
 from multispin_env.controllers.base import Assumptions
-from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
-from multispin_env.envs.rounds.variants import RoundsVariant
-from multispin_env.envs.variant import Learning
+from multispin_env.envs.base import single_env
+from multispin_env.envs.rounds.variants import RoundsConfig
 from multispin_env.physics.acceptance import Acceptance, ByRequest, check_mean_rounds
 from multispin_env.physics.radio import GaussMarkov, channel_gain, predictive_quantile, spectral_efficiency
 from multispin_env.physics.records import Recorded, Records, load_records
 from multispin_env.physics.rounds import Dynamics
 from multispin_env.physics.types import SystemState
-from multispin_env.scenario import Scenario
 
 
-class DelayedChannelEnv(MultiSpinEnv):
+@dataclass(frozen=True, kw_only=True)
+class DelayedChannel(RoundsConfig):
     """The observed channel is outdated by some rounds.
 
     ## Description
@@ -79,18 +78,7 @@ class DelayedChannelEnv(MultiSpinEnv):
     As in `MultiSpin/Heterogeneous-v0`. With `optimum=True`, the optimum knows the true channel.
     """
 
-    env_id = "MultiSpin/DelayedChannel-v0"
-
-
-class DelayedChannelVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `DelayedChannelEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = DelayedChannelEnv.env_id
-
-
-@dataclass(frozen=True, kw_only=True)
-class DelayedChannel(RoundsVariant):
-    """Rounds with outdated channel reports."""
+    env_id: ClassVar[str] = "MultiSpin/DelayedChannel-v0"
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
@@ -127,24 +115,29 @@ class DelayedChannel(RoundsVariant):
                 )
 
     @override
-    def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
+    def planned(self, reported: SystemState, mean_gain: FloatArray) -> SystemState:
         if self.plan_quantile is None:
             return reported
-        gain = channel_gain(scenario, reported.spectral_efficiency)
+        gain = channel_gain(self.scenario, reported.spectral_efficiency)
         present = predictive_quantile(self.plan_quantile, gain, mean_gain, self.correlation, self.delay)
-        return reported.changed(spectral_efficiency=spectral_efficiency(scenario, present))
+        return reported.changed(spectral_efficiency=spectral_efficiency(self.scenario, present))
 
+    @property
     @override
-    def dynamics(self, scenario: Scenario) -> Dynamics:
-        return Dynamics(GaussMarkov(self.correlation), Dynamics.of(scenario).acceptance, self.delay)
+    def dynamics(self) -> Dynamics:
+        return Dynamics(GaussMarkov(self.correlation), Dynamics.of(self.scenario).acceptance, self.delay)
 
+    @property
     @override
-    def assumptions(self, scenario: Scenario) -> Assumptions:
-        return replace(super().assumptions(scenario), correlation=self.correlation)
+    def assumptions(self) -> Assumptions:
+        return replace(super().assumptions, correlation=self.correlation)
+
+
+DelayedChannelEnv = single_env(DelayedChannel)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _HiddenRate(RoundsVariant):
+class _HiddenRate(RoundsConfig):
     """Base of the environments with hidden acceptance rates."""
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -173,7 +166,8 @@ class _HiddenRate(RoundsVariant):
             check_bool(flag, getattr(self, flag))
 
 
-class HiddenAcceptanceEnv(MultiSpinEnv):
+@dataclass(frozen=True, kw_only=True)
+class HiddenAcceptance(_HiddenRate):
     """Acceptance rates are hidden, and can only be estimated from the numbers of accepted tokens.
 
     ## Description
@@ -231,31 +225,25 @@ class HiddenAcceptanceEnv(MultiSpinEnv):
     true rates, so a policy must not use them as inputs.
     """
 
-    env_id = "MultiSpin/HiddenAcceptance-v0"
-
-
-class HiddenAcceptanceVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `HiddenAcceptanceEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = HiddenAcceptanceEnv.env_id
-
-
-@dataclass(frozen=True, kw_only=True)
-class HiddenAcceptance(_HiddenRate):
-    """Rounds with hidden acceptance rates."""
+    env_id: ClassVar[str] = "MultiSpin/HiddenAcceptance-v0"
 
     spread: float | None = 0.08
 
+    @property
     @override
-    def dynamics(self, scenario: Scenario) -> Dynamics:
-        return Dynamics(Dynamics.of(scenario).channel, ByRequest(self.spread, self.mean_rounds))
+    def dynamics(self) -> Dynamics:
+        return Dynamics(Dynamics.of(self.scenario).channel, ByRequest(self.spread, self.mean_rounds))
+
+
+HiddenAcceptanceEnv = single_env(HiddenAcceptance)
 
 
 _load_packaged = lru_cache(maxsize=1)(load_records)
 _half_of = lru_cache(maxsize=8)(Records.half)
 
 
-class RecordedAcceptanceEnv(MultiSpinEnv):
+@dataclass(frozen=True, kw_only=True)
+class RecordedAcceptance(_HiddenRate):
     """Acceptance rates are hidden, and accepted tokens are replayed from records of real speculative decoding.
 
     ## Description
@@ -311,18 +299,7 @@ class RecordedAcceptanceEnv(MultiSpinEnv):
     As in `MultiSpin/HiddenAcceptance-v0`.
     """
 
-    env_id = "MultiSpin/RecordedAcceptance-v0"
-
-
-class RecordedAcceptanceVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `RecordedAcceptanceEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = RecordedAcceptanceEnv.env_id
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordedAcceptance(_HiddenRate):
-    """Rounds with hidden acceptance, replayed from records."""
+    env_id: ClassVar[str] = "MultiSpin/RecordedAcceptance-v0"
 
     records: str | Records | None = field(default=None, metadata={"file": "records.npz"})
     half: int | None = None
@@ -336,12 +313,12 @@ class RecordedAcceptance(_HiddenRate):
 
     @property
     @override
-    def learning(self) -> Learning:
-        other = replace(self, half=None if self.half is None else 1 - self.half, modelled=False)
-        return replace(super().learning, held_out=other)
+    def held_out(self) -> Self:
+        return replace(self, half=None if self.half is None else 1 - self.half, modelled=False)
 
+    @property
     @override
-    def dynamics(self, scenario: Scenario) -> Dynamics:
+    def dynamics(self) -> Dynamics:
         records = self.records
         if records is None:
             records = _load_packaged()
@@ -351,6 +328,9 @@ class RecordedAcceptance(_HiddenRate):
             records = _half_of(records, self.half)
         acceptance: Acceptance = Recorded(records, self.mean_rounds)
         if self.modelled:
-            mean, spread = acceptance.prior(scenario)
+            mean, spread = acceptance.prior(self.scenario)
             acceptance = ByRequest(tuple(spread.tolist()), self.mean_rounds, tuple(mean.tolist()))
-        return Dynamics(Dynamics.of(scenario).channel, acceptance)
+        return Dynamics(Dynamics.of(self.scenario).channel, acceptance)
+
+
+RecordedAcceptanceEnv = single_env(RecordedAcceptance)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -10,25 +11,24 @@ from typing_extensions import override
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import Assumptions
-from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
+from multispin_env.envs.base import single_env
 from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.defaults import ComparisonDefaults, Family, InfoKeys, LearningDefaults
 from multispin_env.envs.objectives import Goodput, Objective, ProportionalFairness
 from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
 from multispin_env.envs.rendering.charts import Histories
 from multispin_env.envs.rendering.renderers import Picture, RoundsFilm
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.engine import RoundsEngine
-from multispin_env.envs.variant import Comparison, Family, InfoKeys, Learning, Variant
 from multispin_env.physics.acceptance import ByRequest
 from multispin_env.physics.rounds import Dynamics
 from multispin_env.physics.types import SystemState
 from multispin_env.registry import ENCODINGS
-from multispin_env.scenario import Scenario
 
 
 @dataclass(frozen=True, kw_only=True)
-class RoundsVariant(Variant):
-    """Base of the environments of rounds, with a known state.
+class RoundsConfig(EnvConfig):
+    """Base of the configurations of environments of rounds, with a known state.
 
     A subclass overrides the entries, the dynamics, the state used to decode actions, or the objective. If it has an
     argument ``privileged`` that is true, ``info`` holds the true acceptance rates and channels. An episode of one round
@@ -53,55 +53,61 @@ class RoundsVariant(Variant):
     rounds: int = 64
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_integer("rounds", self.rounds, 1)
 
     @property
     @override
-    def comparison(self) -> Comparison:
+    def comparison(self) -> ComparisonDefaults:
         keys = InfoKeys("accepted_tokens", "draft_length", "round_latency", "goodput")
-        return Comparison(keys, self.contenders, optimum="optimal", states=not self.contenders, rounds=self.rounds)
+        return ComparisonDefaults(
+            keys, self.contenders, optimum="optimal", states=not self.contenders, rounds=self.rounds
+        )
 
     @property
     @override
-    def learning(self) -> Learning:
+    def learning(self) -> LearningDefaults:
         rewards = ("expected", "sampled", *(("share",) if self.comparison.optimum else ()))
-        return Learning(rewards, sees_state=not self.contenders)
+        return LearningDefaults(rewards, sees_state=not self.contenders)
 
-    def dynamics(self, scenario: Scenario) -> Dynamics:
+    @property
+    def dynamics(self) -> Dynamics:
         """Return the random changes between rounds; ``ValueError`` for a scenario that does not allow them."""
-        return Dynamics.of(scenario)
+        return Dynamics.of(self.scenario)
 
-    def objective(self, scenario: Scenario, num_envs: int) -> Objective:
+    def objective(self, num_envs: int) -> Objective:
         """Return the objective of a round."""
-        return Goodput(scenario)
+        return Goodput(self.scenario)
 
-    def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
+    def planned(self, reported: SystemState, mean_gain: FloatArray) -> SystemState:
         """Return the state (n, K) used to decode actions, from the reported state and the mean gains."""
         return reported
 
     @override
-    def engine(self, config: EnvConfig, num_envs: int) -> RoundsEngine:
-        scenario = config.scenario
-        objective = self.objective(scenario, num_envs)
-        return self.engine_class(config, objective, self.dynamics(scenario), self.planned, num_envs)
+    def _engine(self, num_envs: int) -> RoundsEngine:
+        return self.engine_class(self, self.objective(num_envs), self.dynamics, self.planned, num_envs)
 
+    @property
     @override
-    def actions(self, scenario: Scenario, encoding: str) -> RoundsCodec:
-        return ENCODINGS.load(encoding)(scenario)
+    def actions(self) -> RoundsCodec:
+        return ENCODINGS.load(self.action)(self.scenario)
 
+    @cached_property
     @override
-    def observations(self, scenario: Scenario) -> ObservationCodec:
+    def observations(self) -> ObservationCodec:
         shown = (key for key, argument in self.entries.items() if not argument or getattr(self, argument))
-        return ObservationCodec(scenario, tuple(shown))
+        return ObservationCodec(self.scenario, tuple(shown))
 
+    @property
     @override
-    def assumptions(self, scenario: Scenario) -> Assumptions:
-        dynamics = self.dynamics(scenario)
-        prior = dynamics.acceptance.prior(scenario)
+    def assumptions(self) -> Assumptions:
+        dynamics = self.dynamics
+        prior = dynamics.acceptance.prior(self.scenario)
         return Assumptions(tuple(prior.mean.tolist()), tuple(prior.spread.tolist()), 0.0, dynamics.delay)
 
 
-class HeterogeneousEnv(MultiSpinEnv):
+@dataclass(frozen=True, kw_only=True)
+class Heterogeneous(RoundsConfig):
     """The full problem of Multi-SPIN: choose a draft length and a bandwidth for each device.
 
     ## Description
@@ -181,23 +187,16 @@ class HeterogeneousEnv(MultiSpinEnv):
     the difference of `optimal_goodput` and `goodput` (tokens/s).
     """
 
-    env_id = "MultiSpin/Heterogeneous-v0"
-
-
-class HeterogeneousVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `HeterogeneousEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = HeterogeneousEnv.env_id
-
-
-@dataclass(frozen=True, kw_only=True)
-class Heterogeneous(RoundsVariant):
-    """Rounds with a draft length and a bandwidth for each device."""
+    env_id: ClassVar[str] = "MultiSpin/Heterogeneous-v0"
 
     rounds: int = 1
 
 
-class HomogeneousEnv(MultiSpinEnv):
+HeterogeneousEnv = single_env(Heterogeneous)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Homogeneous(RoundsConfig):
     """One common draft length, and a bandwidth for each device.
 
     ## Description
@@ -230,32 +229,26 @@ class HomogeneousEnv(MultiSpinEnv):
     - `rounds`: rounds of an episode, ≥ 1, default 1.
     """
 
-    env_id = "MultiSpin/Homogeneous-v0"
-
-
-class HomogeneousVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `HomogeneousEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = HomogeneousEnv.env_id
-
-
-@dataclass(frozen=True, kw_only=True)
-class Homogeneous(RoundsVariant):
-    """Rounds with one common draft length."""
+    env_id: ClassVar[str] = "MultiSpin/Homogeneous-v0"
 
     rounds: int = 1
 
     @property
     @override
-    def comparison(self) -> Comparison:
+    def comparison(self) -> ComparisonDefaults:
         return replace(super().comparison, optimum="homogeneous")
 
+    @property
     @override
-    def actions(self, scenario: Scenario, encoding: str) -> RoundsCodec:
-        return replace(super().actions(scenario, encoding), common_draft_length=True)
+    def actions(self) -> RoundsCodec:
+        return replace(super().actions, common_draft_length=True)
 
 
-class FairEnv(MultiSpinEnv):
+HomogeneousEnv = single_env(Homogeneous)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fair(RoundsConfig):
     """Long-run fairness between very different devices.
 
     ## Description
@@ -302,23 +295,12 @@ class FairEnv(MultiSpinEnv):
     As in `MultiSpin/Heterogeneous-v0`, and `throughput` (K,), R_k after the round in tokens/s.
     """
 
-    env_id = "MultiSpin/Fair-v0"
-
-
-class FairVectorEnv(MultiSpinVectorEnv):
-    """Native vector of `FairEnv`; `MultiSpinVectorEnv` explains its arguments."""
-
-    env_id = FairEnv.env_id
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fair(RoundsVariant):
-    """Rounds with a reward for long-run fairness."""
+    env_id: ClassVar[str] = "MultiSpin/Fair-v0"
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"draft_time_spread": 0.8, "mean_gain_low": 0.02, "mean_gain_high": 1.0}
     )
-    entries: ClassVar[Mapping[str, str]] = MappingProxyType({**RoundsVariant.entries, "throughput": ""})
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType({**RoundsConfig.entries, "throughput": ""})
 
     contenders: ClassVar[tuple[str, ...]] = (
         *("optimal+gradient", "optimal", "homogeneous", "uniform-bandwidth", "fixed", "optimal+round-robin"),
@@ -333,13 +315,19 @@ class Fair(RoundsVariant):
 
     @property
     @override
-    def comparison(self) -> Comparison:
+    def comparison(self) -> ComparisonDefaults:
         return replace(super().comparison, optimum=None)
 
     @override
-    def objective(self, scenario: Scenario, num_envs: int) -> Objective:
-        return ProportionalFairness(scenario, self.window, num_envs)
+    def objective(self, num_envs: int) -> Objective:
+        return ProportionalFairness(self.scenario, self.window, num_envs)
 
+    @property
     @override
-    def dynamics(self, scenario: Scenario) -> Dynamics:
-        return Dynamics(Dynamics.of(scenario).channel, ByRequest(self.spread, float("inf")))  # one request an episode
+    def dynamics(self) -> Dynamics:
+        return Dynamics(
+            Dynamics.of(self.scenario).channel, ByRequest(self.spread, float("inf"))
+        )  # one request an episode
+
+
+FairEnv = single_env(Fair)

@@ -224,7 +224,7 @@ class SuiteTask:
 
     def hides_from(self, rule: str) -> bool:
         """Whether a rule would see parts of the state that the task hides."""
-        rules = self.config.variant.comparison.contenders
+        rules = self.config.comparison.contenders
         if rule in BLIND or not any(name.endswith(CLAIRVOYANT) for name in rules):
             return False
         return ContenderName.parse(rule).is_clairvoyant and (rule not in rules or rule.endswith(CLAIRVOYANT))

@@ -10,7 +10,7 @@ from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.suite.frozen import DATA, VERSION
 from multispin_env.evaluation.suite.tasks import SuiteTask
 from multispin_env.files import parse_toml
-from multispin_env.registry import ENVIRONMENTS, option_names
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 _NONE = "none"  # ``None`` in TOML
@@ -40,7 +40,7 @@ def _task(name: str, table: Any) -> SuiteTask:
         if not isinstance(parts, list) or not parts or not all(isinstance(part, dict) for part in parts):
             raise ValueError(f"held_out: expected a list of at least one table, got {shown(parts)}")
         check_name("env", content["env"], ENVIRONMENTS.names())
-        check_complete("arguments", content["arguments"], option_names(ENVIRONMENTS.load(content["env"])))
+        check_complete("arguments", content["arguments"], ENVIRONMENTS.load(content["env"]).own_fields())
         others = {key: value for key, value in content.items() if key not in _OF_CONFIG}
         return SuiteTask(name, config=EnvConfig.from_dict(content), **{**others, "held_out": tuple(parts)})
     except (ValueError, TypeError, KeyError) as error:

@@ -12,7 +12,7 @@ from multispin_env.apps.terminal.arguments import (
     separate_settings,
 )
 from multispin_env.checks import UNITS, check_plausible
-from multispin_env.registry import ENVIRONMENTS, option_names
+from multispin_env.registry import ENVIRONMENTS
 
 
 def test_values_are_literals_or_words():
@@ -58,10 +58,10 @@ def refused(options, name, *expected):
 def test_a_setting_that_belongs_elsewhere_says_where(env_ids, parse):
     options = parse()
     assert refused(options, "env", env_ids).endswith("--env")
-    known = {name for env_id in env_ids for name in option_names(ENVIRONMENTS.load(env_id))}
-    (name, *_) = set(option_names(ENVIRONMENTS.load(SERVING))) - known
+    known = {name for env_id in env_ids for name in ENVIRONMENTS.load(env_id).own_fields()}
+    (name, *_) = set(ENVIRONMENTS.load(SERVING).own_fields()) - known
     message = refused(options, name, env_ids)
-    owners = [env_id for env_id in ENVIRONMENTS.names() if name in option_names(ENVIRONMENTS.load(env_id))]
+    owners = [env_id for env_id in ENVIRONMENTS.names() if name in ENVIRONMENTS.load(env_id).own_fields()]
     assert [env_id for env_id in ENVIRONMENTS.names() if env_id in message] == owners
     assert "did you mean 'max_draft_length'" in refused(options, "max_draft_lenght", env_ids)
     for name in ("zzz", "learning_rate"):  # which is not mean_draft_time

@@ -33,7 +33,7 @@ def test_entries(env_id, hidden):
         expected |= {"mean_channel"}
     assert set(partial) == expected
     assert [key for key in partial if key in known] == [key for key in known if key in partial]
-    assert [make(env_id, **options).variant.learning.sees_state for options in ({}, hidden)] == [True, False]
+    assert [make(env_id, **options).config.learning.sees_state for options in ({}, hidden)] == [True, False]
 
 
 @both
@@ -196,7 +196,7 @@ def test_prices_depend_on_the_spread(env_id, monkeypatch):
         monkeypatch.setattr(module, "reference_rate", reference.reference_rate.__wrapped__)
     monkeypatch.setattr(serving, "reference_tokens_in_time", reference.reference_tokens_in_time.__wrapped__)
     plain, same_rates, others = (
-        gym.make(env_id, num_users=2, **options).unwrapped.variant.objective(ms.Scenario.preset("llama2", num_users=2))
+        ms.EnvConfig.of(env_id, num_users=2, **options).objective(1)
         for options in ({}, {**HIDDEN, "spread": 0.0}, {**HIDDEN, "spread": 0.3})
     )
     assert plain != others

@@ -9,7 +9,6 @@ import multispin_env as ms
 from multispin_env.envs.continuous.serving import ServingEnv
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.service_log import QUANTILES, ServiceLog
-from multispin_env.registry import ENVIRONMENTS
 from multispin_env.simulation.reference import reference_rate
 
 ID = "MultiSpin/Serving-v0"
@@ -100,27 +99,27 @@ def test_drops_need_a_request(encoding):
 
 def test_workload_of_the_arguments():
     scenario = ms.Scenario.preset("llama2", num_users=8)
-    env = gym.make(ID, num_users=8, load=0.5, rho=90.0).unwrapped
+    config = ms.EnvConfig.of(ID, num_users=8, load=0.5, rho=90.0)
     full = reference_rate(ContinuousSystem.of(scenario))
-    workload = env.variant.workload(scenario)
+    workload = config.workload
     assert workload.tokens_per_second == pytest.approx(0.5 * full)
     assert workload.level.e2el == 0.5
     assert workload.level.e2el_per_token == pytest.approx(2.0 * 8 / full)
     assert workload.mean_output == 60.0
-    assert ENVIRONMENTS.load(ID)(load=0.5, full_rate=full).workload(scenario) == env.variant.workload(scenario)
+    assert config.replace(full_rate=full).workload == workload
     limits = {"ttft": 1.0, "tpot": 0.2, "e2el": None, "e2el_per_token": 0.1}
-    variant = ENVIRONMENTS.load(ID)(load=[0.2, 0.9], arrivals="gamma", burstiness=0.5, mean_output=20, **limits)
-    workload = variant.workload(scenario)
+    changed = {"load": [0.2, 0.9], "arrivals": "gamma", "burstiness": 0.5, "mean_output": 20, **limits}
+    workload = config.replace(**changed).workload
     assert workload.rate == pytest.approx((0.2 * full / 20.0, 0.9 * full / 20.0))
     assert workload.arrivals == ms.make_arrivals("gamma", burstiness=0.5)
     assert (workload.level.ttft, workload.level.tpot, workload.level.e2el) == (1.0, 0.2, np.inf)
     arrivals = ms.make_arrivals("ramp", low=0.0, high=2.0, period=5.0)
-    parts = ENVIRONMENTS.load(ID)(arrivals=arrivals, lengths=ms.make_lengths("geometric", mean_output=9.0))
-    assert parts.workload(scenario).arrivals is arrivals
-    assert parts.workload(scenario).mean_output == 9.0
+    workload = config.replace(arrivals=arrivals, lengths=ms.make_lengths("geometric", mean_output=9.0)).workload
+    assert workload.arrivals is arrivals
+    assert workload.mean_output == 9.0
     for preset, users, bandwidth, limit in (("llama2", 8, 10e6, 0.083), ("qwen3.5", 20, 5e6, 0.108)):
-        scenario = ms.Scenario.preset(preset, num_users=users, total_bandwidth=bandwidth)
-        assert ENVIRONMENTS.load(ID)().workload(scenario).level.e2el_per_token == pytest.approx(limit, abs=5e-4)
+        level = ms.EnvConfig.of(ID, preset, num_users=users, total_bandwidth=bandwidth).workload.level
+        assert level.e2el_per_token == pytest.approx(limit, abs=5e-4)
         assert f"{1000 * limit:.0f} ms" in inspect.getdoc(ServingEnv)
 
 

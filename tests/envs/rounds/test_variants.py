@@ -10,7 +10,6 @@ from multispin_env.envs.rounds.engine import RoundsEngine
 from multispin_env.envs.rounds.variants import Heterogeneous
 from multispin_env.evaluation.cases import Episodes, States, cases_of
 from multispin_env.physics.rounds_core import RoundsCore
-from multispin_env.registry import ENVIRONMENTS
 from tests.alike import equal
 
 HIDDEN, RECORDED = "MultiSpin/HiddenAcceptance-v0", "MultiSpin/RecordedAcceptance-v0"
@@ -92,15 +91,14 @@ def test_assumptions():
 
 
 def test_models_of_records_and_held_out_texts():
-    variant, scenario = ENVIRONMENTS.load(RECORDED), ms.Scenario.preset("llama2")
-    assert variant(half=0, modelled=True, history=True).learning.held_out == variant(half=1, history=True)
-    assert variant(half=1).learning.held_out == variant(half=0)
-    assert variant().learning.held_out == variant()
-    assert ENVIRONMENTS.load(HIDDEN)().learning.held_out is None
+    config = ms.EnvConfig.of(RECORDED)
+    assert config.replace(half=0, modelled=True, history=True).held_out == config.replace(half=1, history=True)
+    assert config.replace(half=1).held_out == config.replace(half=0)
+    assert config.held_out == config
+    assert ms.EnvConfig.of(HIDDEN).held_out == ms.EnvConfig.of(HIDDEN)
     for half in (None, 0, 1):
-        priors = (
-            variant(half=half, modelled=flag).dynamics(scenario).acceptance.prior(scenario) for flag in (False, True)
-        )
+        configs = (config.replace(half=half, modelled=flag) for flag in (False, True))
+        priors = (config.dynamics.acceptance.prior(config.scenario) for config in configs)
         for value, expected in zip(*priors, strict=True):
             assert value == pytest.approx(expected)
     envs = [make(RECORDED, 200, modelled=flag) for flag in (False, True)]
@@ -191,12 +189,13 @@ class LossyEngine(RoundsEngine):
 
 @dataclass(frozen=True, kw_only=True)
 class Lossy(Heterogeneous):
+    env_id = "Mine/Lossy-v0"
     engine_class: ClassVar = LossyEngine
 
 
 @pytest.fixture
 def lossy():
-    ms.register_environment("Mine/Lossy-v0", Lossy)
+    ms.register_environment(Lossy)
     yield "Mine/Lossy-v0"
     ms.unregister_environment("Mine/Lossy-v0")
 

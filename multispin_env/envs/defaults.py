@@ -1,22 +1,13 @@
-"""Variants: definitions of environment ids, with defaults for comparisons and learning."""
+"""Defaults of environments for comparisons and learning, and what the environments of a family have in common."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any
 
-from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.names import ContenderName
-from multispin_env.envs.engine import ActionCodec, Engine
-from multispin_env.envs.observations import ObservationCodec
 from multispin_env.envs.rendering.charts import Recorder
 from multispin_env.envs.rendering.renderers import Film, Sheet
 from multispin_env.registry import Registry
-from multispin_env.scenario import Scenario
-
-DEFAULT_SCENARIO = "llama2"
-"""Default scenario of all environments."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +34,7 @@ class InfoKeys:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparisonDefaults:
     """Defaults of comparisons in an environment.
 
     Parameters
@@ -89,7 +80,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Learning:
+class LearningDefaults:
     """Defaults of learning in an environment."""
 
     rewards: tuple[str, ...] = ("expected", "sampled")  # values of ``reward``; the first is the default
@@ -99,54 +90,3 @@ class Learning:
     # for each encoding whose action 0 is a rule: the rules to choose from, with the default first
     starts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sees_state: bool = False  # whether the observation is exactly the state, so that a policy can decide for states
-    held_out: "Variant | None" = None  # environment for evaluation, if it differs from that for training
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant(ABC):
-    """Base of the definitions of environments; fields of a subclass are the environment's own keyword arguments.
-
-    All fields need defaults. A field that may be a path has ``metadata={"file": NAME}``: the name of the file's copy in
-    the folder of a stored configuration.
-    """
-
-    family: ClassVar[Family]
-
-    scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
-    """Fields of `Scenario` that presets have in this environment, instead of their own."""
-
-    drafts_ahead: ClassVar[bool] = True
-    """Whether ``draft_ahead=True`` is allowed."""
-
-    entries: ClassVar[Mapping[str, str]]
-    """Entries of the observation except ``shared``, each with the argument that shows it, or "" if always shown."""
-
-    @property
-    @abstractmethod
-    def comparison(self) -> Comparison:
-        """Defaults of comparisons."""
-
-    @property
-    @abstractmethod
-    def learning(self) -> Learning:
-        """Defaults of learning."""
-
-    @abstractmethod
-    def engine(self, config: Any, num_envs: int) -> Engine[Any, Any]:
-        """Make the engine of an `EnvConfig`; ``ValueError`` for a scenario that the environment does not support."""
-
-    def with_uplink(self, discipline: str) -> "Variant":
-        """Return the variant with another uplink discipline; rounds have only one."""
-        return self
-
-    @abstractmethod
-    def actions(self, scenario: Scenario, encoding: str) -> ActionCodec[Any, Any]:
-        """Return the codec between actions and decisions."""
-
-    @abstractmethod
-    def observations(self, scenario: Scenario) -> ObservationCodec:
-        """Return the codec between states and observations."""
-
-    @abstractmethod
-    def assumptions(self, scenario: Scenario) -> Assumptions:
-        """Return prior knowledge from past data, for plug-in controllers."""
