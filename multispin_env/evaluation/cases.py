@@ -171,7 +171,7 @@ class Episodes:
 
     @cached_property
     def contenders(self) -> tuple[str, ...]:
-        """Contenders of the environment, or, if it has none, all controllers whose decisions its actions can express."""
+        """Contenders of the environment, or else all controllers whose decisions its actions can express."""
         return contenders_of(self.config.for_any_decision)
 
     @property

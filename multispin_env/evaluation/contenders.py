@@ -85,7 +85,7 @@ def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None
 
 
 def contenders_of(config: EnvConfig) -> tuple[str, ...]:
-    """Return the environment's contenders, or, if it has none, all controllers that its actions can express but `SLOW`."""
+    """Return the environment's contenders, or else all controllers that its actions can express but `SLOW`."""
     return config.comparison.contenders or tuple(
         name for name in controller_names("rounds", config.scenario) if name not in SLOW and _can_play(name, config)
     )
