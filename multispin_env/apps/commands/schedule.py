@@ -14,7 +14,7 @@ from multispin_env.apps.terminal.arguments import (
     resolve_scenario,
 )
 from multispin_env.apps.terminal.output import provenance
-from multispin_env.baselines.systems import Span, draft_schedule, schedule_goodput
+from multispin_env.baselines.systems import MAX_BATCH, Span, draft_schedule, schedule_goodput
 from multispin_env.checks import check_name, check_real
 from multispin_env.draft import DraftProfile
 from multispin_env.evaluation.cases import changed_settings
@@ -44,6 +44,15 @@ _ZERO = {
 }
 """Known problems of servers with draft length 0."""
 
+_VLLM = (
+    "since 0.25.0 vLLM drafts num_speculative_tokens in every batch for dense models, and only its verification "
+    "follows the schedule (https://github.com/vllm-project/vllm/issues/51510, open in September 2026); set "
+    "VLLM_USE_V2_MODEL_RUNNER=0. On CPUs a schedule can crash it (https://github.com/vllm-project/vllm/issues/47014)"
+)
+"""Known problems of vLLM with several draft lengths."""
+
+_VLLM_TESTED = ("eagle", "eagle3")  # and DFlash, says vLLM's documentation of schedules
+
 _HEADER = ("batch size", "draft length", "tokens/s at the largest", "speed-up there")
 
 
@@ -54,7 +63,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draft", metavar="NAME", help=draft)
     draft_time = "time of the draft model per token in seconds (default: the server's, or 0.004)"
     parser.add_argument("--draft-time", type=float, metavar="S", help=draft_time)
-    parser.add_argument("--max-batch", type=int, default=64, metavar="N", help="largest batch size (default 64)")
+    largest = f"largest batch size, at most {MAX_BATCH:,} (default 64)"
+    parser.add_argument("--max-batch", type=int, default=64, metavar="N", help=largest)
     parser.add_argument("--min-length", type=int, default=0, metavar="L", help="least draft length (default 0)")
     method = f"one of {', '.join(_METHODS['vllm'])} (default draft-model); the others need --draft-time"
     parser.add_argument("--method", default="draft-model", metavar="NAME", help=method)
@@ -74,7 +84,10 @@ def _table(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespac
 
 
 def _vllm(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
-    """Print ``--speculative-config`` without the draft model."""
+    """Print ``--speculative-config`` without the draft model, and warn of known problems."""
+    if len(spans) > 1:
+        untested = f"; vLLM has not tested schedules with {options.method}" * (options.method not in _VLLM_TESTED)
+        _warn(options, f"{_VLLM}{untested}")
     ranges = [[span.first, span.last, span.draft_length] for span in spans]
     longest = max(span.draft_length for span in spans)
     method = _METHODS["vllm"][options.method]
@@ -120,11 +133,15 @@ def _check_zero(spans: Sequence[Span], scenario: Scenario, options: argparse.Nam
         goodput = schedule_goodput(scenario, options.max_batch)
         loss = 1.0 - (goodput[:, 1:].max(-1) / goodput.max(-1)).min()
         known = _ZERO.get(options.format, "")
-        print(
-            f"{options.program}: warning: draft length 0 is the optimum from {zeros[0]} requests{known}; "
+        _warn(
+            options,
+            f"draft length 0 is the optimum from {zeros[0]} requests{known}; "
             f"--min-length 1 avoids it and loses at most {100.0 * loss:.1f} % of the predicted tokens/s",
-            file=sys.stderr,
         )
+
+
+def _warn(options: argparse.Namespace, text: str) -> None:
+    print(f"{options.program}: warning: {text}", file=sys.stderr)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -153,7 +170,7 @@ COMMAND = Command(
     _DESCRIPTION,
     (
         "--scenario qwen3.5 --server a100-32b",
-        "--scenario qwen3.5 --server a100-32b --draft-time 0.006 --max-batch 256 --format vllm",
+        "--scenario qwen3.5 --server h100-32b --method eagle3 --draft-time 0.0005 --max-batch 128 --format vllm",
         "--scenario qwen3.5 --server a100-70b --format tensorrt-llm",
         "--server h100-32b --method eagle3 --draft-time 0.0005 --max-batch 256 --min-length 1 --format sglang",
     ),
