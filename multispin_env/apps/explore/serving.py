@@ -9,6 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from multispin_env.apps.explore.workers import start_compilation
 from multispin_env.checks import check_integer
 
 IDLE_TIMEOUT = 5.0  # seconds in which a whole request must arrive, first or next
@@ -47,6 +48,7 @@ def run_server(app: ASGIApp, at: socket.socket) -> None:
         lifespan="off",
         ws="none",
     )
+    start_compilation()
     uvicorn.Server(config).run(sockets=[at])
 
 
