@@ -146,9 +146,7 @@ def is_outside(name: object) -> bool:
 def import_attribute(kind: str, name: str, get: Callable[[Any, str], Any] = getattr) -> Any:
     """Import ``module:ATTRIBUTE``, also from the current folder; ``ValueError`` if it can't be imported.
 
-    ``get`` takes the attribute from the module.
-
-    Call it only with names from the user, never with names from a file or a web page.
+    ``get`` takes the attribute. Call it only with names from the user, never with names from a file or a web page.
     """
     if os.getcwd() not in sys.path:  # in an installed script
         sys.path.append(os.getcwd())

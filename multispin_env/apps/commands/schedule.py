@@ -14,7 +14,7 @@ from multispin_env.apps.terminal.arguments import (
     resolve_scenario,
 )
 from multispin_env.apps.terminal.output import provenance
-from multispin_env.baselines.systems import MAX_BATCH, Span, draft_schedule, schedule_goodput
+from multispin_env.baselines.systems import Span, draft_schedule, schedule_goodput
 from multispin_env.checks import check_name, check_real
 from multispin_env.draft import DraftProfile
 from multispin_env.evaluation.cases import changed_settings
@@ -51,8 +51,6 @@ _VLLM = (
 )
 """Known problems of vLLM with several draft lengths."""
 
-_VLLM_TESTED = ("eagle", "eagle3")  # and DFlash, says vLLM's documentation of schedules
-
 _HEADER = ("batch size", "draft length", "tokens/s at the largest", "speed-up there")
 
 
@@ -63,8 +61,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draft", metavar="NAME", help=draft)
     draft_time = "time of the draft model per token in seconds (default: the server's, or 0.004)"
     parser.add_argument("--draft-time", type=float, metavar="S", help=draft_time)
-    largest = f"largest batch size, at most {MAX_BATCH:,} (default 64)"
-    parser.add_argument("--max-batch", type=int, default=64, metavar="N", help=largest)
+    parser.add_argument("--max-batch", type=int, default=64, metavar="N", help="largest batch size (default 64)")
     parser.add_argument("--min-length", type=int, default=0, metavar="L", help="least draft length (default 0)")
     method = f"one of {', '.join(_METHODS['vllm'])} (default draft-model); the others need --draft-time"
     parser.add_argument("--method", default="draft-model", metavar="NAME", help=method)
@@ -86,8 +83,8 @@ def _table(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespac
 def _vllm(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
     """Print ``--speculative-config`` without the draft model, and warn of known problems."""
     if len(spans) > 1:
-        untested = f"; vLLM has not tested schedules with {options.method}" * (options.method not in _VLLM_TESTED)
-        _warn(options, f"{_VLLM}{untested}")
+        tested = options.method in ("eagle", "eagle3")  # and DFlash, says vLLM's documentation
+        _warn(options, _VLLM if tested else f"{_VLLM}; vLLM has not tested schedules with {options.method}")
     ranges = [[span.first, span.last, span.draft_length] for span in spans]
     longest = max(span.draft_length for span in spans)
     method = _METHODS["vllm"][options.method]

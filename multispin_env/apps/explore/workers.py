@@ -82,12 +82,8 @@ class _Worker:
             ) from None
 
 
-def start_compilation() -> None:
-    """Compute the initial views in another process: the first use of a rule compiles it, once for all processes."""
-    multiprocessing.get_context("spawn").Process(target=_compile, daemon=True).start()
-
-
-def _compile() -> None:
+def compile_rules() -> None:
+    """Compute the initial views: the first use of a rule compiles it, once for all processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     for name in VIEWS.names():

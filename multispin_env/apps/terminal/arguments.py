@@ -40,8 +40,7 @@ COMMON_ARGUMENTS = ("action", "reward", "optimum")
 def add_system_options(parser: ArgumentParser, settings: str, defaults: Mapping[str, str] = DEFAULTS) -> None:
     """Add ``--env --num-users --set`` and the options of the scenario; ``settings`` is the help of ``--set``."""
     names = ", ".join(ENVIRONMENTS.names())
-    env = f"environment id: {names}, or module:ID, your own (default {defaults['env']})"
-    parser.add_argument("--env", metavar="ID", help=env)
+    parser.add_argument("--env", metavar="ID", help=f"id: {names}, or module:ID, your own (default {defaults['env']})")
     add_scenario_options(parser, defaults)
     users = f"number of devices (default {defaults['num_users']})"
     parser.add_argument("--num-users", type=int, metavar="K", help=users)

@@ -46,10 +46,8 @@ class ServiceRun(Batched):
         Simulated time after the warm-up, (...) s.
     tokens, timely_tokens
         Tokens delivered, and tokens of requests in time, counted when the request finishes, (..., K).
-    arrivals, finished, in_time, dropped, missed
-        Numbers of requests that arrived, finished, finished in time, were dropped, and missed a limit, (..., K).
-    drafted
-        Tokens drafted by the devices, (..., K).
+    arrivals, finished, in_time, dropped, missed, drafted
+        Numbers of requests that arrived, finished (in time), were dropped, missed a limit; tokens drafted, (..., K).
     latency, pooled
         `Latencies` of each copy (..., 3) and of all copies together (3,).
     """
