@@ -12,11 +12,11 @@ from agents.runs import SETTINGS, env_config_from, load_config, run_folder
 from multispin_env.apps.commands.main import run_alias
 from multispin_env.apps.terminal.arguments import DEFAULTS, Command, add_system_options, collect_arguments
 from multispin_env.apps.terminal.output import STDOUT, check_outputs, write_output
-from multispin_env.checks import check_integer, check_name
+from multispin_env.checks import check_integer
 from multispin_env.evaluation.cases import Episodes, States
 from multispin_env.evaluation.statistics import to_json
 from multispin_env.files import make_folder
-from multispin_env.registry import ENVIRONMENTS, import_project_module
+from multispin_env.registry import import_project_module
 
 _SIZES = {kind.noun: kind.default_size for kind in (States, Episodes)}
 
@@ -58,7 +58,6 @@ def run(options: argparse.Namespace) -> None:
     if options.agent not in (None, config.agent):
         raise ValueError(f"agent: expected {config.agent!r}, the agent of the run, got {options.agent!r}")
     env = config.env.env_id if options.env is None else options.env
-    check_name("env", env, ENVIRONMENTS.names())
     env_config = env_config_from(options, env, config.env.action, config)
     measure = Measure(env_config)
     size = _size(options, measure.kind.noun, env)

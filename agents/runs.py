@@ -17,7 +17,7 @@ from typing import Any
 
 from agents.registry import AGENTS, check_admitted
 from multispin_env.apps.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings, collect_arguments
-from multispin_env.checks import check_integer, check_name, check_real
+from multispin_env.checks import check_integer, check_real
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.policy import checksum
@@ -264,7 +264,6 @@ def env_config_from(options: argparse.Namespace, env_id: str, action: str, base:
 def config_from(options: argparse.Namespace) -> RunConfig:
     """Return a new run from command-line options and the default choice of the environment."""
     env_id = DEFAULT_ENV if options.env is None else options.env
-    check_name("env", env_id, ENVIRONMENTS.names())
     choice = default_choice(env_id)
     choice |= {name: getattr(options, name) for name in choice if getattr(options, name, None) is not None}
     return RunConfig(env_config_from(options, choice["env"], choice["action"]), choice["agent"], choice["seed"])

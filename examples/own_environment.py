@@ -46,19 +46,18 @@ class Slowest(ms.RoundsConfig):
         return SlowestUser()
 
 
+ms.register_environment(Slowest)
+
+
 def main() -> ms.ComparisonTable:
-    """Register the environment, play one step, and compare controllers in it."""
-    ms.register_environment(Slowest)
-    try:
-        env = gym.make("Mine/Slowest-v0", num_users=4)
-        env.reset(seed=0)
-        _, reward, *_ = env.step(env.action_space.sample())
-        print(f"reward of a random action: {reward:.2f} tokens/s")
-        table = ms.compare("Mine/Slowest-v0", num_users=4, episodes=20)
-        print(table)
-        return table
-    finally:
-        ms.unregister_environment("Mine/Slowest-v0")
+    """Play one step in the environment, and compare controllers in it."""
+    env = gym.make("Mine/Slowest-v0", num_users=4)
+    env.reset(seed=0)
+    _, reward, *_ = env.step(env.action_space.sample())
+    print(f"reward of a random action: {reward:.2f} tokens/s")
+    table = ms.compare("Mine/Slowest-v0", num_users=4, episodes=20)
+    print(table)
+    return table
 
 
 if __name__ == "__main__":

@@ -143,20 +143,30 @@ def is_outside(name: object) -> bool:
     return isinstance(name, str) and ":" in name
 
 
-def import_attribute(kind: str, name: str) -> Any:
+def import_attribute(kind: str, name: str, get: Callable[[Any, str], Any] = getattr) -> Any:
     """Import ``module:ATTRIBUTE``, also from the current folder; ``ValueError`` if it can't be imported.
 
-    Call it only with names from the user, never with names from a file or a web page.
+    ``get`` takes the attribute. Call it only with names from the user, never with names from a file or a web page.
     """
     if os.getcwd() not in sys.path:  # in an installed script
         sys.path.append(os.getcwd())
     module, _, attribute = name.partition(":")
     try:
-        return getattr(import_module(module), attribute)
+        return get(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError, SyntaxError) as error:  # ValueError for an empty name
         raise refusal(kind, name, f" ({error})") from error
     except (Exception, SystemExit) as error:  # raised by the module
         raise refusal(kind, name, f" ({reason(error)})") from error
+
+
+def import_environment(name: str) -> str:
+    """Return an id; for ``module:ID``, as in ``gym.make``, first import the module, which registers it.
+
+    ``ValueError`` if it can't be imported or the id is unknown. Call it only with names from the user.
+    """
+    env_id: str = import_attribute("env", name, lambda _, attribute: attribute) if is_outside(name) else name
+    check_name("env", env_id, (*ENVIRONMENTS.names(), "module:ID, where the module calls ms.register_environment"))
+    return env_id
 
 
 def import_project_module(module: str) -> Any:

@@ -62,12 +62,14 @@ def test_commands_take_the_parts_of_examples(monkeypatch, capsys):
     assert ms.make_controller("examples.own_continuous:InTime+deadlines", scenario, part=0.5).base.part == 0.5
     channel = "examples.own_channel:RICIAN"
     few = ("compare", "--num-users", "3", "--episodes", "2", "--controllers", "fixed", "--set", f"channel={channel}")
+    few += ("rounds=2", "--env", "examples.own_environment:Mine/Slowest-v0")
     try:
         for more in ((), ("--workers", "1")):  # which is another process
-            assert multispin([*few, "rounds=2", *more]) == 0
-            assert f"channel={channel}" in capsys.readouterr().out
+            assert multispin([*few, *more]) == 0
+            assert capsys.readouterr().out.startswith(f"Mine/Slowest-v0, channel={channel}, rounds=2")
     finally:
         ms.registry.CHANNELS.unregister(channel)
+        ms.unregister_environment("Mine/Slowest-v0")
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
@@ -76,4 +78,9 @@ def test_example(name, tmp_path, monkeypatch):
     assert set(re.findall(r"^ *(?:from|import) (multispin_env[\w.]*)", code, re.MULTILINE)) <= PUBLIC
     monkeypatch.chdir(tmp_path)  # some write files
     check, options = CHECKS[name]
-    assert check(run(name, **options))
+    before = ms.registry.ENVIRONMENTS.names()
+    try:
+        assert check(run(name, **options))
+    finally:
+        for env_id in set(ms.registry.ENVIRONMENTS.names()).difference(before):
+            ms.unregister_environment(env_id)

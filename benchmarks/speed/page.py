@@ -22,8 +22,8 @@ MOVED = {"megahertz": (5.0, 0.5), "snr_shift": (-10.0, 0.5), "seed": (0, 1)}
 SHOWN = {
     "one-round": "one-round?num_users=8&moved=3&moved_db=-10",
     "landscape": "landscape?scenario=qwen3.5&server=a100-70b",
-    "no-barrier": "no-barrier?left=groups&seconds=10",
-    "rush": "no-barrier?num_users=8&requests=rush+in+azure-code&load=0.2&seconds=20",
+    "no-barrier": "no-barrier?seconds=10",
+    "rush": "no-barrier?left=load-aware&num_users=8&requests=rush+in+azure-code&load=0.2&seconds=20",
 }
 """Links by names of pictures."""
 

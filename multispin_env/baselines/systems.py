@@ -157,7 +157,7 @@ def draft_schedule(scenario: Scenario, max_batch: int, min_length: int = 0) -> l
     scenario
         Law of verification, T_srv (`Scenario.draft_step_time`), tasks and L_max; the number of users is not used.
     max_batch
-        Largest batch, ≥ 1, else ``ValueError``.
+        Largest batch, in 1..100,000, else ``ValueError``.
     min_length
         Least draft length in tokens, in 0..L_max, else ``ValueError``.
 
@@ -186,7 +186,7 @@ def schedule_goodput(scenario: Scenario, max_batch: int) -> FloatArray:
     In tokens/s, (max_batch, L_max + 1), with E[N | L] the mean over the scenario's tasks. This is
     `multispin_env.colocated_goodput` of each length, without the acceptance rate of each device.
     """
-    check_integer("max_batch", max_batch, 1)
+    check_integer("max_batch", max_batch, 1, 100_000)  # about a second and 0.1 GB
     lengths = np.arange(scenario.max_draft_length + 1)
     rates = np.array([task.acceptance_rate for task in scenario.tasks])
     tokens = expected_tokens(lengths, rates[:, None]).mean(0)

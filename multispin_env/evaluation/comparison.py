@@ -165,6 +165,7 @@ def _stats_details(stats: EpisodeStats) -> dict[str, float]:
         "goodput": float(stats.goodput.mean()),
         "throughput": float(stats.throughput.mean()),
         "reward": float(stats.mean_reward.mean()),
+        "draft_length": float(stats.draft_length.mean()),
         # with finite requests, a device may have no tokens, and the logarithm would be infinite
         **({} if stats.episode else {"utility": float(stats.utility.mean())}),
         "fairness": float(stats.fairness.mean()),

@@ -19,7 +19,7 @@ from multispin_env.evaluation.cases import Episodes, heading
 from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, comparison_cells
 from multispin_env.evaluation.contenders import Contender, contender_errors, results_by_name
 from multispin_env.evaluation.episodes import EpisodeStats
-from multispin_env.evaluation.statistics import EPISODE_SEED, Cells, aligned
+from multispin_env.evaluation.statistics import EPISODE_SEED, Cells, aligned, drafting_note
 from multispin_env.registry import CONTROLLERS, import_attribute, is_outside
 from multispin_env.scenario import Scenario
 
@@ -64,7 +64,8 @@ class ComparisonTable:
         return [first] if second_table is None else [first, second_table(self.rows)]
 
     def __repr__(self) -> str:
-        return "\n\n".join([self.title, *(aligned(*cells) for cells in self.tables)])
+        text = "\n\n".join([self.title, *(aligned(*cells) for cells in self.tables)])
+        return text + drafting_note({row.name: row.details["draft_length"] for row in self.rows if row.decides})
 
 
 def compare(

@@ -128,6 +128,12 @@ def markdown(header: Cells, lines: Sequence[Cells]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *lines))
 
 
+def drafting_note(drafted: Mapping[str, float]) -> str:
+    """Return a paragraph below a table with the contenders under which no device drafts; "" if there are none."""
+    names = [name for name, tokens in drafted.items() if tokens == 0.0]
+    return f"\n\nno device drafts: {', '.join(names)}" if names else ""
+
+
 def aligned(header: Cells, lines: Sequence[Cells]) -> str:
     """Return a plain text table; the first column has names, the others numbers."""
     widths = [max(len(line[column]) for line in (header, *lines)) for column in range(len(header))]

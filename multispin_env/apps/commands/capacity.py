@@ -26,10 +26,11 @@ from multispin_env.apps.terminal.output import (
     provenance,
     write_tables,
 )
+from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.names import CUSTOM_CONTROLLER
 from multispin_env.evaluation.contenders import ContenderError, contender_errors
-from multispin_env.evaluation.statistics import HELD_OUT_SEED, Cells, aligned
+from multispin_env.evaluation.statistics import HELD_OUT_SEED, Cells, aligned, drafting_note
 from multispin_env.physics.arrivals import make_arrivals
 from multispin_env.physics.lengths import make_lengths
 from multispin_env.physics.workload import ServiceLevel, Workload
@@ -124,6 +125,7 @@ class CapacityRow:
     percent_in_time: float
     tokens_in_time: float  # tokens/s
     least_served: float  # tokens/s in time of the device with the fewest, mean over copies
+    drafted: float  # tokens drafted by the devices in that simulation
     ttft_p50: float  # s
     ttft_p95: float
     ttft_p99: float
@@ -140,11 +142,12 @@ class CapacityRow:
         head = controller, result.value, result.low, result.high, UNITS[result.by], result.verdict
         run = result.run
         if run is None:
-            return cls(*head, *[0.0] * 12)
+            return cls(*head, *[0.0] * 13)
         in_time = float(run.in_time.sum())
         percent = 100.0 * in_time / max(in_time + float(run.missed.sum()), 1.0)
         times = np.concatenate([run.pooled.ttft, run.pooled.tpot, run.pooled.e2el]).tolist()
-        return cls(*head, percent, float(run.tokens_in_time.mean()), float(run.least_served.mean()), *times)
+        means = float(run.tokens_in_time.mean()), float(run.least_served.mean())
+        return cls(*head, percent, *means, float(run.drafted.sum()), *times)
 
 
 _HEADER = ("controller", "{unit}", "95 % interval", "tokens/s in time", "TTFT p50 / p95 / p99 s", "TPOT ms", "E2EL s")
@@ -270,7 +273,9 @@ def _run(options: argparse.Namespace) -> int | None:
     finally:  # also after Ctrl-C
         if results:
             rows = [CapacityRow.of(name, result) for name, result in results.items()]
-            text = f"\n{aligned(*_capacity_cells(rows))}"
+            devices = [row for row in rows if row.capacity and row.controller.split("+")[0] not in SYSTEMS]
+            note = drafting_note({row.controller: row.drafted for row in devices})
+            text = f"\n{aligned(*_capacity_cells(rows))}{note}"
             write_tables(options, rows, _about(options, scenario, results), text)
     return print_errors(options, errors)
 

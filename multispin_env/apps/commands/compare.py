@@ -35,7 +35,7 @@ from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import SLOW, ContenderError, contender_errors
 from multispin_env.evaluation.episodes import EpisodeStats, ReportProgress
 from multispin_env.evaluation.public import EPISODES, comparison_table, select_metric, with_reference
-from multispin_env.evaluation.statistics import EPISODE_SEED, aligned
+from multispin_env.evaluation.statistics import EPISODE_SEED
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -98,8 +98,7 @@ def _run(options: argparse.Namespace) -> int | None:
     if stats:
         comparison = comparison_table(cases, stats, reference if reference in stats else next(iter(stats)), metric)
         about = cases.about | {"metric": comparison.metric, "reference": comparison.reference}
-        text = "\n\n".join([comparison.title, *(aligned(*cells) for cells in comparison.tables)])
-        write_tables(options, comparison.rows, about | provenance(options, "gymnasium", "scipy"), text)
+        write_tables(options, comparison.rows, about | provenance(options, "gymnasium", "scipy"), repr(comparison))
     return print_errors(options, [answer for answer in answers.values() if isinstance(answer, ContenderError)])
 
 

@@ -44,6 +44,13 @@ _ZERO = {
 }
 """Known problems of servers with draft length 0."""
 
+_VLLM = (
+    "since 0.25.0 vLLM drafts num_speculative_tokens in every batch for dense models, and only its verification "
+    "follows the schedule (https://github.com/vllm-project/vllm/issues/51510, open in September 2026); set "
+    "VLLM_USE_V2_MODEL_RUNNER=0. On CPUs a schedule can crash it (https://github.com/vllm-project/vllm/issues/47014)"
+)
+"""Known problems of vLLM with several draft lengths."""
+
 _HEADER = ("batch size", "draft length", "tokens/s at the largest", "speed-up there")
 
 
@@ -74,7 +81,10 @@ def _table(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespac
 
 
 def _vllm(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
-    """Print ``--speculative-config`` without the draft model."""
+    """Print ``--speculative-config`` without the draft model, and warn of known problems."""
+    if len(spans) > 1:
+        tested = options.method in ("eagle", "eagle3")  # and DFlash, says vLLM's documentation
+        _warn(options, _VLLM if tested else f"{_VLLM}; vLLM has not tested schedules with {options.method}")
     ranges = [[span.first, span.last, span.draft_length] for span in spans]
     longest = max(span.draft_length for span in spans)
     method = _METHODS["vllm"][options.method]
@@ -120,11 +130,15 @@ def _check_zero(spans: Sequence[Span], scenario: Scenario, options: argparse.Nam
         goodput = schedule_goodput(scenario, options.max_batch)
         loss = 1.0 - (goodput[:, 1:].max(-1) / goodput.max(-1)).min()
         known = _ZERO.get(options.format, "")
-        print(
-            f"{options.program}: warning: draft length 0 is the optimum from {zeros[0]} requests{known}; "
+        _warn(
+            options,
+            f"draft length 0 is the optimum from {zeros[0]} requests{known}; "
             f"--min-length 1 avoids it and loses at most {100.0 * loss:.1f} % of the predicted tokens/s",
-            file=sys.stderr,
         )
+
+
+def _warn(options: argparse.Namespace, text: str) -> None:
+    print(f"{options.program}: warning: {text}", file=sys.stderr)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -153,7 +167,7 @@ COMMAND = Command(
     _DESCRIPTION,
     (
         "--scenario qwen3.5 --server a100-32b",
-        "--scenario qwen3.5 --server a100-32b --draft-time 0.006 --max-batch 256 --format vllm",
+        "--scenario qwen3.5 --server h100-32b --method eagle3 --draft-time 0.0005 --max-batch 128 --format vllm",
         "--scenario qwen3.5 --server a100-70b --format tensorrt-llm",
         "--server h100-32b --method eagle3 --draft-time 0.0005 --max-batch 256 --min-length 1 --format sglang",
     ),

@@ -214,6 +214,8 @@ def summary(solution: _PricedDecision) -> str:
     lines = {"goodput": f"{solution.goodput:.2f} tokens/s"}
     if solution.weighted_goodput is not None:
         lines["weighted goodput"] = f"{solution.weighted_goodput:.2f} tokens/s"
+    if not any(row.draft_length for row in solution.devices):
+        lines["drafts"] = "none"
     lines["round latency"] = f"{latency:.2f} ms, of which verification {verification:.2f} ms"
     if solution.token_time is not None:
         lines["slowest device"] = f"a token every {solution.token_time / MS:.2f} ms"

@@ -55,7 +55,7 @@ _COLOURS = ("paper", "ink", "faint", "drafting", "uploading", "waiting", "verify
 class NoBarrierSettings(SystemSettings):
     """Settings of the view: two controllers and the seed of the first episode, which is drawn."""
 
-    left: str = control_field("load-aware", Choice("left", _OFFERED))
+    left: str = control_field("groups", Choice("left", _OFFERED))
     right: str = control_field("optimal", Choice("right", _OFFERED))
     requests: str = control_field(_ALWAYS, Choice("requests", _REQUESTS))
     load: float = control_field(0.6, Slider("load (if requests end)", 0.1, 2.0, 0.05))

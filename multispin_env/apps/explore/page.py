@@ -151,12 +151,9 @@ def _control(
     label = element("label", control.label, for_=name)
     if isinstance(control, Choice):
         names = control.names(sources)
-        texts = [labels[name], *names[1:]] if name in labels else names
-        options = [
-            element("option", text, value=option, selected=option == value)
-            for text, option in zip(texts, names, strict=True)
-        ]
-        return element("div", label, element("select", options, id=name, name=name), class_="control")
+        options = [element("option", option, value=option, selected=option == value) for option in names]
+        scenario_value = element("span", labels[name], data_label=name) if name in labels else None
+        return element("div", label, scenario_value, element("select", options, id=name, name=name), class_="control")
     assert isinstance(control, Slider)
     bounds = {"min": control.low, "max": control.high, "step": control.step}
     number = element("output", f"{value:g} {control.unit}".strip(), for_=name, data_unit=control.unit)

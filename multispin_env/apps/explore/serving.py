@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import multiprocessing
 import socket
 from operator import itemgetter
 
@@ -9,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from multispin_env.apps.explore.workers import compile_rules
 from multispin_env.checks import check_integer
 
 IDLE_TIMEOUT = 5.0  # seconds in which a whole request must arrive, first or next
@@ -47,6 +49,7 @@ def run_server(app: ASGIApp, at: socket.socket) -> None:
         lifespan="off",
         ws="none",
     )
+    multiprocessing.get_context("spawn").Process(target=compile_rules, daemon=True).start()
     uvicorn.Server(config).run(sockets=[at])
 
 

@@ -162,10 +162,10 @@ class SystemSettings:
         return urlencode({name: value for name, value, default in values if value != default or name == "scenario"})
 
     def option_labels(self, sources: ScenarioSources) -> dict[str, str]:
-        """Return labels, with the scenario's value, of options that keep it, by the name of the setting."""
+        """Return labels with the scenario's value, for menus with an option that keeps it, by the setting's name."""
         base = sources.scenario(self.scenario)
         return {
-            entry.name: f"{entry.default}: {control.scenario_value(base)}"
+            entry.name: f"scenario: {control.scenario_value(base)}"
             for entry, control in self.controls()
             if isinstance(control, Choice) and control.scenario_value
         }

@@ -9,6 +9,7 @@ from typing import Any
 
 from multispin_env.apps.executors import end_with_parent
 from multispin_env.apps.explore.page import VIEWS
+from multispin_env.apps.explore.settings import ScenarioSources
 
 MAX_PARALLEL = 2  # computations
 MAX_QUEUED = 16  # requests that wait for a worker; more are refused
@@ -44,8 +45,8 @@ class Workers:
                 return await self._run(function, arguments)
         except TimeoutError:
             raise AnswerError(
-                f"page: expected an answer within {ANSWER_TIMEOUT:g} s, got none (slow settings or a busy page); "
-                "try fewer devices, seconds or episodes, or another rule"
+                f"page: expected an answer within {ANSWER_TIMEOUT:g} s, got none (slow settings, a busy page or the "
+                "first use of a rule); try again, fewer devices, seconds or episodes, or another rule"
             ) from None
         finally:
             self._requests -= 1
@@ -79,6 +80,15 @@ class _Worker:
             raise AnswerError(
                 "page: expected an answer, got none: the worker process ended, perhaps for lack of memory"
             ) from None
+
+
+def compile_rules() -> None:
+    """Compute the initial views: the first use of a rule compiles it, once for all processes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    for name in VIEWS.names():
+        view = VIEWS.load(name)
+        view.compute(view.settings(), ScenarioSources())
 
 
 def _work(connection: Connection) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from multispin_env.apps.executors import Cluster, Executor, Processes, Serial
-from multispin_env.checks import check_name, check_plausible, shown, suggestion
+from multispin_env.checks import check_plausible, shown, suggestion
 from multispin_env.evaluation.contenders import ContenderError
 from multispin_env.registry import (
     ACCEPTANCES,
@@ -18,6 +18,7 @@ from multispin_env.registry import (
     LENGTHS,
     SCENARIOS,
     SERVERS,
+    import_environment,
 )
 from multispin_env.scenario import Scenario
 
@@ -38,7 +39,7 @@ COMMON_ARGUMENTS = ("action", "reward", "optimum")
 def add_system_options(parser: ArgumentParser, settings: str, defaults: Mapping[str, str] = DEFAULTS) -> None:
     """Add ``--env --num-users --set`` and the options of the scenario; ``settings`` is the help of ``--set``."""
     names = ", ".join(ENVIRONMENTS.names())
-    parser.add_argument("--env", metavar="ID", help=f"environment id: {names} (default {defaults['env']})")
+    parser.add_argument("--env", metavar="ID", help=f"id: {names}, or module:ID, your own (default {defaults['env']})")
     add_scenario_options(parser, defaults)
     users = f"number of devices (default {defaults['num_users']})"
     parser.add_argument("--num-users", type=int, metavar="K", help=users)
@@ -148,8 +149,6 @@ def check_settings(
     A name may be a field of the scenario, an argument of one of the environments, or in ``others``, for example
     `COMMON_ARGUMENTS`. The ``ValueError`` names the option or environment that has this argument, else similar names.
     """
-    for env_id in env_ids:
-        check_name("env", env_id, ENVIRONMENTS.names())
     arguments = [name for env_id in env_ids for name in ENVIRONMENTS.load(env_id).own_fields()]
     expected = tuple(dict.fromkeys((*arguments, *Scenario.field_names(), *others)))
     environment = f"an argument of {env_ids[0] if len(env_ids) == 1 else 'an environment'} or " if env_ids else ""
@@ -202,6 +201,8 @@ class Command:
         """Parse the arguments and run."""
         options = self.parser(program).parse_args(separate_settings(arguments))
         check_plausible(vars(options))
+        if vars(options).get("env") is not None:
+            options.env = import_environment(options.env)
         options.program = program
         options.command = f"{program} {shlex.join(arguments)}".strip()
         try:

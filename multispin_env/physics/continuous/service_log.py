@@ -46,8 +46,8 @@ class ServiceRun(Batched):
         Simulated time after the warm-up, (...) s.
     tokens, timely_tokens
         Tokens delivered, and tokens of requests in time, counted when the request finishes, (..., K).
-    arrivals, finished, in_time, dropped, missed
-        Numbers of requests that arrived, finished, finished in time, were dropped, and missed a limit, (..., K).
+    arrivals, finished, in_time, dropped, missed, drafted
+        Numbers of requests that arrived, finished (in time), were dropped, missed a limit; tokens drafted, (..., K).
     latency, pooled
         `Latencies` of each copy (..., 3) and of all copies together (3,).
     """
@@ -62,6 +62,7 @@ class ServiceRun(Batched):
     in_time: IntArray
     dropped: IntArray
     missed: IntArray
+    drafted: IntArray
     latency: Latencies
     pooled: Latencies
 
@@ -102,8 +103,8 @@ class ServiceLog:
         self._warm_up = warm_up
         self._time = np.zeros(num_envs)
         self._tokens, self._timely_tokens = (np.zeros((num_envs, num_users)) for _ in range(2))
-        self._counts = np.zeros((5, num_envs, num_users), dtype=np.int64)
-        self._arrivals, self._finished, self._in_time, self._dropped, self._overdue = self._counts  # views
+        self._counts = counts = np.zeros((6, num_envs, num_users), dtype=np.int64)
+        self._arrivals, self._finished, self._in_time, self._dropped, self._overdue, self._drafted = counts  # views
         self._requests, self._gaps = _EnvLists(4, num_envs), _EnvLists(1, num_envs)
 
     def reset(self, envs: IntArray | None = None) -> None:
@@ -129,6 +130,7 @@ class ServiceLog:
         self._finished += finished
         self._in_time += in_time
         self._dropped += devices & served.dropped
+        self._drafted += devices * outcome.draft_length
         if finished.any():
             per_token = served.e2el / np.maximum(served.output, 1)
             self._requests.append(finished, served.ttft, served.tpot, served.e2el, per_token)
@@ -152,10 +154,10 @@ class ServiceLog:
         return self._run(slice(None), Latencies(*[zeros] * 5), Latencies(*[np.zeros(len(QUANTILES))] * 5))
 
     def _run(self, rows: Rows, latency: Latencies, pooled: Latencies) -> ServiceRun:
-        arrivals, finished, in_time, dropped, overdue = self._counts[:, rows]
+        arrivals, finished, in_time, dropped, overdue, drafted = self._counts[:, rows]
         sums = self._time[rows], self._tokens[rows], self._timely_tokens[rows]
         missed = finished - in_time + dropped + overdue
-        return ServiceRun(*sums, arrivals, finished, in_time, dropped, missed, latency, pooled)
+        return ServiceRun(*sums, arrivals, finished, in_time, dropped, missed, drafted, latency, pooled)
 
 
 class _EnvLists:

@@ -51,6 +51,13 @@ def test_table_and_files_say_the_same(capsys, tmp_path):
     assert "2 of 2, greedy+deadlines" in shown.err
 
 
+@pytest.mark.parametrize("least", [0, 1])
+def test_controllers_under_which_no_device_drafts_are_named(least, capsys):
+    fast = ["--server", "h100-32b", "--set", f"min_draft_length={least}"]
+    text = printed(capsys, *QUICK, "greedy+deadlines", *LIMITS, *fast).out
+    assert text.endswith("\n\nno device drafts: greedy+deadlines\n") == (least == 0)
+
+
 def test_users_of_a_trace_with_a_pace_of_their_own(capsys):
     more = ["--rate-per-user", "0.05", "--arrivals", "trace", "trace=azure-code", "--json", "-"]
     content = json.loads(printed(capsys, *QUICK, "--ttft", "2", *more).out)

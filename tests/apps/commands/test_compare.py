@@ -39,6 +39,14 @@ def test_every_environment_has_defaults(env_id, capsys):
     assert " +0.00" in capsys.readouterr().out
 
 
+def test_contenders_under_which_no_device_drafts_are_named(capsys):
+    fast = ["--server", "h100-32b", "--set", "min_draft_length=0", "--controllers", "optimal", "fixed", "colocated"]
+    assert main(["compare", *TINY, *fast]) == 0
+    assert capsys.readouterr().out.endswith("\n\nno device drafts: optimal\n")
+    assert main(["compare", *TINY, *fast, "--set", "payload=ids", "--server", "a100-32b"]) == 0
+    assert "no device drafts" not in capsys.readouterr().out
+
+
 def test_an_error_of_a_worker_is_one_sentence(capsys, monkeypatch):
     results = [TaskResult(1, error="Traceback\nValueError: it fails\n"), TaskResult(0, error="it was killed\n")]
     monkeypatch.setattr(compare, "executor_of", lambda options: SimpleNamespace(width=1, results=lambda *_: results))

@@ -1,4 +1,4 @@
-"""Controllers of a module in the current folder, in every command that takes names of controllers."""
+"""Controllers and environments of a module in the current folder, in the commands that take their names."""
 
 import json
 import sys
@@ -160,6 +160,32 @@ def test_what_is_no_controller_is_one_sentence(name, words, refused):
         message = refused(command, [*arguments, name])
         assert words in message
         assert "expected module:ATTRIBUTE that can be imported" in message
+
+
+OWN_ENVIRONMENT = """
+from dataclasses import dataclass
+import multispin_env as ms
+@dataclass(frozen=True, kw_only=True)
+class Own(ms.RoundsConfig):
+    env_id = "Mine/Own-v0"
+    margin: float = 0.5
+ms.register_environment(Own)
+"""
+
+
+def test_an_environment(capsys, module, refused):
+    (module / "own_env.py").write_text(OWN_ENVIRONMENT, encoding="utf-8")
+    for command in ("compare", "watch", "train"):
+        assert "module:ID" in refused(command, ["--env", "Mine/Own-v0"])
+        assert "No module named 'own_envs'" in refused(command, ["--env", "own_envs:Mine/Own-v0"])
+    try:
+        for env in ("own_env:Mine/Own-v0", "Mine/Own-v0"):  # the first imports the module
+            assert main(["compare", "--env", env, *TINY, "margin=0.2", "--controllers", "fixed"]) == 0
+            assert capsys.readouterr().out.startswith("Mine/Own-v0, rounds=3, margin=0.2, ")
+        assert "'Mine/Own-v0'" in refused("compare", ["--env", "own_env:Own"])
+    finally:
+        ms.unregister_environment("Mine/Own-v0")
+        del sys.modules["own_env"]
 
 
 def test_the_reference_in_a_configuration_is_not_imported(module):

@@ -72,8 +72,27 @@ def test_a_warning_of_length_0(capsys):
     assert f"loses at most {100 * max(losses):.1f} % " in text.err
     assert main([*arguments, "--min-length", "1"]) == 0
     text = capsys.readouterr()
-    assert text.err == ""
+    assert "draft length 0" not in text.err
     assert json.loads(text.out)["num_speculative_tokens_per_batch_size"][-1][1:] == [256, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "warnings", "untested"),
+    [
+        ("--format vllm", 1, True),
+        ("--format vllm --method mtp --draft-time 0.004", 1, True),
+        ("--format vllm --method eagle --draft-time 0.004", 1, False),
+        ("--format vllm --max-batch 1", 0, False),  # the only length is that of every batch
+        ("--format tensorrt-llm", 0, False),
+        ("", 0, False),
+    ],
+)
+def test_a_warning_that_vllm_may_not_follow_the_schedule(capsys, options, warnings, untested):
+    assert main(["schedule", *QWEN, *options.split(), "--min-length", "1"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == warnings
+    assert all(f"/issues/{issue}" in line for line in lines for issue in (51510, 47014))
+    assert ("not tested" in "".join(lines)) == untested
 
 
 @pytest.mark.parametrize(
@@ -86,6 +105,7 @@ def test_a_warning_of_length_0(capsys):
         ("--format sglang --method ngram --draft-time 1e-5", r"method: expected one of \['eagle', .* got 'ngram'"),
         ("--method eagle", "draft_time: expected the time per drafted token with method eagle, got none"),
         ("--min-length 26", r"min_length: expected an integer in 0..25, got 26"),
+        ("--max-batch 1000000000", r"max_batch: expected an integer in 1..100000, got 1000000000"),
     ],
 )
 def test_bad_options_are_refused(refused, options, sentence):

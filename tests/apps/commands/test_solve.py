@@ -128,6 +128,16 @@ def test_set_changes_the_scenario(write, capsys):
     assert content["verification_time"] > 0.5
 
 
+@pytest.mark.parametrize("server", ["h100-32b", "a100-32b"])
+def test_the_summary_says_that_no_device_drafts(server, capsys):
+    fields = ["--set", "min_draft_length=0", "payload=ids"]
+    assert main(["solve", str(EXAMPLE), "--server", server, *fields]) == 0
+    text = capsys.readouterr().out
+    lengths = re.findall(r"^\w+ +(\d+) +\d+\.\d{4} ", text, re.M)
+    assert len(lengths) == 6
+    assert bool(re.search(r"^drafts +none$", text, re.M)) == (set(lengths) == {"0"}) == (server == "h100-32b")
+
+
 def test_a_tpot_is_in_seconds_and_says_whether_it_binds(capsys):
     free = solve_json(capsys, EXAMPLE)
     assert (free["tpot"], free["tpot_binds"]) == (None, None)

@@ -19,6 +19,13 @@ NAMELESS = """return [...document.querySelectorAll('input:not([type=hidden]), se
     .filter(e => !(e.labels && e.labels.length) && !e.ariaLabel).map(e => e.outerHTML)"""
 """Controls without a name for screen readers."""
 
+CUT = """const context = document.createElement('canvas').getContext('2d');
+    return [...document.querySelectorAll('#controls select')].filter(menu => {
+      context.font = getComputedStyle(menu).font;
+      return [...menu.options].some(option => context.measureText(option.text).width > menu.clientWidth - 24);
+    }).map(menu => menu.id)"""
+"""Menus with an option that is wider than the menu without its arrow."""
+
 
 @pytest.fixture(scope="module")
 def address():
@@ -88,6 +95,10 @@ def test_a_view_opens_and_redraws_in_silence(driver, address, view):
         resize(driver, width)
         until(driver, "return window.innerWidth === arguments[0]", width)  # a frame after the style sheet has come
         assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+        assert driver.execute_script(CUT) == []
+    labels = texts(driver, "[data-label]")
+    redraw(driver, "scenario", "qwen3.5")
+    assert texts(driver, "[data-label]") != labels
     redraw(driver, "num_users", 3)
     changed = state_of(driver)
     assert changed[0] != first[0]
@@ -130,6 +141,8 @@ def test_the_copied_python_and_the_tables_are_those_of_the_link(driver, address)
 def test_the_timelines_play_by_the_keyboard(driver, address):
     visit(driver, f"{address}/no-barrier?num_users=20")
     player = driver.find_element("id", "player")
+    now, end = re.findall(r"[\d.]+", text(driver, "#player output"))
+    assert now == end
     of = "const p = document.getElementById('player').player; return "
     news = texts(driver, ".player-news")
     assert driver.execute_script(f"{of} [p.clock - p.end, p.playing]") == [0, False]  # curves are whole at first

@@ -1,4 +1,5 @@
 import json
+import re
 import shlex
 
 import gymnasium as gym
@@ -9,6 +10,7 @@ import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.explore.no_barrier import NoBarrierSettings, as_command, compute, rush_start
 from multispin_env.apps.explore.settings import ScenarioSources
+from tests.repository import ROOT
 
 PLACES = ScenarioSources()
 SMALL = {"num_users": 3, "seconds": 2.0, "episodes": 2}
@@ -60,6 +62,11 @@ def test_the_command_prints_the_tables(case, capsys):
             assert " ".join(row) in lines
 
 
+def test_the_view_opens_with_the_rule_that_the_guide_tries_first():
+    guide = (ROOT / "docs" / "continuous.md").read_text(encoding="utf-8")
+    assert NoBarrierSettings().left == re.search(r"Try `(\S+)` first", guide)[1]
+
+
 def test_a_record_is_small_and_json(case):
     _, result = case
     assert len(json.dumps(result.record)) < 100_000
@@ -70,7 +77,7 @@ def test_a_record_is_small_and_json(case):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"right": "load-aware"}, r"^right: expected a controller other than the left one, got 'load-aware'$"),
+        ({"right": "groups"}, r"^right: expected a controller other than the left one, got 'groups'$"),
         ({"left": "grups"}, r"^left: expected one of .* did you mean 'groups'\?$"),
         ({"requests": "rush"}, r"^requests: expected one of "),
     ],

@@ -43,6 +43,7 @@ def test_every_request_is_counted_once(course):
     np.testing.assert_array_equal(run.arrivals, run.finished + run.dropped + (demand.output > 0) + demand.queue)
     np.testing.assert_array_equal(run.in_time + run.missed, run.finished + run.dropped + late)
     np.testing.assert_array_equal(run.time, core.state.time)
+    np.testing.assert_array_equal(run.drafted, sum(outcome.draft_length for outcome, _ in outcomes))
     ended = run.in_time.sum(-1) + run.missed.sum(-1)
     np.testing.assert_allclose(run.share_missed, run.missed.sum(-1) / ended)
     np.testing.assert_allclose(run.request_goodput * run.time, run.in_time.sum(-1))

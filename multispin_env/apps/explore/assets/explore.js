@@ -37,7 +37,7 @@
     } else {
       replaceResults(results.html);
       for (const id of ["python", "command"]) by(id).textContent = results[id];
-      for (const [name, text] of Object.entries(results.option_labels)) form.elements[name].options[0].textContent = text;
+      for (const [name, text] of Object.entries(results.option_labels)) document.querySelector(`[data-label="${name}"]`).textContent = text;
       by("link").href = results.link;
       history.replaceState(null, "", results.link);
       for (const input of form.querySelectorAll("[type=hidden]")) input.dataset.good = input.value;

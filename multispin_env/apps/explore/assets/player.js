@@ -234,7 +234,7 @@ const multispinPlayer = (() => {
       for (const side of this.sides) this.drawSide(side);
       for (const curve of this.curves) this.drawCurve(curve);
       this.slider.value = this.clock;
-      this.shown.textContent = `${(this.clock / this.record.ticks).toFixed(2)} of ${(this.end / this.record.ticks).toFixed(1)} s`;
+      this.shown.textContent = `${(this.clock / this.record.ticks).toFixed(2)} of ${(this.end / this.record.ticks).toFixed(2)} s`;
       const now = performance.now();
       if (!text && now - (this.newsTime || 0) < NEWS) return;
       this.newsTime = now;
