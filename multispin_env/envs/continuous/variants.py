@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 from typing_extensions import override
 
-from multispin_env.checks import check_bool, check_name, check_real, shown
+from multispin_env.checks import check_bool, check_name, check_plausible, check_real, shown
 from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.estimators import Filter
 from multispin_env.controllers.names import CLAIRVOYANT, check_controller_name
@@ -69,6 +69,7 @@ class ContinuousVariant(Variant):
     channel_report: str = _REPORTS[0]
 
     def __post_init__(self) -> None:
+        check_plausible(vars(self))
         check_name("discipline", self.discipline, DISCIPLINES)
         check_real("coherence_time", self.coherence_time, 0.0, open_low=True)
         check_real("horizon", self.horizon, 0.0, open_low=True)
