@@ -10,6 +10,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_integer
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.contenders import native
@@ -149,7 +150,7 @@ def make_vec_env(env_id: str, n_envs: int = 1, seed: int = 0, **arguments: Any) 
     n_envs
         Number of environments.
     seed
-        Seed of the first environment; the next one has ``seed + 1``, and so on.
+        Seed of the first environment; the next one has ``seed + 1``, and so on. None may be in `RESERVED`.
     **arguments
         Arguments of ``gymnasium.make``, such as ``scenario="qwen3.5"`` or ``num_users=8``.
 
@@ -160,4 +161,8 @@ def make_vec_env(env_id: str, n_envs: int = 1, seed: int = 0, **arguments: Any) 
     >>> env.num_envs, env.action_space.shape
     (2, (4, 2))
     """
-    return NativeVecEnv.of(EnvConfig.of(env_id, **arguments), n_envs, seed)
+    config = EnvConfig.of(env_id, **arguments)
+    if avoid_reserved(check_integer("seed", seed, 0), check_integer("n_envs", n_envs, 1)) != seed:
+        expected = f"seeds outside {', '.join(map(str, RESERVED))}, which measure agents"
+        raise ValueError(f"seed: expected {expected}, got {seed} for {n_envs} environments")
+    return NativeVecEnv.of(config, n_envs, seed)

@@ -62,8 +62,8 @@ def check_keywords(owner: str, keywords: Iterable[str], expected: Iterable[str])
     for keyword in keywords:
         if keyword not in names:
             raise TypeError(
-                f"{owner}: got an unexpected keyword argument {shown(keyword)}, "  # other libraries search for this
-                f"expected one of {list(names)}{suggestion(keyword, names)}"
+                f"{owner}: got an unexpected keyword argument {shown(keyword)}"  # other libraries search for this
+                f"{suggestion(keyword, names)} (expected one of {list(names)})"
             )
 
 
@@ -153,7 +153,10 @@ def check_real(
 
 
 class _Unit(NamedTuple):
-    """Unit of an argument, its plausible range, and the ``factor`` from the unit that users mistake for it."""
+    """Unit of an argument and its plausible range.
+
+    ``factor`` converts a number that is too high, and its inverse one that is too low; NaN if several units are likely.
+    """
 
     name: str
     low: float = 0.0
@@ -161,33 +164,50 @@ class _Unit(NamedTuple):
     factor: float = 1e-3
 
 
-UNITS: Mapping[str, _Unit] = MappingProxyType(
-    {
-        "ttft": _Unit("seconds", high=100.0),
-        "tpot": _Unit("seconds", high=5.0),
-        "e2el": _Unit("seconds", high=1e4),
-        "e2el_per_token": _Unit("seconds", high=5.0),
-        "draft_time": _Unit("seconds", high=1.0),
-        "total_bandwidth": _Unit("Hz", low=1e3, factor=1e6),
-        "percent": _Unit("percent", low=1.0, factor=100.0),
-    }
-)
+_UNITS = {
+    "draft_time mean_draft_time server_draft_time draft_time_s": _Unit("seconds", high=1.0),
+    "draft_pieces server_draft_pieces": _Unit("seconds", high=1.0),
+    "fixed_time time_per_draft pieces": _Unit("seconds", high=5.0),
+    "verification_fixed_time verification_time_per_draft verification_pieces": _Unit("seconds", high=5.0),
+    "context_time": _Unit("seconds", high=1e-3, factor=np.nan),
+    "round_trip_time": _Unit("seconds", high=2.0),
+    "tpot need": _Unit("seconds", high=20.0),
+    "e2el_per_token": _Unit("seconds", high=5.0),
+    "ttft": _Unit("seconds", high=100.0),
+    "e2el": _Unit("seconds", high=1e4),
+    "budget_time": _Unit("seconds", high=1e5),
+    "draft_time_ms": _Unit("milliseconds", low=0.1, high=1e3),
+    "total_bandwidth": _Unit("Hz", low=1e3, factor=1e-6),
+    "draft_energy joules_per_token": _Unit("joules", high=10.0),
+    "transmit_power": _Unit("watts (0.2 W = 200 mW = 23 dBm)", high=5.0, factor=np.nan),
+    "load": _Unit("a share of the full rate", high=10.0, factor=0.01),
+    "percent": _Unit("percent", low=1.0, factor=0.01),
+}
+
+UNITS: Mapping[str, _Unit] = MappingProxyType({name: unit for names, unit in _UNITS.items() for name in names.split()})
+"""Units of fields, options and columns; wide enough for unusual systems, since only wrong units are to be refused."""
 
 
-def check_plausible(arguments: Mapping[str, Any]) -> None:
+def check_plausible(arguments: Mapping[str, Any], where: str = "") -> None:
     """Raise ``ValueError`` for an argument in a wrong unit, such as ms for s; the message suggests the right number.
 
-    Other checks handle numbers that are not positive and finite.
+    An argument may also be a tuple of numbers or of pairs. Messages begin with ``where``. Other checks handle numbers
+    that are not positive and finite.
     """
-    for name, unit in UNITS.items():
-        value = arguments.get(name)
-        number = as_float(value) if isinstance(value, Real) else np.nan
-        if not 0.0 < number < np.inf or unit.low <= number <= unit.high:
-            continue
-        limit = f"at least {unit.low:g}" if number < unit.low else f"at most {unit.high:g}"
-        converted = number * unit.factor
-        hint = f"; did you mean {converted:g}?" if unit.low <= converted <= unit.high else ""
-        raise ValueError(f"{name}: expected {unit.name}, {limit}, got {number:g}{hint}")
+    for name in filter(arguments.__contains__, UNITS):
+        _check_unit(f"{where}{name}", arguments[name], UNITS[name])
+
+
+def _check_unit(field: str, value: Any, unit: _Unit, depth: int = 2) -> None:
+    for index, part in enumerate(value if depth and isinstance(value, tuple | list) else ()):
+        _check_unit(f"{field}[{index}]", part, unit, depth - 1)
+    number = as_float(value) if isinstance(value, Real) else np.nan
+    if not 0.0 < number < np.inf or unit.low <= number <= unit.high:
+        return
+    limit = f"at least {unit.low:g}" if number < unit.low else f"at most {unit.high:g}"
+    converted = number / unit.factor if number < unit.low else number * unit.factor
+    hint = f"; did you mean {converted:g}?" if unit.low <= converted <= unit.high else ""
+    raise ValueError(f"{field}: expected {unit.name}, {limit}, got {number:g}{hint}")
 
 
 def check_array(field: str, value: Any) -> FloatArray:

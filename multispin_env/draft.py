@@ -12,6 +12,7 @@ from multispin_env.checks import (
     check_integer,
     check_label,
     check_name,
+    check_plausible,
     check_real,
     shown,
 )
@@ -104,6 +105,7 @@ class DraftProfile(ProfileFile):
         self._check_acceptance()
 
     def _check_time(self) -> None:
+        check_plausible(vars(self))
         object.__setattr__(self, "draft_pieces", check_draft_pieces(self.draft_pieces, "draft_pieces"))
         check_real("draft_passes", self.draft_passes, 0.0)
         check_bool("one_pass", self.one_pass)

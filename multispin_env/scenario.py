@@ -218,9 +218,10 @@ class Scenario:
 
     def __post_init__(self) -> None:
         check_label("name", self.name)
-        for field in ("num_users", "kept_probabilities", "bits_per_probability"):
-            check_integer(field, getattr(self, field), 1)
+        check_integer("num_users", self.num_users, 1, 1_000_000)  # a step takes about 2 GB
         check_integer("vocabulary_size", self.vocabulary_size, 2)
+        check_integer("kept_probabilities", self.kept_probabilities, 1, self.vocabulary_size)
+        check_integer("bits_per_probability", self.bits_per_probability, 1)
         check_integer("min_draft_length", self.min_draft_length, 0, 1)
         check_integer("max_draft_length", self.max_draft_length, 1, 10_000)  # arrays over all lengths fit into memory
         for field in ("total_bandwidth", "mean_draft_time", "server_draft_time", "mean_gain_low", "noise_power"):
@@ -252,11 +253,11 @@ class Scenario:
         ACCEPTANCES.check(self.acceptance)
         check_bool("draft_ahead", self.draft_ahead)
         check_name("guess", self.guess, GUESSES)
-        check_real("draft_energy", self.draft_energy, 0.0, 1e6, open_low=True)
-        check_real("transmit_power", self.transmit_power, 0.0, 1e6)
+        check_real("draft_energy", self.draft_energy, 0.0, open_low=True)
+        check_real("transmit_power", self.transmit_power, 0.0)
         check_real("battery_rounds", self.battery_rounds, 0.0, 1e6)
         check_real("charge_share", self.charge_share, 0.0, 1.0, open_low=True)
-        check_real("budget_time", self.budget_time, 0.0, 1e6)
+        check_real("budget_time", self.budget_time, 0.0)
         if self.battery_rounds and (self.draft_ahead or self.min_draft_length):
             actual = f"draft_ahead={self.draft_ahead}, min_draft_length={self.min_draft_length}"
             expected = "0, or min_draft_length=0 without drafting ahead"
@@ -275,6 +276,8 @@ class Scenario:
 
         ``ValueError`` or ``TypeError`` for a bad value, or for an unknown name, with the closest as a suggestion.
         """
+        if is_file_name(name):
+            raise ValueError(f"preset: expected a name, got the file {shown(name)}; read it with Scenario.load")
         return SCENARIOS.load(name).replace(**overrides)
 
     @classmethod
@@ -353,9 +356,10 @@ class Scenario:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Scenario":
         """Make the scenario from the result of `to_dict`; ``server`` and ``draft`` become "" if the profile changed."""
+        check_instance("scenario", values, Mapping, "a table of fields")
         check_keywords("Scenario", values, cls.field_names())
-        values = with_law({**values, "tasks": _tasks(values["tasks"])}, read_files=False)
-        return cls(**with_draft(values, read_files=False))
+        values = with_law({**values, "tasks": _tasks(values.get("tasks"))}, read_files=False)
+        return make_from_fields(cls, with_draft(values, read_files=False))
 
     def pass_time(
         self, num_drafts: FloatArray | IntArray | float, num_tokens: FloatArray | IntArray | float

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_bool, check_instance, check_label, check_real, shown
+from multispin_env.checks import check_bool, check_instance, check_label, check_plausible, check_real, shown
 from multispin_env.field_files import ProfileFile, is_file_name
 from multispin_env.files import sibling_file
 from multispin_env.registry import SERVERS
@@ -118,6 +118,7 @@ class Server(ProfileFile):
         check_label("name", self.name)
         for field in ("model", "source"):
             check_instance(field, getattr(self, field), str, "text")
+        check_plausible(vars(self))
         object.__setattr__(self, "pieces", check_pieces(self.pieces, "pieces"))
         object.__setattr__(self, "draft_pieces", check_draft_pieces(self.draft_pieces, "draft_pieces"))
         for field in ("fixed_time", "time_per_draft"):

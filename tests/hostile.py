@@ -1,5 +1,8 @@
 """Extreme instances for solvers, with verification laws by tokens."""
 
+from dataclasses import fields
+from typing import Any
+
 import numpy as np
 
 from multispin_env.arrays import FloatArray
@@ -48,13 +51,21 @@ def hostile_law(rng: np.random.Generator, scenario: Scenario, pieces: int, padde
         flat = steep * float(rng.choice([0.0, 0.1, 0.7]))
         law = [(fixed + (steep - flat) * tokens, flat), (fixed, steep)]
     paper = bool(rng.random() < 0.3)
-    return scenario.replace(
+    scenario = scenario.replace(
         verification_fixed_time=0.1 * fixed if paper else 0.0,
         verification_time_per_draft=0.02 * fixed if paper else 0.0,
-        verification_pieces=tuple(law),
+        verification_pieces=((0.0, 1.0),),
         padded_verification=padded,
         round_trip_time=float(rng.choice([0.0, 0.02, 0.3])),
     )
+    return unchecked(scenario, verification_pieces=tuple(law))
+
+
+def unchecked(part: Any, **changes: Any) -> Any:
+    """A scenario or controller with numbers for its solvers that are implausible in their units."""
+    changed = object.__new__(type(part))
+    vars(changed).update({field.name: getattr(part, field.name) for field in fields(part)} | changes)
+    return changed
 
 
 def extreme_instance(rng: np.random.Generator) -> tuple[Scenario, SystemState]:

@@ -73,7 +73,7 @@ def test_names_suggest_only_what_is_near():
         check_name("kind", "oen", ("one", "two"))
     with pytest.raises(ValueError, match=r"^kind: expected one of \['one', 'two'\], got 'xyz'$"):
         check_name("kind", "xyz", ("one", "two"))
-    with pytest.raises(TypeError, match=r"^f: got an unexpected keyword argument 'c', expected one of \['a'\]$"):
+    with pytest.raises(TypeError, match=r"^f: got an unexpected keyword argument 'c' \(expected one of \['a'\]\)$"):
         check_keywords("f", ["a", "c"], ("a",))
 
 

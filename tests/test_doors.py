@@ -1,12 +1,18 @@
 """Public functions refuse arguments of another kind, or of another unit, in one sentence that names the argument."""
 
+import json
 import re
+import tempfile
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.apps.commands.devices import read_devices
+from multispin_env.checks import UNITS, check_plausible
+from multispin_env.simulation.capacity import check_question
 
 SCENARIO = ms.Scenario.preset("llama2", num_users=3)
 STATE = ms.sample_state(SCENARIO, 0)
@@ -66,19 +72,97 @@ def test_another_kind_is_refused(field, call):
         call()
 
 
+def server(**fields):
+    return ms.Server(name="a", model="m", source="s", **{"fixed_time": 0.01, "time_per_draft": 0.01} | fields)
+
+
+def draft(**fields):
+    texts = dict.fromkeys(("name", "model", "target_model", "source", "licence"), "a")
+    return ms.DraftProfile(**texts, acceptance=0.8, **fields)
+
+
+def serving(**arguments):
+    return ms.EnvConfig.of("MultiSpin/Serving-v0", **arguments)
+
+
+def devices(**columns):
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "state.json")
+        file.write_text(json.dumps([{"snr_db": 15, "acceptance_rate": 0.8, **columns}]), encoding="utf-8")
+        return read_devices(file)
+
+
+def optimal(**options):
+    return ms.make_controller("optimal", SCENARIO, **options)
+
+
+def pair(number):
+    return ((0.0, 1e-4), (number, 1e-4))
+
+
+WRONG_UNITS = [  # fields, a number in the unit that is mistaken for theirs, the number meant, an extreme one, the doors
+    ("mean_draft_time server_draft_time", 13, 0.013, 1.0, SCENARIO.replace),
+    ("server_draft_pieces", pair(1.0874), pair(0.0010874), pair(0.5), SCENARIO.replace),
+    ("verification_fixed_time verification_time_per_draft", 12.72, 0.01272, 3.0, SCENARIO.replace),
+    ("verification_pieces", pair(6.4451), pair(0.0064451), pair(3.0), SCENARIO.replace),
+    ("context_time", 0.09, None, 1e-4, SCENARIO.replace),
+    ("round_trip_time", 20, 0.02, 1.2, SCENARIO.replace),
+    ("total_bandwidth", 10, 1e7, 1e3, SCENARIO.replace),
+    ("draft_energy", 100, 0.1, 7.0, SCENARIO.replace),
+    ("transmit_power", 200, None, 2.0, SCENARIO.replace),
+    ("transmit_power", 23, None, 0.0, SCENARIO.replace),
+    ("budget_time", 3_600_000, 3600, 86_400.0, SCENARIO.replace),
+    ("fixed_time time_per_draft", 8.608, 0.008608, 3.0, server),
+    ("context_time", 0.09, None, 1e-4, server),
+    ("pieces", pair(8.608), pair(0.008608), pair(3.0), server),
+    ("draft_time", 4, 0.004, 1.0, server),
+    ("draft_pieces", pair(2.1241), pair(0.0021241), pair(0.5), server),
+    ("draft_time", 3.61, 0.00361, 1e-4, draft),
+    ("draft_pieces", pair(2.1241), pair(0.0021241), pair(0.5), draft),
+    ("joules_per_token", 50, 0.05, 7.0, draft),
+    ("draft_time_s", 13, 0.013, 1e-9, devices),
+    ("draft_time_ms", 0.013, 13, 1000, devices),
+    ("draft_time_ms", 13_000, 13, 0.1, devices),
+    ("tpot", 50, 0.05, 20.0, optimal),
+    ("tpot", 50, 0.05, 20.0, lambda **limit: ms.oracle(SCENARIO, **limit)),
+    ("tpot", 50, 0.05, 20.0, lambda **limit: ms.capacity(SCENARIO, system="autoregressive", states=1, **limit)),
+    ("need", 40, 0.04, 20.0, lambda **option: ms.make_controller("greedy+deadlines", SCENARIO, **option)),
+    ("ttft", 500, 0.5, 90.0, ms.ServiceLevel),
+    ("tpot", np.float32(65.0), 0.065, 7.39, ms.ServiceLevel),
+    ("e2el", 20_000, 20, 3600, ms.ServiceLevel),
+    ("e2el_per_token", 80, 0.08, 5.0, ms.ServiceLevel),
+    ("tpot e2el_per_token", 80, 0.08, 5.0, serving),
+    ("load", 85, 0.85, (0.5, 3.0), serving),
+    ("load", (0.5, 85), (0.5, 0.85), 10, serving),
+    ("percent", 0.95, 95, 99.9, lambda percent: check_question(WORKLOAD, "rate", percent, 2)),
+]
+
+
 @pytest.mark.parametrize(
-    ("call", "meant"),
-    [
-        (lambda: ms.capacity(SCENARIO, tpot=50), "tpot: expected seconds, at most 5, got 50; did you mean 0.05?"),
-        (lambda: ms.capacity(SCENARIO, workload=WORKLOAD, percent=0.95), "got 0.95; did you mean 95?"),
-        (lambda: ms.ServiceLevel(ttft=500), "ttft: expected seconds, at most 100, got 500; did you mean 0.5?"),
-        (lambda: ms.ServiceLevel(tpot=np.float32(65.0)), "got 65; did you mean 0.065?"),
-        (lambda: SCENARIO.replace(total_bandwidth=10), "total_bandwidth: expected Hz, at least 1000, got 10; "),
-    ],
+    ("field", "wrong", "meant", "extreme", "door"),
+    [(field, *case) for fields, *case in WRONG_UNITS for field in fields.split()],
 )
-def test_another_unit_is_refused(call, meant):
-    with pytest.raises(ValueError, match=re.escape(meant)):
-        call()
+def test_another_unit_is_refused(field, wrong, meant, extreme, door):
+    number, hint = (np.ravel(value).astype(float)[-1 - (np.size(value) > 2)] for value in (wrong, meant))
+    unit, got = re.escape(UNITS[field].name), re.escape(f"{number:g}")
+    words = rf"{field}[\d\[\]]*: expected {unit}, at (least|most) .*, got {got}"
+    with pytest.raises(ValueError, match=words) as refused:
+        door(**{field: wrong})
+    assert str(refused.value).endswith(f"got {number:g}" if meant is None else f"; did you mean {hint:g}?")
+    for value in (extreme, *(() if meant is None else (meant,))):
+        door(**{field: value})
+
+
+def test_every_unit_is_tried_and_shipped_values_have_it():
+    assert {field for fields, *_ in WRONG_UNITS for field in fields.split()} == UNITS.keys()
+    for table in (ms.registry.SCENARIOS, ms.registry.SERVERS, ms.registry.DRAFTS):
+        for name in table.names():
+            check_plausible(vars(table.load(name)))
+
+
+def test_states_have_no_limits_of_plausibility():
+    slow = ms.SystemState(np.full(3, 13.0), np.full(3, 50.0), np.full(3, 0.9))
+    assert ms.expected_outcome(SCENARIO, slow, OPTIMAL(slow)).round_latency > 13.0
 
 
 def test_a_seed_stands_for_its_generator():

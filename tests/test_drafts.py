@@ -272,6 +272,15 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "mine.png").stat().st_size > 1000
 
 
+def test_rows_without_drafts_are_named(capsys):
+    words = ["--server", "a100-7b-gemm", "--set", "min_draft_length=0", "--profiles"]
+    assert main(["drafts", *words, "prompt-lookup", "medusa", "qwen2.5-3b-fp16", "--states", "2"]) == 0
+    *table, _, last = capsys.readouterr().out.splitlines()
+    equal = [line.split("  ")[0] for line in table[4:] if " 1.00 " in line]
+    assert len(equal) == 3
+    assert last.endswith(f": {', '.join(equal)}")
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

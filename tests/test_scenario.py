@@ -24,7 +24,8 @@ def test_presets_are_those_of_the_paper():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *(("num_users", value) for value in (0, 2.5, True)),
+        *(("num_users", value) for value in (0, 2.5, True, 10**7, 10**9)),
+        *(("kept_probabilities", value) for value in (0, 32_001)),
         *(("total_bandwidth", value) for value in (0.0, np.nan, np.inf, "wide")),
         *(("mean_draft_time", 0.0), ("server_draft_time", 0.0), ("mean_gain_low", 0.0), ("draft_time_spread", 1.0)),
         *(("verification_fixed_time", -0.1), ("verification_time_per_draft", np.nan), ("transmit_snr_db", np.nan)),
@@ -38,6 +39,14 @@ def test_presets_are_those_of_the_paper():
 def test_bad_value_names_field_expectation_and_value(field, value):
     with pytest.raises(ValueError, match=rf"^{field}: expected .*, got {re.escape(repr(value))}(; did you mean .+)?$"):
         ms.Scenario.preset("llama2", **{field: value})
+
+
+def test_a_file_for_a_preset_and_missing_fields_are_one_sentence():
+    with pytest.raises(ValueError, match=r"^preset: expected a name, got the file 'qwen.toml'; .* Scenario\.load$"):
+        ms.Scenario.preset("qwen.toml")
+    for values, field in (([], "scenario"), ({}, "tasks"), ({"tasks": []}, "name")):
+        with pytest.raises(ValueError, match=rf"^{field}: expected .*, got "):
+            ms.Scenario.from_dict(values)
 
 
 @pytest.mark.parametrize(("field", "value"), [("rate", -0.1), ("rate", 1.1), ("rate", np.nan), ("std", -0.1)])

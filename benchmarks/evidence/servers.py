@@ -23,6 +23,7 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.pace import least_tpot
 from multispin_env.solver.problem import make_problem
 from multispin_env.units import MHZ
+from tests.hostile import unchecked
 
 KINDS = {"one piece": (1, False), "two pieces": (2, False), "padded": (1, True), "padded, two pieces": (2, True)}
 
@@ -51,10 +52,9 @@ def any_numbers(instances: int) -> Row:
     for _ in range(instances):
         users = int(rng.integers(1, 5))
         pieces = tuple((float(a), float(b)) for a, b in rng.choice(times, (int(rng.integers(1, 4)), 2)))
-        scenario = Scenario.preset("llama2", num_users=users, verification_pieces=pieces)
-        scenario = scenario.replace(
-            min_draft_length=int(rng.integers(0, 2)), padded_verification=bool(rng.random() < 0.3)
-        )
+        scenario = Scenario.preset("llama2", num_users=users, min_draft_length=int(rng.integers(0, 2)))
+        padded = bool(rng.random() < 0.3)
+        scenario = unchecked(scenario, verification_pieces=pieces, padded_verification=padded)
         state = SystemState(rng.choice(numbers, users), rng.choice(numbers, users), rng.choice(rates, users))
         with warnings.catch_warnings():
             warnings.simplefilter("error")

@@ -67,6 +67,9 @@ class Estimator(ABC):
 
 def _visible(estimator: str, observed: Observed, field_name: str) -> NDArray[Any]:
     array: NDArray[Any] | None = getattr(observed, field_name)
+    if field_name == "drafted" and array is None and observed.acceptance_rate is not None:
+        expected = f"hidden acceptance rates for {estimator!r}, got visible ones; leave out '+{estimator}'"
+        raise ValueError(f"estimator: expected {expected}")
     if array is None:
         raise ValueError(f"{field_name}: expected an array (n, K) for the estimator {estimator!r}, got None")
     return np.ascontiguousarray(array)

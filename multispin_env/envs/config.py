@@ -13,7 +13,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
-from multispin_env.checks import check_bool, check_instance, check_keywords, check_name, shown
+from multispin_env.checks import check_bool, check_complete, check_instance, check_keywords, check_name, shown
 from multispin_env.controllers.base import Assumptions, Controller, RoundsController
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
@@ -95,7 +95,8 @@ class EnvConfig(ABC):
             raise ValueError(f"draft_ahead: expected False in {self.env_id}, got True; use MultiSpin/DraftAhead-v0")
         battery_rounds = self.scenario.battery_rounds
         if bool(battery_rounds) != ("level" in self.entries):
-            expected, hint = ("0", "; use MultiSpin/Energy-v0") if battery_rounds else ("a number > 0", "")
+            own = "; a Scenario or file of your own needs battery_rounds=20, min_draft_length=0"
+            expected, hint = ("0", "; use MultiSpin/Energy-v0") if battery_rounds else ("a number > 0", own)
             raise ValueError(f"battery_rounds: expected {expected} in {self.env_id}, got {battery_rounds:g}{hint}")
         if self.optimum and self.comparison.optimum is None:
             raise ValueError(f"optimum: expected False in {self.env_id}, which has no known optimum, got True")
@@ -258,9 +259,12 @@ class EnvConfig(ABC):
         """Make the configuration from a dict of `to_dict`, which need not be trusted; other entries are ignored.
 
         ``folder`` holds the copies of files. ``trusted`` are the user's own arguments, which may be any path; ``None``
-        if the caller accepts none. ``ValueError``, ``TypeError`` or ``KeyError`` for an invalid configuration, also for
-        the name of a file outside ``folder``.
+        if the caller accepts none. ``ValueError`` or ``TypeError`` for an invalid configuration, also for the name of a
+        file outside ``folder``.
         """
+        check_instance("config", values, Mapping, "a table, as from to_dict")
+        required = ("env", "scenario", "action", "arguments")
+        check_complete("config", filter(required.__contains__, values), required)
         arguments = values["arguments"]
         if not isinstance(arguments, Mapping):
             raise ValueError(f"arguments: expected a table of names and values, got {shown(arguments)}")

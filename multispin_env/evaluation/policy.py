@@ -70,7 +70,11 @@ class Policy:
         batch = np.shape(observation[SHARED])[:-1]
         arrays = {name: np.asarray(observation[name], np.float32) for name in names}
         action = self.network({name: array.reshape(-1, array.shape[-1]) for name, array in arrays.items()})
-        return action.reshape(*batch, -1, self.config.actions.columns)
+        columns = self.config.actions.columns
+        if len(action) != math.prod(batch) or action[:1].size % columns:
+            expected = f"shape ({math.prod(batch)}, K, {columns})"
+            raise ValueError(f"{OUTPUT}: expected numbers of {expected} from the network, got shape {action.shape}")
+        return action.reshape(*batch, -1, columns)
 
     def __call__(self, state: Any) -> Any:
         """Decide for one state (K,) or a batch (..., K); K may differ from that of the scenario.

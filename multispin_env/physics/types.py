@@ -223,7 +223,7 @@ class Outcome(Batched):
         return self.round_latency
 
 
-_BATTERY_LIMITS = {"affordable": np.inf, "level": 1.0, "capacity": np.inf, "charge": np.inf, "time_left": 1.0}
+_BATTERY_LIMITS = {"affordable": np.inf, "level": 1.0, "charge": np.inf, "time_left": 1.0}
 BUDGET_TOLERANCE = 1e-6  # Relative excess of the sum of bandwidths that is accepted as rounding
 
 
@@ -251,7 +251,7 @@ def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
     arrays: dict[str, Any] = {name: check_array(name, getattr(state, name)) for name in present}
     for field, array in arrays.items():
         _users_last(field, array, scenario.num_users)
-    for field in ("draft_time", "spectral_efficiency"):
+    for field in filter(arrays.__contains__, ("draft_time", "spectral_efficiency", "capacity")):
         require(field, arrays[field], arrays[field] > 0.0, "numbers > 0")
     alpha = arrays["acceptance_rate"]
     require("acceptance_rate", alpha, (alpha >= 0.0) & (alpha <= 1.0), "numbers in [0, 1]")

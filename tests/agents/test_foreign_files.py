@@ -203,15 +203,12 @@ def test_an_endless_request_may_be_written_as_a_number_too_large_for_floats(run)
 
 
 @pytest.mark.parametrize("in_file", [True, False])
-def test_more_users_than_memory_has_room_for_are_one_sentence(run, in_file, refused):
+def test_more_users_than_a_scenario_holds_are_one_sentence(run, in_file, refused):
     folder, users = run("MultiSpin/Heterogeneous-v0"), 10**15
     if in_file:
         rewrite(folder, lambda content: content["scenario"].update(num_users=users))
     message = refused("evaluate", [str(folder), *([] if in_file else ["--num-users", str(users)])])
-    assert (
-        "memory: expected numbers of users, episodes etc. that fit into memory, got too large ones (Unable to allocate"
-        in message
-    )
+    assert f"num_users: expected an integer in 1..1000000, got {users}" in message
 
 
 def tensors_file(header, size=None, numbers=b""):

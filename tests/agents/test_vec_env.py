@@ -90,7 +90,7 @@ def test_arguments_are_refused_as_by_gymnasium(options):
     for make in (gym.make, make_vec_env):
         with pytest.raises((TypeError, ValueError)) as error:
             make(FULL, **options)
-        errors.append((error.type, str(error.value).partition(", expected")[0].partition(" was raised")[0]))
+        errors.append((error.type, str(error.value).partition(" (expected")[0].partition(" was raised")[0]))
     assert errors[0] == errors[1]
     with pytest.raises(ValueError, match=r"env: expected .*; did you mean 'MultiSpin/Heterogeneous-v0'"):
         make_vec_env("MultiSpin/Heterogenous-v0")
@@ -116,6 +116,13 @@ def test_attributes_and_seeds():
     assert (first["channel"] != again["channel"]).any()  # a seed is used once
     env.seed(5)
     assert (env.reset()["channel"] == first["channel"]).all()
+
+
+@pytest.mark.parametrize("seed", [-1, 2.5, *(reserved.start for reserved in RESERVED), RESERVED[-1].stop - 1])
+def test_seeds_of_measurements_are_refused(seed):
+    with pytest.raises(ValueError, match=rf"^seed: expected .*, got {seed}"):
+        make_vec_env(FULL, 2, seed, num_users=3)
+    make_vec_env(FULL, 2, RESERVED[-1].stop, num_users=3)
 
 
 def test_the_autoreset_mode_and_pictures():

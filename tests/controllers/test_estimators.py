@@ -229,6 +229,13 @@ def test_hidden_fields(name, field):
         along(build(name), [Observed(np.ones((1, 5)), np.ones((1, 5)))])
 
 
+@pytest.mark.parametrize("name", ["beta", "filter"])
+def test_visible_acceptance_needs_no_estimator(name):
+    shown = Observed(np.ones((1, 5)), np.ones((1, 5)), np.full((1, 5), 0.5))
+    with pytest.raises(ValueError, match=rf"^estimator: expected hidden acceptance rates .*leave out '\+{name}'"):
+        along(build(name), [shown])
+
+
 def test_assumptions():
     scenario = system()
     assert Assumptions.of(scenario).acceptance_mean == tuple(task.acceptance_rate for task in scenario.tasks)

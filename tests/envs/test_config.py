@@ -1,4 +1,5 @@
 import json
+import re
 
 import gymnasium as gym
 import pytest
@@ -72,6 +73,22 @@ def test_other_files_only_from_the_user(folder):
     content = ms.EnvConfig.of(RECORDED).to_dict()
     with pytest.raises(ValueError, match=r"arguments: expected a table of names and values, got \[\]"):
         ms.EnvConfig.from_dict(content | {"arguments": []}, folder)
+
+
+@pytest.mark.parametrize("content", [[], {}, {"env": SERVING}, {"arguments": {}, "env": SERVING}], ids=repr)
+def test_incomplete_configurations_are_one_sentence(content):
+    with pytest.raises(ValueError, match=r"^config: expected "):
+        ms.EnvConfig.from_dict(content)
+
+
+def test_a_scenario_of_your_own_for_batteries(tmp_path):
+    """The error names all that is missing, and with it the environment is made."""
+    ms.Scenario.preset("qwen3.5", num_users=2).save(tmp_path / "mine.toml")
+    for scenario in (ms.Scenario.preset("qwen3.5", num_users=2), str(tmp_path / "mine.toml")):
+        with pytest.raises(ValueError, match=r"^battery_rounds: expected a number > 0") as refused:
+            ms.EnvConfig.of("MultiSpin/Energy-v0", scenario)
+        needed = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", str(refused.value))}
+        assert ms.EnvConfig.of("MultiSpin/Energy-v0", scenario, **needed).scenario.battery_rounds == 20
 
 
 def test_stored_names_of_files(folder):

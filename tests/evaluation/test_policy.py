@@ -93,6 +93,15 @@ def test_bad_observations_states_and_scenarios():
         hidden.on(three)
 
 
+@pytest.mark.parametrize("shape", [(1, 3, 2), (5, 3, 1), (10, 3, 2), (5, 3)])
+def test_outputs_of_another_shape_are_refused(shape):
+    config = policy_of(FULL).config
+    state = ms.sample_state(config.scenario, 0, 5)
+    policy = Policy(config, lambda entries: np.zeros(shape, np.float32))
+    with pytest.raises(ValueError, match=r"^action: expected .* \(5, K, 2\) from the network, got shape \("):
+        policy(state)
+
+
 @pytest.fixture
 def about(tmp_path):
     arguments = {"records": str(tmp_path / "elsewhere" / "mine.npz"), "half": 0}

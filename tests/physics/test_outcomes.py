@@ -51,7 +51,8 @@ def test_sampled_tokens_have_the_stated_distribution(alpha, length):
 
 @pytest.mark.parametrize("bits", [2**59, 2**62, 2**90])  # the first overflows int64 only for a draft
 def test_uploads_of_more_bits_than_int64_holds(bits):
-    large = ms.Scenario.preset("llama2", kept_probabilities=2**30, bits_per_probability=bits // 2**30)
+    numbers = {"kept_probabilities": 2**30, "bits_per_probability": bits // 2**30}
+    large = ms.Scenario.preset("llama2", vocabulary_size=2**30, **numbers)
     time = upload_time(large, np.array([25, 1]), np.array([4.0, 2.0]), np.array([5e5, 5e5]))
     assert time == pytest.approx([25 * bits / 2e6, bits / 1e6])
 

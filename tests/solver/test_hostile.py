@@ -10,6 +10,7 @@ from multispin_env.physics.types import checked_decision
 from multispin_env.solver import rule
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import Relaxed
+from tests.hostile import unchecked
 
 POSITIVES = [5e-324, 1e-308, 1e-100, 1e-9, 1e-3, 1.0, 7.0, 1e5, 1e100, 1e308]
 RATES = [0.0, 5e-324, 1e-12, 0.3, 0.9, 1.0 - 1e-12, 1.0 - 2.0**-53, 1.0]
@@ -33,11 +34,12 @@ def test_any_numbers(options, data):
         num_users=num_users,
         min_draft_length=data.draw(st.integers(0, 1)),
         max_draft_length=data.draw(st.sampled_from([1, 2, 25, 200])),
-        verification_pieces=data.draw(st.lists(st.tuples(TIME, TIME), max_size=3).map(tuple)),
         padded_verification=data.draw(st.booleans()),
     )
+    pieces = data.draw(st.lists(st.tuples(TIME, TIME), max_size=3).map(tuple))
+    scenario = unchecked(scenario, verification_pieces=pieces)
     tpot = data.draw(st.sampled_from([None, None, 5e-324, 1e-9, 1.0, 1e308] if options else [None]))
-    controller = ms.make_controller("optimal", scenario, weights=arrays[3], tpot=tpot, **options)
+    controller = unchecked(ms.make_controller("optimal", scenario, weights=arrays[3], **options), tpot=tpot)
     decision = controller(ms.SystemState(*arrays[:3]))
     checked_decision(scenario, decision)
     if options:

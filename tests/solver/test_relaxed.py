@@ -15,6 +15,7 @@ from multispin_env.solver.problem import Problem, make_problem
 from multispin_env.solver.relaxed import Ray, ray_lengths, relaxed_optimum
 from multispin_env.solver.rule import fast_lengths
 from multispin_env.solver.stationary import charged_omega, omega_below, wright_omega
+from tests.hostile import unchecked
 from tests.strategies import problems
 
 
@@ -36,7 +37,7 @@ def test_omega_of_large_arguments_by_the_difference(scarcity):
 @pytest.mark.parametrize("law", [{}, {"verification_pieces": ((0.02, 1e4),)}], ids=["paper", "tokens"])
 def test_drafting_far_shorter_than_uploads_has_no_effect(law):
     air = {"total_bandwidth": 1e3, "bits_per_probability": 31_000_000}
-    scenario = ms.Scenario.preset("llama2", num_users=4, **air, **law)
+    scenario = unchecked(ms.Scenario.preset("llama2", num_users=4, **air), **law)
     state = ms.sample_state(scenario, np.random.default_rng(0), 10)
     slow, fast = (
         relaxed_optimum(replace(make_problem(scenario, state), draft_time=np.full((10, 4), time)), 1e-3)

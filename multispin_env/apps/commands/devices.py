@@ -13,7 +13,7 @@ import numpy as np
 
 from multispin_env.apps.terminal.output import STDOUT
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_label, check_name, check_real, shown
+from multispin_env.checks import check_label, check_name, check_plausible, check_real, shown
 from multispin_env.files import MIB, parse_json, read_limited
 from multispin_env.physics.types import SystemState
 from multispin_env.units import BITS_PER_NAT, MS, db_to_linear
@@ -25,7 +25,7 @@ _Record = dict[str, Any]
 @dataclass(frozen=True)
 class _Column:
     low: float
-    high: float
+    high: float = np.inf
     open_low: bool = False
     convert: Callable[[float], float] = float
 
@@ -36,8 +36,8 @@ def _efficiency(snr_db: float) -> float:
 
 
 _COLUMNS = {
-    "draft_time_s": _Column(0.0, 1e6, open_low=True),
-    "draft_time_ms": _Column(0.0, 1e9, open_low=True, convert=lambda value: value * MS),
+    "draft_time_s": _Column(0.0, open_low=True),
+    "draft_time_ms": _Column(0.0, open_low=True, convert=lambda value: value * MS),
     "spectral_efficiency": _Column(1e-30, 1e6),
     "snr_db": _Column(-300.0, 300.0, convert=_efficiency),
     "acceptance_rate": _Column(0.0, 1.0),
@@ -167,4 +167,5 @@ def _required(record: _Record, group: tuple[str, ...], position: str) -> float:
 def _checked(value: Any, name: str, position: str) -> float:
     column = _COLUMNS[name]
     number = check_real(f"{position}, {name}", value, column.low, column.high, open_low=column.open_low)
+    check_plausible({name: number}, f"{position}, ")
     return column.convert(number)

@@ -183,6 +183,8 @@ def _run(options: argparse.Namespace) -> None:
     rows = compare_drafts(scenario, names, settings, options.states, options.seed, options.time_factor)
     title = f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / MHZ:g} MHz"
     print(f"{title}, {options.states} states\n\n{aligned(_HEADER, [_line(row) for row in rows])}")
+    if idle := [row.draft for row in rows if not row.longest]:
+        print(f"\nlength 0, the server alone: {', '.join(idle)}")
     if files:
         write_output(to_csv(rows), files[0])
         about = {"scenario": scenario.to_dict(), "states": options.states, "seed": options.seed, **provenance(options)}

@@ -145,6 +145,9 @@ def _run(options: argparse.Namespace) -> int | None:
         _show(options, scenario, records, load_overlap(path, records), _names(options, scenario, records))
     else:
         _count_engines(options, scenario)
+    if options.read is None:
+        time = f"draft time of {1e3 * scenario.mean_draft_time:g} ms"
+        print(f"\nvocabulary of {scenario.vocabulary_size} tokens and {time}: those of {scenario.label}")
     return None
 
 
@@ -190,6 +193,7 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     named = scenario.replace(
         name=options.out.name,
         vocabulary_size=pair.vocabulary_size,
+        kept_probabilities=min(scenario.kept_probabilities, pair.vocabulary_size),
         target_model=Path(pair.target.name).name,
         acceptance_shifts=texts.shifts,
     )

@@ -8,7 +8,7 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray, dense_rank, ordered_sum
-from multispin_env.checks import check_integer, check_real
+from multispin_env.checks import check_integer, check_plausible, check_real
 from multispin_env.controllers.base import ContinuousController, Modifier, Option, Tunable, check_option, per_device
 from multispin_env.controllers.continuous.cycle import SHORTEST_CYCLE, TYPICAL_CYCLE, Cycle, longest_profitable
 from multispin_env.physics.chains import chain_left, drafting_time, hit_probability, longest_sent, sending_time
@@ -174,6 +174,7 @@ class Deadlines(Modifier):
         super().__post_init__()
         if self.need is not None:
             check_real("need", self.need, 0.0, open_low=True)
+        check_plausible(vars(self))
         check_option("haste", self.haste, 0.0, open_low=True)
 
     @override

@@ -7,7 +7,7 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import IntArray
-from multispin_env.checks import check_integer, check_real, check_rng
+from multispin_env.checks import check_integer, check_plausible, check_real, check_rng
 from multispin_env.controllers.base import RoundsController, WeightedController
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.energy import token_energy
@@ -54,7 +54,7 @@ class Optimal(WeightedController):
         Seconds after which a certified call stops; ``None``: only the number of iterations is limited, and the result
         does not depend on the speed of the machine.
     tpot
-        Maximum time per output token of each device in s, > 0; ``None``: no limit.
+        Maximum time per output token of each device in s, in (0, 20]; ``None``: no limit.
     energy_price
         ν in tokens per joule, ≥ 0: the objective is then (Σ_k ω_k E[N_k] − ν Σ_k e_k L_k) / T_e2e, with the energy
         e_k of a drafted token. It is not combined with ``certify``, ``tpot`` and ``fixed_length``.
@@ -86,6 +86,7 @@ class Optimal(WeightedController):
             check_real("time_limit", self.time_limit, 0.0)
         if self.tpot is not None:
             check_real("tpot", self.tpot, 0.0, open_low=True)
+        check_plausible(vars(self))
         check_real("energy_price", self.energy_price, 0.0)
         if self.energy_price and not self._is_free:
             actual = f"{self.energy_price} with certify, tpot or fixed_length"

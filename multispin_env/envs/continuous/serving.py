@@ -24,9 +24,6 @@ from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.registry import ARRIVALS, LENGTHS, Registry, make_part, option_names
 from multispin_env.simulation.reference import WITH_REQUESTS, reference_rate, reference_tokens_in_time
 
-_MAX_LOAD = 1000.0
-"""Upper limit of `load`: requests above it would all be missed, and each takes memory."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Serving(ContinuousConfig):
@@ -112,7 +109,7 @@ class Serving(ContinuousConfig):
     - `acceptance_visible`, `task_visible`, `spread`, `channel_report`: hidden parts of the state, as in
       `MultiSpin/Continuous-v0`. A request keeps its acceptance rate until it ends. If a device drops a request and a
       draft for the next one is verified in the same step, that draft is not counted.
-    - `load`: requested tokens/s over `full_rate`, in (0, 1000], default 0.6; or a pair (low, high), from which the load
+    - `load`: requested tokens/s over `full_rate`, in (0, 10], default 0.6; or a pair (low, high), from which the load
       of each episode is drawn uniformly, so that one policy learns all loads.
     - `full_rate`: tokens/s at a load of 1, > 0; default `None`: the rate of the controller `groups` on a serial uplink
       with endless requests, measured once.
@@ -274,10 +271,10 @@ ServingEnv = single_env(Serving)
 def _checked_load(load: Any) -> float | tuple[float, float]:
     try:
         low, high = load if isinstance(load, tuple | list) else (load, load)
-        low = check_real("load", low, 0.0, _MAX_LOAD, open_low=True)
-        high = check_real("load", high, low, _MAX_LOAD)
+        low = check_real("load", low, 0.0, open_low=True)
+        high = check_real("load", high, low)
     except ValueError:
-        expected = f"a number in (0, {_MAX_LOAD:g}], or a pair (low, high) of them with low ≤ high"
+        expected = "a number > 0, or a pair (low, high) of them with low ≤ high"
         raise ValueError(f"load: expected {expected}, got {shown(load)}") from None
     return low if low == high else (low, high)
 

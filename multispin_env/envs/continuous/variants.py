@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 from typing_extensions import override
 
-from multispin_env.checks import check_bool, check_name, check_real, shown
+from multispin_env.checks import check_bool, check_name, check_plausible, check_real, shown
 from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.estimators import Filter
 from multispin_env.controllers.names import CLAIRVOYANT, check_controller_name
@@ -70,6 +70,7 @@ class ContinuousConfig(EnvConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_plausible(vars(self))
         check_name("discipline", self.discipline, DISCIPLINES)
         check_real("coherence_time", self.coherence_time, 0.0, open_low=True)
         check_real("horizon", self.horizon, 0.0, open_low=True)

@@ -70,18 +70,15 @@ NESTED = r"(set: expected a Python literal or a word, got reward=|reward: expect
         ("reward=" + "-" * 4000 + "1", NESTED),
         ("reward=" + "-" * 1000, r"reward: expected one of \['expected', 'sampled', 'share'\], got '---"),
         ("reward=" + "(" * 1000, r"reward: expected one of \['expected', 'sampled', 'share'\], got '\(\("),
-        ("num_users=0x" + "f" * 4000, r"num_users: expected an integer in 1\.\.9223372036854775807, got a very large"),
+        ("num_users=0x" + "f" * 4000, r"num_users: expected an integer in 1\.\.1000000, got a very large"),
         ("total_bandwidth=" + "9" * 400, r"total_bandwidth: expected a finite number in \(0, inf\), got 999"),
-        (
-            "num_users=" + str(10**15),
-            r"memory: expected numbers .* that fit into memory, got too large ones \(Unable to allocate ",
-        ),
+        ("num_users=" + str(10**9), r"num_users: expected an integer in 1\.\.1000000, got 1000000000$"),
     ],
     ids=lambda text: text[:24],
 )
 def test_bad_values_are_one_short_sentence(setting, message, capsys):
     assert main(["compare", "--episodes", "2", "--set", setting]) == 2
     error = capsys.readouterr().err
-    assert re.search(f"^multispin compare: {message}", error)
+    assert re.search(f"^multispin compare: {message}", error, re.MULTILINE)
     assert len(error.splitlines()) == 1
     assert len(error) < 600

@@ -113,7 +113,9 @@ def test_options():
     scenario = ms.Scenario.preset("llama2", num_users=3)
     assert ms.make_controller("own_rules:longer", scenario, length=4).length == 4
     assert ms.make_controller("own_rules:Pairs", scenario, groups=3).groups == 3
-    with pytest.raises(TypeError, match=r"unexpected keyword argument 'lenth', .* did you mean 'length'"):
+    with pytest.raises(
+        TypeError, match=r"unexpected keyword argument 'lenth'; did you mean 'length'\? \(.*\['length'\]"
+    ):
         ms.make_controller("own_rules:longer", scenario, lenth=4)
 
 

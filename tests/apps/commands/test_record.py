@@ -80,7 +80,8 @@ def test_the_files_are_what_the_environment_takes(models, here, whole, capsys):
     scenario = ms.Scenario.load("mine.toml")
     base = ms.Scenario.preset("qwen3.5", server="a100-32b", total_bandwidth=5e6)
     measured = {"tasks": scenario.tasks, "acceptance_shifts": scenario.acceptance_shifts}
-    assert scenario == base.replace(name="mine", vocabulary_size=24, target_model="target", **measured)
+    model = {"vocabulary_size": 24, "kept_probabilities": 24, "target_model": "target"}
+    assert scenario == base.replace(name="mine", **model, **measured)
     assert [task.name for task in scenario.tasks] == ["a", "b"]
     shifts = dict(scenario.acceptance_shifts)
     assert shifts[1] < shifts[4] < shifts[16] < 0.0 == shifts[64]
@@ -258,8 +259,11 @@ def test_metrics_pages_make_a_scenario_with_a_task_each(here, capsys, error):
 
 
 def test_an_acceptance_length_makes_a_scenario(here, capsys):
-    assert main(["record", "--acceptance-length", "2.9", "--drafted", "4", "--out", "mine"]) == 0
-    assert "no interval" in capsys.readouterr().out
+    words = ["--acceptance-length", "2.9", "--drafted", "4", "--scenario", "qwen3.5", "--out", "mine"]
+    assert main(["record", *words]) == 0
+    printed = capsys.readouterr().out
+    assert printed.endswith("\nvocabulary of 248320 tokens and draft time of 10 ms: those of qwen3.5\n")
+    assert "no interval" in printed
     (task,) = ms.Scenario.load("mine.toml").tasks
     assert task.name == "all"
     assert float(expected_tokens(4, np.array(task.acceptance_rate))) == pytest.approx(2.9)

@@ -99,7 +99,7 @@ def test_a_warning_that_vllm_may_not_follow_the_schedule(capsys, options, warnin
     ("options", "sentence"),
     [
         (
-            "--format vllm --set server_draft_time=10",
+            "--format vllm --set server_draft_time=1",
             "format: expected a batch size at which drafting pays for vllm, got none",
         ),
         ("--format sglang --method ngram --draft-time 1e-5", r"method: expected one of \['eagle', .* got 'ngram'"),

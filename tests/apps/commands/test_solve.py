@@ -228,7 +228,7 @@ def test_an_endless_file_is_refused(tmp_path, error):
 
 
 def test_numbers_at_the_ends_of_their_ranges(write, capsys):
-    ends = "1000000,1e-30,0\n1e-9,1e6,1\n1e-300,1e-30,0.5\n1000000,1e6,1e-300\n"
+    ends = "1,1e-30,0\n1e-9,1e6,1\n1e-300,1e-30,0.5\n1,1e6,1e-300\n"
     file = write(f"draft_time_s,spectral_efficiency,acceptance_rate\n{ends}")
     content = solve_json(capsys, file, "--certify", "1e-6")
     assert 0.0 < content["goodput"] <= content["upper_bound"]
@@ -277,8 +277,8 @@ def test_a_tpot_is_kept_and_rules_that_miss_it_come_last():
 @pytest.mark.parametrize(
     ("column", "good", "bad"),
     [
-        ("draft_time_s", [1e-300, 1e6], [0, 1.1e6]),
-        ("draft_time_ms", [1e-300, 1e9], [0, 1.1e9]),
+        ("draft_time_s", [1e-300, 1], [0, 1.1]),
+        ("draft_time_ms", [0.1, 1000], [0, 0.09, 1100]),
         ("spectral_efficiency", [1e-30, 1e6], [0.9e-30, 1.1e6]),
         ("snr_db", [-300, 300], [-301, 301]),
         ("acceptance_rate", [0, 1], [-0.1, 1.1]),
@@ -294,5 +294,6 @@ def test_ends_of_columns(column, good, bad, write):
 
     read_devices(write(table(*good, 1), "state.json"))
     for value in bad:
-        with pytest.raises(ValueError, match=rf"row 2, {column}: expected a finite number in .*, got {float(value)}$"):
+        got = "|".join(map(re.escape, (f"{float(value)}", f"{float(value):g}")))
+        with pytest.raises(ValueError, match=rf"row 2, {column}: expected .*, got ({got})(;.*)?$"):
             read_devices(write(table(1, value), "state.json"))

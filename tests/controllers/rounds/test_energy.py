@@ -60,6 +60,16 @@ def test_lengths_are_the_best_of_all(name, kept):
     assert value(decision) == pytest.approx(best, abs=1e-9)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_battery_without_capacity_is_refused():
+    scenario, ones = ms.Scenario.preset("llama2", **SMALL), np.ones(2)
+    battery = {"level": ones, "affordable": ones.astype(int), "charge": ones, "capacity": np.array([1.0, 0.0])}
+    state = ms.sample_state(scenario, 0).changed(**battery)
+    for name in ("drift", "energy-prices"):
+        with pytest.raises(ValueError, match=r"^capacity\[1\]: expected numbers > 0, got 0"):
+            ms.make_controller(name, scenario)(state)
+
+
 def test_bad_arguments():
     scenario = ms.Scenario.preset("llama2", **SMALL)
     for name, value in (("price", -1.0), ("slope", 2.5), ("acceptance", 200.0), ("time", 0.0)):

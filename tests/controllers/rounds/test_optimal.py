@@ -221,7 +221,7 @@ def test_colocated_by_plain_python(rng):
     base = ms.autoregressive_goodput(SERVER)
     assert base == 3 / SERVER.pass_time(3, 3)
     assert (ms.autoregressive_goodput(SERVER, state) == np.full(4, base)).all()
-    assert (ms.colocated_goodput(SERVER.replace(server_draft_time=10.0), state) == base).all()
+    assert (ms.colocated_goodput(SERVER.replace(server_draft_time=1.0), state) == base).all()
     for users, fields in ((1, {}), (3, {}), (1, BY_BATCH), (2, BY_BATCH), (5, BY_BATCH), (40, BY_BATCH)):
         server = SERVER.replace(num_users=users, **fields)
         state = ms.sample_state(server, rng)
