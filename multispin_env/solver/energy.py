@@ -175,10 +175,8 @@ def _proven(priced: Problem, time_price: FloatArray, lengths: IntArray) -> IntAr
     for _ in range(_ITERATIONS):
         part, length, ratio = priced[rows], best[rows], time_price[rows]
         shift = part.tokens(length[:, None])[:, 0] / ratio - part.round_time(length)
-        zeros, latency = np.zeros(len(rows)), part.latency(length[:, None])[:, 0]
-        near = Relaxed(np.maximum(length, 0.5), latency, zeros + 1.0, ratio, zeros)
         shifted = replace(part, constant_time=part.constant_time + shift)
-        found = branch_and_bound(shifted, length, near, _CERTIFICATE, _SPLITS)
+        found = branch_and_bound(shifted, length, Relaxed.near(part, length, ratio), _CERTIFICATE, _SPLITS)
         best[rows] = found.lengths
         rows = rows[found.bound > (1.0 + 2.0 * _CERTIFICATE) * ratio]  # F was too low
         if not len(rows):
