@@ -68,6 +68,38 @@ def unchecked(part: Any, **changes: Any) -> Any:
     return changed
 
 
+def hostile_tpot_instance(rng: np.random.Generator) -> tuple[Scenario, SystemState, FloatArray, float]:
+    """Scenario, state and weights in which the time of a pass often has steep tokens, and the place of a TPOT.
+
+    The TPOT is between the least possible (0) and that of the optimum without one (1).
+    """
+    users = int(rng.choice([2, 3, 3, 4, 4]))
+    steep = 10.0 ** rng.uniform(-2.5, -0.7)
+    pieces = [(float(rng.choice([0.0, 10.0 ** rng.uniform(-4.5, -0.5)])), steep)]
+    for _ in range(int(rng.choice([0, 0, 1, 2]))):  # flatter pieces, which are larger for few tokens
+        start, slope = pieces[-1]
+        flat = slope * float(rng.choice([0.0, 0.1, 0.5, 0.9]))
+        pieces.append((start + (slope - flat) * rng.uniform(users, 6.0 * users), flat))
+    scenario = Scenario.preset(
+        "llama2",
+        num_users=users,
+        total_bandwidth=float(10.0 ** rng.uniform(5.8, 8.5)),
+        min_draft_length=int(rng.integers(0, 2)),
+        max_draft_length=int(rng.integers(2, {2: 19, 3: 8, 4: 5}[users])),
+        kept_probabilities=int(rng.choice([1, 64, 1024])),
+        verification_fixed_time=0.0,
+        verification_time_per_draft=0.0,
+        verification_pieces=tuple(pieces),
+        padded_verification=bool(rng.random() < 0.1),
+        round_trip_time=float(rng.choice([0.0, 0.0, 0.01])),
+    )
+    rates = RATES if rng.random() < 0.3 else np.array([0.0, 0.9, 0.99])
+    snr = 10.0 ** rng.uniform(-2.0, 4.0, users)
+    state = SystemState(10.0 ** rng.uniform(-3.0, -0.5, users), np.log2(1.0 + snr), rng.choice(rates, users))
+    weights = rng.choice([0.0, 1.0, 1.0, 1e3], users) if rng.random() < 0.3 else np.ones(users)
+    return scenario, state, weights, float(rng.uniform(0.0, 1.0) ** 2)
+
+
 def extreme_instance(rng: np.random.Generator) -> tuple[Scenario, SystemState]:
     """Valid scenario and state far from any network: token times of the uplink from huge to nearly zero."""
 

@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import numpy as np
 from scipy.optimize import brentq
 
 
@@ -51,3 +52,22 @@ def best_goodput(scenario, state, weights=None, fixed=None):
             latency = equal_latency(lengths, state.draft_time, token_time)
             best = max(best, won / (latency + server))
     return best
+
+
+def every_round(scenario, state, fixed=None):
+    """Tokens (n, K) and time (n,) of every decision, with φ by bisection of all of them together."""
+    users = scenario.num_users
+    fixed = [-1] * users if fixed is None else fixed
+    ranges = [range(scenario.min_draft_length, scenario.max_draft_length + 1) if f < 0 else [int(f)] for f in fixed]
+    lengths = np.array(list(product(*ranges)))
+    tokens = [[expected_tokens(n, a) for n in range(lengths.max() + 1)] for a in state.acceptance_rate]
+    upload = lengths * scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency)
+    drafting = np.where(lengths > 0, lengths * state.draft_time, 0.0)
+    slowest = drafting.max(-1, keepdims=True)
+    low, high = (factor * upload.sum(-1, keepdims=True) for factor in (1e-9 / users, 1.001))
+    for _ in range(90):
+        delta = np.sqrt(low) * np.sqrt(high)
+        late = (upload / np.where(upload > 0.0, delta + slowest - drafting, 1.0)).sum(-1, keepdims=True) > 1.0
+        low, high = np.where(late, delta, low), np.where(late, high, delta)
+    server = np.array([server_time(scenario, row) for row in lengths.tolist()])
+    return np.array(tokens)[np.arange(users), lengths], (slowest + high)[:, 0] + server

@@ -1,5 +1,7 @@
 """Upper bound on the goodput of devices with batteries (not in the paper; docs/evidence/energy.md)."""
 
+import numpy as np
+
 from multispin_env.arrays import Rng
 from multispin_env.checks import check_instance, check_integer, check_real, check_rng
 from multispin_env.scenario import Scenario
@@ -11,17 +13,18 @@ def energy_bound(scenario: Scenario, price: float | None = None, *, size: int = 
 
     No policy exceeds it in the long run, even if it knows all future states, as long as it does not know which tokens
     will be accepted (docs/evidence/energy.md has the proof). The maximum in each state is proven by branch and bound;
-    only the number of states limits the accuracy. With ``budget_time``, the bound holds for the time until the budget
-    ends.
+    only the number of states limits the accuracy. Random sets of devices play equal numbers of rounds. With
+    ``budget_time`` they play for equal times, so that the bound is the mean over sets of the bound of each.
 
     Parameters
     ----------
     scenario
         A system with ``battery_rounds`` > 0.
     price
-        ν ≥ 0 in tokens/J; every price gives a bound if ν Σ P < D for all sampled devices. ``None``: about the best one.
+        ν ≥ 0 in tokens/J; every price gives a bound if ν Σ P < D for all sampled devices, or with ``budget_time``.
+        ``None``: about the best one.
     size
-        Number of random states, ≥ 2.
+        Number of random states, ≥ 2. With ``budget_time``, each set of devices has 64 of them if they change.
     rng
         A generator or a seed.
 
@@ -40,6 +43,7 @@ def energy_bound(scenario: Scenario, price: float | None = None, *, size: int = 
     check_integer("size", size, 2)
     law = energy_law(scenario)
     sample = EnergySample.draw(scenario, law.batteries, check_rng("rng", rng), size)
-    highest = law.rate / float(sample.charge.max())  # with ν Σ P ≥ D, long rounds would pay for themselves
+    # with ν Σ P ≥ D, long rounds would pay for themselves; a budget does not grow with time
+    highest = np.inf if scenario.budget_time else law.rate / float(sample.charge.max())
     price = min(law.price, 0.9 * highest) if price is None else check_real("price", price, 0.0, highest, open_high=True)
     return sample.bound(price, law.rate, proven=True)

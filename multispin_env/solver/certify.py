@@ -1,5 +1,6 @@
 """Decisions with a proof of optimality (not in the paper)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import ClassVar
@@ -9,6 +10,7 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.physics.types import Decision
 from multispin_env.solver.problem import Problem, in_chunks
+from multispin_env.solver.relaxed import Relaxed
 from multispin_env.solver.rule import fast_lengths
 from multispin_env.solver.search import Search, branch_and_bound
 
@@ -24,7 +26,8 @@ class CertifiedDecision(Decision):
     bandwidth
         Uplink bandwidth B_k, Σ B_k ≤ B, (..., K) Hz.
     value
-        Goodput Σ ω_k E[N_k] / T_e2e of this decision, (...) tokens/s; 0 if it misses the TPOT of a device.
+        Goodput Σ ω_k E[N_k] / T_e2e of this decision, less the price of its energy, if any, (...) tokens/s; 0 if it
+        misses the TPOT of a device.
     bound
         Goodput that no decision exceeds, (...) tokens/s.
     tolerance
@@ -53,12 +56,17 @@ class CertifiedDecision(Decision):
         return self.gap <= self.tolerance
 
 
-def certified_lengths(problem: Problem, tolerance: float, time_limit: float | None = None) -> Search:
-    """Run the fast rule, then branch and bound, in chunks; ``time_limit``: seconds for the whole batch."""
+def certified_lengths(
+    problem: Problem,
+    tolerance: float,
+    time_limit: float | None = None,
+    rule: Callable[[Problem], tuple[FloatArray, Relaxed]] = fast_lengths,
+) -> Search:
+    """Run a rule, then branch and bound, in chunks; ``time_limit``: seconds for the whole batch."""
     deadline = np.inf if time_limit is None else monotonic() + time_limit
 
     def solve(part: Problem) -> Search:
-        lengths, relaxed = fast_lengths(part)
+        lengths, relaxed = rule(part)
         # a tolerance slightly below the requested one, so that rounding cannot lift the gap above it; presets need
         # about 15 rounds, extreme parameters up to about 60
         return branch_and_bound(part, lengths, relaxed, 0.999 * tolerance, 400, deadline)

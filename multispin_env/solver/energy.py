@@ -6,6 +6,8 @@ For a price of ν tokens per joule, D(ν) is the root ρ of
 
 the mean over states of rounds without batteries. No policy that sees states but not the draws of acceptance gains more
 than D(ν) tokens per second in the long run, for any ν ≥ 0. D is convex, with the derivative E[Σ P τ − Σ e L] / E[τ].
+With random devices, states of all of them share D if they play equally many rounds; with a budget they play for equal
+times, so that each set has its own D, and the bound is the mean of these.
 """
 
 import json
@@ -31,6 +33,7 @@ _DEVICES, _PRICED = 3_200, 800  # random devices for means without batteries, an
 _STEPS, _TOLERANCE = 12, 1e-4  # prices that are tried; relative gap between D and its lower bound
 _ITERATIONS, _PRECISION = 20, 1e-4  # of the root of D at one price; the last step of Newton squares the relative error
 _CERTIFICATE, _SPLITS = 1e-8, 400  # relative gap and rounds of branch and bound
+_STATES = 64  # states of each set of devices with a budget
 _LEAST_TIME_PRICE = 1e-3  # relative to the goodput of the server alone
 
 DEFAULTS = MappingProxyType({"num_users": 8, "acceptance": "by-request", "min_draft_length": 0, "battery_rounds": 20.0})
@@ -86,12 +89,21 @@ class EnergySample:
     scenario: Scenario
     state: SystemState  # (n, K), independent, without batteries
     charge: FloatArray  # Σ_k P_k, (n,) W
+    sets: int = 1  # sets of n / sets successive states, each of which has its own D
 
     @classmethod
     def draw(cls, scenario: Scenario, batteries: Batteries, rng: np.random.Generator, size: int) -> Self:
-        """Draw n devices with one state each; a budget counts as charged over ``budget_time``."""
-        devices, state = sample_devices(scenario, rng, size)
-        return cls(scenario, state, batteries.first(scenario.replace(budget_time=0.0), *devices)[1].sum(-1))
+        """Draw about n states, each of new devices; with a budget, which counts as charge, a few sets of devices."""
+        dynamics, rounds = Dynamics.of(scenario), 1
+        if scenario.budget_time and (dynamics.channel.changes or dynamics.acceptance.changes):
+            rounds = _STATES
+        size = -(-size // rounds)
+        devices, state = sample_devices(scenario, rng, size, rounds)
+        charge = batteries.first(scenario.replace(budget_time=0.0), *devices)[1].sum(-1)
+        return cls(scenario, state, charge, size if scenario.budget_time else 1)
+
+    def _means(self, values: FloatArray) -> FloatArray:
+        return values.reshape(self.sets, -1).mean(-1)
 
     @cached_property
     def problem(self) -> Problem:
@@ -103,7 +115,7 @@ class EnergySample:
         """e_k (n, K) in J."""
         return token_energy(self.scenario, self.state.spectral_efficiency)
 
-    def best(self, price: float, rate: float, proven: bool = False) -> PricedRounds:
+    def best(self, price: float, rate: FloatArray | float, proven: bool = False) -> PricedRounds:
         """Return the rounds that maximise the bracket at ν and ρ; without a proof, by about 0.003 tokens too little."""
         time_price = rate - price * self.charge
         priced = replace(self.problem, token_price=price * self.energy)
@@ -118,17 +130,19 @@ class EnergySample:
 
     def bound(self, price: float, start: float, proven: bool = False) -> EnergyBound:
         """Return D(ν) by Dinkelbach's iteration from an estimate of it; with a proof, D(ν) is not too low."""
-        rate, converged = start, False
+        rate, exact, rows = np.full(self.sets, start), False, len(self.charge) // self.sets
         for _ in range(_ITERATIONS):
-            best = self.best(price, rate, proven and converged)  # a proof takes one more step
+            best = self.best(price, np.repeat(rate, rows), exact)
             earned = best.tokens - price * best.joules + price * self.charge * best.time
-            last, before, rate = converged or not proven, rate, float(earned.mean() / best.time.mean())
-            converged = abs(rate - before) <= _PRECISION * rate
-            if converged and last:
+            time, before = self._means(best.time), rate
+            rate = self._means(earned) / time
+            converged = bool((np.abs(rate - before) <= _PRECISION * rate).all())
+            if converged and exact == proven:
                 break
-        time = float(best.time.mean())
-        slope = float((self.charge * best.time - best.joules).mean()) / time
-        return EnergyBound(rate, float((earned - rate * best.time).std()) / len(earned) ** 0.5 / time, price, slope)
+            exact = exact or (proven and converged)  # a proof takes one more step
+        slope = float((self._means(self.charge * best.time - best.joules) / time).mean())
+        errors = rate if self.sets > 1 else (earned - rate * best.time) / time
+        return EnergyBound(float(rate.mean()), float(errors.std()) / len(errors) ** 0.5, price, slope)
 
     def best_bound(self) -> EnergyBound:
         """Return the least D(ν), or nearly so, by the intersections of its tangents."""
@@ -161,10 +175,8 @@ def _proven(priced: Problem, time_price: FloatArray, lengths: IntArray) -> IntAr
     for _ in range(_ITERATIONS):
         part, length, ratio = priced[rows], best[rows], time_price[rows]
         shift = part.tokens(length[:, None])[:, 0] / ratio - part.round_time(length)
-        zeros, latency = np.zeros(len(rows)), part.latency(length[:, None])[:, 0]
-        near = Relaxed(np.maximum(length, 0.5), latency, zeros + 1.0, ratio, zeros)
         shifted = replace(part, constant_time=part.constant_time + shift)
-        found = branch_and_bound(shifted, length, near, _CERTIFICATE, _SPLITS)
+        found = branch_and_bound(shifted, length, Relaxed.near(part, length, ratio), _CERTIFICATE, _SPLITS)
         best[rows] = found.lengths
         rows = rows[found.bound > (1.0 + 2.0 * _CERTIFICATE) * ratio]  # F was too low
         if not len(rows):

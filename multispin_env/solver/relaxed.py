@@ -38,6 +38,12 @@ class Relaxed(Batched):
     value: FloatArray  # G (n,) tokens/s
     slope: FloatArray  # (n,) s/token of the line that supports T_ver at the optimum; 0 for flat laws and padded passes
 
+    @classmethod
+    def near(cls, problem: Problem, length: FloatArray, value: FloatArray) -> Self:
+        """Return a substitute for the optimum where ``length`` (n, K) with goodput ``value`` (n,) is about the best."""
+        zeros, latency = np.zeros(len(problem)), problem.latency(length[:, None])[:, 0]
+        return cls(np.maximum(length, 0.5), latency, zeros + 1.0, value, zeros)
+
 
 def relaxed_optimum(problem: Problem, tolerance: float = 1e-12) -> Relaxed:
     """Maximise the goodput over real lengths in range, to residuals of ``tolerance``; the lengths are feasible."""

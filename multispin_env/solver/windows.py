@@ -75,14 +75,20 @@ class Segment(Batched):
     def price(self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray) -> _PricedPass:
         """Charge the tokens of windows (m, K) along the line of `slope` through an end of the remaining segment.
 
-        A token costs `slope` times the goodput ``target`` (m,).
+        A token costs the slope times the goodput ``target`` (m,). If the line gives a time ≤ 0, the line of the segment
+        replaces it, or else a flat one: each is below the law, but a time clipped to be positive may be above.
         """
         least, largest = low.sum(-1), high.sum(-1)
         fewest, most = np.maximum(self.fewest, least), np.minimum(self.most, largest)
-        anchor = np.where(self.slope >= self.rise, most, fewest)
-        above, below = self.start + self.rise * anchor, self.slope * (anchor - least)
-        time = above - below - _ROUNDING * (above + np.abs(below))
-        charge = target * self.slope
+        slope, time = self.slope, np.zeros(len(least))
+        for flatter in (self.slope, self.rise, np.zeros_like(self.rise)):
+            slope = np.where(time > 0.0, slope, flatter)
+            anchor = np.where(slope >= self.rise, most, fewest)
+            above, below = self.start + self.rise * anchor, slope * (anchor - least)
+            time = above - below - _ROUNDING * (above + np.abs(below))
+            if (time > 0.0).all():
+                break
+        charge = target * slope
         tokens = tokens - charge[:, None] * np.arange(len(tokens))[:, None, None]
         return _PricedPass(tokens, charge * (largest - least), np.maximum(time, TINY), fewest > most)
 
@@ -93,7 +99,7 @@ class Segment(Batched):
             self.rise > 0.0, left / np.where(self.rise > 0.0, self.rise, 1.0), np.where(left >= 0.0, np.inf, -np.inf)
         )
         fewest, most = low.sum(-1), high.sum(-1)
-        largest = np.minimum(most, np.floor(room * (1.0 + SAFETY) + SAFETY))
+        largest = np.clip(np.floor(room * (1.0 + SAFETY) + SAFETY), -1.0, most)
         law = replace(self, fewest=np.maximum(self.fewest, fewest), most=np.minimum(self.most, largest))
         # the length of each device is limited by those of the others
         ends, least = high, np.maximum(low, law.fewest[:, None] - (most[:, None] - high))

@@ -1,12 +1,13 @@
 """The bound with batteries, compared with brute force, and rules below it."""
 
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
 from scipy.optimize import brentq
 
 import multispin_env as ms
+from multispin_env.solver import energy
 from multispin_env.solver.energy import DEFAULTS, EnergySample, energy_law
 
 SMALL = {**DEFAULTS, "num_users": 2, "max_draft_length": 4}
@@ -76,6 +77,93 @@ def test_no_rule_exceeds_the_bound_and_one_reaches_it(system):
     assert max(shares.values()) < 1.003
     assert shares["energy-prices"] > 0.997
     assert bound.error < 0.001 * bound.rate
+
+
+def test_a_proof_does_not_rely_on_the_fast_rule(monkeypatch):
+    scenario = ms.Scenario.preset("qwen3.5", **SMALL)
+    sample = EnergySample(scenario, ms.sample_state(scenario, 0, 30), np.full(30, 2.0))
+    bound = sample.bound(3.0, 50.0, proven=True)
+    monkeypatch.setattr(energy, "priced_lengths", lambda scenario, priced, time_price: priced.low)
+    assert sample.bound(3.0, 50.0).rate < 0.9 * bound.rate
+    assert sample.bound(3.0, 50.0, proven=True).rate == pytest.approx(bound.rate, rel=1e-6)
+
+
+HORIZON = 60.0
+
+
+def one_device():
+    """A device whose draft time differs by a factor of 39 from set to set, with a budget; nothing changes over time."""
+    task = ms.Task(name="task", acceptance_rate=0.9)
+    options = {"num_users": 1, "channel": "static", "acceptance": "by-task", "max_draft_length": 4, "tasks": (task,)}
+    times = {"mean_draft_time": 0.02, "draft_time_spread": 0.95, "budget_time": HORIZON, "charge_share": 1.0}
+    return ms.EnvConfig.of("MultiSpin/Energy-v0", "qwen3.5", action="lengths", rounds=10**5, **options, **times)
+
+
+def exact_mixes(sample):
+    """Rate (n,) of the best policy of each set with one device, and the two lengths and the part of the first in it."""
+    rounds = [sample.played(np.full((len(sample.charge), 1), length)) for length in range(5)]
+    tokens, joules, time = (np.stack([getattr(each, name) for each in rounds]) for name in ("tokens", "joules", "time"))
+    lack = joules - sample.charge * time
+    best, mix = np.zeros(len(sample.charge)), np.zeros((3, len(sample.charge)))
+    for first, second in [*((length, length) for length in range(5)), *combinations(range(5), 2)]:
+        apart = lack[first] - lack[second]
+        part = np.where(apart != 0.0, -lack[second] / np.where(apart != 0.0, apart, 1.0), 1.0)
+        part = np.clip(part, 0.0, 1.0)
+        (n, j, t) = (part * each[first] + (1.0 - part) * each[second] for each in (tokens, joules, time))
+        better = (j - sample.charge * t <= 1e-9) & (n / t > best)
+        best, mix = (
+            np.where(better, n / t, best),
+            np.where(better, np.array([first + 0.0 * t, second + 0.0 * t, part]), mix),
+        )
+    return best, mix
+
+
+def test_with_a_budget_the_bound_is_the_mean_over_sets_of_devices():
+    config = one_device()
+    sample = EnergySample.draw(config.scenario, energy_law(config.scenario).batteries, np.random.default_rng(0), 300)
+    best, _ = exact_mixes(sample)
+    bound = ms.energy_bound(config.scenario, size=300, rng=0)
+    joint = EnergySample(config.scenario, sample.state, sample.charge).bound(bound.price, bound.rate, proven=True)
+    assert joint.rate < 0.995 * best.mean() < best.mean() <= bound.rate < 1.05 * best.mean()
+    assert bound.error == pytest.approx(best.std() / 300**0.5, rel=0.2)
+
+
+def test_a_set_of_devices_that_changes_has_many_states():
+    scenario = ms.Scenario.preset("qwen3.5", **SMALL, budget_time=100.0)
+    law, rng = energy_law(scenario), np.random.default_rng(0)
+    sample = EnergySample.draw(scenario, law.batteries, rng, 1 + 2 * 64)
+    assert sample.sets == 3
+    for constant in (sample.state.draft_time, sample.charge):
+        assert (np.ptp(constant.reshape(3, 64, -1), axis=1) == 0.0).all()
+        assert len(np.unique(constant)) == 3 * np.size(constant[0])
+    for random in (sample.state.spectral_efficiency, sample.state.acceptance_rate):
+        assert len(np.unique(random)) == 3 * 64 * 2
+    each = [EnergySample(scenario, sample.state[i : i + 64], sample.charge[i : i + 64]) for i in (0, 64, 128)]
+    rates = [part.bound(3.0, law.rate).rate for part in each]
+    assert sample.bound(3.0, law.rate).rate == pytest.approx(np.mean(rates), rel=1e-6)
+
+
+def test_a_budget_is_played_below_the_bound():
+    config, sets = one_device(), 256
+    env = config.make_vec(sets).unwrapped
+    env.reset(seed=0)
+    state = ms.SystemState(env.state.draft_time, env.state.spectral_efficiency, env.state.acceptance_rate)
+    sample = EnergySample(config.scenario, state, (env.state.capacity / HORIZON).sum(-1), sets)
+    best, (first, second, part) = exact_mixes(sample)
+    bound = sample.bound(energy_law(config.scenario).price, 20.0, proven=True).rate
+    tokens, debt, playing = np.zeros(sets), np.zeros(sets), np.ones(sets, dtype=bool)
+    while playing.any():
+        debt += part  # rounds of the first length that are due
+        length = np.where(debt >= 1.0, first, second).astype(np.int64)
+        debt -= debt >= 1.0
+        length = np.minimum(length[:, None], env.state.affordable)
+        decision = ms.Decision(length, np.full((sets, 1), config.scenario.total_bandwidth))
+        *_, ended, _, info = env.step(env.encode_action(decision))
+        tokens += playing * info["accepted_tokens"].sum(-1)
+        playing &= ~ended
+    played = (tokens / HORIZON).mean()
+    assert played == pytest.approx(best.mean(), rel=0.01)
+    assert played < bound
 
 
 def test_bad_arguments():

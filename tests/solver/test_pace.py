@@ -7,30 +7,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import equal_latency, expected_tokens, server_time
+from reference import every_round
 
 import multispin_env as ms
 from multispin_env.solver.pace import least_tpot, timely_windows
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.windows import FixedPass, Nodes, make_laws
-from tests.hostile import unchecked
+from tests.hostile import hostile_tpot_instance, unchecked
 from tests.solver.test_optimum import weighted
 from tests.strategies import KINDS, instances
+
+WRONG = [62, 802]
+"""Seeds of instances for which an earlier search proved a bound below the optimum."""
 
 
 def cases(kind):
     return st.integers(2, 4).flatmap(lambda users: instances(kind, users, most=130))
-
-
-def every_round(scenario, state, fixed=None):
-    token_time = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency)
-    fixed = [-1] * scenario.num_users if fixed is None else fixed
-    ranges = [range(scenario.min_draft_length, scenario.max_draft_length + 1) if f < 0 else [int(f)] for f in fixed]
-    tokens, times = [], []
-    for lengths in product(*ranges):
-        tokens.append([expected_tokens(n, a) for n, a in zip(lengths, state.acceptance_rate, strict=True)])
-        times.append(equal_latency(lengths, state.draft_time, token_time) + server_time(scenario, lengths))
-    return np.array(tokens), np.array(times)
 
 
 def waits(scenario, state, decision):
@@ -79,6 +71,41 @@ def test_certified_in_time_equals_brute_force(kind, data, part, some):
     check(scenario, state, weights, least + part * (free - least) + 1e-3 * least, fixed)
     assert check(scenario, state, weights, 0.97 * least, fixed) == "none in time"
     assert check(scenario, state, weights, 1.01 * free, fixed) == "free"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seeds", [WRONG, *(range(start, start + 50) for start in range(0, 300, 50))], ids=str)
+def test_no_certificate_is_wrong_where_tokens_of_a_pass_are_slow(seeds):
+    for seed in seeds:
+        scenario, state, weights, part = hostile_tpot_instance(np.random.default_rng(seed))
+        tokens, times = every_round(scenario, state)
+        goodput, waits = (weights * tokens).sum(-1) / times, times / tokens.min(-1)
+        tpot = (waits.min() + part * (waits[goodput.argmax()] - waits.min())) * (1.0 + 1e-6)
+        best = goodput[waits <= tpot * (1.0 + 1e-12)].max()
+        decision = ms.make_controller("optimal", scenario, certify=1e-6, tpot=tpot, weights=weights)(state)
+        assert decision.bound >= best * (1.0 - 1e-9), seed
+        assert weighted(scenario, state, weights, decision) * (1.0 + decision.gap) >= best * (1.0 - 1e-9), seed
+
+
+def test_a_line_that_reaches_no_time_is_not_clipped_above_the_law():
+    h = float.fromhex
+    scenario = ms.Scenario.preset(
+        "llama2",
+        num_users=3,
+        total_bandwidth=h("0x1.a6d13a144a62ep+20"),
+        kept_probabilities=64,
+        min_draft_length=0,
+        max_draft_length=6,
+        verification_fixed_time=0.0,
+        verification_time_per_draft=0.0,
+        verification_pieces=((h("0x1.b7df48e721809p-2"), h("0x1.116b43a94c936p-1")),),
+    )
+    draft_time = [h("0x1.78bd7ffbf3ca6p-3"), h("0x1.0e5416f871fcdp-6"), h("0x1.c4bbef1cb8672p-3")]
+    efficiency = [h("0x1.6928bd7f0439dp-2"), h("0x1.c70de3fe66f69p+2"), h("0x1.32086b69f957dp-1")]
+    state = ms.SystemState(*map(np.array, (draft_time, efficiency, [0.99, 0.0, 0.99])))
+    decision = ms.make_controller("optimal", scenario, certify=1e-6, tpot=7.389599357336987)(state)
+    assert decision.draft_length.tolist() == [4, 0, 3]
+    assert decision.certified
 
 
 @pytest.mark.parametrize("kind", ["paper", "one piece", "two pieces"])

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from multispin_env.arrays import IntArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer, check_plausible, check_real, check_rng
 from multispin_env.controllers.base import RoundsController, WeightedController
 from multispin_env.controllers.names import make_controller
@@ -16,7 +16,8 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.ahead import AheadRound, best_lengths
 from multispin_env.solver.certify import CertifiedDecision, certified_lengths
 from multispin_env.solver.pace import is_in_time, least_tpot
-from multispin_env.solver.problem import checked_problem, in_chunks, make_problem
+from multispin_env.solver.problem import Problem, checked_problem, in_chunks, make_problem
+from multispin_env.solver.relaxed import Relaxed
 from multispin_env.solver.rule import LONGEST_OFFSETS, fast_lengths
 
 
@@ -57,7 +58,7 @@ class Optimal(WeightedController):
         Maximum time per output token of each device in s, in (0, 20]; ``None``: no limit.
     energy_price
         ν in tokens per joule, ≥ 0: the objective is then (Σ_k ω_k E[N_k] − ν Σ_k e_k L_k) / T_e2e, with the energy
-        e_k of a drafted token. It is not combined with ``certify``, ``tpot`` and ``fixed_length``.
+        e_k of a drafted token. It is not combined with ``tpot`` and ``fixed_length``; certified ones are > 0.
 
     Examples
     --------
@@ -88,22 +89,15 @@ class Optimal(WeightedController):
             check_real("tpot", self.tpot, 0.0, open_low=True)
         check_plausible(vars(self))
         check_real("energy_price", self.energy_price, 0.0)
-        if self.energy_price and not self._is_free:
-            actual = f"{self.energy_price} with certify, tpot or fixed_length"
-            raise ValueError(f"energy_price: expected 0 or no other option than weights, got {actual}")
-
-    @property
-    def _is_free(self) -> bool:
-        return all(option is None for option in (self.certify, self.tpot, self.fixed_length))
+        if self.energy_price and not (self.tpot is None and self.fixed_length is None):
+            raise ValueError(f"energy_price: expected 0 with tpot or fixed_length, got {self.energy_price}")
 
     @override
     def decide(self, state: SystemState) -> Decision:
         shape = state.draft_time.shape
-        if (self.scenario.draft_ahead or self.energy_price) and self._is_free:
-            problem = make_problem(self.scenario, state, checked_weights(self.weights, shape))
-            if self.energy_price:
-                energy = token_energy(self.scenario, state.spectral_efficiency).reshape(problem.low.shape)
-                problem = replace(problem, token_price=self.energy_price * energy)
+        free = all(option is None for option in (self.certify, self.tpot, self.fixed_length))
+        if free and (self.scenario.draft_ahead or self.energy_price):
+            problem = self._priced(make_problem(self.scenario, state, checked_weights(self.weights, shape)), state)
             rounds = AheadRound.by_goodput(problem, self.scenario, state.head_start.reshape(problem.low.shape))
             return self.with_equal_latency(best_lengths(rounds).reshape(shape), state)
         problem = checked_problem(self.scenario, state, self.weights, self.fixed_length, self.tpot)
@@ -113,7 +107,10 @@ class Optimal(WeightedController):
                 least = f"at least {least_tpot(problem).tpot.max():.6g} s, the minimum for these devices"
                 raise ValueError(f"tpot: expected {least}, got {self.tpot:g}")
             return self.with_equal_latency(lengths.astype(np.int64).reshape(shape), state)
-        proven = certified_lengths(problem, self.certify, self.time_limit)
+        rule = self._priced_rule if self.energy_price else fast_lengths
+        proven = certified_lengths(self._priced(problem, state), self.certify, self.time_limit, rule)
+        if self.energy_price and not (proven.value > 0.0).all():
+            raise ValueError(f"energy_price: expected a price at which a draft can pay, got {self.energy_price}")
         decision = self.with_equal_latency(proven.lengths.astype(np.int64).reshape(shape), state)
         batch = shape[:-1]
         return CertifiedDecision(
@@ -124,6 +121,16 @@ class Optimal(WeightedController):
             self.certify,
             None if self.tpot is None else np.asarray(is_in_time(problem, proven.lengths)).reshape(batch),
         )
+
+    def _priced(self, problem: Problem, state: SystemState) -> Problem:
+        if not self.energy_price:
+            return problem
+        energy = token_energy(self.scenario, state.spectral_efficiency).reshape(problem.low.shape)
+        return replace(problem, token_price=self.energy_price * energy)
+
+    def _priced_rule(self, problem: Problem) -> tuple[FloatArray, Relaxed]:
+        lengths = best_lengths(AheadRound.by_goodput(problem, self.scenario, np.zeros(problem.low.shape)))
+        return lengths.astype(np.float64), Relaxed.near(problem, lengths, problem.value(lengths[:, None])[:, 0])
 
 
 def oracle(scenario: Scenario, **options: Any) -> Optimal:

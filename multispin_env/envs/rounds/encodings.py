@@ -135,8 +135,9 @@ class SharesCodec(RoundsCodec):
 
     @override
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
-        smallest = self.scenario.total_bandwidth * np.exp(LOG_WEIGHTS[0] - LOG_WEIGHTS[-1])
-        logit = np.log(np.maximum(decision.bandwidth, smallest))  # it may be 0 without a draft
+        largest = decision.bandwidth.max(-1, keepdims=True)  # it may be 0 without a draft
+        smallest = np.where(largest > 0.0, largest, 1.0) * np.exp(LOG_WEIGHTS[0] - LOG_WEIGHTS[-1])
+        logit = np.log(np.maximum(decision.bandwidth, smallest))
         middle = 0.5 * (logit.max(-1, keepdims=True) + logit.min(-1, keepdims=True))
         return [np.interp(logit - middle, LOG_WEIGHTS, WEIGHT_COLUMNS)]
 

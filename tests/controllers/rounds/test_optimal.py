@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import multispin_env as ms
+from multispin_env.physics.energy import token_energy
 from multispin_env.solver.problem import Problem
 from tests.alike import equal
 from tests.families import RULES
@@ -27,6 +28,51 @@ def test_equals_brute_force(preset, users, longest, count, bandwidth):
     for i in range(count):
         best = reference.best_goodput(scenario, state[i])
         assert goodput[i] == pytest.approx(best, rel=1e-6)
+
+
+LAWS = [
+    {},
+    {"server": "a100-32b", "payload": "ids"},
+    {"server": "a100-32b", "padded_verification": True},
+    {"verification_pieces": ((0.05, 0.0), (0.0, 0.01))},
+]
+
+
+@pytest.mark.parametrize("law", LAWS, ids=str)
+@pytest.mark.parametrize(
+    ("users", "longest", "low", "energy_price"), [(2, 12, 0, 3.0), (3, 6, 1, 1.0), (2, 12, 0, 9.0)]
+)
+def test_a_price_of_energy_equals_brute_force(law, users, longest, low, energy_price, rng):
+    fields = {"num_users": users, "max_draft_length": longest, "min_draft_length": low, "acceptance": "by-request"}
+    scenario = ms.Scenario.preset("qwen3.5", **fields, **law)
+    state, weights = ms.sample_state(scenario, rng, 20), rng.choice([1.0, 3.0], users)
+    energy = token_energy(scenario, state.spectral_efficiency)
+    options = {"weights": weights, "energy_price": energy_price}
+    plain = ms.make_controller("optimal", scenario)
+    certified, quick = (ms.make_controller("optimal", scenario, **options, certify=gap)(state) for gap in (1e-8, None))
+
+    def priced(decision):
+        outcome = ms.expected_outcome(scenario, state, decision)
+        paid = energy_price * (energy * decision.draft_length).sum(-1)
+        return ((weights * outcome.tokens).sum(-1) - paid) / outcome.round_latency
+
+    every = itertools.product(range(low, longest + 1), repeat=users)
+    shape = state.draft_time.shape
+    best = np.max([priced(plain.with_equal_latency(np.broadcast_to(lengths, shape), state)) for lengths in every], 0)
+    assert certified.certified.all()
+    assert (certified.bound >= best * (1.0 - 1e-12)).all()
+    assert certified.value == pytest.approx(best, rel=1e-8)
+    assert priced(certified) == pytest.approx(best, rel=1e-8)
+    assert priced(quick) == pytest.approx(best, rel=0.01)
+
+
+def test_bad_prices_of_energy():
+    scenario, state = ms.Scenario.preset("llama2", num_users=2), draw_state(0, 2)
+    with pytest.raises(ValueError, match=r"^energy_price: expected 0 with tpot or fixed_length, got 3"):
+        ms.make_controller("optimal", scenario, energy_price=3.0, tpot=1.0)
+    controller = ms.make_controller("optimal", scenario, energy_price=1e3, certify=1e-6)  # every draft costs 100 tokens
+    with pytest.raises(ValueError, match=r"^energy_price: expected .*, got 1000"):
+        controller(state)
 
 
 def test_the_oracle_is_the_optimal_controller():

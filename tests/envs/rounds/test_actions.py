@@ -68,6 +68,17 @@ def test_all_actions_are_feasible(encoding, scenario, rng):
     assert ((outcome.goodput > 0.0) & (outcome.goodput < np.inf)).all()
 
 
+@pytest.mark.parametrize("users", [2, 3, 20])
+def test_a_starved_device_keeps_its_bandwidth(users, rng):
+    scenario = ms.Scenario.preset("llama2", num_users=users)
+    state, codec = ms.sample_state(scenario, rng, 100), codec_of("shares", scenario)
+    corners = rng.choice([-LIMIT, 0.0, LIMIT], (100, users, 2))
+    corners[:users, :, 1] = np.where(np.eye(users) > 0.0, -LIMIT, LIMIT)
+    decision = codec.decode(corners, state)
+    again = codec.decode(codec.encode(decision, state), state)
+    assert again.bandwidth == pytest.approx(decision.bandwidth, rel=5e-5)
+
+
 def test_zero_residual_is_the_closed_form(scenario, rng):
     state = ms.sample_state(scenario, rng, 10)
     action = rng.uniform(-LIMIT, LIMIT, (10, 20, 2))
