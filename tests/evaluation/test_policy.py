@@ -269,6 +269,13 @@ HOSTILE = {
     "a large Expand": (lambda: graph("action = Expand(compute, s)", "int64[4] s = {10000, 10000, 1, 1}"), LARGE),
     "a large Tile": (lambda: graph("action = Tile(q, s)", "float[1, 1] q = {1}, int64[2] s = {100000, 10000}"), LARGE),
     "a large Range": (lambda: graph("action = Range(z, e, d)", "float z = {0}, float e = {1e9}, float d = {1}"), LARGE),
+    "a division that ends the process": (
+        lambda: graph(
+            "q = Div(a, b) f = Cast<to = 1>(q) action = Add(compute, f)",
+            "int64[1] a = {-9223372036854775808}, int64[1] b = {-1}",
+        ),
+        "expected Div of",
+    ),
     "a large product": (
         lambda: graph(
             "b = Expand(q, s) c = Transpose(b) action = MatMul(b, c)", "float[1] q = {1}, int64[2] s = {100000, 1}"
