@@ -42,8 +42,8 @@ class Policy:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Arguments of ``gymnasium.make`` for an environment with the policy's observations and actions."""
-        return {"action": self.config.action, **self.config.arguments}
+        """Arguments of ``gymnasium.make`` for the policy's system, with its observations and actions."""
+        return {"scenario": self.config.scenario, "action": self.config.action, **self.config.arguments}
 
     def on(self, scenario: Scenario) -> Self:
         """Return the same policy for another scenario; ``ValueError`` if the observations would have other entries."""

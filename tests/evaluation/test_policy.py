@@ -68,7 +68,8 @@ def test_any_leading_shape_and_number_of_users():
 
 def test_arguments_make_its_environment():
     policy = policy_of(HIDDEN, action="lengths")
-    assert policy.arguments == {"action": "lengths", **policy.config.arguments}
+    assert policy.arguments == {"scenario": policy.config.scenario, "action": "lengths", **policy.config.arguments}
+    assert EnvConfig.of(HIDDEN, **policy_of(HIDDEN, action="lengths").arguments) == policy.config
     other = policy.on(policy.config.scenario.replace(total_bandwidth=5e6))
     assert other.config == replace(policy.config, scenario=other.config.scenario)
     assert other.network is policy.network
