@@ -271,7 +271,7 @@ def _flat(content: bytes) -> bytes:
     """Read and rewrite the model with the package onnx, so that the checked model is the one that runs.
 
     ``ValueError`` if it has loops, branches or functions, which could run without limit, operators other than
-    `OPERATORS`, a division of integers (the smallest by -1 ends the process), data in other files, or tensors of a large
+    `OPERATORS`, divisions of integers (the smallest by -1 ends the process), data in other files, or tensors of a large
     constant shape.
     """
     from onnx import ModelProto, TensorProto
@@ -300,7 +300,7 @@ def _flat(content: bytes) -> bytes:
     inferred = infer_shapes(model, data_prop=True).graph
     values = [*inferred.value_info, *inferred.output]
     types = [value.type.tensor_type for value in values]
-    real = {value.name for value in values if value.type.tensor_type.elem_type in (TensorProto.FLOAT, TensorProto.DOUBLE)}
+    real = {x.name for x in values if x.type.tensor_type.elem_type in (TensorProto.FLOAT, TensorProto.DOUBLE)}
     if any(node.op_type == "Div" and not real.issuperset(node.output) for node in graph.node):
         raise ValueError("expected Div of 32 or 64-bit floating-point numbers, got others")
     shapes = [*([size.dim_value or 1 for size in item.shape.dim] for item in types), *(item.dims for item in constants)]

@@ -122,8 +122,8 @@ def compare(
     -----
     Models of Stable-Baselines3 play as behind their wrappers ``FlattenObservation``, ``RescaleAction`` and
     ``VecNormalize``: their spaces and ``model.get_vec_normalize_env()`` show these. Models with spaces of other shapes
-    are refused; those with `agents.DevicePolicy` play with any number of devices. Other wrappers cannot be recognised, nor can ``VecNormalize`` in a model that was loaded without it;
-    load the model with ``env=VecNormalize.load(...)``.
+    are refused; those with `agents.DevicePolicy` play with any number of devices. Other wrappers cannot be recognised,
+    nor can ``VecNormalize`` in a model that was loaded without it; load the model with ``env=VecNormalize.load(...)``.
 
     Examples
     --------

@@ -114,7 +114,8 @@ def summary_cells(rows: Sequence[LeaderRow], exam: int) -> tuple[Cells, list[Cel
     header = ("method", "seeds", "IQM", f"IQM, seed {exam}", "median task", "worst task", "steps", "s", "CPU s")
     return header, [
         (
-            *(f"{row.label}{READ * row.is_read}", str(row.seeds), *map(_shown, (row.iqm, row.fresh, row.median, row.worst))),
+            *(f"{row.label}{READ * row.is_read}", str(row.seeds)),
+            *map(_shown, (row.iqm, row.fresh, row.median, row.worst)),
             *(f"{row.entry.steps:,}", f"{row.entry.seconds:.0f}", f"{row.entry.cpu_seconds:.0f}"),
         )
         for row in rows

@@ -245,8 +245,8 @@ class SuiteTask:
 
 
 _CERTIFIED, _LONG_RUN = 1e-5, 0.1
-"""Scores by which a mean may exceed a certified optimum, and a bound of the long run or on expected tokens: five standard
-errors of the public exam are 0.05, and batteries that are half full at the start are at most 0.06."""
+"""Scores by which a mean may exceed a certified optimum, and a bound of the long run or on expected tokens: five
+standard errors of the public exam are at most 0.05, and batteries that are half full at the start add at most 0.06."""
 
 POLICY_ARGUMENTS = ("reference", "timeout", "plan_quantile", "history")
 """Arguments that define a policy's actions and observations; they replace those of the held-out episodes."""
