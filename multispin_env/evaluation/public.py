@@ -209,7 +209,7 @@ class _Predictor:
 
     def __post_init__(self) -> None:
         space, policy = getattr(self.model, "action_space", None), getattr(self.model, "policy", self.model)
-        if getattr(policy, "any_users", False) and self._normalization is None:
+        if space is not None and getattr(policy, "any_users", False) and self._normalization is None:
             trained = self.config.replace(num_users=space.shape[0])
             self.config = trained if trained.actions.space == space else self.config  # else behind a wrapper
         actions = self.config.actions.space
