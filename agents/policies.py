@@ -10,7 +10,7 @@ and a network supports any number of users.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch as th
@@ -102,13 +102,18 @@ FEATURES = (
 
 
 class UserFeatures(BaseFeaturesExtractor):
-    """Extractor from Dict observations to features (batch, K · columns), roughly centred, for any K."""
+    """Extractor from Dict observations to features (batch, K · columns), roughly centred, for any K.
 
-    def __init__(self, observation_space: spaces.Space[Any]) -> None:
+    ``users`` is the number of users in ``observation_space``, by default that of its entry ``compute``.
+    """
+
+    def __init__(self, observation_space: spaces.Space[Any], users: int | None = None) -> None:
         assert isinstance(observation_space, spaces.Dict)
         features = [feature for feature in FEATURES if set(feature.entries) <= set(observation_space.spaces)]
         sizes: dict[str, int] = {key: space.shape[0] for key, space in observation_space.spaces.items()}  # type: ignore[index]
-        numbers = {key: size // sizes["compute"] for key, size in sizes.items()}
+        if not features:
+            raise ValueError(f"observation_space: expected an entry of each device, got {list(sizes)}")
+        numbers = {key: size // (users or sizes["compute"]) for key, size in sizes.items()}
         zeros = {key: th.zeros(1, size) for key, size in sizes.items()}
         super().__init__(observation_space, features_dim=_by_user(features, numbers, zeros).numel())
         self._features = features
@@ -120,12 +125,14 @@ class UserFeatures(BaseFeaturesExtractor):
 
 
 def _by_user(features: Sequence[Feature], numbers: Mapping[str, int], observations: dict[str, th.Tensor]) -> th.Tensor:
-    users = observations["compute"].shape[-1]
+    first = features[0].entries[0]
+    users = observations[first].shape[-1] // numbers[first]
     columns: list[th.Tensor] = []
     for feature in features:
         columns += feature.columns(*(observations[key].unflatten(-1, (users, numbers[key])) for key in feature.entries))
-    shared = observations[SHARED].unsqueeze(-2).expand(-1, users, -1)
-    return th.cat([*columns, shared], dim=-1)
+    if SHARED in observations:
+        columns.append(observations[SHARED].unsqueeze(-2).expand(-1, users, -1))
+    return th.cat(columns, dim=-1)
 
 
 _LAST_STD = 0.01
@@ -246,7 +253,8 @@ class DevicePolicy(ActorCriticPolicy):
     """Policy for PPO and A2C of Stable-Baselines3: one network for every device, for any number of devices.
 
     The network reads one device and a summary of all devices, and returns the action of that device. The action space
-    is a Box (K, columns). Parameters without a comment are as in Stable-Baselines3.
+    is a Box (K, columns). `predict` takes observations of any number of devices, as does `multispin_env.compare`.
+    Parameters without a comment are as in Stable-Baselines3.
 
     Examples
     --------
@@ -257,6 +265,8 @@ class DevicePolicy(ActorCriticPolicy):
     >>> model.predict(env.reset(), deterministic=True)[0].shape
     (2, 4, 2)
     """
+
+    any_users: ClassVar[bool] = True  # read by `multispin_env.compare`
 
     def __init__(
         self,
@@ -288,6 +298,7 @@ class DevicePolicy(ActorCriticPolicy):
             use_sde=use_sde,
             log_std_init=log_std_init,
             features_extractor_class=UserFeatures,
+            features_extractor_kwargs={"users": action_space.shape[0] if action_space.shape else None},
             optimizer_class=optimizer_class,
             optimizer_kwargs={"eps": 1e-5, "fused": True} if optimizer_kwargs is None else optimizer_kwargs,
         )
@@ -304,6 +315,27 @@ class DevicePolicy(ActorCriticPolicy):
         self.action_net = UserHead(self.width, columns, self.bandwidth_init, self.last_std, LIMIT * added.exp())
         self.value_net = SumHead(self.width) if self.critic else _ZeroValue()  # type: ignore[assignment]
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+
+    @override
+    def predict(
+        self,
+        observation: NDArray[Any] | dict[str, NDArray[Any]],
+        state: tuple[NDArray[Any], ...] | None = None,
+        episode_start: NDArray[Any] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]:
+        """Return actions (..., K, columns) for observations (..., size) of any number K of devices."""
+        assert isinstance(self.observation_space, spaces.Dict)
+        if not isinstance(observation, dict):  # which Stable-Baselines3 refuses
+            return super().predict(observation, state, episode_start, deterministic)
+        arrays = {name: np.asarray(observation[name], np.float32) for name in self.observation_space.spaces}
+        tensors = {name: th.tensor(x.reshape(-1, x.shape[-1]), device=self.device) for name, x in arrays.items()}
+        self.set_training_mode(False)
+        with th.no_grad():
+            actions = self._predict(tensors, deterministic).cpu().numpy()
+        rows = actions.reshape(*next(iter(arrays.values())).shape[:-1], -1, self.columns)
+        assert isinstance(self.action_space, spaces.Box)
+        return rows.clip(self.action_space.low[0], self.action_space.high[0]), state
 
     def _get_action_dist_from_latent(self, latent_pi: Codes) -> Distribution:  # type: ignore[override]
         mean = self.action_net(latent_pi)

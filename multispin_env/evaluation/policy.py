@@ -42,8 +42,8 @@ class Policy:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Arguments of ``gymnasium.make`` for an environment with the policy's observations and actions."""
-        return {"action": self.config.action, **self.config.arguments}
+        """Arguments of ``gymnasium.make`` for the policy's system, with its observations and actions."""
+        return {"scenario": self.config.scenario, "action": self.config.action, **self.config.arguments}
 
     def on(self, scenario: Scenario) -> Self:
         """Return the same policy for another scenario; ``ValueError`` if the observations would have other entries."""
@@ -275,9 +275,10 @@ def _flat(content: bytes) -> bytes:
     """Read and rewrite the model with the package onnx, so that the checked model is the one that runs.
 
     ``ValueError`` if it has loops, branches or functions, which could run without limit, operators other than
-    `OPERATORS`, data in other files, or tensors of a large constant shape.
+    `OPERATORS`, divisions of integers (the smallest by -1 ends the process), data in other files, or tensors of a large
+    constant shape.
     """
-    from onnx import ModelProto
+    from onnx import ModelProto, TensorProto
     from onnx.shape_inference import infer_shapes
 
     model = ModelProto.FromString(content)
@@ -301,7 +302,11 @@ def _flat(content: bytes) -> bytes:
     for value in graph.output:
         value.type.tensor_type.ClearField("shape")
     inferred = infer_shapes(model, data_prop=True).graph
-    types = [value.type.tensor_type for value in (*inferred.value_info, *inferred.output)]
+    values = [*inferred.value_info, *inferred.output]
+    types = [value.type.tensor_type for value in values]
+    real = {x.name for x in values if x.type.tensor_type.elem_type in (TensorProto.FLOAT, TensorProto.DOUBLE)}
+    if any(node.op_type == "Div" and not real.issuperset(node.output) for node in graph.node):
+        raise ValueError("expected Div of 32 or 64-bit floating-point numbers, got others")
     shapes = [*([size.dim_value or 1 for size in item.shape.dim] for item in types), *(item.dims for item in constants)]
     numbers = sum(abs(math.prod(shape[:_MOST_AXES])) for shape in shapes)
     if numbers > _LARGEST_SHAPES:

@@ -122,8 +122,8 @@ def compare(
     -----
     Models of Stable-Baselines3 play as behind their wrappers ``FlattenObservation``, ``RescaleAction`` and
     ``VecNormalize``: their spaces and ``model.get_vec_normalize_env()`` show these. Models with spaces of other shapes
-    are refused. Other wrappers cannot be recognised, nor can ``VecNormalize`` in a model that was loaded without it;
-    load the model with ``env=VecNormalize.load(...)``.
+    are refused; those with `agents.DevicePolicy` play with any number of devices. Other wrappers cannot be recognised,
+    nor can ``VecNormalize`` in a model that was loaded without it; load the model with ``env=VecNormalize.load(...)``.
 
     Examples
     --------
@@ -199,7 +199,8 @@ class _Predictor:
     """Function with the deterministic actions of a model that has ``predict``, with or without memory.
 
     Observations are flattened and normalized, and actions are rescaled, as the spaces and the ``VecNormalize`` of a
-    model of Stable-Baselines3 require. ``ValueError`` for spaces of other shapes.
+    model of Stable-Baselines3 require. ``ValueError`` for spaces of other shapes, except for the number of users if the
+    model's policy has ``any_users``.
     """
 
     model: Any
@@ -207,7 +208,11 @@ class _Predictor:
     memory: Any = None
 
     def __post_init__(self) -> None:
-        space, actions = getattr(self.model, "action_space", None), self.config.actions.space
+        space, policy = getattr(self.model, "action_space", None), getattr(self.model, "policy", self.model)
+        if space is not None and getattr(policy, "any_users", False) and self._normalization is None:
+            trained = self.config.replace(num_users=space.shape[0])
+            self.config = trained if trained.actions.space == space else self.config  # else behind a wrapper
+        actions = self.config.actions.space
         if space is not None and space.shape != actions.shape:
             raise ValueError(f"action_space: expected the shape {actions.shape} of the environment, got {space}")
         seen, entries = getattr(self.model, "observation_space", None), self.config.observations.space
@@ -227,10 +232,13 @@ class _Predictor:
         action, self.memory = result if isinstance(result, tuple) else (result, None)
         return self._rescaled(action)
 
+    @property
+    def _normalization(self) -> Any:
+        return getattr(self.model, "get_vec_normalize_env", lambda: None)()
+
     def _encoded(self, observation: Observation) -> Any:
-        normalization = getattr(self.model, "get_vec_normalize_env", lambda: None)()
         encoded = np.concatenate(list(observation.values()), -1) if self._flat else observation
-        return encoded if normalization is None else normalization.normalize_obs(encoded)
+        return encoded if self._normalization is None else self._normalization.normalize_obs(encoded)
 
     def _rescaled(self, action: NDArray[Any]) -> NDArray[Any]:
         space, bounds = getattr(self.model, "action_space", None), self.config.actions.space

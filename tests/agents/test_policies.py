@@ -2,13 +2,17 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from gymnasium.wrappers import FilterObservation
 from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.vec_env import VecNormalize
 
 import agents
+import multispin_env as ms
 from agents import AGENTS
 from agents.base import CosineRate, LinearRate
 from agents.policies import Codes, ConcatLinear, DevicePolicy, SumHead, UserEncoder, UserFeatures, UserHead
@@ -20,6 +24,7 @@ from multispin_env.registry import ENVIRONMENTS
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
 
+FULL = "MultiSpin/Heterogeneous-v0"
 ENTRIES = {  # of two devices, with all entries of rounds
     "compute": [1.1, 0.9],
     "channel": [0.5, 2.0],
@@ -172,6 +177,67 @@ def test_algorithms_of_stable_baselines3_train_it(algorithm):
     assert not np.allclose(before, after, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("env_id", "action"),
+    [
+        *[(FULL, action) for action in ("residual", "lengths", "shares")],
+        ("MultiSpin/HiddenAcceptance-v0", "lengths"),
+        ("MultiSpin/Continuous-v0", "plain"),
+    ],
+)
+def test_a_model_plays_with_other_numbers_of_devices(env_id, action):
+    model = ppo(env_id, action=action)
+    with th.no_grad():
+        model.policy.action_net.net[-1].weight.normal_(std=0.3)
+
+    def direct(observation):
+        entries = {name: th.tensor(values) for name, values in observation.items()}
+        with th.no_grad():
+            return model.policy.deterministic(entries).unflatten(-1, (5, -1)).clamp(-5.0, 5.0).numpy()
+
+    length = {"horizon": 1.0} if "Continuous" in env_id else {"rounds": 3}
+    options = {"num_users": 5, "action": action, "episodes": 2, **length}
+    table = ms.compare(env_id, {"model": model, "direct": direct, "fixed": "fixed"}, **options)
+    assert table["model"].mean == table["direct"].mean != table["fixed"].mean
+    single = {name: values[0] for name, values in agents.make_vec_env(env_id, num_users=5).reset().items()}
+    assert model.predict(single, deterministic=True)[0].shape == (5, model.policy.columns)
+
+
+def ppo(env_id=FULL, wrapper=None, **arguments):
+    env = agents.make_vec_env(env_id, num_users=3, **arguments)
+    return PPO(agents.DevicePolicy, env if wrapper is None else wrapper(env), n_steps=64, seed=0, device="cpu")
+
+
+def test_a_model_goes_on_with_another_number_of_devices(tmp_path):
+    ppo().learn(64).save(tmp_path / "model")
+    env = agents.make_vec_env(FULL, num_users=5)
+    shapes = {"observation_space": env.observation_space, "action_space": env.action_space}
+    model = PPO.load(tmp_path / "model", env, custom_objects=shapes, device="cpu").learn(64)
+    table = ms.compare(FULL, {"model": model, "first": PPO.load(tmp_path / "model"), "fixed": "fixed"}, num_users=5)
+    assert min(table["model"].share, table["first"].share) > 1.2 * table["fixed"].share
+
+
+def test_statistics_for_one_number_of_devices_are_not_used_for_others():
+    model = ppo(wrapper=VecNormalize)
+    assert 0.0 < ms.evaluate(model, FULL, num_users=3, episodes=2).share < 1.0
+    with pytest.raises(ValueError, match=r"action_space: expected the shape \(5, 2\)"):
+        ms.evaluate(model, FULL, num_users=5, episodes=2)
+
+
+@pytest.mark.parametrize("hidden", ["compute", "shared"])
+def test_any_entry_can_be_hidden(hidden):
+    env = gym.make(FULL, num_users=3)
+    env = FilterObservation(env, [name for name in env.observation_space.spaces if name != hidden])
+    model = PPO(agents.DevicePolicy, env, n_steps=64, seed=0, device="cpu").learn(64)
+    shown = {name: values for name, values in agents.make_vec_env(FULL, num_users=5).reset().items() if name != hidden}
+    assert model.predict(shown)[0].shape == (1, 5, 2)
+
+
+def test_a_policy_needs_an_entry_of_the_devices():
+    with pytest.raises(ValueError, match="observation_space: expected an entry of each device"):
+        PPO(agents.DevicePolicy, FilterObservation(gym.make(FULL, num_users=3), ["shared"]), device="cpu")
+
+
 def test_importing_the_package_is_light():
     code = "import sys, agents; print(sorted({'torch', 'stable_baselines3'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
@@ -206,9 +272,6 @@ def test_rates_of_learning():
     assert [linear(x) for x in (2.0, 1.0, 0.2, 0.05, 0.0)] == pytest.approx([2.0, 1.0, 0.2, 0.1, 0.1])
     assert [cosine(x) for x in (2.0, 1.0, 0.0)] == pytest.approx([2.0, 1.0, 0.0])
     assert cosine(2.0 / 3.0) == pytest.approx(0.5)
-
-
-FULL = "MultiSpin/Heterogeneous-v0"
 
 
 def config_of(env_id=FULL, users=2, **arguments):

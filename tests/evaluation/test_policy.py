@@ -68,7 +68,8 @@ def test_any_leading_shape_and_number_of_users():
 
 def test_arguments_make_its_environment():
     policy = policy_of(HIDDEN, action="lengths")
-    assert policy.arguments == {"action": "lengths", **policy.config.arguments}
+    assert policy.arguments == {"scenario": policy.config.scenario, "action": "lengths", **policy.config.arguments}
+    assert EnvConfig.of(HIDDEN, **policy_of(HIDDEN, action="lengths").arguments) == policy.config
     other = policy.on(policy.config.scenario.replace(total_bandwidth=5e6))
     assert other.config == replace(policy.config, scenario=other.config.scenario)
     assert other.network is policy.network
@@ -278,6 +279,13 @@ HOSTILE = {
     "a large Expand": (lambda: graph("action = Expand(compute, s)", "int64[4] s = {10000, 10000, 1, 1}"), LARGE),
     "a large Tile": (lambda: graph("action = Tile(q, s)", "float[1, 1] q = {1}, int64[2] s = {100000, 10000}"), LARGE),
     "a large Range": (lambda: graph("action = Range(z, e, d)", "float z = {0}, float e = {1e9}, float d = {1}"), LARGE),
+    "a division that ends the process": (
+        lambda: graph(
+            "q = Div(a, b) f = Cast<to = 1>(q) action = Add(compute, f)",
+            "int64[1] a = {-9223372036854775808}, int64[1] b = {-1}",
+        ),
+        "expected Div of",
+    ),
     "a large product": (
         lambda: graph(
             "b = Expand(q, s) c = Transpose(b) action = MatMul(b, c)", "float[1] q = {1}, int64[2] s = {100000, 1}"

@@ -37,6 +37,7 @@ from multispin_env.evaluation.suite.entries import (
 )
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.leaderboard import (
+    READ,
     LeaderRow,
     cells_by_task,
     curve_cells,
@@ -53,6 +54,8 @@ from multispin_env.files import make_folder, write_atomically
 from multispin_env.registry import import_project_module
 
 _EXAMS = 10**6  # numbers of fresh exams from which one is drawn
+
+_NOTE = f"{READ.strip()} all but the fresh scores are those that the entry states; --check plays them"
 
 _Exam = tuple[Path, Sequence[int], int, Mapping[str, Any]]  # folder, seeds, number, and policies by task
 
@@ -253,14 +256,14 @@ def _print(played: TaskValues, exam: int) -> None:
 def _both_scores(
     options: argparse.Namespace, entries: Sequence[tuple[Path, SuiteEntry]], fresh: int
 ) -> dict[tuple[Path, int], TaskValues]:
-    """Return the scores by folder and exam: the stored ones, played again with ``--check``, or new ones."""
+    """Return the scores by folder and exam: public ones are read, or with ``--check`` played, and fresh ones played."""
     scores: dict[tuple[Path, int], TaskValues] = {}
     exams: list[_Exam] = []
     for folder, entry in entries:
         for number in dict.fromkeys((PUBLIC, fresh)):
-            if number == PUBLIC or (folder / scores_name(number)).exists():
+            if number == PUBLIC or (options.check and (folder / scores_name(number)).exists()):
                 scores[folder, number] = _stored(folder, entry, number)
-            if options.check or (folder, number) not in scores:
+            if options.check or number != PUBLIC:
                 exams.append((folder, entry.seeds, number, entry.policies))
     all_played, error = _play(options, exams, fresh, [task.name for task in tasks()])
     for (folder, _, number, policies), played in zip(exams, all_played, strict=True):
@@ -289,20 +292,21 @@ def _table(options: argparse.Namespace) -> None:
     rows: list[LeaderRow] = []
     for folder, entry in entries:
         again = None if fresh == PUBLIC else (scores[folder, fresh], fresh)
-        rows.append(LeaderRow.of(entry, scores[folder, PUBLIC], read_curves(folder, entry), again))
+        rows.append(LeaderRow.of(entry, scores[folder, PUBLIC], read_curves(folder, entry), again, not options.check))
     paired = [paired_cells(rows[0], rows[1])] if options.paired else []
     rows = ranked(rows)
     cells = [
         table for table in (summary_cells(rows, fresh), cells_by_task(rows), curve_cells(rows), *paired) if table[1]
     ]
-    print(*(aligned(*table) for table in cells), sep="\n\n")
+    notes = [] if options.check else [_NOTE]
+    print(*(aligned(*table) for table in cells), *notes, sep="\n\n")
     if options.out is not None:
         make_folder(options.out)
         signed = {row.method: (row.entry.authors, row.entry.link, row.entry.repository) for row in rows}
         authors = [f"- {method}: {', '.join(filter(None, words))}" for method, words in signed.items() if any(words)]
         plain = ([tuple(map(escaped, line)) for line in (header, *lines)] for header, lines in cells)
         tables = (markdown(header, lines) for header, *lines in plain)
-        page = "\n\n".join((f"# Suite {VERSION}", *tables, "\n".join(map(escaped, authors))))
+        page = "\n\n".join((f"# Suite {VERSION}", *tables, *map(escaped, notes), "\n".join(map(escaped, authors))))
         about = {"version": VERSION, "seed": fresh, **provenance(options)}
         for name, text in (("md", page), ("csv", to_csv(rows)), ("json", to_json(rows, about))):
             write_atomically(options.out / f"leaderboard.{name}", f"{text.rstrip()}\n".encode())

@@ -54,15 +54,13 @@ def play_policy(limits: Limits | None, cell: Cell) -> FloatArray | Exception | s
         child.join()
         if child.exitcode == -signal.SIGXCPU:
             return f"policy: expected at most {limits.cpu_seconds} s of CPU time, got more"
-        return _too_large(limits, f"a process that ended with status {child.exitcode}")
+        code = child.exitcode or 0
+        end = signal.Signals(-code).name if code < 0 else f"status {code}"
+        return f"policy: expected a normal end, with at most {limits.memory // MIB} MiB of memory, got {end}"
     finally:
         child.kill()
         child.join()
         pipe.close()
-
-
-def _too_large(limits: Limits, got: str) -> str:
-    return f"policy: expected at most {limits.memory // MIB} MiB of memory, got {got}"
 
 
 def _play(pipe: Connection, limits: Limits, cell: Cell) -> None:
@@ -91,5 +89,6 @@ def _play(pipe: Connection, limits: Limits, cell: Cell) -> None:
     answer = policy_values(*cell)
     if isinstance(answer, Exception | str):
         answer = reason(answer)
-        answer = _too_large(limits, f"more ({cut(answer)})") if "alloc" in answer or "MemoryError" in answer else answer
+        if "alloc" in answer or "MemoryError" in answer:
+            answer = f"policy: expected at most {limits.memory // MIB} MiB of memory, got more ({cut(answer)})"
     pipe.send(answer)

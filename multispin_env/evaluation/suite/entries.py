@@ -256,12 +256,20 @@ def save_values(path: Path, by_task: TaskValues) -> None:
 
 
 def read_scores(folder: Path, entry: SuiteEntry, exam: int = PUBLIC) -> TaskValues:
-    """Read the scores of an exam; ``ValueError`` if the file is missing, or has other tasks or seeds."""
+    """Read the scores of an exam.
+
+    ``ValueError`` if the file is missing, has other tasks or seeds, or a public score exceeds `SuiteTask.limit`.
+    """
     path = sibling_file(folder, scores_name(exam))
     if path is None:
         expected = f"a file {scores_name(exam)}, from multispin suite evaluate"
         raise ValueError(f"scores: expected {expected}, got none in {str(folder)!r}")
-    return _read(path, "scores", entry.shapes)
+    scores = _read(path, "scores", entry.shapes)
+    for name, claimed in performances(scores).items() if exam == PUBLIC else ():
+        limit, best = task(name).limit, claimed.mean_scores.max()
+        if best > limit:
+            raise ValueError(f"{path}: scores of {name}: expected at most {limit:.6g}, by its bound, got {best:.6g}")
+    return scores
 
 
 def read_curves(folder: Path, entry: SuiteEntry) -> TaskValues | None:

@@ -21,13 +21,16 @@ from multispin_env.evaluation.suite.statistics import (
 from multispin_env.evaluation.suite.tasks import PUBLIC
 from multispin_env.evaluation.suite.version import task
 
+READ = " *"  # mark of rows whose public scores were read
+
 
 @dataclass(frozen=True, eq=False)
 class LeaderRow:
     """Results of one method: aggregates with 95 % intervals over seeds and cases, and the score in each task.
 
     ``fresh`` is the interquartile mean in a fresh exam, if it was played. ``curves`` are the scores (points, seeds) of
-    each task that the entry claims; they are not verified.
+    each task that the entry claims; they are not verified. ``is_read`` is whether the scores of the public exam are
+    those that the entry claims too, and were not played again.
     """
 
     entry: SuiteEntry
@@ -38,10 +41,16 @@ class LeaderRow:
     scores: Mapping[str, Score]
     performances: Mapping[str, Performance]
     curves: TaskValues | None
+    is_read: bool
 
     @classmethod
     def of(
-        cls, entry: SuiteEntry, played: TaskValues, curves: TaskValues | None, fresh: tuple[TaskValues, int] | None
+        cls,
+        entry: SuiteEntry,
+        played: TaskValues,
+        curves: TaskValues | None,
+        fresh: tuple[TaskValues, int] | None,
+        is_read: bool,
     ) -> "LeaderRow":
         """Return the row of an entry with its values, its learning curves, and its values in a fresh exam."""
         by_task = entry_performances(entry, played)
@@ -56,6 +65,7 @@ class LeaderRow:
             scores={name: Score.of(performance) for name, performance in by_task.items()},
             performances=by_task,
             curves=curves,
+            is_read=is_read,
         )
 
     @property
@@ -80,6 +90,7 @@ class LeaderRow:
         plain = ("method", "authors", "link", "repository", "revision", "steps", "seconds", "cpu_seconds")
         row: dict[str, Any] = {name: getattr(self.entry, name) for name in plain}
         row |= {"seeds": self.seeds, "rules": " ".join(self.entry.rules), "gaps": " ".join(self.entry.gaps)}
+        row["public"] = "read" if self.is_read else "played"
         intervals = {name: getattr(self, name) for name in ("iqm", "fresh", "median", "worst")}
         intervals |= {name: None if name in self.entry.gaps else score.score for name, score in self.scores.items()}
         for name, numbers in intervals.items():
@@ -103,7 +114,8 @@ def summary_cells(rows: Sequence[LeaderRow], exam: int) -> tuple[Cells, list[Cel
     header = ("method", "seeds", "IQM", f"IQM, seed {exam}", "median task", "worst task", "steps", "s", "CPU s")
     return header, [
         (
-            *(row.label, str(row.seeds), *map(_shown, (row.iqm, row.fresh, row.median, row.worst))),
+            *(f"{row.label}{READ * row.is_read}", str(row.seeds)),
+            *map(_shown, (row.iqm, row.fresh, row.median, row.worst)),
             *(f"{row.entry.steps:,}", f"{row.entry.seconds:.0f}", f"{row.entry.cpu_seconds:.0f}"),
         )
         for row in rows

@@ -222,6 +222,15 @@ class SuiteTask:
         """Values of `ends` of the fresh exams that were played, by exam."""
         return {}
 
+    @cached_property
+    def limit(self) -> float:
+        """Upper limit of mean scores in the public exam; infinite if no bound is proven, as for replayed records."""
+        bound = self.frozen.bound
+        if bound is None or "records" in self.config.arguments:
+            return float("inf")
+        slack = _CERTIFIED if self.bound == "reference" else _LONG_RUN
+        return float(self.performance(bound[None]).mean_scores[0]) + slack
+
     def hides_from(self, rule: str) -> bool:
         """Whether a rule would see parts of the state that the task hides."""
         rules = self.config.comparison.contenders
@@ -234,6 +243,10 @@ class SuiteTask:
         """Recorded results; ``ValueError`` for a task that has not been frozen yet."""
         return frozen_of(self.name)
 
+
+_CERTIFIED, _LONG_RUN = 1e-5, 0.1
+"""Scores by which a mean may exceed a certified optimum, and a bound of the long run or on expected tokens: five
+standard errors of the public exam are at most 0.05, and batteries that are half full at the start add at most 0.06."""
 
 POLICY_ARGUMENTS = ("reference", "timeout", "plan_quantile", "history")
 """Arguments that define a policy's actions and observations; they replace those of the held-out episodes."""

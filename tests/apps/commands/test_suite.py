@@ -8,6 +8,7 @@ import re
 import shutil
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,10 @@ from multispin_env.evaluation.suite.entries import (
     SCORES,
     check_packages,
     read_entry,
+    read_scores,
+    rule_entry,
     save_entry,
+    save_values,
 )
 
 TASKS = ms.suite.tasks()
@@ -182,8 +186,9 @@ def test_an_entry_is_played_checked_and_listed(capsys, small, error, tmp_path):
     np.testing.assert_array_equal(played["round-50"], [TASKS[1].values("random-actions"), TASKS[1].values("fixed")])
     out = tmp_path / "out"
     assert main(["suite", "table", str(entry), "--check", "--seed", "0", "--out", str(out), "--trust"]) == 0
+    assert "*" not in capsys.readouterr().out  # all rows are played
     (row,) = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
-    assert row["method"] == "mine"
+    assert (row["method"], row["public"]) == ("mine", "played")
     assert row["worst"] == pytest.approx(np.mean([0.0, TASKS[1].score("fixed").score.mean]))
     assert row["worst_low"] < row["worst"] < row["worst_high"]
     assert (out / "leaderboard.csv").read_text(encoding="utf-8").count("\n") == 2
@@ -234,7 +239,7 @@ def test_an_entry_is_made_of_a_rule(name, score, few, tmp_path):
     assert (out / "leaderboard.md").read_text(encoding="utf-8").endswith("\n\n- Mine: A. Nonymous\n")
     assert [row["iqm"], row["worst"], row["fresh"]] == pytest.approx([score] * 3, abs=1e-6)
     assert row["rules"] == "round-8 round-50"
-    assert "| Mine (rule) |" in (out / "leaderboard.md").read_text(encoding="utf-8")
+    assert "| Mine (rule) &#42; |" in (out / "leaderboard.md").read_text(encoding="utf-8")
 
 
 def test_an_entry_of_a_rule_names_the_rule_of_each_task(monkeypatch, tmp_path):
@@ -296,13 +301,33 @@ def test_a_fresh_exam_catches_stored_actions(entry, small, capsys, tmp_path):
     write_policy(entry / "stored", model.SerializeToString())
     rewrite(entry, lambda about: about.update(seeds=[0], policies={FIRST.name: [{"folder": "stored"}]}))
     assert main(["suite", "evaluate", str(entry)]) == 0
-    assert "gaps" not in table(capsys, entry, "--seed", "5", "--out", tmp_path / "out")
+    _, best = FIRST.ends(5)
+    save_values(entry / "scores-5.json", {FIRST.name: best[None]})  # which nobody has played
+    assert "mine *" in table(capsys, entry, "--seed", "5", "--out", tmp_path / "out")
     (row,) = json.loads((tmp_path / "out" / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
     assert row["round-8"] > 0.99
     assert row["iqm"] == pytest.approx(row["round-8"] / 2, abs=0.01)  # the other task is missing
     assert row["fresh"] < 0.8 * row["iqm"]
-    assert (row["gaps"], row["round-50"], row["rules"]) == ("round-50", None, "")
+    assert (row["gaps"], row["round-50"], row["rules"], row["public"]) == ("round-50", None, "", "read")
     assert main(["suite", "evaluate", str(entry), "--seed", "5", "--check"]) == 0
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_scores_above_a_proven_bound_are_refused(task, tmp_path):
+    entry = replace(rule_entry("random-actions"), policies={task.name: [{"rule": "random-actions"}]})
+    floor, top = task.ends()
+
+    def read(score):
+        save_values(tmp_path / SCORES, {task.name: (floor + score * (top - floor))[None]})
+        return read_scores(tmp_path, entry)
+
+    read(1.0)
+    if task.name in ("texts", "fair", "requests", "bursts"):  # nothing is proven
+        read(2.0)
+        return
+    for score in [1.001, 1.3] if task.bound == "reference" else [1.6]:
+        with pytest.raises(ValueError, match=rf"scores of {task.name}: expected at most 1\.\d+, .* got {score}"):
+            read(score)
 
 
 def test_gaps_and_equal_networks_are_marked(small, capsys, tmp_path):
@@ -311,10 +336,10 @@ def test_gaps_and_equal_networks_are_marked(small, capsys, tmp_path):
     rewrite(small, lambda about: about.update(policies=one))
     assert main(["suite", "evaluate", str(small), "--trust"]) == 0
     lines = table(capsys, small, "--seed", "0", "--out", tmp_path / "out").splitlines()
-    assert lines[2].split()[:2] == ["mine", "1"]
+    assert lines[2].split()[:3] == ["mine", "*", "1"]
     assert next(line.split()[1] for line in lines if line.startswith("round-50")) == "-"
     (small / CURVES).write_text('{"round-8": [[0, 0], [0.2, 0.2], [0.8, 0.8]]}', encoding="utf-8")
-    assert table(capsys, small, "--seed", "0").split()[-3:] == ["0.000", "0.100", "0.400"]  # 0 in the other task
+    assert re.search(r"0\.000 +0\.100 +0\.400\n", table(capsys, small, "--seed", "0"))  # 0 in the other task
     (small / CURVES).unlink()
     rewrite(small, lambda about: about["policies"].update({"round-50": [{"rule": "random-actions"}] * 2}))
     assert main(["suite", "evaluate", str(small), "--trust"]) == 0
@@ -359,7 +384,7 @@ def test_any_name_of_a_method_is_shown_as_it_is(name, few, tmp_path):
     lines = (out / "leaderboard.md").read_text(encoding="utf-8").splitlines()
     assert {line.count("|") for line in lines if line.startswith("|")} == {10, 5, 6}
     assert not any(sign in line for line in lines for sign in ("<", "$", "](", "`"))
-    assert html.unescape(lines[4]).startswith(f"| {name} (rule) |")
+    assert html.unescape(lines[4]).startswith(f"| {name} (rule) * |")
     row = next(csv.DictReader((out / "leaderboard.csv").read_text(encoding="utf-8").splitlines()))
     assert row["method"] == ("'=1+1" if name == "=1+1" else name)
     assert (out / "curves.png").stat().st_size > 10_000

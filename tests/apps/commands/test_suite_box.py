@@ -71,6 +71,17 @@ def test_memory_is_limited(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_signal_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("multispin_env.apps.commands.suite_box._play", end_by_signal)
+    error = play_policy(Limits(), (tmp_path, *CELL))
+    assert error.startswith("policy: expected a normal end")
+    assert error.endswith("got SIGFPE")
+
+
+def end_by_signal(*_):
+    os.kill(os.getpid(), signal.SIGFPE)
+
+
 def test_processor_time_is_limited(tmp_path):
     write(tmp_path, products(200), GROWN_CONSTANTS)
     assert play_policy(Limits(cpu_seconds=1), (tmp_path, *CELL)) == "policy: expected at most 1 s of CPU time, got more"
