@@ -208,7 +208,7 @@ class APGSettings(BaseSettings):
 
     @override
     def check(self, config: EnvConfig) -> None:
-        if not config.learning.slopes:
+        if not config.has_slopes:
             kind = type(config).__name__
             raise ValueError(f"agent: expected an environment whose reward has derivatives for 'apg', got {kind}")
 

@@ -3,8 +3,9 @@
 import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol, Self
 
 import torch as th
@@ -16,12 +17,39 @@ from typing_extensions import override
 from agents.policies import DevicePolicy
 from multispin_env.draft import PAYLOADS
 from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.continuous.serving import Serving
+from multispin_env.envs.continuous.variants import ContinuousConfig
+from multispin_env.envs.rounds.ahead import DraftAhead
+from multispin_env.envs.rounds.energy import Energy
+from multispin_env.envs.rounds.variants import RoundsConfig
 from multispin_env.registry import SCENARIOS, SERVERS
 from multispin_env.scenario import Scenario
 from multispin_env.server import LAW
 
 Remaining = Callable[[float], float]
 """Function from Stable-Baselines3's remaining progress to the remaining fraction of the budget."""
+
+
+DISCOUNTS: Mapping[type[EnvConfig], float] = MappingProxyType(
+    {
+        RoundsConfig: 0.0,
+        DraftAhead: 0.9,  # a round without a hit resets the head start
+        Energy: 0.996,
+        ContinuousConfig: 0.5,
+        Serving: 0.8,
+    }
+)
+"""Discount γ of a class and its subclasses: per round, or per second without the barrier."""
+
+
+def discount_of(config: EnvConfig) -> float:
+    """Return the discount γ of an environment, per round or, without the barrier, per second.
+
+    The discount is 0 if decisions do not influence later rewards.
+    """
+    if config.discount is not None:
+        return config.discount
+    return next(DISCOUNTS[kind] for kind in type(config).__mro__ if kind in DISCOUNTS)
 
 
 def step_discount(config: EnvConfig) -> float:
@@ -37,15 +65,15 @@ def step_discount(config: EnvConfig) -> float:
     without returns. If devices draft ahead, rounds depend on head starts: for one or two devices, γ = 0.9 reaches 0.9
     percentage points more of the optimum than γ = 0. Batteries fill in about 60 rounds: γ is 0.996, or 0.99 per second.
     """
-    users, learning = config.scenario.num_users, config.learning
-    if learning.discount_of == "step":
-        return learning.discount
-    return learning.discount ** float(config.scenario.pass_time(0.5 * users, users))
+    if config.family.name == "rounds":
+        return discount_of(config)
+    users = config.scenario.num_users
+    return discount_of(config) ** float(config.scenario.pass_time(0.5 * users, users))
 
 
 def has_late_reports(config: EnvConfig) -> bool:
     """Whether channel reports are rounds old; agents then explore more and hedge with bandwidth."""
-    return config.learning.discount_of == "step" and config.assumptions.delay > 0
+    return config.family.name == "rounds" and config.assumptions.delay > 0
 
 
 def scenarios_like(config: EnvConfig) -> tuple[Scenario, ...]:

@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 from typing_extensions import override
 
-from agents.base import BaseSettings, CosineRate, DirectLearner, Remaining
+from agents.base import BaseSettings, CosineRate, DirectLearner, Remaining, discount_of
 from agents.vec_env import NativeVecEnv, first_seed, require_native
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.base import MultiSpinVectorEnv
@@ -72,7 +72,7 @@ class Evolution(DirectLearner):
         observation, _ = env.reset(seed=seeds.tolist())
         reward, time = np.zeros(env.num_envs), np.zeros(env.num_envs)
         now, steps, playing = np.zeros(env.num_envs), 0, np.ones(env.num_envs, dtype=np.bool_)
-        duration = env.config.comparison.info.time
+        duration = env.config.info_keys.time
         while playing.any():
             with th.no_grad():
                 tensors = {key: th.as_tensor(array, device=self.device) for key, array in observation.items()}
@@ -96,7 +96,7 @@ class Evolution(DirectLearner):
         assert isinstance(self.env, NativeVecEnv)
         base = self.env.env
         config = base.config
-        if config.comparison.seconds is not None:  # with rounds, a case continues with the next episode
+        if config.family.name == "continuous":  # with rounds, a case continues with the next episode
             config = config.replace(horizon=max(config.arguments["horizon"], self.trial.end))
         num_envs = 2 * self.trial.pairs * self.trial.cases
         return native(config.make_vec(num_envs, copy=False))  # the default NEXT_STEP: info also has the last step
@@ -133,7 +133,7 @@ class EvolutionSettings(BaseSettings):
 
     @override
     def check(self, config: EnvConfig) -> None:
-        if not config.learning.discount:
+        if not discount_of(config):
             expected = "an environment whose decisions change later rewards for 'evolution'"
             raise ValueError(f"agent: expected {expected}, got {type(config).__name__}")
 
@@ -141,7 +141,7 @@ class EvolutionSettings(BaseSettings):
     def for_environment(self, config: EnvConfig) -> Self:
         if config.scenario.battery_rounds:
             return replace(self, warm_up=2.0, seconds=30.0)  # batteries take that long to fill
-        if config.learning.discount_of == "step":
+        if config.family.name == "rounds":
             return self
         settings = replace(self, last_std=0.0)
         # with finite requests, cases are longer: requests take seconds, and queues grow slowly

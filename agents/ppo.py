@@ -26,7 +26,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from torch import nn
 from typing_extensions import override
 
-from agents.base import BaseSettings, LinearRate, Remaining, has_late_reports
+from agents.base import BaseSettings, LinearRate, Remaining, discount_of, has_late_reports
 from agents.policies import DevicePolicy
 from agents.vec_env import NativeVecEnv, require_native
 from multispin_env.arrays import FloatArray
@@ -307,7 +307,7 @@ class PPOSettings(BaseSettings):
     @override
     def for_environment(self, config: EnvConfig) -> Self:
         changes = {name: value for case in _cases(config) for name, value in CHANGES[case].items()}
-        return replace(self, **{"gamma": config.learning.discount, **changes})
+        return replace(self, **{"gamma": discount_of(config), **changes})
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> MultiUserPPO:
         """Build the untrained model; raise ``ValueError`` if steps are timed and ``env`` has no durations."""
@@ -385,14 +385,14 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
 
 def _cases(config: EnvConfig) -> Iterator[str]:
     residual = config.action == "residual"
-    if config.learning.discount_of == "second":
+    if config.family.name == "continuous":
         yield from ("verifications", "residual verifications") if residual else ("verifications",)
     elif has_late_reports(config):
         yield "late reports"
     else:
         if config.actions.common_draft_length:
             yield "common length"
-        if not config.comparison.states:
+        if not config.independent:
             yield "history"
         if config.scenario.battery_rounds:
             yield "batteries"

@@ -236,7 +236,7 @@ def default_choice(env_id: str) -> dict[str, Any]:
 
     If steps differ in duration, evolution improves on the rule at action 0, and PPO hardly does.
     """
-    by_time = EnvConfig.of(env_id).learning.discount_of == "second"
+    by_time = ENVIRONMENTS.load(env_id).family.name == "continuous"
     agent, action = ("evolution", "tuned") if by_time else ("ppo", "residual")
     return {"env": DEFAULT_ENV, "agent": agent, "action": action, "seed": 0}
 
@@ -271,7 +271,7 @@ def config_from(options: argparse.Namespace) -> RunConfig:
 
 def with_reference(config: EnvConfig) -> EnvConfig:
     """Return the configuration with a rule for action 0; if there are several, the best one in a few episodes."""
-    names = config.learning.starts.get(config.action, ())
+    names = config.starts.get(config.action, ())
     if len(names) < 2 or config.arguments["reference"] is not None:
         return config
     cases = Episodes(config, 8, TUNING_SEED)

@@ -200,7 +200,7 @@ def train(
         budget = limits.budget(agent.timesteps, checkpoint.seconds if checkpoint else 0.0)
         seed = first_seed(config.seed, trained, agent.num_envs)
         # independent rounds are the same problem in longer episodes, with fewer resets, which take time
-        played = config.env.replace(rounds=_ROUNDS) if config.env.comparison.states else config.env
+        played = config.env.replace(rounds=_ROUNDS) if config.env.independent else config.env
         env = NativeVecEnv.of(played, agent.num_envs, seed)
         model = agent.build(env, budget.remaining, seed, device)
         if checkpoint:

@@ -84,7 +84,7 @@ class NativeVecEnv(VecEnv):
     @property
     def durations(self) -> FloatArray:
         """Durations (n,) of the last step in seconds, including the last step of an episode that has just ended."""
-        name = self.env.config.comparison.info.time
+        name = self.env.config.info_keys.time
         ended = self._last_info.get("final_info", {}).get(name, 0.0)
         durations: FloatArray = self._last_info.get(name, 0.0) + ended  # one of the two is 0
         return durations

@@ -1,6 +1,6 @@
 """A custom environment with a reward for the slowest user, and its own id for gym.make and comparisons."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import gymnasium as gym
 import numpy as np
@@ -34,12 +34,9 @@ class Slowest(ms.RoundsConfig):
     """`MultiSpin/Heterogeneous-v0` with the rate of the slowest user as reward."""
 
     env_id = "Mine/Slowest-v0"
-
-    @property
-    def comparison(self) -> ms.ComparisonDefaults:
-        """Return the defaults of comparisons: whole episodes, since no optimum is known."""
-        names = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
-        return replace(super().comparison, contenders=names, optimum=None, states=False)
+    optimal = None  # no optimum is known, so contenders are compared in whole episodes
+    independent = False
+    contenders = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
 
     def objective(self, num_envs: int) -> ms.Objective:
         """Make the objective."""

@@ -26,7 +26,6 @@ from multispin_env.controllers.rounds.optimal import oracle
 from multispin_env.draft import DraftProfile
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.variants import ContinuousConfig
-from multispin_env.envs.defaults import ComparisonDefaults
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.registration import register_environment, register_packaged_environments, unregister_environment
 from multispin_env.envs.rounds.variants import RoundsConfig
@@ -64,15 +63,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Assumptions", "Capacity", "CertifiedDecision", "ComparisonDefaults", "ComparisonTable", "ContinuousConfig",
-    "ContinuousController", "ContinuousDecision", "ContinuousObserved", "ContinuousOutcome", "ContinuousState",
-    "Controller", "Decision", "Demand", "DraftProfile", "EnergyBound", "EnvConfig", "Join", "LongRun", "Modifier",
-    "Objective", "Observed", "Outcome", "Phase", "PlugIn", "RatePrices", "Records", "RequestTrace", "RoundsConfig",
-    "RoundsController", "Scenario", "Sensitivities", "Served", "Server", "ServiceLevel", "ServiceRun", "SystemState",
-    "Task", "Workload", "autoregressive_goodput", "capacity", "centralized_goodput", "colocated_goodput", "compare",
-    "controller_names", "energy_bound", "evaluate", "expected_outcome", "load_records", "load_trace", "long_run",
-    "long_run_rate", "make_arrivals", "make_controller", "make_lengths", "oracle", "overlapping_goodput", "p2p_goodput",
-    "rate_bound", "rate_optimum", "rate_prices", "register_environment", "registry", "sample_state", "sampled_outcome",
+    "Assumptions", "Capacity", "CertifiedDecision", "ComparisonTable", "ContinuousConfig", "ContinuousController",
+    "ContinuousDecision", "ContinuousObserved", "ContinuousOutcome", "ContinuousState", "Controller", "Decision",
+    "Demand", "DraftProfile", "EnergyBound", "EnvConfig", "Join", "LongRun", "Modifier", "Objective", "Observed",
+    "Outcome", "Phase", "PlugIn", "RatePrices", "Records", "RequestTrace", "RoundsConfig", "RoundsController",
+    "Scenario", "Sensitivities", "Served", "Server", "ServiceLevel", "ServiceRun", "SystemState", "Task", "Workload",
+    "autoregressive_goodput", "capacity", "centralized_goodput", "colocated_goodput", "compare", "controller_names",
+    "energy_bound", "evaluate", "expected_outcome", "load_records", "load_trace", "long_run", "long_run_rate",
+    "make_arrivals", "make_controller", "make_lengths", "oracle", "overlapping_goodput", "p2p_goodput", "rate_bound",
+    "rate_optimum", "rate_prices", "register_environment", "registry", "sample_state", "sampled_outcome",
     "sensitivities", "serve", "suite", "unregister_environment", "upper_bound",
 ]  # fmt: skip
 

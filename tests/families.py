@@ -13,8 +13,8 @@ CLASSES = {env_id: load_env_creator(gym.spec(env_id).entry_point) for env_id in 
 ROUNDS = tuple(env_id for env_id, kind in CONFIGS.items() if issubclass(kind, RoundsConfig))
 LONG = {env_id: {"rounds": 64} if env_id in ROUNDS else {} for env_id in CONFIGS}
 """Arguments with which episodes are longer than those of any test."""
-SLOPING = tuple(env_id for env_id, config in DEFAULTS.items() if config.learning.slopes)
-REWARDED = tuple((env_id, reward) for env_id, config in DEFAULTS.items() for reward in config.learning.rewards)
+SLOPING = tuple(env_id for env_id, config in DEFAULTS.items() if config.has_slopes)
+REWARDED = tuple((env_id, reward) for env_id, config in DEFAULTS.items() for reward in config.rewards)
 ENCODED = tuple((env_id, name) for env_id, kind in CONFIGS.items() for name in kind.family.encodings.names())
 RULES = (*controller_names("rounds", Scenario.preset("llama2")), "ahead-price")
 """Controllers of rounds for devices without batteries."""

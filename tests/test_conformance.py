@@ -270,7 +270,7 @@ def test_modifiers(name):
 
 @pytest.mark.parametrize("env_id", [*registry.ENVIRONMENTS.names(), "Mine/Doubled-v0"])
 def test_environments(env_id):
-    assert play(env_id)[EnvConfig.of(env_id).comparison.info.time] > 0.0
+    assert play(env_id)[EnvConfig.of(env_id).info_keys.time] > 0.0
     env = EnvConfig.of(env_id, num_users=3).for_any_decision.make_vec(2, max_episode_steps=2)
     assert (play_episodes(env, contenders_of(env.unwrapped.config)[0]).goodput > 0.0).all()
 

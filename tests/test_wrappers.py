@@ -89,7 +89,7 @@ def test_devices_see_their_own_numbers_and_what_is_shared(env_id, mode):
         assert (reward.reshape(3, 4) == rewards[:, None]).all()
         assert (truncated.reshape(3, 4) == ends[1][:, None]).all()
         assert not terminated.any()
-        length, time = "draft_length", twin.unwrapped.config.comparison.info.time
+        length, time = "draft_length", twin.unwrapped.config.info_keys.time
         assert (infos[length].reshape(3, 4) == info[length]).all()
         assert (infos[time].reshape(3, 4) == info[time][:, None]).all()
     assert truncated.all()

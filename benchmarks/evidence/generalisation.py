@@ -9,6 +9,7 @@ import agents
 from agents.base import scenarios_like
 from benchmarks.tools import Row, show
 from multispin_env.evaluation.cases import States, cases_of, held_out
+from multispin_env.evaluation.defaults import baseline_of
 from multispin_env.scenario import Scenario
 
 
@@ -23,7 +24,7 @@ def scores(env_id: str, scenario: Scenario, size: int | None) -> str:
     agent = agents.load(env_id).on(scenario)
     cases = held_out(agent.config, size or (50 if cases_of(agent.config) is States else 10))
     deciding = (agent, agent.score["score"]["best_plug_in"]["name"], cases.reference)
-    floor, *means = (cases.values(policy).mean() for policy in (agent.config.comparison.baseline, *deciding))
+    floor, *means = (cases.values(policy).mean() for policy in (baseline_of(agent.config), *deciding))
     mine, plug_in = ((value - floor) / (means[-1] - floor) for value in means[:-1])
     return f"{mine:.3f} ({plug_in:.3f})"
 

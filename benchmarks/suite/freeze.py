@@ -16,6 +16,7 @@ from benchmarks.tools import cpu_seconds, show
 from multispin_env.arrays import FloatArray
 from multispin_env.bounds.energy import energy_bound
 from multispin_env.bounds.rate import BOUNDED_CHANNELS, rate_bound
+from multispin_env.envs.continuous.variants import Continuous
 from multispin_env.envs.registration import register_environment, unregister_environment
 from multispin_env.envs.rounds.ahead import DraftAhead
 from multispin_env.evaluation.cases import CERTIFICATE, Episodes
@@ -111,7 +112,7 @@ def bounds_of(episodes: Episodes) -> FloatArray | None:
     """
     config = episodes.config.for_any_decision
     channel = config.scenario.channel
-    if channel not in BOUNDED_CHANNELS or not config.comparison.has_bound:
+    if channel not in BOUNDED_CHANNELS or not (type(config) is Continuous and config.acceptance_visible):
         return None
     env = episodes.env(config.replace(channel_report="old"))  # the same devices, with mean gains
     env.reset(seed=episodes.seed)  # type: ignore[arg-type]  # or a list of seeds

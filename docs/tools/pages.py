@@ -16,6 +16,7 @@ import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.controllers.names import ContenderName
 from multispin_env.evaluation.cases import Episodes
+from multispin_env.evaluation.defaults import span_of
 from multispin_env.registry import Registry
 
 ROUNDS = 8
@@ -61,7 +62,7 @@ def _environment(env_id: str, stage: Path, animations: bool) -> Page:
             f"The best known contender and another, on the same {length}; [watching](../reference/watch.md) explains "
             f"the picture.\n\n```bash\n{command}\n```"
         )
-    scores, span = scores_of(env_id), config.comparison.span
+    scores, span = scores_of(env_id), span_of(config)
     users = config.scenario_defaults.get("num_users", 20)
     text = f"""# {env_id}
 

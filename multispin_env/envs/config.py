@@ -17,8 +17,8 @@ from multispin_env.checks import check_bool, check_complete, check_instance, che
 from multispin_env.controllers.base import Assumptions, Controller, RoundsController
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.envs.defaults import ComparisonDefaults, Family, LearningDefaults
 from multispin_env.envs.engine import Engine
+from multispin_env.envs.family import Family, InfoKeys
 from multispin_env.envs.observations import ObservationCodec
 from multispin_env.field_files import is_file_name
 from multispin_env.files import sibling_file
@@ -69,6 +69,27 @@ class EnvConfig(ABC):
 
     family: ClassVar[Family]
 
+    info_keys: ClassVar[InfoKeys]
+    """Keys of ``info`` that comparisons sum over steps."""
+
+    optimal: ClassVar[str | None] = None
+    """Controller that is optimal if the state is known; ``None`` if there is none."""
+
+    independent: ClassVar[bool] = False
+    """Whether rounds are independent, so that contenders are compared on states instead of whole episodes."""
+
+    has_slopes: ClassVar[bool] = False
+    """Whether rewards have derivatives with respect to actions."""
+
+    starts: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+    """For each encoding whose action 0 is a rule: the rules to choose from, with the default first."""
+
+    contenders: ClassVar[tuple[str, ...] | None] = None
+    """Default contenders of your own environment; ``None`` for those of its base class, "fixed" if it has none."""
+
+    discount: ClassVar[float | None] = None
+    """Discount factor γ of a step for agents in your own environment; ``None`` for that of its base class."""
+
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Fields of `Scenario` that presets have in this environment, instead of their own."""
 
@@ -87,9 +108,9 @@ class EnvConfig(ABC):
         check_name("env", self.env_id, ENVIRONMENTS.names())
         check_instance("scenario", self.scenario, Scenario)
         if self.reward is None:
-            object.__setattr__(self, "reward", self.learning.rewards[0])
+            object.__setattr__(self, "reward", self.rewards[0])
         check_name("action", self.action, self.family.encodings.names())
-        check_name("reward", self.reward, self.learning.rewards)
+        check_name("reward", self.reward, self.rewards)
         check_bool("optimum", self.optimum)
         if self.scenario.draft_ahead and not self.drafts_ahead:
             raise ValueError(f"draft_ahead: expected False in {self.env_id}, got True; use MultiSpin/DraftAhead-v0")
@@ -98,18 +119,18 @@ class EnvConfig(ABC):
             own = "; a Scenario or file of your own needs battery_rounds=20, min_draft_length=0"
             expected, hint = ("0", "; use MultiSpin/Energy-v0") if battery_rounds else ("a number > 0", own)
             raise ValueError(f"battery_rounds: expected {expected} in {self.env_id}, got {battery_rounds:g}{hint}")
-        if self.optimum and self.comparison.optimum is None:
+        if self.optimum and self.optimal is None:
             raise ValueError(f"optimum: expected False in {self.env_id}, which has no known optimum, got True")
 
     @property
     @abstractmethod
-    def comparison(self) -> ComparisonDefaults:
-        """Defaults of comparisons."""
+    def rewards(self) -> tuple[str, ...]:
+        """Allowed values of ``reward``; the first is the default."""
 
     @property
     @abstractmethod
-    def learning(self) -> LearningDefaults:
-        """Defaults of learning."""
+    def sees_state(self) -> bool:
+        """Whether the observation is exactly the state, so that a policy can decide for states."""
 
     @property
     @abstractmethod
@@ -225,7 +246,7 @@ class EnvConfig(ABC):
         law = (*LAW, *DRAFTING) if scenario.verification_pieces and not scenario.server else ()
         in_title = ("num_users", "total_bandwidth", *law)
         system = self.changed_fields if scenario.name in SCENARIOS.names() else {}
-        reward = {} if self.reward == self.learning.rewards[0] else {"reward": self.reward}
+        reward = {} if self.reward == self.rewards[0] else {"reward": self.reward}
         return {name: value for name, value in system.items() if name not in in_title} | self.chosen_arguments | reward
 
     @property
@@ -315,9 +336,8 @@ class EnvConfig(ABC):
     @property
     def best_controller(self) -> RoundsController:
         """Optimal controller, which sees the true state and defines the regret."""
-        optimum = self.comparison.optimum
-        assert optimum is not None  # `__post_init__` checks it for `optimum=True`
-        best: RoundsController = make_controller(optimum, self.scenario)
+        assert self.optimal is not None  # `__post_init__` checks it for `optimum=True`
+        best: RoundsController = make_controller(self.optimal, self.scenario)
         return best
 
     def contender(self, name: str, **options: Any) -> Controller[Any, Any] | PlugIn:

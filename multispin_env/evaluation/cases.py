@@ -26,6 +26,7 @@ from multispin_env.evaluation.contenders import (
     native,
     results_by_name,
 )
+from multispin_env.evaluation.defaults import reference_of, rounds_of, span_of
 from multispin_env.evaluation.episodes import (
     BeginPart,
     EpisodeStats,
@@ -167,7 +168,7 @@ class Episodes:
     @cached_property
     def reference(self) -> str:
         """Name of the optimal controller, which sees the true state, or of the environment's first contender."""
-        return self.config.comparison.reference
+        return reference_of(self.config)
 
     @cached_property
     def contenders(self) -> tuple[str, ...]:
@@ -177,7 +178,7 @@ class Episodes:
     @property
     def systems(self) -> tuple[str, ...]:
         """Other systems to compare with: all if rounds are independent, otherwise none."""
-        return tuple(SYSTEMS) if self.config.comparison.states else ()
+        return tuple(SYSTEMS) if self.config.independent else ()
 
     def play(self, contender: Contender | str, progress: ReportProgress | None = None) -> EpisodeStats:
         """Play every episode with a contender or a named contender or system; see `play_episodes`, `play_system`."""
@@ -206,7 +207,7 @@ class Episodes:
     def title(self) -> str:
         """Number and length of the episodes as text."""
         kind = "held-out episodes" if self.seed == EPISODE_SEED else "episodes"
-        return f"{self.size} {kind} of {self.config.comparison.span}"
+        return f"{self.size} {kind} of {span_of(self.config)}"
 
     @property
     def about(self) -> dict[str, Any]:
@@ -216,7 +217,7 @@ class Episodes:
             "action": self.config.action,
             "arguments": {name: str(value) for name, value in self.config.non_defaults.items()},
             "episodes": self.size,
-            "rounds": self.config.comparison.rounds,
+            "rounds": rounds_of(self.config),
             "seed": self.seed,
             "metric": self.metric,
             "reference": self.reference,
@@ -270,10 +271,10 @@ def validation_cases(config: EnvConfig) -> Cases:
 
 def cases_of(config: EnvConfig) -> type[States] | type[Episodes]:
     """Return the kind of cases for an environment; rounds with a user's own physics are played in it."""
-    return States if config.comparison.states and not config.engine(1).own_physics else Episodes
+    return States if config.independent and not config.engine(1).own_physics else Episodes
 
 
 def _states(config: EnvConfig, size: int, seed: int, certify: float | None) -> States:
-    best = ContenderName.parse(config.comparison.reference).controller
+    best = ContenderName.parse(reference_of(config)).controller
     names = contenders_of(config)
     return States.draw(config.scenario, size, seed, reference=best, contenders=names, certify=certify)

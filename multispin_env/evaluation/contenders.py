@@ -15,6 +15,7 @@ from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import Observation
+from multispin_env.evaluation.defaults import default_contenders
 from multispin_env.evaluation.policy import Policy
 from multispin_env.physics.continuous.types import ContinuousObserved
 from multispin_env.physics.rounds import sample_state
@@ -86,7 +87,7 @@ def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None
 
 def contenders_of(config: EnvConfig) -> tuple[str, ...]:
     """Return the environment's contenders, or else all controllers that its actions can express but `SLOW`."""
-    return config.comparison.contenders or tuple(
+    return default_contenders(config) or tuple(
         name for name in controller_names("rounds", config.scenario) if name not in SLOW and _can_play(name, config)
     )
 

@@ -12,8 +12,9 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.checks import check_integer, check_name
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.defaults import InfoKeys
+from multispin_env.envs.family import InfoKeys
 from multispin_env.evaluation.contenders import Contender, action_function, make_contender, native, reset_contender
+from multispin_env.evaluation.defaults import rounds_of
 from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.physics.rounds import jain_index, utility
 
@@ -140,7 +141,7 @@ def play_episodes(
     base = native(env)
     if base.autoreset_mode is not AutoresetMode.NEXT_STEP:
         raise ValueError(f"autoreset_mode: expected 'NextStep', got {base.autoreset_mode.value!r}")
-    rounds, keys = base.config.comparison.rounds, base.config.comparison.info
+    rounds, keys = rounds_of(base.config), base.config.info_keys
     contender = make_contender(contender, env) if isinstance(contender, str) else contender
     decide = action_function(contender, base)
     reset_contender(contender)
@@ -156,7 +157,7 @@ def play_episodes(
         if progress is not None:
             if rounds is not None:
                 progress(played, rounds)
-            elif (seconds := base.config.comparison.seconds) is not None:
+            elif (seconds := base.config.arguments.get("horizon")) is not None:
                 progress(float(np.minimum(stats.time, seconds).mean()), seconds)
     return stats
 
@@ -173,13 +174,13 @@ def play_system(
     """
     base = native(env)
     check_name("system", name, SYSTEMS)
-    if not base.config.comparison.states:
+    if not base.config.independent:
         kind = type(base.config).__name__
         raise ValueError(f"system: expected an environment with independent rounds for {name!r}, got {kind}")
-    system, rounds, users = SYSTEMS[name], base.config.comparison.rounds, base.scenario.num_users
+    system, rounds, users = SYSTEMS[name], rounds_of(base.config), base.scenario.num_users
     assert rounds is not None  # independent rounds have a step limit
     no_action = np.zeros_like(env.action_space.sample())
-    stats, keys = EpisodeStats.empty(base.num_envs, users), base.config.comparison.info
+    stats, keys = EpisodeStats.empty(base.num_envs, users), base.config.info_keys
     playing = np.ones(base.num_envs, dtype=np.bool_)
     assert keys.goodput is not None  # true for independent rounds
     env.reset(seed=seed)  # type: ignore[arg-type]  # or a list of seeds

@@ -81,7 +81,7 @@ class Policy:
 
         ``ValueError`` for an invalid state, or if the environment does not show the whole state.
         """
-        if not self.config.learning.sees_state:
+        if not self.config.sees_state:
             kind = type(self.config).__name__
             raise ValueError(f"state: expected observations, by act(), for a policy of {kind}, got a SystemState")
         config, users = self.config, np.shape(state.draft_time)[-1]

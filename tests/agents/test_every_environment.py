@@ -13,13 +13,14 @@ from agents.runs import default_choice, load_config
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import Row
+from multispin_env.evaluation.defaults import default_contenders
 from multispin_env.evaluation.statistics import EPISODE_SEED
 
 pytestmark = pytest.mark.slow
 
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
 FAIR = "MultiSpin/Fair-v0"
-PARTIAL = [name for name in ms.registry.ENVIRONMENTS.names() if not ms.EnvConfig.of(name).comparison.states]
+PARTIAL = [name for name in ms.registry.ENVIRONMENTS.names() if not ms.EnvConfig.of(name).independent]
 TINY = ["--num-users", "3", "--timesteps", "3000"]
 SERVING = ("--set", "horizon=2.5", "warm_up=0.5", "load=1.5", "reference=own-pace+deadlines")
 
@@ -55,7 +56,7 @@ def test_a_run_compares_with_what_the_environment_lists(env_id, runs):
     folder = runs(env_id)
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     rows = [Row.from_dict(row) for row in table["rows"]]
-    contenders = ms.EnvConfig.of(env_id).comparison.contenders
+    contenders = default_contenders(ms.EnvConfig.of(env_id))
     assert {row.name for row in rows} == {*contenders, "{agent} ({action})".format(**default_choice(env_id))}
     assert table["about"]["seed"] == EPISODE_SEED
     assert table["about"]["episodes"] == 2

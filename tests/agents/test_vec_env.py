@@ -47,7 +47,7 @@ def test_every_environment_equals_a_single_one_bit_for_bit(env_id, reward):
         observations, rewards, dones, infos = batch.step(actions)
         for i, env in enumerate(singles):
             observation, reward, terminated, truncated, info = env.step(actions[i])
-            assert batch.durations[i] == info[batch.env.config.comparison.info.time]
+            assert batch.durations[i] == info[batch.env.config.info_keys.time]
             assert rewards[i] == np.float32(reward)
             assert (dones[i], terminated) == (truncated, False)
             if truncated:

@@ -99,7 +99,7 @@ def test_keys_of_a_reset_and_a_step(env_id):
             observation, *_, info = env.step(zero(env))
             assert list(observation) == space
             assert shapes(info) == shapes(before)
-        if base.config.learning.sees_state:
+        if base.config.sees_state:
             assert list(base.config.observations.encode(base.state)) == space
 
 

@@ -83,7 +83,7 @@ def test_statistics_of_episodes_are_those_of_the_last_step():
     stats = play_episodes(env, "greedy+deadlines", seed=7)
     for i, (_, infos) in enumerate(single_episodes("greedy+deadlines", (7, 8, 9), SERVING, **arguments)):
         assert infos[-1]["e2el_p99"] > 0.0
-        for name in env.unwrapped.config.comparison.info.episode:
+        for name in env.unwrapped.config.info_keys.episode:
             assert stats.episode_values(name)[i] == infos[-1][name], name
 
 

@@ -27,6 +27,7 @@ from multispin_env.controllers.names import CUSTOM_CONTROLLER
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.rendering.canvas import load_pygame
 from multispin_env.envs.rendering.renderers import Film, Frame, Window, require_display
+from multispin_env.evaluation.defaults import baseline_of, reference_of, rounds_of
 from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.files import replace_file
 
@@ -62,8 +63,8 @@ def _film(options: argparse.Namespace) -> Film:
         return config if "action" in arguments else config.for_any_decision
 
     config = config_of({})
-    comparison, by_itself = config.comparison, config.comparison.rounds is None
-    left, right = options.controller or comparison.reference, options.beside or comparison.baseline
+    by_itself = rounds_of(config) is None
+    left, right = options.controller or reference_of(config), options.beside or baseline_of(config)
     episodes = []
     with Progress(2) as progress:
         for name, changes in ((left, {}), (right, differing)):

@@ -42,7 +42,7 @@ def play(
     """Play episodes with consecutive seeds, as `play_episodes` does, with the uplink discipline of the rule."""
     config = config.for_contender(rule)
     engine = make_engine(config, episodes, seed)
-    keys, traces = config.comparison.info, Traces(config, 1)  # trace of the first episode only
+    keys, traces = config.info_keys, Traces(config, 1)  # trace of the first episode only
     stats = EpisodeStats.empty(episodes, config.scenario.num_users, by_round=False)
     playing = np.ones(episodes, dtype=np.bool_)
     while playing.any():

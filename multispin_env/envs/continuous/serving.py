@@ -12,8 +12,8 @@ from multispin_env.checks import UNITS, check_name, check_real, shown
 from multispin_env.envs.base import single_env
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.engine import SERVICE_KEYS, ServiceAccount
-from multispin_env.envs.continuous.variants import ContinuousConfig, select_contenders
-from multispin_env.envs.defaults import ComparisonDefaults, LearningDefaults
+from multispin_env.envs.continuous.variants import ContinuousConfig
+from multispin_env.envs.family import InfoKeys
 from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTimeMinusTime
 from multispin_env.envs.observations import SERVING_STATE
 from multispin_env.physics.arrivals import Arrivals
@@ -146,6 +146,10 @@ class Serving(ContinuousConfig):
     env_id: ClassVar[str] = "MultiSpin/Serving-v0"
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(SERVING_STATE, ""))
+    info_keys: ClassVar[InfoKeys] = replace(ContinuousConfig.info_keys, episode=SERVICE_KEYS)
+    starts: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+        {"residual": (WITH_REQUESTS,), "tuned": ("own-pace+deadlines", "prices+deadlines")}
+    )
 
     load: float | tuple[float, float] = 0.6
     full_rate: float | None = None
@@ -180,21 +184,8 @@ class Serving(ContinuousConfig):
 
     @property
     @override
-    def comparison(self) -> ComparisonDefaults:
-        names = ("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines", "greedy", "groups")
-        usual = super().comparison
-        return replace(
-            usual,
-            info=replace(usual.info, episode=SERVICE_KEYS),
-            contenders=select_contenders(self, "prices+deadlines", *names),
-            has_bound=False,
-        )
-
-    @property
-    @override
-    def learning(self) -> LearningDefaults:
-        starts = {"residual": (WITH_REQUESTS,), "tuned": ("own-pace+deadlines", "prices+deadlines")}
-        return replace(super().learning, rewards=("sampled",), discount=0.8, starts=starts)
+    def rewards(self) -> tuple[str, ...]:
+        return ("sampled",)
 
     @property
     @override

@@ -1,7 +1,7 @@
 """Environments without the barrier; acceptance may be hidden, and channel reports may be outdated."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -12,12 +12,12 @@ from typing_extensions import override
 from multispin_env.checks import check_bool, check_name, check_plausible, check_real, shown
 from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.estimators import Filter
-from multispin_env.controllers.names import CLAIRVOYANT, check_controller_name
+from multispin_env.controllers.names import check_controller_name
 from multispin_env.envs.base import single_env
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.engine import ContinuousEngine, TokenAccount
-from multispin_env.envs.defaults import ComparisonDefaults, Family, InfoKeys, LearningDefaults
+from multispin_env.envs.family import Family, InfoKeys
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import CONTINUOUS_STATE, COUNTED, ENTRIES, TYPICAL_LENGTH, ObservationCodec
 from multispin_env.envs.rendering.continuous import TraceFilm, TracePicture, Traces
@@ -28,16 +28,8 @@ from multispin_env.physics.radio import GaussMarkov
 from multispin_env.registry import CONTINUOUS_ENCODINGS
 from multispin_env.simulation.reference import REFERENCE, reference_rate
 
-_BARRIER = "optimal"
-
 _REPORTS = ("fresh", "old")
 """Values of `channel_report`: a device that starts a draft reports the channel of its new or of its last cycle."""
-
-_HIDDEN = ("filter", "beta", "task-mean")
-"""Estimators of hidden acceptance to compare, best first."""
-
-_LATE = ("mmse", "quantile", "last-report")
-"""Estimators of the channel from outdated reports to compare, best first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +48,10 @@ class ContinuousConfig(EnvConfig):
         film=TraceFilm,
     )
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(CONTINUOUS_STATE, ""))
+    info_keys: ClassVar[InfoKeys] = InfoKeys("tokens", "draft_length", "duration", None)
+    starts: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+        {"residual": (REFERENCE,), "tuned": ("prices", REFERENCE)}
+    )
 
     discipline: str = "serial"
     coherence_time: float = GaussMarkov.coherence_time
@@ -93,25 +89,18 @@ class ContinuousConfig(EnvConfig):
 
     @property
     @override
-    def comparison(self) -> ComparisonDefaults:
-        return ComparisonDefaults(
-            InfoKeys("tokens", "draft_length", "duration", None),
-            select_contenders(self, "prices", "groups", "prices", "greedy", "synchronous"),
-            baseline=_BARRIER,
-            seconds=self.horizon,
-            has_bound=self.acceptance_visible,
-        )
+    def rewards(self) -> tuple[str, ...]:
+        return "expected", "sampled"
 
     @property
     @override
-    def learning(self) -> LearningDefaults:
-        return LearningDefaults(
-            slopes=False,  # the set of devices in a batch is discrete
-            discount=0.5,
-            discount_of="second",
-            starts={"residual": (REFERENCE,), "tuned": ("prices", REFERENCE)},
-            sees_state=self.acceptance_visible and self.channel_report == _REPORTS[0],
-        )
+    def sees_state(self) -> bool:
+        return self.acceptance_visible and not self.has_late_reports
+
+    @property
+    def has_late_reports(self) -> bool:
+        """Whether channel reports are those of the last cycle."""
+        return self.channel_report != _REPORTS[0]
 
     @property
     def system(self) -> ContinuousSystem:
@@ -141,7 +130,7 @@ class ContinuousConfig(EnvConfig):
     @property
     @override
     def actions(self) -> ContinuousCodec:
-        reference = self.reference or self.learning.starts.get(self.action, (REFERENCE,))[0]
+        reference = self.reference or self.starts.get(self.action, (REFERENCE,))[0]
         cls = CONTINUOUS_ENCODINGS.load(self.action)
         return cls(self.scenario, discipline_of(self.discipline), self.timeout, reference=reference)
 
@@ -187,19 +176,6 @@ class ContinuousConfig(EnvConfig):
     @property
     def _price(self) -> float:
         return reference_rate(self.system) if self.rho is None else self.rho
-
-
-def select_contenders(config: ContinuousConfig, leader: str, *names: str) -> tuple[str, ...]:
-    """Return the names and the rule with the barrier; if the state is partly hidden, combined with estimators."""
-    late = config.channel_report != _REPORTS[0]
-    if config.acceptance_visible and not late:
-        return (*names, _BARRIER)
-    estimators: Sequence[str] = _LATE if config.acceptance_visible else _HIDDEN
-    if late and not config.acceptance_visible:
-        estimators = [f"{name}+{_LATE[0]}" for name in _HIDDEN]
-    leading = [f"{leader}+{name}" for name in (CLAIRVOYANT, *estimators)]
-    others = [name for name in names if name != leader]
-    return (*leading, *(f"{name}+{estimators[0]}" for name in (*others[:2], _BARRIER)))
 
 
 @dataclass(frozen=True, kw_only=True)

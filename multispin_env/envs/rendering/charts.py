@@ -157,7 +157,7 @@ class Histories(Recorder):
 
     @property
     def _by_time(self) -> bool:
-        return self._config.comparison.info.goodput is None
+        return self._config.info_keys.goodput is None
 
     @override
     def _record(self, episode: History, step: Step, env: int) -> None:

@@ -126,7 +126,7 @@ class Traces(Recorder):
     @override
     def view(self, env: int = 0) -> Trace:
         config = self._config
-        serving = bool(config.comparison.info.episode)
+        serving = bool(config.info_keys.episode)
         return Trace(config.scenario, config.drawn, tuple(self._episodes[env]), serving=serving)
 
 

@@ -11,7 +11,7 @@ from typing_extensions import override
 from multispin_env.checks import check_real
 from multispin_env.controllers.rounds.ahead import max_rounds
 from multispin_env.envs.base import single_env
-from multispin_env.envs.defaults import ComparisonDefaults, InfoKeys, LearningDefaults
+from multispin_env.envs.family import InfoKeys
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import AHEAD_STATE, ObservationCodec
 from multispin_env.envs.rounds.variants import RoundsConfig
@@ -107,6 +107,11 @@ class DraftAhead(RoundsConfig):
     """
 
     env_id: ClassVar[str] = "MultiSpin/DraftAhead-v0"
+    # a mean of goodputs is not the rate
+    info_keys: ClassVar[InfoKeys] = InfoKeys("accepted_tokens", "draft_length", "round_latency", None)
+    optimal: ClassVar[str | None] = None
+    independent: ClassVar[bool] = False
+    has_slopes: ClassVar[bool] = False
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"draft_ahead": True, "min_draft_length": 0})
     drafts_ahead: ClassVar[bool] = True
@@ -121,17 +126,8 @@ class DraftAhead(RoundsConfig):
 
     @property
     @override
-    def comparison(self) -> ComparisonDefaults:
-        keys = InfoKeys("accepted_tokens", "draft_length", "round_latency", None)  # a mean of rates is not the rate
-        contenders = (_PRICE_RULE, "optimal", "homogeneous", "uniform-bandwidth", "fixed")
-        return ComparisonDefaults(keys, contenders, rounds=self.rounds)
-
-    @property
-    @override
-    def learning(self) -> LearningDefaults:
-        return LearningDefaults(
-            slopes=False, discount=0.9, sees_state=True
-        )  # a round without a hit resets the head start
+    def sees_state(self) -> bool:
+        return True
 
     @override
     def objective(self, num_envs: int) -> Objective:

@@ -13,8 +13,8 @@ from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_bool
 from multispin_env.envs.base import single_env
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.defaults import ComparisonDefaults, InfoKeys, LearningDefaults
 from multispin_env.envs.engine import Step
+from multispin_env.envs.family import InfoKeys
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import BATTERY_STATE, ObservationCodec
 from multispin_env.envs.rounds.engine import RoundsEngine
@@ -148,14 +148,15 @@ class Energy(RoundsConfig):
     """
 
     env_id: ClassVar[str] = "MultiSpin/Energy-v0"
+    # a mean of goodputs is not the rate
+    info_keys: ClassVar[InfoKeys] = InfoKeys("accepted_tokens", "draft_length", "round_latency", None)
+    optimal: ClassVar[str | None] = None
+    independent: ClassVar[bool] = False
+    has_slopes: ClassVar[bool] = False
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
     engine_class: ClassVar[type[RoundsEngine]] = EnergyEngine
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(BATTERY_STATE, ""))
-    contenders: ClassVar[tuple[str, ...]] = (
-        *("shaped", "drift", "energy-prices", "optimal", "homogeneous", "uniform-bandwidth", "fixed"),
-    )
-
     rounds: int = 4000
     regret: bool = False
 
@@ -165,14 +166,8 @@ class Energy(RoundsConfig):
 
     @property
     @override
-    def comparison(self) -> ComparisonDefaults:
-        keys = InfoKeys("accepted_tokens", "draft_length", "round_latency", None)  # a mean of rates is not the rate
-        return ComparisonDefaults(keys, self.contenders, rounds=self.rounds)
-
-    @property
-    @override
-    def learning(self) -> LearningDefaults:
-        return LearningDefaults(slopes=False, discount=0.996, sees_state=True)
+    def sees_state(self) -> bool:
+        return True
 
     @property
     @override

@@ -30,7 +30,7 @@ class RoundsEngine(Engine[SystemState, Decision]):
 
     def __init__(self, config: EnvConfig, objective: Objective, dynamics: Dynamics, plan: _Plan, num_envs: int) -> None:
         super().__init__(config.actions, config.observations, objective, num_envs)
-        self._has_slopes, self._plan = config.learning.slopes, plan
+        self._has_slopes, self._plan = config.has_slopes, plan
         self._core = RoundsCore(self.scenario, dynamics, num_envs, sampled=config.sampled, drawn=config.drawn)
         shows_counts = not set(COUNTED[1:]).isdisjoint(self.observations.shown)
         self._counts = Counts(num_envs, self.scenario.num_users) if shows_counts else None

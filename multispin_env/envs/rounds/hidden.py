@@ -90,10 +90,7 @@ class DelayedChannel(RoundsConfig):
         }
     )
 
-    contenders: ClassVar[tuple[str, ...]] = (
-        *("optimal+clairvoyant", "optimal+quantile", "optimal+last-report", "optimal+mmse"),
-        *("homogeneous+last-report", "fixed"),
-    )
+    independent: ClassVar[bool] = False
 
     correlation: float = 0.9
     delay: int = 1
@@ -137,7 +134,7 @@ DelayedChannelEnv = single_env(DelayedChannel)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _HiddenRate(RoundsConfig):
+class HiddenRate(RoundsConfig):
     """Base of the environments with hidden acceptance rates."""
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -149,10 +146,7 @@ class _HiddenRate(RoundsConfig):
         }
     )
 
-    contenders: ClassVar[tuple[str, ...]] = (
-        *("optimal+clairvoyant", "optimal+filter", "optimal+beta", "optimal+task-mean"),
-        *("homogeneous+task-mean", "fixed"),
-    )
+    independent: ClassVar[bool] = False
 
     mean_rounds: float = 16.0
     task_visible: bool = True
@@ -167,7 +161,7 @@ class _HiddenRate(RoundsConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HiddenAcceptance(_HiddenRate):
+class HiddenAcceptance(HiddenRate):
     """Acceptance rates are hidden, and can only be estimated from the numbers of accepted tokens.
 
     ## Description
@@ -243,7 +237,7 @@ _half_of = lru_cache(maxsize=8)(Records.half)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordedAcceptance(_HiddenRate):
+class RecordedAcceptance(HiddenRate):
     """Acceptance rates are hidden, and accepted tokens are replayed from records of real speculative decoding.
 
     ## Description

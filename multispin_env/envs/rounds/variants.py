@@ -13,7 +13,7 @@ from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.base import single_env
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.defaults import ComparisonDefaults, Family, InfoKeys, LearningDefaults
+from multispin_env.envs.family import Family, InfoKeys
 from multispin_env.envs.objectives import Goodput, Objective, ProportionalFairness
 from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
 from multispin_env.envs.rendering.charts import Histories
@@ -47,8 +47,10 @@ class RoundsConfig(EnvConfig):
     engine_class: ClassVar[type[RoundsEngine]] = RoundsEngine
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ROUND_STATE, ""))
 
-    contenders: ClassVar[tuple[str, ...]] = ()
-    """Controllers to compare in whole episodes, the best known one first; empty if rounds are independent."""
+    info_keys: ClassVar[InfoKeys] = InfoKeys("accepted_tokens", "draft_length", "round_latency", "goodput")
+    optimal: ClassVar[str | None] = "optimal"
+    independent: ClassVar[bool] = True
+    has_slopes: ClassVar[bool] = True
 
     rounds: int = 64
 
@@ -58,17 +60,13 @@ class RoundsConfig(EnvConfig):
 
     @property
     @override
-    def comparison(self) -> ComparisonDefaults:
-        keys = InfoKeys("accepted_tokens", "draft_length", "round_latency", "goodput")
-        return ComparisonDefaults(
-            keys, self.contenders, optimum="optimal", states=not self.contenders, rounds=self.rounds
-        )
+    def rewards(self) -> tuple[str, ...]:
+        return ("expected", "sampled", "share") if self.optimal else ("expected", "sampled")
 
     @property
     @override
-    def learning(self) -> LearningDefaults:
-        rewards = ("expected", "sampled", *(("share",) if self.comparison.optimum else ()))
-        return LearningDefaults(rewards, sees_state=not self.contenders)
+    def sees_state(self) -> bool:
+        return self.independent
 
     @property
     def dynamics(self) -> Dynamics:
@@ -230,13 +228,9 @@ class Homogeneous(RoundsConfig):
     """
 
     env_id: ClassVar[str] = "MultiSpin/Homogeneous-v0"
+    optimal: ClassVar[str | None] = "homogeneous"
 
     rounds: int = 1
-
-    @property
-    @override
-    def comparison(self) -> ComparisonDefaults:
-        return replace(super().comparison, optimum="homogeneous")
 
     @property
     @override
@@ -296,15 +290,13 @@ class Fair(RoundsConfig):
     """
 
     env_id: ClassVar[str] = "MultiSpin/Fair-v0"
+    optimal: ClassVar[str | None] = None
+    independent: ClassVar[bool] = False
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"draft_time_spread": 0.8, "mean_gain_low": 0.02, "mean_gain_high": 1.0}
     )
     entries: ClassVar[Mapping[str, str]] = MappingProxyType({**RoundsConfig.entries, "throughput": ""})
-
-    contenders: ClassVar[tuple[str, ...]] = (
-        *("optimal+gradient", "optimal", "homogeneous", "uniform-bandwidth", "fixed", "optimal+round-robin"),
-    )
 
     window: float = 32.0
     spread: float | None = 0.15
@@ -312,11 +304,6 @@ class Fair(RoundsConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_real("window", self.window, 1.0)
-
-    @property
-    @override
-    def comparison(self) -> ComparisonDefaults:
-        return replace(super().comparison, optimum=None)
 
     @override
     def objective(self, num_envs: int) -> Objective:

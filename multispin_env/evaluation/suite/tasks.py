@@ -21,6 +21,7 @@ from multispin_env.envs.observations import SHARED, Observation
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import native
+from multispin_env.evaluation.defaults import default_contenders
 from multispin_env.evaluation.episodes import ReportProgress
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.public import as_contender
@@ -233,7 +234,7 @@ class SuiteTask:
 
     def hides_from(self, rule: str) -> bool:
         """Whether a rule would see parts of the state that the task hides."""
-        rules = self.config.comparison.contenders
+        rules = default_contenders(self.config)
         if rule in BLIND or not any(name.endswith(CLAIRVOYANT) for name in rules):
             return False
         return ContenderName.parse(rule).is_clairvoyant and (rule not in rules or rule.endswith(CLAIRVOYANT))

@@ -33,7 +33,7 @@ def test_entries(env_id, hidden):
         expected |= {"mean_channel"}
     assert set(partial) == expected
     assert [key for key in partial if key in known] == [key for key in known if key in partial]
-    assert [make(env_id, **options).config.learning.sees_state for options in ({}, hidden)] == [True, False]
+    assert [make(env_id, **options).config.sees_state for options in ({}, hidden)] == [True, False]
 
 
 @both
