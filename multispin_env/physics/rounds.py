@@ -136,18 +136,13 @@ class Dynamics:
         return cls(CHANNELS.load(scenario.channel), ACCEPTANCES.load(scenario.acceptance))
 
 
-def sample_devices(
-    scenario: Scenario, rng: np.random.Generator, size: int, rounds: int = 1
-) -> tuple[Users, SystemState]:
-    """Draw new devices (size, K) with their first gains and requests ([MS] §VI).
-
-    For ``rounds`` > 1 each set of devices has so many rows, with independent gains and requests.
-    """
+def sample_devices(scenario: Scenario, rng: np.random.Generator, size: int, rows: int = 1) -> tuple[Users, SystemState]:
+    """Draw new devices (size · rows, K), each ``rows`` times, with their first gains and requests ([MS] §VI)."""
     dynamics, num_users = Dynamics.of(scenario), scenario.num_users
-    uniforms = np.repeat(rng.random((size, UNIFORMS_PER_USER, num_users)), rounds, 0)
-    if rounds > 1 and dynamics.acceptance.changes:  # new requests have new tasks
-        uniforms[:, -1] = rng.random((size * rounds, num_users))
-    users, size = users_from_uniforms(scenario, uniforms), size * rounds
+    uniforms = np.repeat(rng.random((size, UNIFORMS_PER_USER, num_users)), rows, 0)
+    if rows > 1 and dynamics.acceptance.changes:  # new requests have new tasks
+        uniforms[:, -1] = rng.random((size * rows, num_users))
+    users, size = users_from_uniforms(scenario, uniforms), size * rows
     gain = dynamics.channel.first_gain(users.mean_gain, dynamics.channel.draw(rng, size, num_users))
     fresh = rng.random((size, dynamics.acceptance.columns, num_users))
     requests = dynamics.acceptance.first(scenario, users.task, fresh)

@@ -56,11 +56,11 @@ class CertifiedDecision(Decision):
         return self.gap <= self.tolerance
 
 
+_Rule = Callable[[Problem], tuple[FloatArray, Relaxed]]  # returns integer lengths (n, K), and where to search
+
+
 def certified_lengths(
-    problem: Problem,
-    tolerance: float,
-    time_limit: float | None = None,
-    rule: Callable[[Problem], tuple[FloatArray, Relaxed]] = fast_lengths,
+    problem: Problem, tolerance: float, time_limit: float | None = None, rule: _Rule = fast_lengths
 ) -> Search:
     """Run a rule, then branch and bound, in chunks; ``time_limit``: seconds for the whole batch."""
     deadline = np.inf if time_limit is None else monotonic() + time_limit

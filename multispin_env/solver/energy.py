@@ -6,8 +6,6 @@ For a price of ν tokens per joule, D(ν) is the root ρ of
 
 the mean over states of rounds without batteries. No policy that sees states but not the draws of acceptance gains more
 than D(ν) tokens per second in the long run, for any ν ≥ 0. D is convex, with the derivative E[Σ P τ − Σ e L] / E[τ].
-With random devices, states of all of them share D if they play equally many rounds; with a budget they play for equal
-times, so that each set has its own D, and the bound is the mean of these.
 """
 
 import json
@@ -93,12 +91,12 @@ class EnergySample:
 
     @classmethod
     def draw(cls, scenario: Scenario, batteries: Batteries, rng: np.random.Generator, size: int) -> Self:
-        """Draw about n states, each of new devices; with a budget, which counts as charge, a few sets of devices."""
-        dynamics, rounds = Dynamics.of(scenario), 1
-        if scenario.budget_time and (dynamics.channel.changes or dynamics.acceptance.changes):
-            rounds = _STATES
-        size = -(-size // rounds)
-        devices, state = sample_devices(scenario, rng, size, rounds)
+        """Draw about n states, each of new devices; with a budget, which counts as charge, of fewer sets of devices."""
+        dynamics = Dynamics.of(scenario)
+        changes = scenario.budget_time and (dynamics.channel.changes or dynamics.acceptance.changes)
+        rows = _STATES if changes else 1
+        size = max(-(-size // rows), 2)
+        devices, state = sample_devices(scenario, rng, size, rows)
         charge = batteries.first(scenario.replace(budget_time=0.0), *devices)[1].sum(-1)
         return cls(scenario, state, charge, size if scenario.budget_time else 1)
 

@@ -129,8 +129,9 @@ class Optimal(WeightedController):
         return replace(problem, token_price=self.energy_price * energy)
 
     def _priced_rule(self, problem: Problem) -> tuple[FloatArray, Relaxed]:
-        lengths = best_lengths(AheadRound.by_goodput(problem, self.scenario, np.zeros(problem.low.shape)))
-        return lengths.astype(np.float64), Relaxed.near(problem, lengths, problem.value(lengths[:, None])[:, 0])
+        rounds = AheadRound.by_goodput(problem, self.scenario, np.zeros(problem.low.shape))
+        lengths = best_lengths(rounds).astype(np.float64)
+        return lengths, Relaxed.near(problem, lengths, problem.value(lengths[:, None])[:, 0])
 
 
 def oracle(scenario: Scenario, **options: Any) -> Optimal:
