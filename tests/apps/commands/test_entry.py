@@ -336,12 +336,12 @@ from pathlib import Path
 import multispin_env as ms
 from agents import training
 from multispin_env.apps.commands.main import main
-from multispin_env.evaluation.cases import States
+from multispin_env.evaluation.cases import StateCases
 opened = set()
 def listen(event, arguments):
     if event == "open" and isinstance(arguments[0], (str, bytes)) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
         opened.add(os.path.abspath(os.fsdecode(arguments[0])))
-training.VALIDATIONS, States.default_size = 2, 10
+training.VALIDATIONS, StateCases.default_size = 2, 10
 sys.addaudithook(listen)
 for line in sys.stdin:
     assert main(line.split()) == 0, line
