@@ -125,7 +125,7 @@ class Capacity:
     run: ServiceRun | None
 
     @property
-    def verdict(self) -> str:
+    def summary(self) -> str:
         """Result as a sentence."""
         unit = UNITS[self.by]
         if self.run is None:

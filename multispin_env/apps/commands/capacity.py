@@ -137,7 +137,7 @@ class CapacityRow:
     @classmethod
     def of(cls, controller: str, result: Capacity) -> "CapacityRow":
         """Make the row of a result."""
-        head = controller, result.value, result.low, result.high, UNITS[result.by], result.verdict
+        head = controller, result.value, result.low, result.high, UNITS[result.by], result.summary
         run = result.run
         if run is None:
             return cls(*head, *[0.0] * 12)
@@ -240,7 +240,7 @@ def _search(
                     results[name] = so_far
                 raise
             if not is_quiet(options):
-                progress.say(f"{name}: {results[name].verdict}")
+                progress.say(f"{name}: {results[name].summary}")
     return errors
 
 
