@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.apps.commands.suite_box import Cell, Limits, has_limits, play_policy
+from multispin_env.apps.commands.suite_box import Cell, ProcessLimits, has_limits, play_policy
 from multispin_env.apps.commands.suite_pictures import draw_pictures
 from multispin_env.apps.executors import on_signals
 from multispin_env.apps.terminal.arguments import Command, add_executor_options, executor_of
@@ -232,7 +232,7 @@ def _results(
     executor = executor_of(options, ("multispin_env", "agents"))
     cells, values, errors = list(labels), dict[Cell, FloatArray](), list[str]()
     with Tally(len(cells), executor.width) as tally:
-        for result in executor.results(partial(play_policy, None if options.trust else Limits()), cells):
+        for result in executor.results(partial(play_policy, None if options.trust else ProcessLimits()), cells):
             cell = cells[result.index]
             error = result.error.strip().splitlines()[-1] if result.error else result.value
             if isinstance(error, ModuleNotFoundError):  # of another machine

@@ -23,7 +23,7 @@ Cell = tuple[Path, str, int, str, str]  # folder of the entry, task, exam, and k
 
 
 @dataclass(frozen=True)
-class Limits:
+class ProcessLimits:
     """Limits of the process of one policy in one task."""
 
     memory: int = 1024 * MIB  # address space in bytes, besides that of Python and the libraries
@@ -36,7 +36,7 @@ def has_limits() -> bool:
     return sys.platform == "linux"
 
 
-def play_policy(limits: Limits | None, cell: Cell) -> FloatArray | Exception | str:
+def play_policy(limits: ProcessLimits | None, cell: Cell) -> FloatArray | Exception | str:
     """Return the result of `policy_values`; networks of an entry play in a process with limits, unless ``None``."""
     if limits is None or cell[3] == "rule":
         return policy_values(*cell)
@@ -61,11 +61,11 @@ def play_policy(limits: Limits | None, cell: Cell) -> FloatArray | Exception | s
         pipe.close()
 
 
-def _too_large(limits: Limits, got: str) -> str:
+def _too_large(limits: ProcessLimits, got: str) -> str:
     return f"policy: expected at most {limits.memory // MIB} MiB of memory, got {got}"
 
 
-def _play(pipe: Connection, limits: Limits, cell: Cell) -> None:
+def _play(pipe: Connection, limits: ProcessLimits, cell: Cell) -> None:
     import resource  # not on Windows
 
     end_with_parent()
