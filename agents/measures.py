@@ -30,7 +30,7 @@ from multispin_env.files import MIB, read_bytes, replace_file, write_atomically
 
 CURVE, TABLE = "curve.csv", "table.json"
 
-LARGEST = 16 * MIB
+LARGEST_FILE = 16 * MIB
 """Maximum size of the file of a learning curve in bytes; a run has 50 lines for each of its budgets."""
 
 
@@ -56,7 +56,7 @@ def add_row(path: Path, row: Mapping[str, float]) -> None:
 
 def _rows(path: Path, key: str) -> list[tuple[int, float, dict[str, str]]]:
     try:
-        rows = csv.DictReader(io.StringIO(read_bytes(path, LARGEST).decode()))
+        rows = csv.DictReader(io.StringIO(read_bytes(path, LARGEST_FILE).decode()))
         return [(int(row["timesteps"]), float(row[key]), row) for row in rows]
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise ValueError(f"{path}: can't be read as a learning curve ({error})") from None
