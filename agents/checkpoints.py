@@ -22,7 +22,7 @@ from multispin_env.files import MIB, parse_json, write_atomically
 
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 
-LARGEST = 1024 * MIB
+LARGEST_FILE = 1024 * MIB
 """Maximum size of a checkpoint in bytes, thousands of times the usual size."""
 
 KIND = "multispin_env checkpoint"
@@ -96,8 +96,8 @@ def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:
     if not path.is_file():
         raise ValueError(f"run: expected a folder with a {name}, got {str(folder)!r}")
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"size: expected at most {LARGEST} bytes, got {path.stat().st_size}")
+        if path.stat().st_size > LARGEST_FILE:
+            raise ValueError(f"size: expected at most {LARGEST_FILE} bytes, got {path.stat().st_size}")
         with safe_open(path, framework="pt", device="cpu") as file:
             about = _about(file.metadata())
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)

@@ -13,12 +13,12 @@ from multispin_env.apps.commands.main import run_alias
 from multispin_env.apps.terminal.arguments import DEFAULTS, Command, add_system_options, collect_arguments
 from multispin_env.apps.terminal.output import STDOUT, check_outputs, write_output
 from multispin_env.checks import check_integer
-from multispin_env.evaluation.cases import Episodes, States
+from multispin_env.evaluation.cases import Episodes, StateCases
 from multispin_env.evaluation.statistics import to_json
 from multispin_env.files import make_folder
 from multispin_env.registry import import_project_module
 
-_SIZES = {kind.noun: kind.default_size for kind in (States, Episodes)}
+_SIZES = {kind.noun: kind.default_size for kind in (StateCases, Episodes)}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from multispin_env.apps.terminal.output import Progress
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import (
     Cases,
-    States,
+    StateCases,
     cases_of,
     heading,
     held_out,
@@ -30,7 +30,7 @@ from multispin_env.files import MIB, read_bytes, replace_file, write_atomically
 
 CURVE, TABLE = "curve.csv", "table.json"
 
-LARGEST = 16 * MIB
+LARGEST_FILE = 16 * MIB
 """Maximum size of the file of a learning curve in bytes; a run has 50 lines for each of its budgets."""
 
 
@@ -56,7 +56,7 @@ def add_row(path: Path, row: Mapping[str, float]) -> None:
 
 def _rows(path: Path, key: str) -> list[tuple[int, float, dict[str, str]]]:
     try:
-        rows = csv.DictReader(io.StringIO(read_bytes(path, LARGEST).decode()))
+        rows = csv.DictReader(io.StringIO(read_bytes(path, LARGEST_FILE).decode()))
         return [(int(row["timesteps"]), float(row[key]), row) for row in rows]
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise ValueError(f"{path}: can't be read as a learning curve ({error})") from None
@@ -100,7 +100,7 @@ class Measure:
         metric = METRICS[self._watched.metric]
         if not metric.has_share:
             return Headline(self._watched.metric, self._watched.metric, metric.header)
-        reference = "the optimum" if isinstance(self._watched, States) else self._watched.reference
+        reference = "the optimum" if isinstance(self._watched, StateCases) else self._watched.reference
         return Headline("share_of_reference", f"of {reference}", f"share of {reference}")
 
     def validation(self) -> Callable[[BaseAlgorithm], dict[str, float]]:
@@ -130,7 +130,7 @@ class Measure:
         contenders: dict[str, Any] = {**listed_contenders(cases), label: policy_of(model, config)}
         with Progress(len(contenders)) as progress:
             rows = cases.table(contenders, progress.begin)
-        title = cases.title if isinstance(cases, States) else f"{cases.title}; reference: {cases.reference}"
+        title = cases.title if isinstance(cases, StateCases) else f"{cases.title}; reference: {cases.reference}"
         table = aligned(*comparison_cells(rows, cases.metric, cases.reference_title))
         return Report(
             title=heading(config, title),
@@ -151,13 +151,13 @@ class Measure:
 
     def compared(self, size: int | None = None) -> Cases:
         """Return the held-out cases; with states, all controllers play, even if no action expresses their decisions."""
-        if self.kind is States:
-            return States.draw(self.config.held_out.scenario, size or States.default_size)
+        if self.kind is StateCases:
+            return StateCases.draw(self.config.held_out.scenario, size or StateCases.default_size)
         return held_out(self.config, size)
 
 
 def _footer(cases: Cases, rows: list[Row], label: str) -> str:
-    if isinstance(cases, States):
+    if isinstance(cases, StateCases):
         details = next(row for row in rows if row.name == label).details
         return (
             f"\n\n{label}, share of the optimum in each state: mean {details['share_mean']:.5f}, "

@@ -117,7 +117,7 @@ class SACSettings(BaseSettings):
     entropy_coefficient: float = 1e-4
     width: int = 32
     log_std: float = -2.5  # initial log standard deviation of the actions / 5 before tanh
-    bandwidth: float = 0.0  # initial mean of all action columns except the first, also of the actions / 5
+    bandwidth: float = 0.0  # initial mean / 5 of all action columns except the first
     gamma: float = 0.0  # discount γ of a step; with 0 the critics estimate the next reward
 
     @override

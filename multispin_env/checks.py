@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray
 
-LARGEST = 2**63 - 1  # Default upper limit of integers: the largest int64
+INT64_MAX = 2**63 - 1  # Default upper limit of integers
 _LONGEST_LABEL = 100  # Characters of a name
 _MOST_SHOWN = 200  # Characters of a value in a message
 
@@ -115,9 +115,9 @@ def check_bool(field: str, value: Any) -> bool:
 
 
 def check_integer(field: str, value: Any, low: int, high: int | None = None) -> int:
-    """Return ``value`` as ``int``; ``ValueError`` unless it is an integer in [low, high], by default to `LARGEST`."""
+    """Return ``value`` as ``int``; ``ValueError`` unless it is an integer in [low, high], by default to `INT64_MAX`."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
-    most = LARGEST if high is None else high
+    most = INT64_MAX if high is None else high
     if not whole or not low <= int(value) <= most:
         too_large = whole and int(value) > most
         expected = f"an integer ≥ {low}" if high is None and not too_large else f"an integer in {low}..{most}"

@@ -18,7 +18,7 @@ Part = TypeVar("Part")
 
 _PARSERS: Mapping[str, Callable[[str], Any]] = MappingProxyType({".toml": parse_toml, ".json": parse_json})
 
-LARGEST = MIB  # Largest size of a file in bytes, hundreds of times the usual size
+LARGEST_FILE = MIB  # Largest size of a file in bytes, hundreds of times the usual size
 _value = partial(json.dumps, ensure_ascii=False)  # Numbers, text, booleans and lists are the same in TOML and JSON
 _WIDEST = 80  # Comments are aligned after lines of at most this many characters
 _PARAMETER = re.compile(r"^(\w+)\n((?: {4}.+\n?)+)", re.MULTILINE)  # Name and text of an entry of numpydoc
@@ -37,7 +37,7 @@ def read_fields(kind: str, path: str | PathLike[str], make: Callable[[dict[str, 
     path = Path(path)
     parse = _parser(kind, path)
     try:
-        text = read_bytes(path, LARGEST).decode("utf-8-sig")
+        text = read_bytes(path, LARGEST_FILE).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise ValueError(f"{kind}: expected a file that can be read, got {str(path)!r} ({error})") from None
     try:

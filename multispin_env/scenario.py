@@ -338,8 +338,8 @@ class Scenario:
 
         ``server`` names a profile of `SERVERS` or a server file (`Server.load`), whose verification law replaces the
         current one; fields of the law that are passed as well override it. ``server`` of the result is "" unless the
-        law is that of a profile of `SERVERS`. So does ``draft`` name a profile of `DRAFTS` or a file
-        (`DraftProfile.load`) that sets the tasks and, where it has them, the mean draft time, the joules of a drafted
+        law is that of a profile of `SERVERS`. ``draft`` names a profile of `DRAFTS` or a file
+        (`DraftProfile.load`), which sets the tasks and, if it states them, the mean draft time, the joules of a drafted
         token, payload and target.
         """
         check_keywords("Scenario", overrides, self.field_names())
@@ -364,7 +364,7 @@ class Scenario:
     def pass_time(
         self, num_drafts: FloatArray | IntArray | float, num_tokens: FloatArray | IntArray | float
     ) -> FloatArray | float:
-        """Return T_ver in seconds of a pass of K drafts and n tokens, K of which are the server's own tokens.
+        """Return T_ver in seconds of a pass of K drafts and n tokens, which include K tokens of the server.
 
         It is T_fix + K T_lin ([MS] 7), plus max_j (a_j + b_j n) of the pieces, plus K · ``context`` · ``context_time``.
         K may be a mean and need not be an integer. K and n are numbers or arrays that broadcast to the result's shape.
@@ -385,7 +385,7 @@ class Scenario:
     @property
     def label(self) -> str:
         """Name, followed by the differences from the paper: server, draft, payload, target and drafting ahead."""
-        server = f" on {self.server or 'a server of its own'}" if self.verification_pieces else ""
+        server = f" on {self.server or 'a custom server'}" if self.verification_pieces else ""
         ahead = ", drafting ahead" if self.draft_ahead else ""
         draft = f", {self.draft}{self.assumed}" if self.draft else ""
         named = self.payload == "ids" or self.target

@@ -158,7 +158,7 @@ def check_pieces(pieces: Any, field: str = "verification_pieces") -> tuple[tuple
 
 
 def check_draft_pieces(pieces: Any, field: str = "server_draft_pieces") -> tuple[tuple[float, float], ...]:
-    """Return pieces as `check_pieces` does; ``ValueError`` also if drafting a token takes no time."""
+    """Return pieces checked by `check_pieces`; ``ValueError`` also if drafting a token takes no time."""
     checked = check_pieces(pieces, field)
     if checked and line_time(checked, 1) <= 0.0:
         raise ValueError(f"{field}: expected a law in which a token takes time, got {shown(pieces)}")

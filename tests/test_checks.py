@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from multispin_env.checks import (
-    LARGEST,
+    INT64_MAX,
     check_array,
     check_bool,
     check_integer,
@@ -51,7 +51,7 @@ def test_integer(high, expected):
 
 
 def test_whole_numbers_end_where_arrays_do_and_long_values_are_cut_off():
-    assert check_integer("a", LARGEST, 0) == np.iinfo(np.int64).max
+    assert check_integer("a", INT64_MAX, 0) == np.iinfo(np.int64).max
     with pytest.raises(ValueError, match=rf"a: expected an integer in 3\.\.{2**63 - 1}, got {2**63}"):
         check_integer("a", 2**63, 3)
     assert shown("a" * 198) == repr("a" * 198)

@@ -26,7 +26,7 @@ from multispin_env.envs.objectives import Goodput
 from multispin_env.envs.rounds.encodings import SharesCodec
 from multispin_env.envs.rounds.slopes import length_slope
 from multispin_env.envs.rounds.variants import RoundsConfig
-from multispin_env.evaluation.cases import States
+from multispin_env.evaluation.cases import StateCases
 from multispin_env.evaluation.contenders import contenders_of
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.physics.acceptance import ByTask
@@ -291,14 +291,14 @@ def test_an_environment_from_outside_follows_its_class():
 def test_tables_hold_controllers_and_systems_from_outside(monkeypatch):
     monkeypatch.setitem(SYSTEMS, "mine", lambda scenario, state: 0.5 * ms.p2p_goodput(scenario, state))
     scenario = ms.Scenario.preset("llama2", num_users=3)
-    states = States.draw(scenario, 3)
+    states = StateCases.draw(scenario, 3)
     assert states.contenders.count("mine") == 1
     assert (states.values("mine") == 0.5 * states.values("p2p")).all()  # a system stands for the controller of its name
 
 
 def test_an_agent_from_outside_learns_and_is_compared_by_the_command(tmp_path, monkeypatch):
-    monkeypatch.setattr(States, "default_size", 4)
-    monkeypatch.setattr(States, "validation_size", 4)
+    monkeypatch.setattr(StateCases, "default_size", 4)
+    monkeypatch.setattr(StateCases, "validation_size", 4)
     folder = tmp_path / "run"
     assert multispin(["train", "--agent", "mine", "--num-users", "3", "--name", str(folder)]) == 0
     assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["agent"] == "mine"

@@ -139,7 +139,7 @@ def test_environments_and_commands_take_a_file(tmp_path, capsys):
     env = gym.make("MultiSpin/Heterogeneous-v0", server=str(file), num_users=3)
     assert env.unwrapped.config.scenario == ms.Scenario.preset("llama2", server=str(file), num_users=3)
     assert main(["schedule", "--server", str(file), "--max-batch", "2"]) == 0
-    assert "llama2 on a server of its own, draft time 2 ms" in capsys.readouterr().out
+    assert "llama2 on a custom server, draft time 2 ms" in capsys.readouterr().out
     assert main(["schedule", "--server", str(file), "--max-batch", "64"]) == 0
     assert "draft time 2 to 7.4 ms" in capsys.readouterr().out
     assert main(["schedule", "--server", str(tmp_path / "none.toml")]) == 2

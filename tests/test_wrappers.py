@@ -10,7 +10,7 @@ from gymnasium.wrappers import FlattenObservation
 
 import multispin_env as ms
 from multispin_env.envs.engine import LIMIT
-from multispin_env.evaluation.cases import States
+from multispin_env.evaluation.cases import StateCases
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.wrappers import by_device, flat_vector
 from tests.families import LONG
@@ -118,7 +118,7 @@ def test_a_function_of_arrays_decides_as_in_the_environment(wrapped, rng):
     decision = envs.policy(act)(base.state)
     assert (decision.draft_length == expected.draft_length).all()
     assert decision.bandwidth == pytest.approx(expected.bandwidth, rel=1e-4)
-    states = States.draw(base.scenario, 20).state
+    states = StateCases.draw(base.scenario, 20).state
     reached, best = (
         ms.expected_outcome(base.scenario, states, decide(states)).goodput.mean()
         for decide in (envs.policy(act), ms.make_controller("optimal", base.scenario))

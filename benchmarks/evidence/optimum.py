@@ -16,7 +16,7 @@ from benchmarks.tools import Row, add_counts, show
 from multispin_env.arrays import FloatArray
 from multispin_env.bounds.round import upper_bound
 from multispin_env.controllers.names import controller_names, make_controller
-from multispin_env.evaluation.cases import States
+from multispin_env.evaluation.cases import StateCases
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.tokens import pass_tokens, verification_time
 from multispin_env.physics.types import Decision, SystemState
@@ -174,7 +174,7 @@ def leads(instances: int) -> Iterator[Row]:
         for name in SCENARIOS.names():
             for budget in (5.0, 20.0):
                 scenario = Scenario.preset(name, num_users=users, total_bandwidth=budget * MHZ)
-                states = States(
+                states = StateCases(
                     scenario, sample_state(scenario, np.random.default_rng(1), instances), seed=1, certify=None
                 )
                 values = {other: states.values(other) for other in controller_names("rounds", scenario)}

@@ -18,7 +18,7 @@ from tempfile import gettempdir
 from time import process_time
 from typing import Any
 
-ENDLESS = 10**9
+NO_LIMIT = 10**9
 """Rounds of an episode."""
 
 AHEAD = {"num_users": 20, "action": "shares", "rho": 100.0}
@@ -44,7 +44,7 @@ def make(env_id: str, num_envs: int, arguments: dict[str, Any]) -> Any:
     import gymnasium as gym
 
     if num_envs == 1:
-        return gym.make(env_id, **arguments, disable_env_checker=True, max_episode_steps=ENDLESS)
+        return gym.make(env_id, **arguments, disable_env_checker=True, max_episode_steps=NO_LIMIT)
     return gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", **arguments)
 
 
@@ -58,7 +58,7 @@ def play() -> None:
         if name not in made:
             env_id, num_envs, arguments = SUBJECTS[name]
             try:
-                env = make(env_id, num_envs, {**arguments, "rounds": ENDLESS})
+                env = make(env_id, num_envs, {**arguments, "rounds": NO_LIMIT})
             except TypeError:  # this id, or this checkout, has no argument ``rounds``
                 env = make(env_id, num_envs, arguments)
             env.reset(seed=0)

@@ -1,4 +1,4 @@
-"""User and system time of whole processes that take turns; with ``--beside`` also of another checkout."""
+"""User and system time of whole processes that take turns; with ``--versus`` also of another checkout."""
 
 import os
 import subprocess
@@ -76,11 +76,11 @@ def rows(spent: dict[str, list[float]]) -> Iterator[Row]:
 
 def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--turns", type=int, default=7, help="processes of each kind (default 7)")
-    parser.add_argument("--beside", type=Path, metavar="FOLDER", help="another checkout, for comparison")
+    parser.add_argument("--versus", type=Path, metavar="FOLDER", help="another checkout, for comparison")
 
 
 def run(options: Namespace) -> None:
-    checkouts = [HERE] if options.beside is None else [HERE, options.beside.resolve()]
+    checkouts = [HERE] if options.versus is None else [HERE, options.versus.resolve()]
     spent: dict[Path, dict[str, list[float]]] = {checkout: {name: [] for name in STARTS} for checkout in checkouts}
     for _ in range(options.turns):
         for name in STARTS:

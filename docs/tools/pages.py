@@ -107,7 +107,7 @@ def animate(env_id: str, path: Path) -> str:
     episodes = Episodes(ms.EnvConfig.of(env_id, SCENARIO), 2)
     reference = episodes.reference
     other = next(name for name in episodes.contenders if ContenderName.parse(name) != ContenderName.parse(reference))
-    options = ["--env", env_id, "--controller", reference, "--beside", other]
+    options = ["--env", env_id, "--controller", reference, "--versus", other]
     options += ["--num-users", str(USERS)]
     if ms.registry.ENVIRONMENTS.load(env_id).family.name == "rounds":
         options += ["--rounds", str(ROUNDS), "--set", "reward=sampled"]

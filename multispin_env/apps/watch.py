@@ -48,7 +48,7 @@ def gif_colours() -> list[Colour]:
 
 
 def write_mp4(path: Path, pictures: Sequence[Callable[[], Pixels]], times: Sequence[int], fps: float) -> None:
-    """Write an MP4 (H.264); parameters as of `write_gif`."""
+    """Write an MP4 (H.264); `write_gif` describes the parameters."""
     try:
         from imageio_ffmpeg import write_frames  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except ImportError as error:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real, require
 from multispin_env.physics.chains import chain_cycle, drafting_time
-from multispin_env.physics.rounds import price
+from multispin_env.physics.rounds import round_outcome
 from multispin_env.physics.types import Batched, Decision, SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import equal_finish
@@ -194,7 +194,7 @@ class _Rounds(Batched):
 
     @classmethod
     def of(cls, scenario: Scenario, begun: SystemState, decision: Decision, grid: FloatArray) -> Self:
-        duration = price(scenario, begun, decision, np.zeros(1)).round_latency
+        duration = round_outcome(scenario, begun, decision, np.zeros(1)).round_latency
         cycle = chain_cycle(
             scenario,
             decision.draft_length,

@@ -221,7 +221,7 @@ def _violated(
 def _add_uploads(
     rates: Rates, system: System, kinds: _Kinds, slack: IntArray, spare: FloatArray, index: int, limit: float
 ) -> None:
-    """Add row 8 for a class and d: uploads limited to d seconds and the idle time before a batch fit into both."""
+    """Add row 8 for a class and d: uploads limited to d take at most d s per batch and the idle time before it."""
     row = rates.program.rows()
     counted = (kinds.before == index)[:, None] & (spare <= limit)
     rates.program.put(row, rates.cycles[:, 0], np.where(counted, system.air, 0.0))
@@ -318,7 +318,7 @@ def rate_prices(
     tight: bool = False,
     barrier: bool = False,
 ) -> RatePrices:
-    """Return `rate_bound` with the prices that prove it, by default for constant gains; arguments as there.
+    """Return `rate_bound` for the same arguments, by default constant gains, with the prices that prove it.
 
     Examples
     --------

@@ -255,7 +255,7 @@ def add_times(rates: Rates) -> None:
 
 
 def add_set(rates: Rates, system: System, member: BoolArray) -> IntArray:
-    """Add rows 5 of one set (K,) of devices, whose first device to upload waits for the others; return the last row."""
+    """Add rows 5 for a set (K,) of devices: the first device to upload waits for the others. Return the last row."""
     program, size = rates.program, int(member.sum())
     positions, knots = system.sizes[:size], _knots(system)
     together = program.rows(at_most=float(size))

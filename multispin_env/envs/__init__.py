@@ -1,1 +1,1 @@
-"""Gymnasium environments around the model: no formula of the system stands here."""
+"""Gymnasium environments of the model; the formulas of the system are in `physics`."""

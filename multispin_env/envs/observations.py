@@ -234,10 +234,10 @@ def _shared_numbers(codec: "ObservationCodec") -> dict[str, float]:
 _Seen = Observed | SystemState | ContinuousState | ContinuousObserved
 
 
-def fields_of(seen: _Seen) -> dict[str, NDArray[Any]]:
-    """Return the fields of all entries, arrays (..., K) in physical units."""
+def fields_of(seen: _Seen, requests: bool = True) -> dict[str, NDArray[Any]]:
+    """Return the fields of all entries, arrays (..., K) in physical units, with or without those of ``requests``."""
     if isinstance(seen, ContinuousObserved):
-        return fields_of(seen.system) | fields_of(seen.state)
+        return fields_of(seen.system) | fields_of(seen.state, requests)
     if not isinstance(seen, ContinuousState):
         return {name: getattr(seen, name) for name in type(seen).__slots__}
     fields: dict[str, Any] = {
@@ -251,9 +251,9 @@ def fields_of(seen: _Seen) -> dict[str, NDArray[Any]]:
         "batches_to_aim": seen.aim - np.asarray(seen.batch)[..., None],
         "head_start": seen.head_start,
     }
-    demand, now = seen.demand, np.asarray(seen.time)[..., None]
-    if demand is Demand.endless(demand.wanted.shape):  # for speed: no entry shows it
+    if not requests:
         return fields
+    demand, now = seen.demand, np.asarray(seen.time)[..., None]
     return fields | {
         "wanted": demand.wanted,
         "output": demand.output,
@@ -347,7 +347,7 @@ class ObservationCodec:
 
     def encode(self, seen: _Seen) -> Observation:
         """Return the observation (..., numbers) of a state (..., K), with entries in the order of the space."""
-        fields = fields_of(seen)
+        fields = fields_of(seen, "wanted" in self.shown)
         arrays = {key: self.encode_entry(key, fields[entry.field]) for key, entry in self.entries.items()}
         state = seen.state if isinstance(seen, ContinuousObserved) else seen
         return dict(sorted({**arrays, SHARED: self.encode_shared(state)}.items()))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -47,7 +47,7 @@ CERTIFICATE = 1e-6  # proven relative gap of the optimum in tables
 
 
 @dataclass(frozen=True, eq=False)
-class States:
+class StateCases:
     """Independent states, each with the expected outcome of one round."""
 
     noun: ClassVar[str] = "states"
@@ -69,7 +69,7 @@ class States:
             object.__setattr__(self, "contenders", tuple(name for name in names if name not in SLOW))
 
     @classmethod
-    def draw(cls, scenario: Scenario, size: int = default_size, seed: int = HELD_OUT_SEED, **others: Any) -> "States":
+    def draw(cls, scenario: Scenario, size: int = default_size, seed: int = HELD_OUT_SEED, **others: Any) -> Self:
         """Draw ``size`` states from the seed; ``others`` are fields of the class."""
         return cls(scenario, sample_state(scenario, np.random.default_rng(seed), size), seed, **others)
 
@@ -229,7 +229,7 @@ class Episodes:
         return native(self.env())
 
 
-Cases = States | Episodes
+Cases = StateCases | Episodes
 
 
 def listed_contenders(cases: Cases) -> dict[str, str]:
@@ -256,7 +256,7 @@ def held_out(config: EnvConfig, size: int | None = None, offset: int = 0) -> Cas
     """
     kind = cases_of(config)
     size = size or kind.default_size
-    if kind is States:
+    if kind is StateCases:
         return _states(config.held_out, size, HELD_OUT_SEED + offset, CERTIFICATE)
     return Episodes(config.held_out, size, EPISODE_SEED + offset)
 
@@ -264,17 +264,17 @@ def held_out(config: EnvConfig, size: int | None = None, offset: int = 0) -> Cas
 def validation_cases(config: EnvConfig) -> Cases:
     """Return cases for validation during training; the gap of the optimum is not proven, to save time."""
     kind = cases_of(config)
-    if kind is States:
+    if kind is StateCases:
         return _states(config, kind.validation_size, VALIDATION_SEED, None)
     return Episodes(config, kind.validation_size, TUNING_SEED)
 
 
-def cases_of(config: EnvConfig) -> type[States] | type[Episodes]:
+def cases_of(config: EnvConfig) -> type[StateCases] | type[Episodes]:
     """Return the kind of cases for an environment; rounds with a user's own physics are played in it."""
-    return States if config.independent and not config.engine(1).own_physics else Episodes
+    return StateCases if config.independent and not config.engine(1).own_physics else Episodes
 
 
-def _states(config: EnvConfig, size: int, seed: int, certify: float | None) -> States:
+def _states(config: EnvConfig, size: int, seed: int, certify: float | None) -> StateCases:
     best = ContenderName.parse(reference_of(config)).controller
     names = contenders_of(config)
-    return States.draw(config.scenario, size, seed, reference=best, contenders=names, certify=certify)
+    return StateCases.draw(config.scenario, size, seed, reference=best, contenders=names, certify=certify)

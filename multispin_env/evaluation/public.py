@@ -141,7 +141,7 @@ def compare(
     check_integer("seed", seed, 0)
     cases = Episodes(EnvConfig.of(env_id, scenario, **arguments), episodes, seed)
     metric = select_metric(cases, metric)
-    players, reference = with_reference(cases, contenders, against)
+    players, reference = players_by_name(cases, contenders, against)
     all_stats = results_by_name(players, lambda _, contender: cases.play(contender))
     return comparison_table(cases, all_stats, reference, metric)
 
@@ -290,7 +290,7 @@ def _imported_policy(name: str) -> Any | None:
     return part() if isinstance(part, type) and not issubclass(part, Controller) else None
 
 
-def with_reference(
+def players_by_name(
     cases: Episodes, contenders: Iterable[Any] | Mapping[str, Any] | None, reference: str | None
 ) -> tuple[dict[str, Contender | str], str]:
     """Return contenders by name, including the reference, and the reference's name among them.

@@ -196,7 +196,7 @@ def record_file(records: Records, overlap: FloatArray | None = None) -> bytes:
     return npz.archive_of(arrays if overlap is None else arrays | {_OVERLAP: overlap.astype(np.float16)})
 
 
-ENDLESS = np.iinfo(np.int64).max  # Length of a run of accepted tokens in a prompt without rejections
+NEVER_REJECTED = np.iinfo(np.int64).max  # Length of a run of accepted tokens in a prompt without rejections
 FITTED_LENGTHS = np.arange(1, 17)  # Draft lengths used to fit the rate of a prompt
 _FITTED_ROUNDS = 16  # Rounds from each position used to fit the rate of a prompt
 
@@ -210,7 +210,7 @@ def advance(records: Records, position: IntArray, tokens: FloatArray | IntArray)
 
 @lru_cache(maxsize=8)
 def accepted_runs(records: Records) -> IntArray:
-    """Return the number of tokens accepted in a row from each position, (N,); `ENDLESS` without any rejection."""
+    """Return the number of tokens accepted in a row from each position, (N,), or `NEVER_REJECTED`."""
     position = np.arange(len(records.accepted))
     rejected = np.flatnonzero(~records.accepted)
     # index in `rejected` of the first rejection of each prompt, and of the following prompt
@@ -219,7 +219,7 @@ def accepted_runs(records: Records) -> IntArray:
     following = np.searchsorted(rejected, position)
     wraps = following == end
     target = np.append(rejected, 0)[np.where(wraps, first, following)] + wraps * records.length[records.prompt]
-    return np.where(first == end, ENDLESS, target - position)
+    return np.where(first == end, NEVER_REJECTED, target - position)
 
 
 @lru_cache(maxsize=8)

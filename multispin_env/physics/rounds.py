@@ -1,6 +1,6 @@
 """Rounds: random states, outcomes of decisions and fairness.
 
-`price` is the only function that computes the outcome of a decision.
+`round_outcome` is the only function that computes the outcome of a decision.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,9 @@ def goodput(total_tokens: FloatArray, access_latency: FloatArray, verification_t
     return total_tokens / (access_latency + verification_time)
 
 
-def price(scenario: Scenario, state: SystemState, decision: Decision | RealDecision, tokens: FloatArray) -> Outcome:
+def round_outcome(
+    scenario: Scenario, state: SystemState, decision: Decision | RealDecision, tokens: FloatArray
+) -> Outcome:
     """Return the outcome of a round in which device k gains ``tokens[k]``; arguments are not checked.
 
     The server waits for the last device: T_ma = max_k (L_k T_k + L_k Q / (B_k r_k)) ([MS] 26); head starts A_k reduce
@@ -65,7 +67,7 @@ def expected_outcome(scenario: Scenario, state: SystemState, decision: Decision)
     array([1.5 , 1.75])
     """
     state, decision = _checked(scenario, state, decision)
-    return price(scenario, state, decision, expected_tokens(decision.draft_length, state.acceptance_rate))
+    return round_outcome(scenario, state, decision, expected_tokens(decision.draft_length, state.acceptance_rate))
 
 
 def sampled_outcome(scenario: Scenario, state: SystemState, decision: Decision, rng: Rng) -> Outcome:
@@ -84,7 +86,7 @@ def sampled_outcome(scenario: Scenario, state: SystemState, decision: Decision, 
     """
     state, decision = _checked(scenario, state, decision)
     tokens = sample_tokens(decision.draft_length, state.acceptance_rate, check_rng("rng", rng))
-    return price(scenario, state, decision, tokens)
+    return round_outcome(scenario, state, decision, tokens)
 
 
 def _checked(scenario: Scenario, state: SystemState, decision: Decision) -> tuple[SystemState, Decision]:

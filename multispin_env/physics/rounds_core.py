@@ -11,7 +11,7 @@ from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import ChainRound, chain_left, draw_hits, hit_probability
 from multispin_env.physics.energy import affordable_tokens, token_energy
 from multispin_env.physics.radio import spectral_efficiency
-from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, price, users_from_uniforms
+from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, round_outcome, users_from_uniforms
 from multispin_env.physics.streams import (
     EPISODES,
     MOST_ROWS,
@@ -101,7 +101,7 @@ class RoundsCore:
         if drawn is None or not self._sampled:
             outcome = self.expected(decision)
         else:
-            outcome = price(self.scenario, self.state, decision, drawn)
+            outcome = round_outcome(self.scenario, self.state, decision, drawn)
         tokens = outcome.tokens if drawn is None else drawn
         length, duration = decision.draft_length, outcome.round_latency[:, None]
         self.energy = length * self._token_energy
@@ -138,7 +138,7 @@ class RoundsCore:
 
     def expected(self, decision: Decision) -> Outcome:
         """Return the outcome of a decision (n, K) with expected tokens in the current state."""
-        return price(self.scenario, self.state, decision, self.expected_tokens(decision.draft_length))
+        return round_outcome(self.scenario, self.state, decision, self.expected_tokens(decision.draft_length))
 
     def expected_tokens(self, draft_length: IntArray) -> FloatArray:
         """Return the expected tokens (n, K) of draft lengths for the current requests."""

@@ -45,7 +45,7 @@ FIRST_RATIO = 1.3  # Ratio of two loads if nothing is known
 _LEAST_RATIO = 1.1  # Least ratio of the first two loads; squared for each later one
 _SHARE_SLOPE = 6.0  # Typical fall of ln(share / (1 - share)) per ln(load), which gives the ratio of the next load
 _LOWER_RATIO = 0.3  # This fraction of a load must be in time too: the share may fall, then rise with larger batches
-UNITS = {"rate": "requests/s", "users": "devices"}  # Units of a capacity, by the variable of the search
+CAPACITY_UNITS = {"rate": "requests/s", "users": "devices"}  # Units of a capacity, by the variable of the search
 
 _Rule = str | Callable[[Scenario], Controller[Any, Any]]  # A name for `make_candidates`, or a factory of controllers
 
@@ -125,9 +125,9 @@ class Capacity:
     run: ServiceRun | None
 
     @property
-    def verdict(self) -> str:
+    def summary(self) -> str:
         """Result as a sentence."""
-        unit = UNITS[self.by]
+        unit = CAPACITY_UNITS[self.by]
         if self.run is None:
             first = self.tries[0]
             load = "with one device" if self.by == "users" else f"at {first.load:.3g} {unit}"
@@ -296,7 +296,7 @@ def check_question(
     check_instance("workload", workload, Workload)
     check_real("percent", percent, 0.0, 100.0, open_low=True, open_high=True)
     check_plausible({"percent": percent})
-    check_name("by", by, UNITS)
+    check_name("by", by, CAPACITY_UNITS)
     check_integer("copies", copies, 2)
     if most is not None:
         check_integer("most", most, 1) if by == "users" else check_real("most", most, 0.0, open_low=True)

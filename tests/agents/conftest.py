@@ -6,7 +6,7 @@ import pytest
 
 from agents import training
 from multispin_env.apps.commands.main import main
-from multispin_env.evaluation.cases import States
+from multispin_env.evaluation.cases import StateCases
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -14,7 +14,7 @@ def short_measures():
     """Fewer validations and cases, which would take most of the time of short runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "VALIDATIONS", 2)
-        patch.setattr(States, "default_size", 40)
+        patch.setattr(StateCases, "default_size", 40)
         yield
 
 

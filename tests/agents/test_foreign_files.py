@@ -241,9 +241,9 @@ def test_networks_with_false_headers_are_refused(run, content, refused):
 def test_large_networks_are_refused_unread(run, monkeypatch):
     folder = run()
     size = (folder / MODEL).stat().st_size
-    monkeypatch.setattr(checkpoints, "LARGEST", size)
+    monkeypatch.setattr(checkpoints, "LARGEST_FILE", size)
     assert load_checkpoint(folder, MODEL).num_timesteps > 0
-    monkeypatch.setattr(checkpoints, "LARGEST", size - 1)
+    monkeypatch.setattr(checkpoints, "LARGEST_FILE", size - 1)
     monkeypatch.setattr(checkpoints, "safe_open", lambda *_, **__: pytest.fail("it was read"))
     with pytest.raises(ValueError, match=f"size: expected at most {size - 1} bytes, got {size}"):
         load_checkpoint(folder, MODEL)

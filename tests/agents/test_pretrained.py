@@ -22,7 +22,7 @@ from tools.pack import best_plug_in, main
 IDS = ENVIRONMENTS.names()  # each has one
 FULL = "MultiSpin/Heterogeneous-v0"
 STATES_ONLY = ("MultiSpin/Homogeneous-v0", FULL)
-LARGEST = 200_000
+LARGEST_FOLDER = 200_000
 FRESH = 10**6  # offset of seeds that recorded scores do not use
 
 
@@ -39,7 +39,7 @@ def folder_of(env_id):
 def test_files_are_small_and_describe_the_agent(env_id, loaded):
     folder = folder_of(env_id)
     assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors", SCORE, CARD}
-    assert sum(path.stat().st_size for path in folder.iterdir()) <= LARGEST
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= LARGEST_FOLDER
     with safe_open(folder / "model.safetensors", framework="pt") as file:
         assert all(name.startswith("policy/") for name in file.keys())  # noqa: SIM118
     score = loaded[env_id].score

@@ -58,7 +58,7 @@ def test_a_foreign_curve_is_one_sentence(tmp_path, content):
 
 
 def test_a_large_curve_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(measures, "LARGEST", 100)
+    monkeypatch.setattr(measures, "LARGEST_FILE", 100)
     (tmp_path / "curve.csv").write_bytes(b"timesteps,share\n" + b"1,1.0\n" * 100)
     with pytest.raises(ValueError, match="size: expected at most 100 bytes, got more"):
         read_curve(tmp_path / "curve.csv", "share")

@@ -8,7 +8,7 @@ from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import (
     Episodes,
-    States,
+    StateCases,
     cases_of,
     heading,
     held_out,
@@ -42,7 +42,7 @@ def zeros(config):
 
 def test_states_have_expected_outcomes():
     scenario = ms.Scenario.preset("llama2", num_users=3)
-    states = States.draw(scenario, 6)
+    states = StateCases.draw(scenario, 6)
     decision = ms.make_controller("fixed", scenario)(states.state)
     outcome = ms.expected_outcome(scenario, states.state, decision)
     stats = states.play("fixed")
@@ -54,7 +54,7 @@ def test_states_have_expected_outcomes():
     assert (stats.draft_length == decision.draft_length.mean(-1)).all()
     np.testing.assert_allclose(stats.returns, outcome.goodput / scenario.autoregressive_goodput, rtol=1e-12)
     assert states.make("optimal").certify == 1e-6  # in a table
-    assert States.draw(scenario, 4, certify=None).make("optimal").certify is None
+    assert StateCases.draw(scenario, 4, certify=None).make("optimal").certify is None
     for name in SYSTEMS:
         assert (states.values(name) == SYSTEMS[name](scenario, states.state)).all()
     assert {"optimal", "fixed", *SYSTEMS} <= set(states.contenders)
@@ -62,7 +62,7 @@ def test_states_have_expected_outcomes():
 
 
 def test_a_table_of_states_by_hand():
-    states = States.draw(ms.Scenario.preset("llama2", num_users=3), 40)
+    states = StateCases.draw(ms.Scenario.preset("llama2", num_users=3), 40)
     rows = {row.name: row for row in states.table({"optimal": "optimal", "equal": "uniform-bandwidth"})}
     equal, optimal = states.values("uniform-bandwidth"), states.values("optimal")
     share = equal / optimal
@@ -119,7 +119,7 @@ def test_a_table_of_episodes_is_by_the_metric():
 def test_cases_of_every_environment(env_id):
     config = config_of(env_id, "residual", **{**CONFIGS[env_id].scenario_defaults, "num_users": 3})
     kind = cases_of(config)
-    assert kind is (States if env_id in (FULL, COMMON) else Episodes)
+    assert kind is (StateCases if env_id in (FULL, COMMON) else Episodes)
     cases, validation = held_out(config, 3), validation_cases(config)
     assert (cases.size, validation.size) == (3, kind.validation_size)
     assert held_out(config).size == kind.default_size

@@ -8,7 +8,7 @@ from scipy import stats
 
 import multispin_env as ms
 from multispin_env.physics.acceptance import BY_TASK, ByRequest, Requests, beta_quantile, task_means
-from multispin_env.physics.records import ENDLESS, Recorded, Records, accepted_runs, load_records, prompt_rates
+from multispin_env.physics.records import NEVER_REJECTED, Recorded, Records, accepted_runs, load_records, prompt_rates
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
 
 
@@ -182,7 +182,7 @@ def test_expected_tokens_are_the_sum_of_products(process, llama):
 def test_prompts_that_accept_everything_or_nothing(llama):
     ones, zeros = np.ones(8), np.zeros(9)
     records = make(np.r_[ones, zeros, ones], np.r_[ones, zeros, ones], [0, 1, 0], [8, 9, 8])
-    assert (accepted_runs(records) == np.repeat([ENDLESS, 0, ENDLESS], [8, 9, 8])).all()
+    assert (accepted_runs(records) == np.repeat([NEVER_REJECTED, 0, NEVER_REJECTED], [8, 9, 8])).all()
     assert prompt_rates(records) == pytest.approx([1, 0, 1], abs=1e-15)
     process = Recorded(records)
     requests = process.first(llama.replace(tasks=llama.tasks[:2]), np.array([0, 1, 0]), fresh(Recorded, (3,)))

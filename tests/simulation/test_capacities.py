@@ -165,7 +165,7 @@ def test_capacity_of_the_server_alone_follows_from_its_passes():
     closed = workload("think", rate=SCENARIO.num_users * 1e3, mean_output=200.0, tpot=limit)
     result = ms.capacity(SCENARIO, workload=closed, controller="autoregressive", by="users", **FEW)
     assert result.value == 6.0
-    assert result.verdict.startswith("95 % of requests are within all limits up to 6 devices (95 % interval 6 to 6)")
+    assert result.summary.startswith("95 % of requests are within all limits up to 6 devices (95 % interval 6 to 6)")
 
 
 def test_a_server_that_drafts_is_never_worse_than_alone(coarse):
@@ -176,15 +176,15 @@ def test_a_server_that_drafts_is_never_worse_than_alone(coarse):
     assert drafts >= alone / 1.2
 
 
-def test_verdict_if_no_load_or_all_loads_meet_the_level():
+def test_summary_if_no_load_or_all_loads_meet_the_level():
     few = {**FEW, "copies": 2, "requests": 2}
     result = ms.capacity(SCENARIO, workload=workload(ttft=1e-3), controller="greedy", **few)
     assert (result.value, result.low, result.high, result.run) == (0.0, 0.0, 0.0, None)
-    assert result.verdict.startswith("No load meets the service level: even at 0.00195 requests/s only 0.0 %")
+    assert result.summary.startswith("No load meets the service level: even at 0.00195 requests/s only 0.0 %")
     easy = workload("think", rate=100.0, mean_output=2.0, ttft=60.0)
     result = ms.capacity(SCENARIO, workload=easy, controller=greedy, **{**FEW, "horizon": 1.0})
     assert result.value == result.low == result.high == 100.0 * 2.0**10
-    assert result.verdict.startswith("All loads up to 1.024e+05 requests/s meet the service level")
+    assert result.summary.startswith("All loads up to 1.024e+05 requests/s meet the service level")
 
 
 LONG = replace(workload(rate=8.0, tpot=0.2), lengths=ms.make_lengths("geometric", mean_output=60.0, mean_prompt=300.0))
@@ -219,7 +219,7 @@ def test_memory_limits_the_capacity_if_latencies_do_not(coarse):
     assert len(runs) > len(free.tries)  # also within runs
     tight = ms.capacity(scenario, **few, kv_tokens=6000.0)
     assert 0.0 < tight.value < 20.0
-    assert tight.verdict.endswith("; with more, the contexts exceed the KV memory.")
+    assert tight.summary.endswith("; with more, the contexts exceed the KV memory.")
     above = next(point for point in tight.tries if point.load > tight.value)
     assert above.kv_share < 0.95 < 1.0 == share_within_memory(LONG, above.run, np.inf)
 
@@ -305,4 +305,4 @@ def test_an_interval_is_open_if_resamples_meet_the_level_at_the_largest_load(coa
     assert result.value < result.high < result.tries[-1].load
     partial = estimate_capacity(result.tries[:-1], 85.0, "rate", 0)
     assert (partial.value, partial.low, partial.high) == (result.value, result.low, np.inf)
-    assert partial.verdict.endswith("to inf).")
+    assert partial.summary.endswith("to inf).")

@@ -37,10 +37,10 @@ from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.registry import ARRIVALS, CHANNELS, LENGTHS, Registry
 from multispin_env.scenario import Scenario
 from multispin_env.simulation.capacity import (
+    CAPACITY_UNITS,
     COPIES,
     MAX_USERS,
     PERCENT,
-    UNITS,
     Capacity,
     LoadPoint,
     capacity,
@@ -139,7 +139,7 @@ class CapacityRow:
     @classmethod
     def of(cls, controller: str, result: Capacity) -> "CapacityRow":
         """Make the row of a result."""
-        head = controller, result.value, result.low, result.high, UNITS[result.by], result.verdict
+        head = controller, result.value, result.low, result.high, CAPACITY_UNITS[result.by], result.summary
         run = result.run
         if run is None:
             return cls(*head, *[0.0] * 13)
@@ -160,7 +160,7 @@ def _capacity_cells(rows: Sequence[CapacityRow]) -> tuple[Cells, list[Cells]]:
 def _line(row: CapacityRow) -> Cells:
     if row.capacity == 0.0:
         return row.controller, "0", *[""] * 5
-    digits = 0 if row.unit == UNITS["users"] else 3
+    digits = 0 if row.unit == CAPACITY_UNITS["users"] else 3
     value, low, high = (f"{number:.{digits}f}" for number in (row.capacity, row.low, row.high))
     ttft, tpot, e2el = (
         " / ".join(f"{getattr(row, f'{name}_{part}') * scale:.{positions}f}" for part in ("p50", "p95", "p99"))
@@ -243,7 +243,7 @@ def _search(
                     results[name] = so_far
                 raise
             if not is_quiet(options):
-                progress.say(f"{name}: {results[name].verdict}")
+                progress.say(f"{name}: {results[name].summary}")
     return errors
 
 
@@ -253,7 +253,7 @@ def _estimates(names: Sequence[str], scenario: Scenario, workload: Workload, by:
         with suppress(ContenderError), contender_errors(name):  # the search raises the error again
             loads[name] = estimated_load(make_candidates(name), scenario, workload, by == "users", kv_tokens)[0]
     values = ", ".join(f"{name} {load:.3g}" for name, load in loads.items())
-    return f"by formulas, to be refined by simulation: {values} {UNITS[by]}\n"
+    return f"by formulas, to be refined by simulation: {values} {CAPACITY_UNITS[by]}\n"
 
 
 def _show(progress: Progress, runs: float) -> None:
@@ -285,7 +285,7 @@ def _title(scenario: Scenario, options: argparse.Namespace, workload: Workload) 
     prompt = float(f"{request_lengths(workload)[0].mean():.3g}")
     lengths = f"prompts of {prompt:g} and answers of {workload.mean_output:.0f} tokens on average"
     most = options.most if options.most is not None or options.rate_per_user is None else MAX_USERS
-    unit = UNITS["rate" if options.rate_per_user is None else "users"]
+    unit = CAPACITY_UNITS["rate" if options.rate_per_user is None else "users"]
     parts = [
         scenario.label,
         users,

@@ -34,7 +34,7 @@ from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import SLOW, ContenderError, contender_errors
 from multispin_env.evaluation.episodes import EpisodeStats, ReportProgress
-from multispin_env.evaluation.public import EPISODES, comparison_table, select_metric, with_reference
+from multispin_env.evaluation.public import EPISODES, comparison_table, players_by_name, select_metric
 from multispin_env.evaluation.statistics import EPISODE_SEED
 
 
@@ -92,7 +92,7 @@ def _run(options: argparse.Namespace) -> int | None:
     check_settings(options, arguments, [options.env], COMMON_ARGUMENTS)
     cases = Episodes(EnvConfig.of(options.env, options.scenario, **arguments), options.episodes, options.seed)
     metric = select_metric(cases, options.metric)
-    plays, reference = with_reference(cases, options.controllers, options.reference)
+    plays, reference = players_by_name(cases, options.controllers, options.reference)
     answers = _play_all(cases, tuple(plays), executor)
     stats = {name: answer for name, answer in answers.items() if isinstance(answer, EpisodeStats)}
     if stats:

@@ -76,7 +76,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "the mean acceptance rate of each task (default optimal+filter)"
     )
     parser.add_argument("--controller", default="optimal+filter", metavar="NAME", help=name)
-    parser.add_argument("--beside", default="fixed", metavar="NAME", help="controller to compare with (default fixed)")
+    parser.add_argument("--versus", default="fixed", metavar="NAME", help="controller to compare with (default fixed)")
     guess = (
         "devices draft ahead with this guess of the server's token: greedy at temperature 0, else shared-seed "
         "(default) or independent"
@@ -197,9 +197,9 @@ def _run(options: argparse.Namespace) -> None:
     check_integer("tokens", options.tokens, 1)
     check_model_options(options)
     scenario = _live_scenario(options)
-    names = [options.controller, options.beside]
+    names = [options.controller, options.versus]
     if names[0] == names[1]:
-        raise ValueError(f"beside: expected a controller other than --controller, got {names[1]!r}")
+        raise ValueError(f"versus: expected a controller other than --controller, got {names[1]!r}")
     for name in names:
         live_plug_in(name, scenario, make_assumptions(scenario))
     prompts = read_prompts(options.prompts)
@@ -260,7 +260,7 @@ COMMAND = Command(
     (
         "--scenario mine.toml --draft small --target large --prompts examples/prompts.jsonl --num-users 4 --out live",
         "--scenario mine.toml --target model.gguf --draft-bits 4 --prompts mine.txt --controller optimal+beta "
-        "--beside homogeneous --rounds 200 --out live",
+        "--versus homogeneous --rounds 200 --out live",
     ),
     _add_options,
     _run,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.apps.commands.suite_box import Cell, Limits, has_limits, play_policy
+from multispin_env.apps.commands.suite_box import PolicyRun, ProcessLimits, has_limits, play_policy
 from multispin_env.apps.commands.suite_pictures import draw_pictures
 from multispin_env.apps.executors import on_signals
 from multispin_env.apps.terminal.arguments import Command, add_executor_options, executor_of
@@ -195,16 +195,16 @@ def _play(
     """
     ends = {name: [{"rule": RANDOM_ACTIONS}, {"rule": task(name).reference}] for name in names if fresh != PUBLIC}
     exams = [(Path(), (0, 1), fresh, ends), *exams]
-    cells = [_cells_of(exam) for exam in exams]
-    labels: dict[Cell, str] = {}
-    for (folder, seeds, *_), by_task in zip(exams, cells, strict=True):
+    runs = [_runs_of(exam) for exam in exams]
+    labels: dict[PolicyRun, str] = {}
+    for (folder, seeds, *_), by_task in zip(exams, runs, strict=True):
         for name, by_seed in by_task.items():
-            for seed, cell in zip(seeds, by_seed, strict=False):
-                labels.setdefault(cell, ", ".join(filter(None, (folder.name, name, f"seed {seed}"))))
+            for seed, run in zip(seeds, by_seed, strict=False):
+                labels.setdefault(run, ", ".join(filter(None, (folder.name, name, f"seed {seed}"))))
     values, error = _results(options, labels)
     of_ends, *played = [
-        {name: np.array([values[cell] for cell in by_seed if cell in values]) for name, by_seed in by_task.items()}
-        for by_task in cells
+        {name: np.array([values[run] for run in by_seed if run in values]) for name, by_seed in by_task.items()}
+        for by_task in runs
     ]
     if error is None:
         for name, (floor, top) in of_ends.items():
@@ -212,7 +212,7 @@ def _play(
     return [{name: by_seed for name, by_seed in by_task.items() if len(by_seed)} for by_task in played], error
 
 
-def _cells_of(exam: _Exam) -> dict[str, list[Cell]]:
+def _runs_of(exam: _Exam) -> dict[str, list[PolicyRun]]:
     folder, _, number, policies = exam
     check_packages(folder.resolve(), policies)
     return {
@@ -226,25 +226,25 @@ def _cells_of(exam: _Exam) -> dict[str, list[Cell]]:
 
 
 def _results(
-    options: argparse.Namespace, labels: Mapping[Cell, str]
-) -> tuple[dict[Cell, FloatArray], ValueError | None]:
+    options: argparse.Namespace, labels: Mapping[PolicyRun, str]
+) -> tuple[dict[PolicyRun, FloatArray], ValueError | None]:
     if not labels:
         return {}, None
     if any(kind == "folder" for *_, kind, _ in labels) and not (options.trust or has_limits()):
         raise ValueError("trust: expected --trust on a system that can't limit the memory of a process, got none")
     executor = executor_of(options, ("multispin_env", "agents"))
-    cells, values, errors = list(labels), dict[Cell, FloatArray](), list[str]()
-    with Tally(len(cells), executor.width) as tally:
-        for result in executor.results(partial(play_policy, None if options.trust else Limits()), cells):
-            cell = cells[result.index]
+    runs, values, errors = list(labels), dict[PolicyRun, FloatArray](), list[str]()
+    with Tally(len(runs), executor.width) as tally:
+        for result in executor.results(partial(play_policy, None if options.trust else ProcessLimits()), runs):
+            run = runs[result.index]
             error = result.error.strip().splitlines()[-1] if result.error else result.value
             if isinstance(error, ModuleNotFoundError):  # of another machine
                 raise error
             if isinstance(error, Exception | str):
-                errors.append(f"{labels[cell]}: {reason(error) if cell[3] == 'rule' else cut(reason(error))}")
+                errors.append(f"{labels[run]}: {reason(error) if run[3] == 'rule' else cut(reason(error))}")
             else:
-                values[cell] = result.value
-            tally.add(labels[cell], failed=isinstance(error, Exception | str))
+                values[run] = result.value
+            tally.add(labels[run], failed=isinstance(error, Exception | str))
     others = "".join(f"; {message.split(': ')[0]} failed too" for message in errors[1:])
     return values, ValueError(errors[0] + others) if errors else None
 

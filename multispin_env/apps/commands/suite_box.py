@@ -19,11 +19,11 @@ from multispin_env.evaluation.suite.entries import NETWORK, policy_values
 from multispin_env.files import MIB, sibling_file
 from multispin_env.registry import import_project_module
 
-Cell = tuple[Path, str, int, str, str]  # folder of the entry, task, exam, and kind and name of the policy
+PolicyRun = tuple[Path, str, int, str, str]  # folder of the entry, task, exam, and kind and name of the policy
 
 
 @dataclass(frozen=True)
-class Limits:
+class ProcessLimits:
     """Limits of the process of one policy in one task."""
 
     memory: int = 1024 * MIB  # address space in bytes, besides that of Python and the libraries
@@ -36,13 +36,13 @@ def has_limits() -> bool:
     return sys.platform == "linux"
 
 
-def play_policy(limits: Limits | None, cell: Cell) -> FloatArray | Exception | str:
+def play_policy(limits: ProcessLimits | None, run: PolicyRun) -> FloatArray | Exception | str:
     """Return the result of `policy_values`; networks of an entry play in a process with limits, unless ``None``."""
-    if limits is None or cell[3] == "rule":
-        return policy_values(*cell)
+    if limits is None or run[3] == "rule":
+        return policy_values(*run)
     context = multiprocessing.get_context("spawn")
     pipe, child_pipe = context.Pipe(duplex=False)
-    child = context.Process(target=_play, args=(child_pipe, limits, cell), daemon=True)
+    child = context.Process(target=_play, args=(child_pipe, limits, run), daemon=True)
     with worker_environment():
         child.start()
     child_pipe.close()  # only the child has this end, so that its death closes it
@@ -63,7 +63,7 @@ def play_policy(limits: Limits | None, cell: Cell) -> FloatArray | Exception | s
         pipe.close()
 
 
-def _play(pipe: Connection, limits: Limits, cell: Cell) -> None:
+def _play(pipe: Connection, limits: ProcessLimits, run: PolicyRun) -> None:
     import resource  # not on Windows
 
     end_with_parent()
@@ -71,7 +71,7 @@ def _play(pipe: Connection, limits: Limits, cell: Cell) -> None:
     os.dup2(null, 1)
     os.dup2(null, 2)
     try:  # before the limits, since the libraries take more or less memory on other machines
-        if sibling_file(cell[0] / cell[-1], NETWORK) is not None:
+        if sibling_file(run[0] / run[-1], NETWORK) is not None:
             import_project_module("agents.models")
         else:
             onnx_runtime()
@@ -86,7 +86,7 @@ def _play(pipe: Connection, limits: Limits, cell: Cell) -> None:
     ):
         hard = resource.getrlimit(kind)[1]
         resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
-    answer = policy_values(*cell)
+    answer = policy_values(*run)
     if isinstance(answer, Exception | str):
         answer = reason(answer)
         if "alloc" in answer or "MemoryError" in answer:

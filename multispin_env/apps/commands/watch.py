@@ -43,9 +43,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO, num_users=USERS)
     left = f"controller, plug-in or {CUSTOM_CONTROLLER} on the left (default: the best known)"
     parser.add_argument("--controller", metavar="NAME", help=left)
-    parser.add_argument("--beside", metavar="NAME", help="as --controller, on the right (default: the baseline)")
+    parser.add_argument("--versus", metavar="NAME", help="as --controller, on the right (default: the baseline)")
     differs = "arguments of the environment that differ on the right, e.g. draft_ahead=False"
-    parser.add_argument("--beside-set", action="append", default=[], metavar="NAME=VALUE", help=differs)
+    parser.add_argument("--versus-set", action="append", default=[], metavar="NAME=VALUE", help=differs)
     rounds = "number of rounds (default 64); in environments without rounds, use --set horizon=SECONDS"
     parser.add_argument("--rounds", type=int, default=64, help=rounds)
     parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"seed of the episode (default {EPISODE_SEED})")
@@ -55,7 +55,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _film(options: argparse.Namespace) -> Film:
     arguments = collect_arguments(options, _OWN_ARGUMENTS)
-    differing = parse_settings(options.beside_set, (*RESERVED, *_OWN_ARGUMENTS), "beside-set")
+    differing = parse_settings(options.versus_set, (*RESERVED, *_OWN_ARGUMENTS), "versus-set")
     check_settings(options, arguments | differing, [options.env], COMMON_ARGUMENTS)
 
     def config_of(others: Mapping[str, Any]) -> EnvConfig:
@@ -64,7 +64,7 @@ def _film(options: argparse.Namespace) -> Film:
 
     config = config_of({})
     by_itself = rounds_of(config) is None
-    left, right = options.controller or reference_of(config), options.beside or baseline_of(config)
+    left, right = options.controller or reference_of(config), options.versus or baseline_of(config)
     episodes = []
     with Progress(2) as progress:
         for name, changes in ((left, {}), (right, differing)):
@@ -116,12 +116,12 @@ def _run(options: argparse.Namespace) -> None:
 COMMAND = Command(
     "Watch two controllers, or plug-ins of controllers and estimators, on the same states.",
     (
-        "--controller optimal --beside fixed",
-        "--controller optimal --beside fixed --set reward=sampled --rounds 24 --out watch.gif",
-        "--env MultiSpin/Continuous-v0 --controller groups --beside optimal --set horizon=6 reward=sampled",
-        "--env MultiSpin/HiddenAcceptance-v0 --controller optimal+filter --beside optimal+task-mean",
-        "--env MultiSpin/DraftAhead-v0 --controller optimal --beside optimal --beside-set draft_ahead=False",
-        "--env MultiSpin/DelayedChannel-v0 --set delay=2 --controller optimal+quantile --beside optimal+last-report",
+        "--controller optimal --versus fixed",
+        "--controller optimal --versus fixed --set reward=sampled --rounds 24 --out watch.gif",
+        "--env MultiSpin/Continuous-v0 --controller groups --versus optimal --set horizon=6 reward=sampled",
+        "--env MultiSpin/HiddenAcceptance-v0 --controller optimal+filter --versus optimal+task-mean",
+        "--env MultiSpin/DraftAhead-v0 --controller optimal --versus optimal --versus-set draft_ahead=False",
+        "--env MultiSpin/DelayedChannel-v0 --set delay=2 --controller optimal+quantile --versus optimal+last-report",
     ),
     _add_options,
     _run,

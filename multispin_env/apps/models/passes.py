@@ -131,7 +131,7 @@ class _Program:
         return float(result.fun), result.x[: self.numbers]
 
 
-LARGEST = 256 * MIB  # bytes of a file
+LARGEST_FILE = 256 * MIB  # bytes of a file
 
 T = TypeVar("T")
 
@@ -153,7 +153,7 @@ class Journal(Generic[T]):
         begin = [f"{prefix}{json.dumps(dict(setting))}", *([header] if header else [])]
         new = "".join(f"{line}\n" for line in begin)
         try:
-            text = read_bytes(path, LARGEST).decode() if path.exists() else ""
+            text = read_bytes(path, LARGEST_FILE).decode() if path.exists() else ""
         except ValueError as error:
             raise ValueError(f"{path}: expected a readable file of this command, got an error ({error})") from None
         if new.startswith(text):

@@ -63,7 +63,7 @@ def has_paper_order(scores: dict[str, FloatArray]) -> bool:
     return max(means, key=means.__getitem__) == "optimal" and min(means, key=means.__getitem__) == "fixed"
 
 
-def verdict(paper: float, ours: Interval) -> str:
+def summary(paper: float, ours: Interval) -> str:
     """Return whether the paper's number is in the interval ("holds"), within 5 % ("close"), or neither ("differs")."""
     if ours.low <= paper <= ours.high:
         return "holds"
@@ -89,7 +89,7 @@ def _over_fixed(scale: Scale) -> list[_ClaimRow]:
         )
         mean, low, high = (f"{100.0 * (value - 1.0):+.0f}" for value in ours)
         here = f"{mean} % ({low} to {high})"
-        rows.append(_ClaimRow(claim, "≈ +88 %", here, verdict(1.88, ours), why, 1.88, 1.88, *ours))
+        rows.append(_ClaimRow(claim, "≈ +88 %", here, summary(1.88, ours), why, 1.88, 1.88, *ours))
     return rows
 
 
@@ -97,7 +97,7 @@ def _over_p2p(scale: Scale) -> list[_ClaimRow]:
     claim, ours = "heterogeneous optimum over P2P-SPIN at 10 MHz, llama2", _optimum_over(scale, "llama2", 10.0, "p2p")
     here = f"{ours.mean:.2f}× ({ours.low:.2f} to {ours.high:.2f})"
     why = "A mean draft time of 14 ms instead of the calibrated 12 ms would meet both this and +88 %."
-    return [_ClaimRow(claim, "≈ 4.6×", here, verdict(4.6, ours), why, 4.6, 4.6, *ours)]
+    return [_ClaimRow(claim, "≈ 4.6×", here, summary(4.6, ours), why, 4.6, 4.6, *ours)]
 
 
 def _order(scale: Scale) -> list[_ClaimRow]:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from multispin_env.arrays import FloatArray
-from multispin_env.evaluation.cases import States
+from multispin_env.evaluation.cases import StateCases
 from multispin_env.evaluation.statistics import HELD_OUT_SEED, Cells
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
@@ -70,9 +70,9 @@ def scenario_at(preset: str, megahertz: float, server: str = "", **fields: Any) 
     return Scenario.preset(preset, total_bandwidth=megahertz * MHZ, **(measured | fields))
 
 
-def draw_states(scale: Scale, scenario: Scenario) -> States:
+def draw_states(scale: Scale, scenario: Scenario) -> StateCases:
     """Draw independent states with the run's seed; the default seed gives the held-out states."""
-    return States.draw(scenario, scale.states, scale.seed)
+    return StateCases.draw(scenario, scale.states, scale.seed)
 
 
 @lru_cache(maxsize=128)

@@ -12,7 +12,7 @@ from multispin_env.apps.reproduce.figure import LABELS, PRESETS, FigureSpec, Sca
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.names import make_controller
 from multispin_env.controllers.rounds.optimal import Optimal
-from multispin_env.evaluation.cases import CERTIFICATE, States
+from multispin_env.evaluation.cases import CERTIFICATE, StateCases
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
 
@@ -115,7 +115,7 @@ def _calibration_settings(scale: Scale) -> list[tuple[str, float, float]]:
 
 
 def _means(scale: Scale, scenario: Scenario) -> dict[str, float]:
-    states = States.draw(scenario, min(scale.states, _MOST_STATES), scale.seed, certify=None)
+    states = StateCases.draw(scenario, min(scale.states, _MOST_STATES), scale.seed, certify=None)
     return {name: float(states.values(name).mean()) for name in LABELS if name != "centralized"}
 
 

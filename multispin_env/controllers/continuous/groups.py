@@ -113,7 +113,7 @@ class Groups(ContinuousController):
         if self.weights is not None:
             flat = np.asarray(self.weights, dtype=np.float64)
             weight = checked_weights(flat if flat.ndim < 2 else flat.reshape(-1, flat.shape[-1]), state.phase.shape)
-        length = start_drafts(
+        length = fit_lengths(
             state, work, free, faded, position, rho, air_price=self.air_price, weight=weight, by_ratio=by_ratio
         )
         return batch_decision(state, length_for_idle(scenario, state, length), aim, faded)
@@ -135,7 +135,7 @@ def best_num_groups(scenario: Scenario) -> int:
     return options[int(np.argmax(rates))]
 
 
-def start_drafts(
+def fit_lengths(
     state: ContinuousState,
     work: Background,
     free: BoolArray,

@@ -12,9 +12,9 @@ from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_state
 from multispin_env.controllers.continuous.groups import (
     batch_decision,
+    fit_lengths,
     length_for_idle,
     price_of_delay,
-    start_drafts,
 )
 from multispin_env.controllers.continuous.under_way import Background, in_deep_fade
 from multispin_env.physics.chains import sending_time
@@ -98,7 +98,7 @@ class Prices(ContinuousController):
         position = np.where(state.batch[:, None] == 0, turn, picked)
         aim = np.where(free | idle, state.batch[:, None] + np.where(free, position, 1), state.aim)
         price = rho * per_state("delay_weight", self.delay_weight, len(rho))
-        length = start_drafts(state, work, free, faded, position, price, air_price=self.air_price)
+        length = fit_lengths(state, work, free, faded, position, price, air_price=self.air_price)
         return batch_decision(state, length_for_idle(self.scenario, state, length), aim, faded)
 
     def _column(self, name: str, state: ContinuousState) -> FloatArray:

@@ -218,7 +218,7 @@ class ContinuousEngine(Engine[ContinuousState, ContinuousDecision]):
     def _look(self) -> dict[str, NDArray[Any]]:
         if self._tracker is None:
             self.planned = self._core.state
-            return fields_of(self.planned)
+            return fields_of(self.planned, self._core.queues is not None)
         self._observed = self._tracker.look()
         self.planned = self._observed.state
-        return fields_of(self._observed)
+        return fields_of(self._observed, self._core.queues is not None)

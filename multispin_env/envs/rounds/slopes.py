@@ -31,7 +31,7 @@ from multispin_env.envs.rounds.encodings import (
     SharesCodec,
 )
 from multispin_env.physics.radio import full_share_token_time
-from multispin_env.physics.rounds import price
+from multispin_env.physics.rounds import round_outcome
 from multispin_env.physics.rounds_core import RoundsCore
 from multispin_env.physics.tokens import pass_tokens
 from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState
@@ -56,7 +56,7 @@ def reward_slopes(
     length = codec.real_lengths(x)
     relaxed = RealDecision(length, codec.bandwidth(x, length, planned))
     tokens, token_slope = interpolate_tokens(core, length)
-    outcome = price(core.scenario, core.state, relaxed, tokens)
+    outcome = round_outcome(core.scenario, core.state, relaxed, tokens)
     weights = objective.weights(outcome) if weights is None else weights
     by_length, by_bandwidth = decision_slopes(core.scenario, relaxed, outcome, token_slope, weights)
     through_bandwidth, by_columns = _bandwidth_slopes(codec, x, length, planned, by_bandwidth)
@@ -80,7 +80,7 @@ def decision_slopes(
 ) -> tuple[FloatArray, FloatArray]:
     """Return the derivatives of Σ_k ω_k N_k / T_e2e with respect to lengths and bandwidths (..., K).
 
-    ``outcome`` is the result of `price` for the decision, ``token_slope`` is E[N_k]', and ``weights`` is ω. A larger
+    ``outcome`` is that of the decision, ``token_slope`` is E[N_k]', and ``weights`` is ω. A larger
     L_k increases the tokens and the verification time. For the first device that finishes last, the latency also
     changes, by T_k + Q / (B_k r_k) per token of L_k and by −L_k Q / (B_k² r_k) per Hz of B_k. Devices without a draft
     or bandwidth never finish last.
@@ -189,7 +189,7 @@ def _whole_length_slopes(
 
     def value(rows: IntArray | slice, whole: IntArray, tokens: FloatArray) -> FloatArray:
         decision = Decision(whole, codec.bandwidth(x[rows], whole.astype(np.float64), planned[rows]))
-        outcome = price(core.scenario, core.state[rows], decision, tokens)
+        outcome = round_outcome(core.scenario, core.state[rows], decision, tokens)
         weight = weights[rows] if isinstance(weights, np.ndarray) else weights
         rate: FloatArray = np.add.reduce(weight * outcome.tokens, -1) / outcome.round_latency
         return rate

@@ -95,8 +95,8 @@ def _ratio(part: FloatArray | IntArray, whole: FloatArray | IntArray) -> FloatAr
 class ServiceLog:
     """Accumulator of service statistics for n environments with K devices each.
 
-    A step counts completely if it begins at ``warm_up`` or later, in s on the clock of the state's time, and so does
-    every request that ends in this step.
+    Steps that begin at ``warm_up`` (s of the state's time) or later count completely, with all requests that end in
+    them.
     """
 
     def __init__(self, num_envs: int, num_users: int, warm_up: float = 0.0) -> None:

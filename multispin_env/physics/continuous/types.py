@@ -1,9 +1,7 @@
 """State, decision and outcome without the barrier (not in the paper); arrays have batch axes first and users K last."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -100,13 +98,7 @@ class Demand(Batched):
     @property
     def never_ends(self) -> BoolArray:
         """Mask (..., K) of requests that never end."""
-        return self.wanted == ENDLESS
-
-    def mapped(self, function: Callable[[Any], Any]) -> "Demand":
-        """Apply a function to each array, as in `Batched`; `endless` stays `endless`."""
-        if self is Demand.endless(self.wanted.shape):
-            return Demand.endless(function(self.wanted).shape)
-        return Batched.mapped(self, function)  # `super()` fails in a dataclass with slots
+        return np.asarray(self.wanted) == ENDLESS
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -87,9 +87,10 @@ def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> Cont
 
 
 def _checked_demand(demand: Demand, shape: tuple[int, ...]) -> Demand:
-    if demand is Demand.endless(shape):
-        return demand
     check_instance("demand", demand, Demand, f"a Demand, such as Demand.endless({shape})")
+    endless = demand.never_ends
+    if endless.shape == shape and endless.all():  # other fields do not matter
+        return Demand.endless(shape)
     wanted, output, prompt, queue, drafted, accepted = (
         _whole(name, getattr(demand, name), shape, 0, ENDLESS)
         for name in ("wanted", "output", "prompt", "queue", "drafted", "accepted")

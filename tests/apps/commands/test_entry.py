@@ -193,13 +193,13 @@ WRONG = (
     ("watch --out film.gif --rounds 0", "rounds: expected an integer ≥ 1, got 0"),
     ("watch --out film.gif --fps 0", "fps: expected a finite number in [1, 60], got 0.0"),
     ("watch --set render_mode=human", "'rounds', 'render_mode'], got 'render_mode'"),
-    ("watch --beside-set rounds=3", "'rounds', 'render_mode'], got 'rounds'"),
+    ("watch --versus-set rounds=3", "'rounds', 'render_mode'], got 'rounds'"),
     ("watch --env MultiSpin/Serving-v0 --set max_episode_steps=9", "; use horizon for the length of an episode"),
     ("watch --out film.avi", "out: expected one of ['.gif', '.mp4'], got '.avi'"),
     ("watch --out nowhere/film.gif", "out: expected a file in a folder that exists, got 'nowhere/film.gif'"),
-    ("watch --beside-set drift=1", "an argument of MultiSpin/Heterogeneous-v0 or a field of the scenario, got 'drift'"),
-    ("watch --beside-set draft=1", "draft: expected one of"),
-    ("watch --beside-set draft_ahead", "beside-set: expected NAME=VALUE, got 'draft_ahead'"),
+    ("watch --versus-set drift=1", "an argument of MultiSpin/Heterogeneous-v0 or a field of the scenario, got 'drift'"),
+    ("watch --versus-set draft=1", "draft: expected one of"),
+    ("watch --versus-set draft_ahead", "versus-set: expected NAME=VALUE, got 'draft_ahead'"),
     ("explore --port -1", "port: expected"),
     ("explore --port 0 --scenario nowhere.toml", "nowhere.toml"),
     ("explore --port 0 --host no.such.host.invalid", "host and port: expected a free address"),
@@ -336,12 +336,12 @@ from pathlib import Path
 import multispin_env as ms
 from agents import training
 from multispin_env.apps.commands.main import main
-from multispin_env.evaluation.cases import States
+from multispin_env.evaluation.cases import StateCases
 opened = set()
 def listen(event, arguments):
     if event == "open" and isinstance(arguments[0], (str, bytes)) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
         opened.add(os.path.abspath(os.fsdecode(arguments[0])))
-training.VALIDATIONS, States.default_size = 2, 10
+training.VALIDATIONS, StateCases.default_size = 2, 10
 sys.addaudithook(listen)
 for line in sys.stdin:
     assert main(line.split()) == 0, line

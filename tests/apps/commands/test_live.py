@@ -86,7 +86,7 @@ def rows_of(folder, out):
 
 
 def test_both_contenders_have_the_same_requests_and_devices(folder, plain):
-    assert main(command(folder, controller="homogeneous", beside="homogeneous+task-mean", out="same")) == 0
+    assert main(command(folder, controller="homogeneous", versus="homogeneous+task-mean", out="same")) == 0
     rows = rows_of(folder, "same")
     names = ("request", "age", "draft_length", "bandwidth_hz", "accepted", "tokens", "predicted_tokens", "upload_time")
     for row, other in zip(rows[:6], rows[6:], strict=True):
@@ -194,7 +194,7 @@ def test_a_failing_model_is_one_sentence(folder, plain, capsys, monkeypatch, wro
     monkeypatch.setattr(network, "forward", failing)
     monkeypatch.setattr(live, "load_pair", lambda _: pair)
     more = ["--draft-ahead"] * draft_ahead
-    assert main(command(folder, *more, beside="optimal", rounds=50, out="failing")) == 2
+    assert main(command(folder, *more, versus="optimal", rounds=50, out="failing")) == 2
     stopped, last = capsys.readouterr().err.splitlines()[-2:]
     expected = re.escape(sentence).replace(r"\{\}", r"\d+")
     assert re.fullmatch(f"multispin live: {expected}", last)
@@ -231,13 +231,13 @@ def test_requests_that_end_at_once_have_a_token_each_round(folder, plain, draft_
         ({"temperature": -1}, "temperature: expected a finite number"),
         ({"controller": "greedy"}, "controller: expected a contender that multispin live can run, got 'greedy'"),
         ({"controller": "optimal+gradient"}, "controller: expected a contender that multispin live can run, got"),
-        ({"beside": "optimal+clairvoyant"}, "controller: expected a contender that does not need the true acceptance"),
+        ({"versus": "optimal+clairvoyant"}, "controller: expected a contender that does not need the true acceptance"),
         ({"scenario": "{}/greedy.toml"}, "target: expected 'sampling' at this temperature, got 'greedy'"),
         ({"draft-ahead": "gready"}, "guess: expected one of .*, got 'gready'"),
         ({"draft-ahead": "greedy"}, r"guess: expected one of \['shared-seed', 'independent'\] at this temperature"),
         ({"draft-ahead": "independent", "temperature": 0}, r"guess: expected one of \['greedy'\] at this temperature"),
         ({"draft-ahead": "independent", "draft": "{}/short", "prompts": "{}/long.jsonl"}, "expected at most 13 tokens"),
-        ({"beside": "optimal+filter"}, "beside: expected a controller other than --controller, got 'optimal.filter'"),
+        ({"versus": "optimal+filter"}, "versus: expected a controller other than --controller, got 'optimal.filter'"),
         ({"prompts": "{}/strange.jsonl"}, r"strange.jsonl, line 1, task: expected one of .*'code', .*, got 'poetry'"),
         (
             {"draft": "{}/permuted"},

@@ -121,7 +121,7 @@ def test_options():
 
 def test_watch(module):
     pytest.importorskip("PIL.Image")
-    rounds = ["--rounds", "2", "--controller", "own_rules:longer", "--beside", "own_rules:Same"]
+    rounds = ["--rounds", "2", "--controller", "own_rules:longer", "--versus", "own_rules:Same"]
     continuous = ["--env", "MultiSpin/Continuous-v0", "--set", "horizon=1", "--controller", "own_rules:Pairs"]
     for file, arguments in (("rounds.gif", rounds), ("continuous.gif", continuous)):
         assert main(["watch", "--num-users", "3", *arguments, "--out", file]) == 0
@@ -157,7 +157,7 @@ def test_solve(capsys, refused):
     ],
 )
 def test_what_is_no_controller_is_one_sentence(name, words, refused):
-    for line in ("compare --controllers", "watch --out film.gif --beside", "capacity --e2el 1 --controllers"):
+    for line in ("compare --controllers", "watch --out film.gif --versus", "capacity --e2el 1 --controllers"):
         command, *arguments = line.split()
         message = refused(command, [*arguments, name])
         assert words in message

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.apps.commands.suite_box import Limits, has_limits, play_policy
+from multispin_env.apps.commands.suite_box import ProcessLimits, has_limits, play_policy
 from multispin_env.evaluation.policy import ONNX, POLICY, describe
 from multispin_env.files import MIB
 
@@ -56,7 +56,7 @@ def products(count):
 def test_a_policy_has_the_same_values_with_limits(tmp_path, capfd):
     write(tmp_path, "flat = Tanh(compute)")
     expected = play_policy(None, (tmp_path, *CELL))
-    np.testing.assert_array_equal(play_policy(Limits(), (tmp_path, *CELL)), expected)
+    np.testing.assert_array_equal(play_policy(ProcessLimits(), (tmp_path, *CELL)), expected)
     assert capfd.readouterr() == ("", "")
 
 
@@ -66,14 +66,14 @@ def test_memory_is_limited(tmp_path, capfd):
         + "all = ReduceMax<keepdims = 0>(weights) flat = Mul(compute, all)"
     )
     write(tmp_path, body, GROWN_CONSTANTS)
-    error = play_policy(Limits(memory=128 * MIB), (tmp_path, *CELL))  # it needs 305 MiB
+    error = play_policy(ProcessLimits(memory=128 * MIB), (tmp_path, *CELL))  # it needs 305 MiB
     assert error.startswith("policy: expected at most 128 MiB of memory, got more (")
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_signal_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("multispin_env.apps.commands.suite_box._play", end_by_signal)
-    error = play_policy(Limits(), (tmp_path, *CELL))
+    error = play_policy(ProcessLimits(), (tmp_path, *CELL))
     assert error.startswith("policy: expected a normal end")
     assert error.endswith("got SIGFPE")
 
@@ -84,12 +84,15 @@ def end_by_signal(*_):
 
 def test_processor_time_is_limited(tmp_path):
     write(tmp_path, products(200), GROWN_CONSTANTS)
-    assert play_policy(Limits(cpu_seconds=1), (tmp_path, *CELL)) == "policy: expected at most 1 s of CPU time, got more"
+    assert (
+        play_policy(ProcessLimits(cpu_seconds=1), (tmp_path, *CELL))
+        == "policy: expected at most 1 s of CPU time, got more"
+    )
 
 
 def test_time_is_limited(tmp_path):
     write(tmp_path, "flat = Tanh(compute)")
-    limits = Limits(seconds=0)
+    limits = ProcessLimits(seconds=0)
     assert play_policy(limits, (tmp_path, *CELL)) == "policy: expected an end within 0 s, got none"
 
 
@@ -98,7 +101,7 @@ def test_a_run_of_this_project_plays_within_the_limits(tmp_path):
     """It needs torch."""
     pytest.importorskip("stable_baselines3")
     shutil.copytree(Path(import_module("agents").__file__).parent / "pretrained" / "heterogeneous", tmp_path / "policy")
-    np.testing.assert_array_equal(play_policy(Limits(), (tmp_path, *CELL)), play_policy(None, (tmp_path, *CELL)))
+    np.testing.assert_array_equal(play_policy(ProcessLimits(), (tmp_path, *CELL)), play_policy(None, (tmp_path, *CELL)))
 
 
 @pytest.mark.slow
@@ -107,7 +110,7 @@ def test_a_good_policy_plays_within_the_limits_in_large_tasks(name, tmp_path):
     task = ms.suite.task(name)
     write(tmp_path, "flat = Tanh(compute)", task=task)
     cell = name, 0, "folder", "policy"
-    np.testing.assert_array_equal(play_policy(Limits(), (tmp_path, *cell)), play_policy(None, (tmp_path, *cell)))
+    np.testing.assert_array_equal(play_policy(ProcessLimits(), (tmp_path, *cell)), play_policy(None, (tmp_path, *cell)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
@@ -115,7 +118,7 @@ def test_a_policy_ends_with_the_command(tmp_path, number):
     write(tmp_path, products(200), GROWN_CONSTANTS)
     code = (
         "import sys; from pathlib import Path; from multispin_env.apps.commands.suite_box import *\n"
-        f"if __name__ == '__main__': play_policy(Limits(), (Path(sys.argv[1]), *{CELL!r}))"
+        f"if __name__ == '__main__': play_policy(ProcessLimits(), (Path(sys.argv[1]), *{CELL!r}))"
     )
     (tmp_path / "play.py").write_text(code, encoding="utf-8")
     with subprocess.Popen([sys.executable, tmp_path / "play.py", tmp_path], stderr=subprocess.DEVNULL) as command:

@@ -21,7 +21,7 @@ SHORT = {
 def test_gif(tmp_path, capsys):
     image = pytest.importorskip("PIL.Image")
     file = tmp_path / "film.GIF"
-    command = ["watch", *TINY, "--controller", "optimal", "--beside", "fixed", "--fps", "10", "--out", str(file)]
+    command = ["watch", *TINY, "--controller", "optimal", "--versus", "fixed", "--fps", "10", "--out", str(file)]
     assert main(command) == 0
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -52,7 +52,7 @@ def test_the_right_side_may_have_other_arguments(tmp_path, monkeypatch):
     monkeypatch.setattr(RoundsFilm, "__init__", lambda self, *episodes: films.append(episodes))
     monkeypatch.setattr(RoundsFilm, "frames", lambda self: [])
     monkeypatch.setattr("multispin_env.apps.commands.watch.writer_for", lambda path: lambda file, *_: file.touch())
-    names = ["--controller", "optimal", "--beside", "optimal", "--beside-set", "draft_ahead=False"]
+    names = ["--controller", "optimal", "--versus", "optimal", "--versus-set", "draft_ahead=False"]
     env = ["--env", "MultiSpin/DraftAhead-v0", "--set", "rho=100"]
     assert main(["watch", *env, *TINY, *names, "--out", str(tmp_path / "film.gif")]) == 0
     ((left, right),) = films

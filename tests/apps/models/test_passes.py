@@ -125,7 +125,7 @@ FOREIGN = [
 
 @pytest.mark.parametrize(("text", "words"), FOREIGN, ids=range(len(FOREIGN)))
 def test_what_is_not_of_this_setting_is_refused_and_left_alone(text, words, file, monkeypatch):
-    monkeypatch.setattr(passes, "LARGEST", 4096)
+    monkeypatch.setattr(passes, "LARGEST_FILE", 4096)
     begin = '# multispin profile {"target": "m\\u00f6\\"del", '
     good = f'{begin}"context": 128}}\n{HEADER}\n'
     content = text.replace("{begin}", begin).replace("{good}", good).replace("{header}", HEADER).replace("}}", "}")

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 import multispin_env as ms
 from multispin_env.apps.reproduce import claims
-from multispin_env.apps.reproduce.claims import has_paper_order, ratio_interval, verdict
+from multispin_env.apps.reproduce.claims import has_paper_order, ratio_interval, summary
 from multispin_env.apps.reproduce.drawing import markdown_table
 from multispin_env.apps.reproduce.figure import LABELS, PRESETS, Scale, compute_scores, scenario_at
 from multispin_env.evaluation.statistics import Interval
@@ -58,8 +58,8 @@ def test_scores_are_those_of_the_page_of_agents():
 def test_why_the_ratio_to_p2p_is_lower():
     slower = scenario_at("llama2", 10.0).replace(mean_draft_time=14e-3)
     wide, narrow = compute_scores(Scale(), slower), compute_scores(Scale(), slower.replace(total_bandwidth=5e6))
-    assert verdict(4.6, ratio_interval(wide["optimal"], wide["p2p"])) == "holds"
-    assert verdict(1.88, ratio_interval(narrow["optimal"], narrow["fixed"])) == "holds"
+    assert summary(4.6, ratio_interval(wide["optimal"], wide["p2p"])) == "holds"
+    assert summary(1.88, ratio_interval(narrow["optimal"], narrow["fixed"])) == "holds"
 
 
 def test_why_homo_is_ahead_for_llama2():
@@ -125,10 +125,10 @@ def test_ahead_means_at_every_budget(monkeypatch):
     assert (lead.here, lead.verdict) == ("qwen3.5 only; for llama2 Homo is ahead by -10 to 20 %", "differs")
 
 
-def test_verdicts():
+def test_summaries():
     wide, narrow = Interval(2.0, 1.75, 2.25), Interval(2.0, 1.95, 2.05)
-    assert [verdict(paper, wide) for paper in (1.74, 1.75, 2.0, 2.25, 2.26)] == ["differs", *["holds"] * 3, "differs"]
-    assert [verdict(paper, narrow) for paper in (1.89, 1.91, 2.09, 2.11)] == ["differs", "close", "close", "differs"]
+    assert [summary(paper, wide) for paper in (1.74, 1.75, 2.0, 2.25, 2.26)] == ["differs", *["holds"] * 3, "differs"]
+    assert [summary(paper, narrow) for paper in (1.89, 1.91, 2.09, 2.11)] == ["differs", "close", "close", "differs"]
 
 
 def test_interval_of_a_ratio_is_paired():

@@ -11,7 +11,7 @@ from multispin_env.apps.reproduce import optimum
 from multispin_env.apps.reproduce.drawing import SETTINGS
 from multispin_env.apps.reproduce.figure import PRESETS, Scale
 from multispin_env.controllers.names import make_controller
-from multispin_env.evaluation.cases import States
+from multispin_env.evaluation.cases import StateCases
 from multispin_env.evaluation.statistics import to_csv
 from multispin_env.registry import FIGURES
 
@@ -92,7 +92,9 @@ def test_calibration_has_no_line_where_uniform_bandwidth_equals_homogeneous(monk
     """The optimum is replaced, as it takes most of the time and does not matter."""
     monkeypatch.setattr(optimum, "QUICK_GRID", 3)
     monkeypatch.setattr(
-        States, "make", lambda states, name: make_controller("fixed" if name == "optimal" else name, states.scenario)
+        StateCases,
+        "make",
+        lambda states, name: make_controller("fixed" if name == "optimal" else name, states.scenario),
     )
     rows = FIGURES.load("calibration").compute(dataclasses.replace(SCALE, states=400))
     assert {row.states for row in rows} == {200}  # no more than that, whatever the scale

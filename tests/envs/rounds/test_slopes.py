@@ -14,7 +14,7 @@ from multispin_env.envs.rounds.slopes import (
     equal_latency_slopes,
     interpolate_tokens,
 )
-from multispin_env.physics.rounds import price
+from multispin_env.physics.rounds import round_outcome
 from multispin_env.physics.types import RealDecision
 from multispin_env.registry import ENCODINGS
 from multispin_env.solver.equalization import equal_latency
@@ -44,7 +44,9 @@ def relaxed_reward(env, action, weights):
     low = np.floor(relaxed.draft_length).astype(int)
     expected = engine._core.dynamics.acceptance.expectation(env.scenario, engine._core.requests)
     part = relaxed.draft_length - low
-    outcome = price(env.scenario, engine.state, relaxed, (1.0 - part) * expected(low) + part * expected(low + 1))
+    outcome = round_outcome(
+        env.scenario, engine.state, relaxed, (1.0 - part) * expected(low) + part * expected(low + 1)
+    )
     if weights is not None:
         return (weights * outcome.tokens).sum(-1) / outcome.round_latency
     return copy(engine.objective).reward(outcome)  # the environment does not play the round
@@ -168,7 +170,7 @@ def test_devices_without_a_draft_do_not_finish_last():
     scenario = ms.Scenario.preset("llama2", num_users=2, min_draft_length=0)
     state = ms.sample_state(scenario, np.random.default_rng(0))
     decision = RealDecision(np.array([0.0, 3.0]), np.array([0.0, 5e6]))
-    outcome = price(scenario, state, decision, np.array([1.0, 2.0]))
+    outcome = round_outcome(scenario, state, decision, np.array([1.0, 2.0]))
     by_length, by_bandwidth = decision_slopes(scenario, decision, outcome, np.array([0.5, 0.25]), 1.0)
     assert by_bandwidth[0] == 0.0 < by_bandwidth[1]
     assert by_length[0] == pytest.approx(0.5 / outcome.round_latency)

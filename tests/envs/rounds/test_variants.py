@@ -8,7 +8,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.envs.rounds.engine import RoundsEngine
 from multispin_env.envs.rounds.variants import Heterogeneous
-from multispin_env.evaluation.cases import Episodes, States, cases_of
+from multispin_env.evaluation.cases import Episodes, StateCases, cases_of
 from multispin_env.physics.rounds_core import RoundsCore
 from tests.alike import equal
 
@@ -208,4 +208,4 @@ def test_optimum_of_other_physics_is_refused(lossy, monkeypatch):
     assert cases_of(ms.EnvConfig.of(lossy)) is Episodes  # states would be priced by the package's rounds
     monkeypatch.setattr(LossyCore, "optimum_holds", True, raising=False)
     gym.make(lossy, num_users=2, optimum=True)
-    assert cases_of(ms.EnvConfig.of(lossy)) is States
+    assert cases_of(ms.EnvConfig.of(lossy)) is StateCases
