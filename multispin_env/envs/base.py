@@ -1,4 +1,4 @@
-"""Base classes of single and vector environments: each has an engine for a batch of 1 or n environments.
+"""Base classes of single and vector environments: each has a simulator for a batch of 1 or n environments.
 
 Each id has a single and a vector class in the file of its variant. The docstring of the single class is its page.
 """
@@ -19,10 +19,10 @@ from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_bool, check_integer, check_name, check_real
 from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.engine import Step
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.rendering.renderers import RENDER_FPS, RENDERERS, Renderer
+from multispin_env.envs.simulator import Step
 from multispin_env.envs.variant import DEFAULT_SCENARIO
 from multispin_env.scenario import Scenario
 
@@ -276,7 +276,11 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
             raise ValueError(f"weights: expected shape {shape}, got {np.shape(weights)}")
         check_real("window", window, 0.0, 1.0)
         self._check_shape(action)
-        return self._engine.reward_slopes(action, weights, window)
+        if not self.variant.learning.slopes:
+            raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got one without")
+        simulator: Any = self._engine  # of rounds
+        slopes: FloatArray = simulator.reward_slopes(action, weights, window)
+        return slopes
 
     def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
         self, *, seed: Seeds = None, options: dict[str, Any] | None = None

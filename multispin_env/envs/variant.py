@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.names import ContenderName
-from multispin_env.envs.engine import ActionCodec, Engine
+from multispin_env.envs.actions import ActionCodec
 from multispin_env.envs.observations import ObservationCodec
 from multispin_env.envs.rendering.charts import Recorder
 from multispin_env.envs.rendering.renderers import Film, Sheet
+from multispin_env.envs.simulator import Simulator
 from multispin_env.registry import Registry
 from multispin_env.scenario import Scenario
 
@@ -132,8 +133,8 @@ class Variant(ABC):
         """Defaults of learning."""
 
     @abstractmethod
-    def engine(self, config: Any, num_envs: int) -> Engine[Any, Any]:
-        """Make the engine of an `EnvConfig`; ``ValueError`` for a scenario that the environment does not support."""
+    def engine(self, config: Any, num_envs: int) -> Simulator:
+        """Make the simulator of an `EnvConfig`; ``ValueError`` for a scenario that the environment does not support."""
 
     def with_uplink(self, discipline: str) -> "Variant":
         """Return the variant with another uplink discipline; rounds have only one."""

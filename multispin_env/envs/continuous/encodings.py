@@ -13,7 +13,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank, or
 from multispin_env.checks import check_instance
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import make_controller
-from multispin_env.envs.engine import ActionCodec, stack_columns
+from multispin_env.envs.actions import ActionCodec, stack_columns
 from multispin_env.physics.continuous.passes import UplinkDiscipline, serial
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.continuous.validation import checked_continuous_decision, checked_continuous_state

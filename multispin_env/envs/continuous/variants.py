@@ -15,7 +15,7 @@ from multispin_env.controllers.names import CLAIRVOYANT, check_controller_name
 from multispin_env.envs.base import MultiSpinEnv, MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.encodings import ContinuousCodec
-from multispin_env.envs.continuous.engine import ContinuousEngine, TokenAccount
+from multispin_env.envs.continuous.simulator import ContinuousSimulator, TokenAccount
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import CONTINUOUS_STATE, COUNTED, ENTRIES, TYPICAL_LENGTH, ObservationCodec
 from multispin_env.envs.rendering.continuous import TraceFilm, TracePicture, Traces
@@ -126,13 +126,13 @@ class ContinuousVariant(Variant):
         return TokenAccount(core)
 
     @override
-    def engine(self, config: EnvConfig, num_envs: int) -> ContinuousEngine:
+    def engine(self, config: EnvConfig, num_envs: int) -> ContinuousSimulator:
         scenario = config.scenario
         shortest = float(scenario.pass_time(1, 1 + scenario.min_draft_length))
         if self.horizon < shortest:
             raise ValueError(f"horizon: expected at least {shortest:g} s for a verification, got {self.horizon!r}")
         core = ContinuousCore(self.system(scenario), num_envs, drawn=config.drawn)
-        return ContinuousEngine(config, self.objective(scenario), core, self.account(core), self.horizon)
+        return ContinuousSimulator(config, self.objective(scenario), core, self.account(core), self.horizon)
 
     @override
     def with_uplink(self, discipline: str) -> Self:

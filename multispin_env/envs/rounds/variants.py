@@ -17,7 +17,7 @@ from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
 from multispin_env.envs.rendering.charts import Histories
 from multispin_env.envs.rendering.renderers import Picture, RoundsFilm
 from multispin_env.envs.rounds.encodings import RoundsCodec
-from multispin_env.envs.rounds.engine import RoundsEngine
+from multispin_env.envs.rounds.simulator import RoundsSimulator
 from multispin_env.envs.variant import Comparison, Family, InfoKeys, Learning, Variant
 from multispin_env.physics.acceptance import ByRequest
 from multispin_env.physics.rounds import Dynamics
@@ -44,7 +44,7 @@ class RoundsVariant(Variant):
         film=RoundsFilm,
     )
     drafts_ahead: ClassVar[bool] = False
-    engine_class: ClassVar[type[RoundsEngine]] = RoundsEngine
+    engine_class: ClassVar[type[RoundsSimulator]] = RoundsSimulator
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ROUND_STATE, ""))
 
     contenders: ClassVar[tuple[str, ...]] = ()
@@ -80,7 +80,7 @@ class RoundsVariant(Variant):
         return reported
 
     @override
-    def engine(self, config: EnvConfig, num_envs: int) -> RoundsEngine:
+    def engine(self, config: EnvConfig, num_envs: int) -> RoundsSimulator:
         scenario = config.scenario
         objective = self.objective(scenario, num_envs)
         return self.engine_class(config, objective, self.dynamics(scenario), self.planned, num_envs)

@@ -33,9 +33,9 @@ def episode(env, seed, action=None):
 
 
 def record_steps(env):
-    """List of the steps of the engine, which grows while the environment plays."""
-    steps, play = [], env._engine._play
-    env._engine._play = lambda decision, over: steps.append(play(decision, over)) or steps[-1]
+    """List of the steps of the simulator, which grows while the environment plays."""
+    steps, step = [], env._engine.step
+    env._engine.step = lambda action, over=None: steps.append(step(action, over)) or steps[-1]
     return steps
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.engine import LIMIT
+from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.rounds.slopes import (
     _bandwidth_slopes,
     decision_slopes,
@@ -42,7 +42,7 @@ def relaxed_reward(env, action, weights):
     length = engine.actions.real_lengths(action)
     relaxed = RealDecision(length, engine.actions.bandwidth(action, length, engine.planned))
     low = np.floor(relaxed.draft_length).astype(int)
-    expected = engine._core.dynamics.acceptance.expectation(env.scenario, engine._core.requests)
+    expected = engine.dynamics.acceptance.expectation(env.scenario, engine.requests)
     part = relaxed.draft_length - low
     outcome = price(env.scenario, engine.state, relaxed, (1.0 - part) * expected(low) + part * expected(low + 1))
     if weights is not None:
@@ -135,7 +135,7 @@ def test_tokens_are_interpolated():
     env.reset(seed=0)
     rate = env.state.acceptance_rate
     for length, low in ((1.0, 1), (2.25, 2), (5.5, 5), (6.0, 5)):
-        tokens, slope = interpolate_tokens(env._engine._core, np.full((2, 3), length))
+        tokens, slope = interpolate_tokens(env.scenario, env._engine.expected_tokens, np.full((2, 3), length))
         below, above = (sum(rate**i for i in range(n + 1)) for n in (low, low + 1))
         assert slope == pytest.approx(above - below)
         assert tokens == pytest.approx(below + (length - low) * (above - below))
@@ -159,7 +159,7 @@ def test_sum_of_slopes_of_rounded_lengths_is_the_change_of_the_reward(variant, a
     rewards = []
     for column in ends:
         actions[:, users, 0] = column
-        outcome = engine._core.expected(engine.actions.decode(actions, engine.planned))
+        outcome = engine.expected(engine.actions.decode(actions, engine.planned))
         rewards.append(copy(engine.objective).reward(outcome))
     assert total == pytest.approx(rewards[1] - rewards[0], rel=0.02, abs=1e-3)
 
