@@ -24,8 +24,8 @@ from agents.base import BaseSettings, CosineRate, DirectLearner, Remaining, has_
 from agents.policies import UserEncoder, UserFeatures, UserHead
 from agents.vec_env import NativeVecEnv, first_seed, require_native
 from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.engine import LIMIT
 from multispin_env.envs.observations import Observation, ObservationCodec
 from multispin_env.physics.types import Observed
 from multispin_env.scenario import Scenario

@@ -21,9 +21,9 @@ from typing_extensions import override
 from agents.base import BaseSettings, CosineRate, DirectLearner, Remaining, discount_of
 from agents.vec_env import NativeVecEnv, first_seed, require_native
 from multispin_env.arrays import FloatArray
+from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.engine import LIMIT
 from multispin_env.evaluation.contenders import native
 
 

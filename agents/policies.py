@@ -24,8 +24,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 from typing_extensions import override
 
+from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.engine import LIMIT
 from multispin_env.envs.observations import ROUNDS, SHARED, SLACK, TOKENS
 from multispin_env.evaluation.policy import Entries, Policy
 

@@ -15,8 +15,8 @@ from typing_extensions import override
 
 from agents.base import BaseSettings, LinearRate, Remaining, has_late_reports, step_discount
 from agents.policies import SumHead, UserEncoder, UserFeatures, UserHead
+from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.engine import LIMIT
 
 
 class EquivariantActor(Actor):

@@ -25,8 +25,8 @@ from agents.registry import admit
 from agents.runs import PROGRAM, RunConfig, load_config, run_folder
 from multispin_env.apps.terminal.output import Progress
 from multispin_env.checks import missing_package
+from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.engine import LIMIT
 from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
 from multispin_env.files import make_folder, name_file_in_errors
 

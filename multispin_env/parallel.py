@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from multispin_env.checks import check_name, missing_package
+from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.base import MultiSpinEnv
-from multispin_env.envs.engine import LIMIT
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.wrappers import Measurable, UserRows
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from multispin_env.checks import check_integer
-from multispin_env.envs.engine import LIMIT
+from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.observations import SHARED
 from multispin_env.evaluation.cases import held_out
 from multispin_env.evaluation.comparison import METRICS

@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import FlattenObservation
 
 import multispin_env as ms
-from multispin_env.envs.engine import LIMIT
+from multispin_env.envs.actions import LIMIT
 from multispin_env.evaluation.cases import StateCases
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.wrappers import by_device, flat_vector

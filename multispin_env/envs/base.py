@@ -1,4 +1,4 @@
-"""Base classes of single and vector environments: each has an engine for a batch of 1 or n environments.
+"""Base classes of single and vector environments: each has a simulator for a batch of 1 or n environments.
 
 The class of the single environment of an id stands beside its configuration, whose docstring is the page of both.
 """
@@ -19,10 +19,10 @@ from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_bool, check_integer, check_name, check_real
 from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.config import DEFAULT_SCENARIO, EnvConfig
-from multispin_env.envs.engine import Step
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.rendering.renderers import RENDER_FPS, RENDERERS, Renderer
+from multispin_env.envs.simulator import Step
 from multispin_env.scenario import Scenario
 
 
@@ -37,7 +37,7 @@ class BaseEnv:
         self.config, self.scenario = config, config.scenario
         self._batch = batch  # empty for a single environment
         num_envs = math.prod(batch)
-        self._engine = config.engine(num_envs)
+        self._simulator = config.simulator(num_envs)
         self._unseeded = set(range(num_envs))
         self._empty_info: dict[str, NDArray[Any]] | None = None
         self.render_mode = render_mode
@@ -56,13 +56,13 @@ class BaseEnv:
             raise RuntimeError(f"{name}: expected reset() first, got a call before {missing}")
 
     def _check_shape(self, action: NDArray[Any]) -> None:
-        self._engine.actions.check_shape(action, *self._batch, self.scenario.num_users)
+        self._simulator.actions.check_shape(action, *self._batch, self.scenario.num_users)
 
     @property
     def state(self) -> Any:
         """True state (K,) or (n, K) used to price the next action; ``RuntimeError`` before the first `reset`."""
         self._check_seeded("state")
-        return self._unbatched(self._engine.state).copy()
+        return self._unbatched(self._simulator.state).copy()
 
     @property
     def observed(self) -> Any:
@@ -71,21 +71,21 @@ class BaseEnv:
         Arrays are (K,) or (n, K); ``RuntimeError`` before the first `reset`.
         """
         self._check_seeded("observed")
-        return self._unbatched(self._engine.observed).copy()
+        return self._unbatched(self._simulator.observed).copy()
 
     @property
     def objective(self) -> Objective:
         """Objective from which the reward is computed."""
-        return self._engine.objective
+        return self._simulator.objective
 
     def encode_action(self, decision: Any) -> NDArray[np.float32]:
         """Return the action that decodes to a decision (K,) or (n, K) in the current state."""
-        return self._engine.actions.encode(decision, self._unbatched(self._engine.planned))
+        return self._simulator.actions.encode(decision, self._unbatched(self._simulator.planned))
 
     def decode_action(self, action: NDArray[Any]) -> Any:
         """Return the decision (K,) or (n, K) of an action in the current state."""
         self._check_shape(action)
-        return self._engine.actions.decode(action, self._unbatched(self._engine.planned))
+        return self._simulator.actions.decode(action, self._unbatched(self._simulator.planned))
 
     @property
     def assumptions(self) -> Assumptions:
@@ -95,16 +95,16 @@ class BaseEnv:
     def _zero_info(self) -> dict[str, NDArray[Any]]:
         """Return the info of a step filled with 0: some libraries expect the same keys after a reset."""
         if self._empty_info is None:
-            engine = self.config.engine(1)  # a step of it has the same keys, shapes and types
-            engine.seed(0, np.random.default_rng(0))
-            engine.reset()
-            self._empty_info = engine.step(np.zeros((1, *engine.actions.space.shape))).info
+            simulator = self.config.simulator(1)  # a step of it has the same keys, shapes and types
+            simulator.seed(0, np.random.default_rng(0))
+            simulator.reset()
+            self._empty_info = simulator.step(np.zeros((1, *simulator.actions.space.shape))).info
         num_envs = math.prod(self._batch)
         return {key: np.zeros((num_envs, *value.shape[1:]), value.dtype) for key, value in self._empty_info.items()}
 
     def decode_observation(self, observation: Observation) -> Any:
         """Return the content of an observation in physical units, arrays (K,) or (n, K)."""
-        return self._engine.observations.decode(observation)
+        return self._simulator.observations.decode(observation)
 
 
 class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
@@ -130,8 +130,8 @@ class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
         self.env_id = env_id or self.env_id
         options: Any = {"action": action, "reward": reward, "optimum": optimum, "allowed": ("render_mode",)}
         self._start(EnvConfig.of(self.env_id, scenario, **options, **overrides), render_mode)
-        self.action_space = self._engine.actions.space
-        self.observation_space = cast(spaces.Space[Observation], self._engine.observations.space)
+        self.action_space = self._simulator.actions.space
+        self.observation_space = cast(spaces.Space[Observation], self._simulator.observations.space)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -139,9 +139,9 @@ class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
         """Draw new devices and their first channels; ``info`` has the same keys as after a step, with zeros."""
         super().reset(seed=seed)
         if seed is not None or self._unseeded:
-            self._engine.seed(0, self.np_random)
+            self._simulator.seed(0, self.np_random)
             self._unseeded.clear()
-        observation = _first(self._engine.reset())
+        observation = _first(self._simulator.reset())
         if self._renderer is not None:
             self._renderer.begin(np.arange(1))
         return observation, _info(self._zero_info())
@@ -154,7 +154,7 @@ class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
         """
         self._check_seeded("step")
         self._check_shape(action)
-        step = self._engine.step(np.asarray(action)[None])
+        step = self._simulator.step(np.asarray(action)[None])
         if self._renderer is not None:
             self._renderer.add(step)
         ended = bool(step.terminated[0]), bool(step.truncated[0])
@@ -247,8 +247,8 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.copy = check_bool("copy", copy)
         self._start(EnvConfig.of(self.env_id, scenario, **options, **overrides), render_mode, num_envs)
-        self.single_action_space = self._engine.actions.space
-        self.single_observation_space = self._engine.observations.space
+        self.single_action_space = self._simulator.actions.space
+        self.single_observation_space = self._simulator.observations.space
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
@@ -274,12 +274,16 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
             within window / 2 tokens of the middle between two integers, it is the difference of their rewards divided
             by the window; for any other length it is 0.
         """
-        shape = self._engine.state.draft_time.shape
+        shape = self._simulator.state.draft_time.shape
         if weights is not None and np.shape(weights) != shape:
             raise ValueError(f"weights: expected shape {shape}, got {np.shape(weights)}")
         check_real("window", window, 0.0, 1.0)
         self._check_shape(action)
-        return self._engine.reward_slopes(action, weights, window)
+        if not self.config.has_slopes:
+            raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got one without")
+        simulator: Any = self._simulator  # of rounds
+        slopes: FloatArray = simulator.reward_slopes(action, weights, window)
+        return slopes
 
     def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
         self, *, seed: Seeds = None, options: dict[str, Any] | None = None
@@ -294,13 +298,13 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         envs = np.flatnonzero(mask)
         for env in envs.tolist():
             if seeds[env] is not None or env in self._unseeded:
-                self._engine.seed(env, seeding.np_random(seeds[env])[0])
+                self._simulator.seed(env, seeding.np_random(seeds[env])[0])
         self._unseeded.difference_update(envs.tolist())
         self._elapsed[mask] = 0
         self._over = self._over & ~mask
         if self._renderer is not None:
             self._renderer.begin(envs)
-        observation = self._engine.reset(None if mask.all() else envs)
+        observation = self._simulator.reset(None if mask.all() else envs)
         return self._copied_if_asked(observation), _infos(self._zero_info(), mask.copy())
 
     def step(
@@ -317,7 +321,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
             ended = np.flatnonzero(over)[:5].tolist()
             raise RuntimeError(f"step: expected a reset with options['reset_mask'] first, got ended episodes {ended}")
         self._check_shape(actions)
-        step = self._engine.step(actions, over)
+        step = self._simulator.step(actions, over)
         if self._renderer is not None:
             self._renderer.add(step, over)
         self._elapsed += 1
@@ -328,7 +332,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         if self.autoreset_mode is AutoresetMode.SAME_STEP and ended.any():
             infos = _final_infos(step, ended)
             envs = np.flatnonzero(ended)
-            observation = self._engine.reset(None if ended.all() else envs)
+            observation = self._simulator.reset(None if ended.all() else envs)
             self._elapsed[envs] = 0
             if self._renderer is not None:
                 self._renderer.begin(envs)

@@ -17,9 +17,9 @@ from multispin_env.checks import check_bool, check_complete, check_instance, che
 from multispin_env.controllers.base import Assumptions, Controller, RoundsController
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.envs.engine import Engine
 from multispin_env.envs.family import Family, InfoKeys
 from multispin_env.envs.observations import ObservationCodec
+from multispin_env.envs.simulator import Simulator
 from multispin_env.field_files import is_file_name
 from multispin_env.files import sibling_file
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS
@@ -148,8 +148,8 @@ class EnvConfig(ABC):
         """Prior knowledge from past data, for plug-in controllers."""
 
     @abstractmethod
-    def _engine(self, num_envs: int) -> Engine[Any, Any]:
-        """Make the engine; ``ValueError`` for a scenario that the environment does not support."""
+    def simulator(self, num_envs: int) -> Simulator:
+        """Make the simulator of a batch; ``ValueError`` for a scenario that the environment does not support."""
 
     @property
     def held_out(self) -> Self:
@@ -348,16 +348,6 @@ class EnvConfig(ABC):
             names = list(controller_names("rounds"))
             raise ValueError(f"controller: expected a controller of rounds, one of {names}, got {name!r}")
         return contender
-
-    def engine(self, num_envs: int) -> Engine[Any, Any]:
-        """Make the engine of a batch; ``ValueError`` for an optimum that a user's own physics does not have."""
-        engine = self._engine(num_envs)
-        asked = {"optimum": self.optimum, "reward": self.reward == "share", "regret": self.arguments.get("regret")}
-        for name in (name for name, value in asked.items() if value and engine.own_physics):
-            remedy = "set optimum_holds = True on the class if the package's optimum is still the best"
-            value = getattr(self, name, True)
-            raise ValueError(f"{name}: expected no optimum with your own {engine.own_physics}, got {value!r}; {remedy}")
-        return engine
 
 
 def _file_names(kind: type[EnvConfig]) -> dict[str, str]:

@@ -36,8 +36,8 @@ class Objective(ABC):
         """Return the memory of the objective as fields of `Observed`, arrays (n, K)."""
         return {}
 
-    def info(self) -> dict[str, NDArray[Any]]:
-        """Return the objective's entries of ``info``, as new arrays that the user may write into."""
+    def info(self, state: Any, outcome: Any) -> dict[str, NDArray[Any]]:
+        """Return the objective's entries of ``info`` for a step from ``state``, as arrays that users may write into."""
         return {}
 
     def reset(self, rows: Rows) -> None:  # noqa: B027 (most have no memory)
@@ -77,7 +77,7 @@ class ProportionalFairness(Objective):
         return {"throughput": self.throughput}
 
     @override
-    def info(self) -> dict[str, NDArray[Any]]:
+    def info(self, state: Any, outcome: Any) -> dict[str, NDArray[Any]]:
         return {"throughput": self.throughput.copy()}
 
     @override

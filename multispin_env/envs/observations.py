@@ -399,6 +399,26 @@ class ObservationCodec:
         return self.belief.posterior_moment(observed.hits, observed.misses, observed.task)
 
 
+class ObservationEncoder:
+    """Encoder of a simulator's observations (n, ...), which reuses an entry while its field is the same array."""
+
+    def __init__(self, codec: ObservationCodec) -> None:
+        self._codec = codec
+        self._fields = [(key, entry.field) for key, entry in codec.entries.items()]
+        self._seen: dict[str, tuple[Any, Any]] = dict.fromkeys(codec.space, (None, None))  # in the order of the space
+
+    def encode(self, fields: Mapping[str, NDArray[Any]], state: Any) -> Observation:
+        """Return the observation of fields (n, K), with ``shared`` from a state (n, K)."""
+        codec, seen = self._codec, self._seen
+        for key, name in self._fields:
+            field = fields[name]
+            if seen[key][0] is not field:
+                seen[key] = field, codec.encode_entry(key, field)
+        if codec.num_changing or seen[SHARED][1] is None:
+            seen[SHARED] = None, codec.encode_shared(state)
+        return {key: entry for key, (_, entry) in seen.items()}
+
+
 def _state_of(scenario: Scenario, fields: Mapping[str, NDArray[Any]]) -> ContinuousState:
     phase, length, ready = fields["phase"], fields["draft_length"], fields["ready_in"]
     demand = Demand.endless(phase.shape)

@@ -271,7 +271,7 @@ def validation_cases(config: EnvConfig) -> Cases:
 
 def cases_of(config: EnvConfig) -> type[StateCases] | type[Episodes]:
     """Return the kind of cases for an environment; rounds with a user's own physics are played in it."""
-    return StateCases if config.independent and not config.engine(1).own_physics else Episodes
+    return StateCases if config.independent and not config.simulator(1).own_physics else Episodes
 
 
 def _states(config: EnvConfig, size: int, seed: int, certify: float | None) -> StateCases:

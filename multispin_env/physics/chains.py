@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
 from multispin_env.physics.tokens import expected_tokens
+from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 
 _GUESS_LAWS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
@@ -124,3 +125,32 @@ def chain_cycle(
         hit_probability(scenario, draft_length, acceptance_rate),
         chain_left(scenario, draft_length, draft_time, head_start, duration),
     )
+
+
+class Chains:
+    """Chains of n environments of rounds; without drafting ahead all head starts stay 0."""
+
+    def __init__(self, scenario: Scenario, num_envs: int) -> None:
+        self._scenario = scenario
+        self.head_start = np.zeros((num_envs, scenario.num_users))  # replaced, never modified
+        self.round = ChainRound(self.head_start, self.head_start, self.head_start > 0.0)
+
+    def reset(self, rows: Rows) -> None:
+        """Start new episodes."""
+        self.head_start = replace_rows(self.head_start, rows, np.zeros_like(self.head_start[rows]))
+
+    def play(
+        self, state: SystemState, draft_length: IntArray, duration: FloatArray, exponential: FloatArray
+    ) -> FloatArray:
+        """Play a round of ``duration`` (n, 1) seconds; return the tokens (n, K) drafted in it, real numbers."""
+        scenario, draft_time = self._scenario, state.draft_time
+        ahead = chain_left(scenario, draft_length, draft_time, self.head_start, duration)
+        hit = draw_hits(hit_probability(scenario, draft_length, state.acceptance_rate), exponential)
+        self.round = ChainRound(self.head_start, ahead, hit)
+        most = draft_length + (scenario.max_draft_length + 1 - self.head_start)
+        drafted: FloatArray = np.minimum((duration - scenario.round_trip_time) / draft_time, most)
+        return drafted
+
+    def keep(self, same_request: BoolArray) -> None:
+        """Begin the next round; tokens drafted ahead become a head start after a hit, for the same request (n, K)."""
+        self.head_start = self.round.drafted_ahead * (self.round.hit & same_request)

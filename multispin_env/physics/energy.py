@@ -5,10 +5,11 @@ with b_k joules drafts at most ⌊b_k / e_k⌋ tokens. After a round of τ secon
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray, Rows, replace_rows
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.scenario import Scenario
 
@@ -69,3 +70,42 @@ def device_features(scenario: Scenario, draft_time: FloatArray, mean_gain: Float
 def affordable_tokens(scenario: Scenario, joules: FloatArray, token_energy: FloatArray) -> IntArray:
     """Return min(⌊b_k / e_k⌋, L_max), the longest draft for which batteries with b_k ``joules`` suffice."""
     return np.minimum(joules / token_energy + _ROUNDING, scenario.max_draft_length).astype(np.int64)
+
+
+class BatteryBank:
+    """Charge of the batteries of n environments of rounds; what is left after ``budget_time`` is lost."""
+
+    def __init__(self, scenario: Scenario, batteries: Batteries, num_envs: int) -> None:
+        self._scenario, self._batteries = scenario, batteries
+        ones = np.ones((num_envs, scenario.num_users))  # arrays are replaced, never modified
+        self.joules = self.capacity = self._charge = ones  # J, J and W
+        self._time_left = ones  # part of `budget_time`
+
+    def reset(self, rows: Rows, draft_time: FloatArray, mean_gain: FloatArray, task: IntArray) -> None:
+        """Set the batteries of new devices (m, K)."""
+        capacity, charge = self._batteries.first(self._scenario, draft_time, mean_gain, task)
+        start = 1.0 if self._scenario.budget_time else 0.5
+        self.capacity = replace_rows(self.capacity, rows, capacity)
+        self._charge = replace_rows(self._charge, rows, charge)
+        self.joules = replace_rows(self.joules, rows, start * capacity)
+        self._time_left = replace_rows(self._time_left, rows, np.ones_like(capacity))
+
+    def drain(self, energy: FloatArray, duration: FloatArray) -> FloatArray:
+        """Play a round of ``duration`` (n, 1) s that takes ``energy`` (n, K) J; return the change of the charge."""
+        before, horizon = self.joules, self._scenario.budget_time
+        joules = np.minimum(np.maximum(before - energy, 0.0) + self._charge * duration, self.capacity)
+        if horizon:
+            self._time_left = np.maximum(self._time_left - duration / horizon, 0.0)
+            joules *= self._time_left > 0.0
+        self.joules = joules
+        return joules - before
+
+    def state(self, token_energy: FloatArray) -> dict[str, Any]:
+        """Return the fields `BATTERY` of the state, for the energy e_k of a token (n, K)."""
+        return {
+            "affordable": affordable_tokens(self._scenario, self.joules, token_energy),
+            "level": self.joules / self.capacity,
+            "capacity": self.capacity,
+            "charge": self._charge,
+            "time_left": self._time_left if self._scenario.budget_time else None,
+        }

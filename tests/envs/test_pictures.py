@@ -5,7 +5,6 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.engine import Step
 from multispin_env.envs.rendering import continuous
 from multispin_env.envs.rendering.canvas import Area, Layout
 from multispin_env.envs.rendering.charts import Histories, History, Round, Scales, View
@@ -19,6 +18,7 @@ from multispin_env.envs.rendering.continuous import (
     request_marks,
 )
 from multispin_env.envs.rendering.renderers import Picture
+from multispin_env.envs.simulator import Step
 from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.types import ContinuousOutcome, Served
 from multispin_env.physics.types import Decision, Outcome

@@ -28,7 +28,7 @@ def make(env_id=FULL, num_envs=3, **options):
 def few_rows(monkeypatch):
     """Random numbers are drawn for eight steps or three episodes at a time."""
     monkeypatch.setattr("multispin_env.physics.streams.MOST_ROWS", 8)
-    for room in ("physics.rounds_core", "physics.continuous.core"):
+    for room in ("envs.rounds.simulator", "physics.continuous.core"):
         monkeypatch.setattr(f"multispin_env.{room}.EPISODES", 3)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from multispin_env.apps.explore.markup import Markup, card, cell_table, element, fragment, numbers, scroll_box
 from multispin_env.apps.explore.page import PageView
 from multispin_env.apps.explore.settings import Choice, ScenarioSources, Slider, SystemSettings, control_field
-from multispin_env.apps.explore.timelines import TICKS, PlayedEpisodes, make_engine, play, timeline
+from multispin_env.apps.explore.timelines import TICKS, PlayedEpisodes, make_simulator, play, timeline
 from multispin_env.bounds.rate import rate_bound
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.envs.config import EnvConfig
@@ -122,7 +122,7 @@ def compute(settings: NoBarrierSettings, sources: ScenarioSources) -> _NoBarrier
     scenario = settings.system(sources)
     config = EnvConfig.of(settings.env_id, scenario, action="full", **settings.arguments(scenario))
     with ThreadPoolExecutor(1) as pool:  # the linear program releases the interpreter
-        devices = make_engine(config, 1, settings.seed).state.system
+        devices = make_simulator(config, 1, settings.seed).state.system
         bound_task = pool.submit(rate_bound, scenario, devices[0])
         played = {
             name: _play(config, name, settings.episodes, settings.seed) for name in (settings.left, settings.right)

@@ -27,13 +27,13 @@ class PlayedEpisodes(NamedTuple):
     trace: Trace
 
 
-def make_engine(config: EnvConfig, episodes: int, seed: int) -> Any:
-    """Make and reset an engine of several episodes, with consecutive seeds."""
-    engine = config.engine(episodes)
+def make_simulator(config: EnvConfig, episodes: int, seed: int) -> Any:
+    """Make and reset a simulator of several episodes, with consecutive seeds."""
+    simulator = config.simulator(episodes)
     for env in range(episodes):
-        engine.seed(env, seeding.np_random(seed + env)[0])
-    engine.reset()
-    return engine
+        simulator.seed(env, seeding.np_random(seed + env)[0])
+    simulator.reset()
+    return simulator
 
 
 def play(
@@ -41,12 +41,12 @@ def play(
 ) -> PlayedEpisodes:
     """Play episodes with consecutive seeds, as `play_episodes` does, with the uplink discipline of the rule."""
     config = config.for_contender(rule)
-    engine = make_engine(config, episodes, seed)
+    simulator = make_simulator(config, episodes, seed)
     keys, traces = config.info_keys, Traces(config, 1)  # trace of the first episode only
     stats = EpisodeStats.empty(episodes, config.scenario.num_users, by_round=False)
     playing = np.ones(episodes, dtype=np.bool_)
     while playing.any():
-        step = engine.step(engine.actions.encode(rule(engine.state), engine.planned))
+        step = simulator.step(simulator.actions.encode(rule(simulator.state), simulator.planned))
         stats.add(step.reward, step.info, keys, playing)
         if playing[0]:
             traces.add(step)

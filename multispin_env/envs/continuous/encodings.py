@@ -13,7 +13,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank, or
 from multispin_env.checks import check_instance
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import make_controller
-from multispin_env.envs.engine import ActionCodec, stack_columns
+from multispin_env.envs.actions import ActionCodec, stack_columns
 from multispin_env.physics.continuous.passes import UplinkDiscipline, serial
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.continuous.validation import checked_continuous_decision, checked_continuous_state
@@ -64,7 +64,7 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
         return checked.mapped(lambda x: x.reshape((*batch, *x.shape[1:])))
 
     def apply_rule(self, rule: Controller[Any, Any], state: ContinuousState) -> ContinuousDecision:
-        """Return the decision of a rule as arrays; states (n, K), which come from an engine, are not checked."""
+        """Return the decision of a rule as arrays; states (n, K), which come from a simulator, are not checked."""
         decide = rule.decide_continuous if state.phase.ndim == 2 else rule
         return self.checked_decision(decide(state), state.phase.shape)
 

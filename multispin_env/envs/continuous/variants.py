@@ -16,7 +16,7 @@ from multispin_env.controllers.names import check_controller_name
 from multispin_env.envs.base import single_env
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.encodings import ContinuousCodec
-from multispin_env.envs.continuous.engine import ContinuousEngine, TokenAccount
+from multispin_env.envs.continuous.simulator import ContinuousSimulator, TokenAccount
 from multispin_env.envs.family import Family, InfoKeys
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import CONTINUOUS_STATE, COUNTED, ENTRIES, TYPICAL_LENGTH, ObservationCodec
@@ -116,12 +116,12 @@ class ContinuousConfig(EnvConfig):
         return TokenAccount(core)
 
     @override
-    def _engine(self, num_envs: int) -> ContinuousEngine:
+    def simulator(self, num_envs: int) -> ContinuousSimulator:
         shortest = float(self.scenario.pass_time(1, 1 + self.scenario.min_draft_length))
         if self.horizon < shortest:
             raise ValueError(f"horizon: expected at least {shortest:g} s for a verification, got {self.horizon!r}")
         core = ContinuousCore(self.system, num_envs, drawn=self.drawn)
-        return ContinuousEngine(self, self.objective(num_envs), core, self.account(core), self.horizon)
+        return ContinuousSimulator(self, self.objective(num_envs), core, self.account(core), self.horizon)
 
     @override
     def with_uplink(self, discipline: str) -> Self:

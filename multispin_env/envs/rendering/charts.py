@@ -12,9 +12,9 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.envs.engine import Step
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import HEADER, Area, Canvas, Colour, Layout
+from multispin_env.envs.simulator import Step
 from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.types import Decision, Outcome
 from multispin_env.scenario import Scenario

@@ -12,7 +12,6 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import IntArray
-from multispin_env.envs.engine import Step
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Area, Canvas, Layout
 from multispin_env.envs.rendering.charts import (
@@ -29,6 +28,7 @@ from multispin_env.envs.rendering.charts import (
     round_up,
 )
 from multispin_env.envs.rendering.renderers import LEGEND, LEGEND_LINE, MARGIN, Film, Frame, Sheet
+from multispin_env.envs.simulator import Step
 from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.scenario import Scenario

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, IntArray
-from multispin_env.envs.engine import Step
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Area, Canvas, Colour, Layout, load_pygame
 from multispin_env.envs.rendering.charts import (
@@ -29,6 +28,7 @@ from multispin_env.envs.rendering.charts import (
     draw_titles,
     draw_tokens,
 )
+from multispin_env.envs.simulator import Step
 
 V = TypeVar("V")
 

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import require
-from multispin_env.envs.engine import ActionCodec, stack_columns
+from multispin_env.envs.actions import ActionCodec, stack_columns
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.radio import full_share_token_time, upload_time
 from multispin_env.physics.types import Decision, SystemState, checked_decision, checked_state

@@ -1,27 +1,26 @@
 """Environment of rounds in which drafts drain batteries, so that rounds depend on each other; not in the paper."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_bool
 from multispin_env.envs.base import single_env
-from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.engine import Step
 from multispin_env.envs.family import InfoKeys
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import BATTERY_STATE, ObservationCodec
-from multispin_env.envs.rounds.engine import RoundsEngine
 from multispin_env.envs.rounds.variants import RoundsConfig
 from multispin_env.physics.acceptance import BY_REQUEST, ByRequest
 from multispin_env.physics.rounds import Dynamics
-from multispin_env.physics.types import Decision, Outcome, SystemState
+from multispin_env.physics.types import Outcome, SystemState
+from multispin_env.scenario import Scenario
 from multispin_env.solver.energy import DEFAULTS, EnergySample, charging_power, energy_law
 
 
@@ -35,40 +34,29 @@ class TokensMinusTimeAndEnergy(TokensMinusTime):
         See `TokensMinusTime`.
     joule_price
         Price ν of a joule, in tokens.
+    regret_of
+        Scenario for which ``info`` has the regret; ``None`` for no regret.
     """
 
     joule_price: float
+    regret_of: Scenario | None = None
 
     @override
     def tokens(self, outcome: Outcome) -> FloatArray:
         assert outcome.stored is not None
         return np.asarray(np.add.reduce(outcome.tokens + self.joule_price * outcome.stored, -1))
 
-
-class EnergyEngine(RoundsEngine):
-    """Engine of rounds with batteries."""
-
-    def __init__(self, config: EnvConfig, *others: Any) -> None:
-        super().__init__(config, *others)
-        self._law, self._has_regret = energy_law(self.scenario), config.arguments["regret"]
-
     @override
-    def _play(self, decision: Decision, over: BoolArray | None) -> Step:
-        state = self._core.state
-        step = super()._play(decision, over)
-        step.info["battery"], step.info["capacity"] = self._core.joules.copy(), self._core.capacity.copy()
-        if self._has_regret:
-            step.info["regret"] = self._regret(state, step.outcome)
-        time_left = self._core.state.time_left
-        return step if time_left is None else replace(step, terminated=time_left[:, 0] == 0.0)
-
-    def _regret(self, state: SystemState, outcome: Outcome) -> FloatArray:
-        price, rate, charge = self._law.price, self._law.rate, charging_power(self.scenario, state)
+    def info(self, state: SystemState, outcome: Outcome) -> dict[str, NDArray[Any]]:
+        scenario, price = self.regret_of, self.joule_price
+        if scenario is None:
+            return {}
+        rate, charge = energy_law(scenario).rate, charging_power(scenario, state)
         full = SystemState(state.draft_time, state.spectral_efficiency, state.acceptance_rate)
-        best = EnergySample(self.scenario, full, charge).best(price, rate)
+        best = EnergySample(scenario, full, charge).best(price, rate)
         most = best.tokens - price * best.joules + (price * charge - rate) * best.time
-        time_price: Any = rate - price * charge if self.scenario.budget_time else rate
-        return most - TokensMinusTimeAndEnergy(time_price, 1.0, price).reward(outcome)
+        time_price: Any = rate - price * charge if scenario.budget_time else rate
+        return {"regret": most - TokensMinusTimeAndEnergy(time_price, 1.0, price).reward(outcome)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +143,6 @@ class Energy(RoundsConfig):
     has_slopes: ClassVar[bool] = False
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
-    engine_class: ClassVar[type[RoundsEngine]] = EnergyEngine
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(BATTERY_STATE, ""))
     rounds: int = 4000
     regret: bool = False
@@ -180,7 +167,8 @@ class Energy(RoundsConfig):
     def objective(self, num_envs: int) -> Objective:
         law = energy_law(self.scenario)
         rate = law.rate - law.price * law.power if self.scenario.budget_time else law.rate
-        return TokensMinusTimeAndEnergy(rate, float(self.scenario.num_users), law.price)
+        regret_of = self.scenario if self.regret else None
+        return TokensMinusTimeAndEnergy(rate, float(self.scenario.num_users), law.price, regret_of)
 
     @cached_property
     @override

@@ -12,6 +12,7 @@ of all devices often do. The derivative with respect to a common change of all l
 """
 
 import math
+from collections.abc import Callable
 from functools import singledispatch
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.envs.engine import LIMIT
+from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.rounds.encodings import (
     LOG_FACTOR,
@@ -32,17 +33,20 @@ from multispin_env.envs.rounds.encodings import (
 )
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import round_outcome
-from multispin_env.physics.rounds_core import RoundsCore
 from multispin_env.physics.tokens import pass_tokens
 from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import equal_latency
 
+Tokens = Callable[[IntArray], FloatArray]
+"""Function from draft lengths (n, K) to expected tokens (n, K)."""
+
 
 def reward_slopes(
     codec: RoundsCodec,
     objective: Objective,
-    core: RoundsCore,
+    state: SystemState,
+    expected_tokens: Tokens,
     planned: SystemState,
     action: NDArray[Any],
     weights: FloatArray | float | None,
@@ -50,28 +54,29 @@ def reward_slopes(
 ) -> FloatArray:
     """Return the derivatives (n, K, columns) of the next reward; see `MultiSpinVectorEnv.reward_slopes`.
 
-    ``core`` has the true state; actions are decoded with the state ``planned``.
+    ``state`` is the true state; actions are decoded with the state ``planned``.
     """
     x = codec.checked(action)
     length = codec.real_lengths(x)
     relaxed = RealDecision(length, codec.bandwidth(x, length, planned))
-    tokens, token_slope = interpolate_tokens(core, length)
-    outcome = round_outcome(core.scenario, core.state, relaxed, tokens)
+    tokens, token_slope = interpolate_tokens(codec.scenario, expected_tokens, length)
+    outcome = round_outcome(codec.scenario, state, relaxed, tokens)
     weights = objective.weights(outcome) if weights is None else weights
-    by_length, by_bandwidth = decision_slopes(core.scenario, relaxed, outcome, token_slope, weights)
+    by_length, by_bandwidth = decision_slopes(codec.scenario, relaxed, outcome, token_slope, weights)
     through_bandwidth, by_columns = _bandwidth_slopes(codec, x, length, planned, by_bandwidth)
     by_length = by_length + through_bandwidth
     if window:
-        by_length = _whole_length_slopes(codec, core, planned, x, length, weights, window)
+        by_length = _whole_length_slopes(codec, state, expected_tokens, planned, x, length, weights, window)
     return np.stack([codec.common(by_length * length_slope(codec, length)), *by_columns], -1) / LIMIT
 
 
-def interpolate_tokens(core: RoundsCore, length: FloatArray) -> tuple[FloatArray, FloatArray]:
+def interpolate_tokens(
+    scenario: Scenario, expected_tokens: Tokens, length: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Return the expected tokens (n, K) of real lengths and their slopes, by linear interpolation between integers."""
-    scenario = core.scenario
     low = np.floor(length).clip(scenario.min_draft_length, scenario.max_draft_length - 1).astype(np.int64)
-    below = core.expected_tokens(low)
-    slope = core.expected_tokens(low + 1) - below
+    below = expected_tokens(low)
+    slope = expected_tokens(low + 1) - below
     return below + slope * (length - low), slope
 
 
@@ -179,7 +184,8 @@ Without this derivative, policies got stuck at lengths that no change of a singl
 
 def _whole_length_slopes(
     codec: RoundsCodec,
-    core: RoundsCore,
+    state: SystemState,
+    expected_tokens: Tokens,
     planned: SystemState,
     x: FloatArray,
     length: FloatArray,
@@ -189,21 +195,21 @@ def _whole_length_slopes(
 
     def value(rows: IntArray | slice, whole: IntArray, tokens: FloatArray) -> FloatArray:
         decision = Decision(whole, codec.bandwidth(x[rows], whole.astype(np.float64), planned[rows]))
-        outcome = round_outcome(core.scenario, core.state[rows], decision, tokens)
+        outcome = round_outcome(codec.scenario, state[rows], decision, tokens)
         weight = weights[rows] if isinstance(weights, np.ndarray) else weights
         rate: FloatArray = np.add.reduce(weight * outcome.tokens, -1) / outcome.round_latency
         return rate
 
     def shifted(by: float) -> FloatArray:
         whole = np.rint(length + by).clip(*codec.length_range).astype(np.int64)
-        return value(slice(None), whole, core.expected_tokens(whole))
+        return value(slice(None), whole, expected_tokens(whole))
 
     whole = np.rint(length).astype(np.int64)
     rows, users, other = _near_a_middle(codec, length, whole, window)
-    tokens = core.expected_tokens(whole)
+    tokens = expected_tokens(whole)
     before = value(slice(None), whole, tokens)
     changed = np.where(users, other[rows], whole[rows])
-    after = value(rows, changed, np.where(users, core.expected_tokens(other)[rows], tokens[rows]))
+    after = value(rows, changed, np.where(users, expected_tokens(other)[rows], tokens[rows]))
     gain = (after - before[rows]) / window / users.sum(-1)
     slopes = np.zeros_like(length)
     index, user = np.nonzero(users)

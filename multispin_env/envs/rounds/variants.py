@@ -19,7 +19,7 @@ from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
 from multispin_env.envs.rendering.charts import Histories
 from multispin_env.envs.rendering.renderers import Picture, RoundsFilm
 from multispin_env.envs.rounds.encodings import RoundsCodec
-from multispin_env.envs.rounds.engine import RoundsEngine
+from multispin_env.envs.rounds.simulator import RoundsSimulator
 from multispin_env.physics.acceptance import ByRequest
 from multispin_env.physics.rounds import Dynamics
 from multispin_env.physics.types import SystemState
@@ -44,7 +44,7 @@ class RoundsConfig(EnvConfig):
         film=RoundsFilm,
     )
     drafts_ahead: ClassVar[bool] = False
-    engine_class: ClassVar[type[RoundsEngine]] = RoundsEngine
+    simulator_class: ClassVar[type[RoundsSimulator]] = RoundsSimulator
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ROUND_STATE, ""))
 
     info_keys: ClassVar[InfoKeys] = InfoKeys("accepted_tokens", "draft_length", "round_latency", "goodput")
@@ -82,8 +82,8 @@ class RoundsConfig(EnvConfig):
         return reported
 
     @override
-    def _engine(self, num_envs: int) -> RoundsEngine:
-        return self.engine_class(self, self.objective(num_envs), self.dynamics, self.planned, num_envs)
+    def simulator(self, num_envs: int) -> RoundsSimulator:
+        return self.simulator_class(self, self.objective(num_envs), self.dynamics, self.planned, num_envs)
 
     @property
     @override

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_label, check_name, shown
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
+from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.engine import LIMIT
 from multispin_env.envs.observations import SHARED, Observation
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS

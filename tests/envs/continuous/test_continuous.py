@@ -61,10 +61,10 @@ def test_default_price_is_the_rate_of_groups():
     env = gym.make(ID, num_users=3).unwrapped
     scenario = env.scenario
     rate = reference_rate(ContinuousSystem.of(scenario))
-    assert env._engine.objective.rho == rate == env.config.observations.rho
+    assert env._simulator.objective.rho == rate == env.config.observations.rho
     shared = env.reset(seed=0)[0]["shared"]
     assert 10.0 ** shared[4] == pytest.approx(rate * scenario.verification_time / 3, rel=1e-5)
-    assert gym.make(ID, num_users=3, rho=77.0).unwrapped._engine.objective.rho == 77.0
+    assert gym.make(ID, num_users=3, rho=77.0).unwrapped._simulator.objective.rho == 77.0
     law = {"verification_fixed_time": 5.0, "verification_time_per_draft": 5.0}
     slow = ContinuousSystem.of(ms.Scenario.preset("llama2", num_users=2, **law))
     assert 0.0 < reference_rate(slow) < 26 / 7.5  # a verification takes longer than the measurement

@@ -93,7 +93,7 @@ def test_old_channels_are_those_of_the_last_cycle(env_id, law):
     observation, _ = env.reset(seed=0)
     twin.reset(seed=0)
     rng, starting = np.random.default_rng(0), 0
-    last = spectral_efficiency(env.scenario, env._engine._core.users.mean_gain)
+    last = spectral_efficiency(env.scenario, env._simulator._core.users.mean_gain)
     assert env.decode_observation(observation).state.spectral_efficiency == pytest.approx(last, rel=1e-5)
     assert (observation["mean_channel"] == observation["channel"]).all()
     for _ in range(60):
@@ -140,7 +140,7 @@ def test_observed_is_the_content_of_the_observation(env_id, hidden, ahead):
     for name in ("spectral_efficiency", "acceptance_rate", "phase", "draft_length", "drafting_left", "age"):
         expected = getattr(observed.state, name)
         assert getattr(shown.state, name) == pytest.approx(expected, rel=1e-5, abs=1e-6), name
-    assert equal(env._engine.observations.encode(observed), observation)
+    assert equal(env._simulator.observations.encode(observed), observation)
     is_hidden = "acceptance_visible" in hidden
     assert (observed.state.acceptance_rate != env.state.acceptance_rate).all() == is_hidden
     assert (observed.system.acceptance_rate is None) == is_hidden

@@ -32,9 +32,9 @@ def episode(env, seed, action=None):
 
 
 def record_steps(env):
-    """List of the steps of the engine, which grows while the environment plays."""
-    steps, play = [], env._engine._play
-    env._engine._play = lambda decision, over: steps.append(play(decision, over)) or steps[-1]
+    """List of the steps of the simulator, which grows while the environment plays."""
+    steps, step = [], env._simulator.step
+    env._simulator.step = lambda action, over=None: steps.append(step(action, over)) or steps[-1]
     return steps
 
 
@@ -65,7 +65,7 @@ def test_info_is_that_of_a_service_log():
         ended = info is last
         assert ended or info["share_missed"] == pytest.approx(float(run.share_missed[0]), rel=1e-12)
         assert ended or not any(info[name] for name in QUANTILE_NAMES)
-    missed = run.missed.sum() + env._engine._core.overdue(env._engine.state.time).sum()
+    missed = run.missed.sum() + env._simulator._core.overdue(env._simulator.state.time).sum()
     assert last["share_missed"] * (missed + run.in_time.sum()) == pytest.approx(missed)
     for name in ("ttft", "tpot", "e2el"):
         for position, percent in enumerate((50, 95, 99)):
@@ -190,7 +190,7 @@ def test_very_long_uploads_take_no_memory():
     while not over:
         *_, over, info = env.step(action)
     assert info["time"] > 1e4
-    assert env._engine._core.queues._gap.shape[1] <= 128
+    assert env._simulator._core.queues._gap.shape[1] <= 128
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.engine import LIMIT
+from multispin_env.envs.actions import LIMIT
 from multispin_env.registry import ENCODINGS
 from tests.families import RULES
 

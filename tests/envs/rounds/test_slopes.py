@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.engine import LIMIT
+from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.rounds.slopes import (
     _bandwidth_slopes,
     decision_slopes,
@@ -37,19 +37,19 @@ def played(env_id, action, **arguments):
 
 def relaxed_reward(env, action, weights):
     """Expected reward (n,), or weighted rate, at real lengths, interpolated between integers."""
-    engine = env._engine
-    action = engine.actions.checked(action)
-    length = engine.actions.real_lengths(action)
-    relaxed = RealDecision(length, engine.actions.bandwidth(action, length, engine.planned))
+    simulator = env._simulator
+    action = simulator.actions.checked(action)
+    length = simulator.actions.real_lengths(action)
+    relaxed = RealDecision(length, simulator.actions.bandwidth(action, length, simulator.planned))
     low = np.floor(relaxed.draft_length).astype(int)
-    expected = engine._core.dynamics.acceptance.expectation(env.scenario, engine._core.requests)
+    expected = simulator.dynamics.acceptance.expectation(env.scenario, simulator.requests)
     part = relaxed.draft_length - low
     outcome = round_outcome(
-        env.scenario, engine.state, relaxed, (1.0 - part) * expected(low) + part * expected(low + 1)
+        env.scenario, simulator.state, relaxed, (1.0 - part) * expected(low) + part * expected(low + 1)
     )
     if weights is not None:
         return (weights * outcome.tokens).sum(-1) / outcome.round_latency
-    return copy(engine.objective).reward(outcome)  # the environment does not play the round
+    return copy(simulator.objective).reward(outcome)  # the environment does not play the round
 
 
 def differences(env, action, weights=None, step=5e-6):
@@ -137,7 +137,7 @@ def test_tokens_are_interpolated():
     env.reset(seed=0)
     rate = env.state.acceptance_rate
     for length, low in ((1.0, 1), (2.25, 2), (5.5, 5), (6.0, 5)):
-        tokens, slope = interpolate_tokens(env._engine._core, np.full((2, 3), length))
+        tokens, slope = interpolate_tokens(env.scenario, env._simulator.expected_tokens, np.full((2, 3), length))
         below, above = (sum(rate**i for i in range(n + 1)) for n in (low, low + 1))
         assert slope == pytest.approx(above - below)
         assert tokens == pytest.approx(below + (length - low) * (above - below))
@@ -148,7 +148,7 @@ def test_tokens_are_interpolated():
 def test_sum_of_slopes_of_rounded_lengths_is_the_change_of_the_reward(variant, action):
     """Along a path of the length of one user, or of the common one, between lengths outside all windows."""
     env, actions = played(f"MultiSpin/{variant}-v0", action, num_users=4, server="a100-32b", min_draft_length=0)
-    codec, engine = env.config.actions, env._engine
+    codec, simulator = env.config.actions, env._simulator
     users = slice(None) if codec.common_draft_length else 1
     ends = LIMIT * codec.length_column(np.array([2.0, 4.0]))
     path, step = np.linspace(*ends, 401, retstep=True)
@@ -161,8 +161,8 @@ def test_sum_of_slopes_of_rounded_lengths_is_the_change_of_the_reward(variant, a
     rewards = []
     for column in ends:
         actions[:, users, 0] = column
-        outcome = engine._core.expected(engine.actions.decode(actions, engine.planned))
-        rewards.append(copy(engine.objective).reward(outcome))
+        outcome = simulator.expected(simulator.actions.decode(actions, simulator.planned))
+        rewards.append(copy(simulator.objective).reward(outcome))
     assert total == pytest.approx(rewards[1] - rewards[0], rel=0.02, abs=1e-3)
 
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.rounds.engine import RoundsEngine
+from multispin_env.envs.rounds.simulator import RoundsSimulator
 from multispin_env.envs.rounds.variants import Heterogeneous
 from multispin_env.evaluation.cases import Episodes, StateCases, cases_of
-from multispin_env.physics.rounds_core import RoundsCore
 from tests.alike import equal
 
 HIDDEN, RECORDED = "MultiSpin/HiddenAcceptance-v0", "MultiSpin/RecordedAcceptance-v0"
@@ -173,24 +172,17 @@ def test_devices_differ_widely_in_fair_by_default():
     assert make(FAIR, 8, scenario=ms.Scenario.preset("llama2")).scenario.draft_time_spread == 0.15
 
 
-class LossyCore(RoundsCore):
+class LossyRounds(RoundsSimulator):
     """Half of the tokens are lost."""
 
-    def step(self, decision, over=None):
-        outcome, tokens = super().step(decision, over)
-        return outcome.changed(goodput=outcome.goodput / 2), tokens / 2
-
-
-class LossyEngine(RoundsEngine):
-    def __init__(self, config, objective, dynamics, plan, num_envs):
-        super().__init__(config, objective, dynamics, plan, num_envs)
-        self._core = LossyCore(self.scenario, dynamics, num_envs, sampled=config.sampled, drawn=config.drawn)
+    def round_outcome(self, decision, tokens):
+        return super().round_outcome(decision, tokens / 2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lossy(Heterogeneous):
     env_id = "Mine/Lossy-v0"
-    engine_class: ClassVar = LossyEngine
+    simulator_class: ClassVar = LossyRounds
 
 
 @pytest.fixture
@@ -203,9 +195,9 @@ def lossy():
 def test_optimum_of_other_physics_is_refused(lossy, monkeypatch):
     """The package's optimum is not that of rounds that a user's class plays in another way."""
     for arguments in ({"optimum": True}, {"reward": "share"}):
-        with pytest.raises(ValueError, match=rf"^{next(iter(arguments))}: .*LossyCore.step.*optimum_holds"):
+        with pytest.raises(ValueError, match=rf"^{next(iter(arguments))}: .*LossyRounds.round_outcome.*optimum_holds"):
             gym.make(lossy, num_users=2, **arguments)
     assert cases_of(ms.EnvConfig.of(lossy)) is Episodes  # states would be priced by the package's rounds
-    monkeypatch.setattr(LossyCore, "optimum_holds", True, raising=False)
+    monkeypatch.setattr(LossyRounds, "optimum_holds", True, raising=False)
     gym.make(lossy, num_users=2, optimum=True)
     assert cases_of(ms.EnvConfig.of(lossy)) is StateCases

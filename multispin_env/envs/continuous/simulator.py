@@ -1,6 +1,6 @@
-"""Engine without the barrier, with totals of episodes and estimates of hidden parts of the state."""
+"""Simulator without the barrier, with totals of episodes and estimates of hidden parts of the state."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,14 +8,14 @@ from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.engine import Counts, Engine, Step
+from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.objectives import Objective
-from multispin_env.envs.observations import ObservationCodec, fields_of
+from multispin_env.envs.observations import Observation, ObservationCodec, ObservationEncoder, fields_of
+from multispin_env.envs.simulator import Counts, Step, blank_ended
 from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.core import ContinuousCore
 from multispin_env.physics.continuous.service_log import ServiceLog
 from multispin_env.physics.continuous.types import (
-    ContinuousDecision,
     ContinuousObserved,
     ContinuousOutcome,
     ContinuousState,
@@ -155,49 +155,74 @@ class BeliefTracker:
         return ContinuousObserved(state.changed(spectral_efficiency=channel, acceptance_rate=estimate), observed)
 
 
-class ContinuousEngine(Engine[ContinuousState, ContinuousDecision]):
-    """Engine without the barrier; episodes end at ``horizon`` seconds."""
+class ContinuousSimulator:
+    """Simulator of n environments without the barrier; the core plays the steps, up to the end of a verification.
 
-    _core: ContinuousCore
+    Episodes end at ``horizon`` seconds.
+    """
+
+    own_physics: ClassVar[bool] = False  # there is no optimum which it could change
 
     def __init__(
         self, config: EnvConfig, objective: Objective, core: ContinuousCore, account: TokenAccount, horizon: float
     ) -> None:
-        super().__init__(config.actions, config.observations, objective, core.num_envs)
-        self._core, self._horizon = core, horizon
+        self.scenario, self._core, self._horizon = config.scenario, core, horizon
+        self.actions: ContinuousCodec = config.actions
+        self.observations, self.objective = config.observations, objective
         self._prices_expected = config.drawn and not config.sampled
-        self._tracker = BeliefTracker(self._core, self.observations) if self.observations.hides else None
+        self._tracker = BeliefTracker(core, self.observations) if self.observations.hides else None
         self._account = account
-        self.planned = core.state
+        self._never = np.zeros(core.num_envs, dtype=np.bool_)
+        self._encoder = ObservationEncoder(self.observations)
+        self.planned = core.state  # used to decode actions
         self._observed: ContinuousObserved | None = None
 
     @property
-    @override
+    def state(self) -> ContinuousState:
+        """True state used to price the next action, arrays (n, K)."""
+        return self._core.state
+
+    @property
     def observed(self) -> ContinuousObserved:
+        """Input of plug-ins, arrays (n, K)."""
         if self._observed is not None:
             return self._observed
         state = self.state
         rates = state.spectral_efficiency, state.acceptance_rate
         return ContinuousObserved(state, Observed(state.draft_time, *rates, head_start=state.head_start))
 
-    def _forget(self, rows: Rows) -> None:
-        self._account.reset(rows)
-        self.objective.reset(rows)
-        if self._tracker is not None:
-            self._tracker.reset(rows)
+    def seed(self, env: int, generator: np.random.Generator) -> None:
+        """Give environment ``env`` new random streams, spawned from ``generator``."""
+        self._core.seed(env, generator)
 
-    def _play(self, decision: ContinuousDecision, over: BoolArray | None) -> Step:
+    def reset(self, envs: IntArray | None = None) -> Observation:
+        """Start new episodes in some environments (default all); return read-only observations of all."""
+        self._core.reset(envs)
+        self._start_episodes(slice(None) if envs is None else envs)
+        return self._observe()
+
+    def step(self, action: NDArray[Any], over: BoolArray | None = None) -> Step:
+        """Play actions (n, K, columns) within ±`LIMIT`; ``ValueError`` for an invalid entry, before anything changes.
+
+        Environments in the mask ``over`` (n,) start a new episode instead: their action is ignored, and their reward
+        and info are 0.
+        """
+        # decode the action
+        action, over = blank_ended(action, over)
+        decision = self.actions.decode(action, self.planned)
+
+        # play until the end of the next verification
         before, requests = self._core.state, self._core.requests
-        outcome, begun = self._core.advance(decision, over), before.time
+        outcome = self._core.advance(decision, over)
+        time = before.time + outcome.duration
+        truncated = time >= self._horizon
+
+        # reward it, and count
         rewarded = outcome
         if self._prices_expected:
             expectation = self._core.system.acceptance.expectation(self.scenario, requests)
             rewarded = outcome.changed(tokens=expectation(outcome.draft_length) * outcome.verified)
         reward = self.objective.reward(rewarded)
-        if self._tracker is not None:
-            self._tracker.add(before, outcome)
-        time = begun + outcome.duration
-        truncated = time >= self._horizon
         info: _Info = {
             "tokens": outcome.tokens,
             "draft_length": outcome.draft_length,
@@ -205,20 +230,31 @@ class ContinuousEngine(Engine[ContinuousState, ContinuousDecision]):
             "batch_size": outcome.batch_size,
             "start_delay": outcome.start_delay.copy(),
             "time": time,
-            **self._account.add(outcome, begun, truncated, over),
-            **self.objective.info(),
+            **self._account.add(outcome, before.time, truncated, over),
+            **self.objective.info(before, rewarded),
         }
         if self.scenario.draft_ahead:
             info |= {name: getattr(outcome, name) for name in ChainRound._fields}
-        if over is not None:
-            self._forget(np.flatnonzero(over))
-            truncated &= ~over
-        return Step(self._observe(), reward, self._never, truncated, outcome.duration, info, decision, outcome)
+        if self._tracker is not None:
+            self._tracker.add(before, outcome)
 
-    def _look(self) -> dict[str, NDArray[Any]]:
+        # observe the new state, and end episodes
+        if over is not None:
+            self._start_episodes(np.flatnonzero(over))
+            truncated &= ~over
+        step = Step(self._observe(), reward, self._never, truncated, outcome.duration, info, decision, outcome)
+        return step.without(over)
+
+    def _start_episodes(self, rows: Rows) -> None:
+        self._account.reset(rows)
+        self.objective.reset(rows)
+        if self._tracker is not None:
+            self._tracker.reset(rows)
+
+    def _observe(self) -> Observation:
+        self.planned = self._core.state
         if self._tracker is None:
-            self.planned = self._core.state
-            return fields_of(self.planned, self._core.queues is not None)
+            return self._encoder.encode(fields_of(self.planned, self._core.queues is not None), self.planned)
         self._observed = self._tracker.look()
         self.planned = self._observed.state
-        return fields_of(self._observed, self._core.queues is not None)
+        return self._encoder.encode(fields_of(self._observed, self._core.queues is not None), self.planned)

@@ -1,0 +1,305 @@
+"""Simulator of rounds: `RoundsSimulator.step` is a step of the environments of rounds, from the action to the info."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
+from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.objectives import Objective
+from multispin_env.envs.observations import COUNTED, Observation, ObservationEncoder, fields_of
+from multispin_env.envs.rounds.encodings import RoundsCodec
+from multispin_env.envs.rounds.slopes import reward_slopes
+from multispin_env.envs.simulator import Counts, Step, blank_ended
+from multispin_env.physics.acceptance import Requests
+from multispin_env.physics.chains import Chains
+from multispin_env.physics.energy import BatteryBank, token_energy
+from multispin_env.physics.radio import spectral_efficiency
+from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, round_outcome, users_from_uniforms
+from multispin_env.physics.streams import (
+    EPISODES,
+    MOST_ROWS,
+    Draw,
+    EnvStreams,
+    rows_ahead,
+    user_exponentials,
+    user_uniforms,
+)
+from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
+
+ALL = slice(None)
+
+Plan = Callable[[SystemState, FloatArray], SystemState]
+"""Function from the reported state and mean gains to the state (n, K) used to decode actions."""
+
+
+class RoundsSimulator:
+    """Simulator of n environments of rounds with one system, stepped together.
+
+    Every environment has four random streams, spawned from its generator: devices (read at a reset), fading and
+    requests (read at a reset and in every round) and tokens (read in every round if they are drawn). So the states of
+    an environment depend on its seed only, and the fading does not depend on whether tokens are drawn. Arrays of the
+    state are replaced, never modified, so that callers may keep them.
+
+    For your own physics, override `round_outcome` in a subclass, the ``simulator_class`` of your environment.
+    """
+
+    optimum_holds: ClassVar[bool] = False
+    """Whether the package's optimum is also that of a subclass with its own `round_outcome`."""
+
+    def __init__(self, config: EnvConfig, objective: Objective, dynamics: Dynamics, plan: Plan, num_envs: int) -> None:
+        scenario = config.scenario
+        dynamics.acceptance.prior(scenario)  # raises for an unsuitable scenario
+        self.scenario, self.num_envs, self.dynamics, self._plan = scenario, num_envs, dynamics, plan
+        self.actions: RoundsCodec = config.actions
+        self.observations, self.objective = config.observations, objective
+        self._check_optimum(config)
+        # options of the step
+        self._sampled = config.sampled  # whether rewards count drawn tokens
+        self._drawn = config.drawn  # whether tokens are drawn, at least for observations and info
+        self._rounds: int = config.arguments["rounds"]
+        self._is_privileged: bool = config.arguments.get("privileged", False)
+        self._is_share = config.reward == "share"
+        self._best = config.best_controller if config.optimum or self._is_share else None
+        # random numbers
+        num_users, columns = scenario.num_users, dynamics.acceptance.columns
+        device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=num_users)
+        self._devices = _make_stream(device_rows, num_envs, EPISODES)
+        self._fading = _make_stream(partial(dynamics.channel.draw, num_users=num_users), num_envs)
+        self._tokens = _make_stream(partial(user_exponentials, num_users=num_users), num_envs)
+        self._renewals = _make_stream(partial(user_uniforms, columns=columns, num_users=num_users), num_envs)
+        # state
+        ones, zeros = np.ones((num_envs, num_users)), np.zeros((num_envs, num_users), dtype=np.int64)
+        self._draft_time = self._gain = self.mean_gain = ones
+        self._reports = [ones] * (dynamics.delay + 1)  # spectral efficiencies, from the oldest to the current one
+        self.requests = Requests(zeros, ones, zeros, zeros)
+        self._expectation: Callable[[IntArray], FloatArray] | None = None  # for the current requests, made on demand
+        self._chains = Chains(scenario, num_envs)
+        batteries = dynamics.batteries
+        self._batteries = None if batteries is None else BatteryBank(scenario, batteries, num_envs)
+        shows_counts = not set(COUNTED[1:]).isdisjoint(self.observations.shown)
+        self._counts = Counts(num_envs, num_users) if shows_counts else None
+        self._elapsed = np.zeros(num_envs, dtype=np.int64)  # rounds of the episode
+        self._never, self._none = np.zeros(num_envs, dtype=np.bool_), np.zeros((num_envs, num_users), dtype=np.bool_)
+        self._encoder = ObservationEncoder(self.observations)
+        self._set_states()
+
+    def seed(self, env: int, generator: np.random.Generator) -> None:
+        """Give environment ``env`` new random streams, spawned from ``generator``."""
+        streams = (self._devices, self._fading, self._tokens, self._renewals)
+        for stream, child in zip(streams, generator.spawn(len(streams)), strict=True):
+            stream.seed(env, child)
+
+    def reset(self, envs: IntArray | None = None) -> Observation:
+        """Start new episodes in some environments (default all); return read-only observations of all."""
+        rows: Rows = ALL if envs is None else envs
+        users = self._new_users(rows, envs)
+        self._renew(rows, self.dynamics.acceptance.first(self.scenario, users.task, self._renewals.read(envs)))
+        self._report(rows, self.dynamics.channel.first_gain(users.mean_gain, self._fading.read(envs)))
+        self._skip_delay(rows, envs)
+        self._start_episodes(rows)
+        self._set_states()
+        return self._encoder.encode(self._fields(), self.planned)
+
+    def step(self, action: NDArray[Any], over: BoolArray | None = None) -> Step:
+        """Play actions (n, K, columns) within ±`LIMIT`; ``ValueError`` for an invalid entry, before anything changes.
+
+        Environments in the mask ``over`` (n,) start a new episode instead: their action is ignored, and their reward
+        and info are 0.
+        """
+        action, over = blank_ended(action, over)
+        decision = self.actions.decode(action, self.planned)
+        outcome, tokens, energy = self._play(decision, over)
+        reward, info = self._reward(decision, outcome, tokens, energy)
+        self._advance(decision, tokens, None if over is None else np.flatnonzero(over))
+        observation = self._encoder.encode(self._fields(), self.planned)
+        ended = self._elapsed >= self._rounds
+        terminated, truncated = (ended, self._never) if self._rounds == 1 else (self._never, ended)
+        if self.state.time_left is not None:
+            terminated = self.state.time_left[:, 0] == 0.0
+        step = Step(observation, reward, terminated, truncated, outcome.round_latency, info, decision, outcome)
+        return step.without(over)
+
+    def _play(self, decision: Decision, over: BoolArray | None) -> tuple[Outcome, FloatArray, FloatArray]:
+        """Return the outcome of a decision, its tokens (n, K), drawn if any are drawn, and the joules (n, K) spent."""
+        scenario, length = self.scenario, decision.draft_length
+        noise = self._read_noise(over) if self._drawn or scenario.draft_ahead else None
+        drawn = None
+        if noise is not None and self._drawn:
+            drawn = self.dynamics.acceptance.sampled_tokens(self.requests, length, noise)
+        outcome = self.expected(decision) if drawn is None or not self._sampled else self.round_outcome(decision, drawn)
+        duration, energy = outcome.round_latency[:, None], length * self._token_energy
+        if noise is not None and scenario.draft_ahead:
+            drafted = self._chains.play(self.state, length, duration, noise)
+            energy = energy + scenario.draft_energy * (drafted - length)  # also of tokens that were not sent
+        if self._batteries is not None:
+            outcome = outcome.changed(stored=self._batteries.drain(energy, duration))
+        return outcome, outcome.tokens if drawn is None else drawn, energy
+
+    def _reward(
+        self, decision: Decision, outcome: Outcome, tokens: FloatArray, energy: FloatArray
+    ) -> tuple[FloatArray, dict[str, NDArray[Any]]]:
+        """Return the reward (n,) and the info of a round from the current state."""
+        state, reward = self.state, self.objective.reward(outcome)
+        info: dict[str, NDArray[Any]] = {
+            "goodput": outcome.goodput,
+            "accepted_tokens": tokens,  # drawn if any are drawn: expected tokens would reveal the rate
+            "round_latency": outcome.round_latency,
+            "draft_length": decision.draft_length,
+            "bandwidth": decision.bandwidth,
+            "joules": energy,
+            "joules_per_token": np.add.reduce(energy, -1) / np.add.reduce(tokens, -1),
+        }
+        if self._is_privileged:
+            info["acceptance_rate"] = state.acceptance_rate.copy()
+            info["spectral_efficiency"] = state.spectral_efficiency.copy()
+        if "head_start" in self.observations.shown:
+            info |= {name: array.copy() for name, array in self._chains.round._asdict().items()}
+        if self._best is not None:
+            best = self._optimal_goodput()
+            info |= {"optimal_goodput": best, "regret": best - outcome.goodput}
+            reward = outcome.goodput / best if self._is_share else reward
+        if self._batteries is not None:
+            info |= {"battery": self._batteries.joules.copy(), "capacity": self._batteries.capacity.copy()}
+        return reward, info | self.objective.info(state, outcome)
+
+    def _advance(self, decision: Decision, tokens: FloatArray, ended: IntArray | None) -> None:
+        """Begin the next round, and count; environments ``ended`` begin a new episode."""
+        acceptance, channel = self.dynamics.acceptance, self.dynamics.channel
+        fresh = self._renewals.read() if acceptance.changes else None
+        if fresh is not None:
+            self._renew(ALL, acceptance.next(self.scenario, self.requests, tokens, fresh))
+        fading = self._fading.read()
+        gain = channel.next_gain(self._gain, self.mean_gain, fading)
+        renewed = self.requests.age == 0 if acceptance.changes else self._none
+        if self.scenario.draft_ahead:
+            self._chains.keep(~renewed)
+        if self._counts is not None:
+            self._counts.advance(decision.draft_length.copy(), tokens.astype(np.int64) - 1, renewed)
+        self._elapsed = self._elapsed + 1
+        if ended is None:
+            self._report(ALL, gain)
+        else:
+            users = self._new_users(ended, ended)
+            fresh = self._renewals.read(ended) if fresh is None else fresh[ended]
+            self._renew(ended, acceptance.first(self.scenario, users.task, fresh))
+            self._report(ALL, replace_rows(gain, ended, channel.first_gain(users.mean_gain, fading[ended])))
+            self._skip_delay(ended, ended)
+            self._start_episodes(ended)
+        self._set_states()
+
+    def round_outcome(self, decision: Decision, tokens: FloatArray) -> Outcome:
+        """Return the outcome of a round in the current state, in which a decision (n, K) gains ``tokens`` (n, K).
+
+        Override it for your own physics: rounds are played with it, and the optimum is priced with it. ``tokens`` are
+        drawn or expected tokens; the outcome may have other ones.
+        """
+        return round_outcome(self.scenario, self.state, decision, tokens)
+
+    def expected(self, decision: Decision) -> Outcome:
+        """Return the outcome of a decision (n, K) with expected tokens in the current state."""
+        return self.round_outcome(decision, self.expected_tokens(decision.draft_length))
+
+    def expected_tokens(self, draft_length: IntArray) -> FloatArray:
+        """Return the expected tokens (n, K) of draft lengths for the current requests."""
+        if self._expectation is None:
+            self._expectation = self.dynamics.acceptance.expectation(self.scenario, self.requests)
+        return self._expectation(draft_length)
+
+    @property
+    def observed(self) -> Observed:
+        """Input of plug-ins, arrays (n, K)."""
+        fields = self._fields()
+        return Observed(**{entry.field: fields[entry.field] for entry in self.observations.entries.values()})
+
+    @property
+    def own_physics(self) -> bool:
+        """Whether rounds have a user's own physics, so that the package's optimum need not hold."""
+        return type(self).round_outcome is not RoundsSimulator.round_outcome and not self.optimum_holds
+
+    def reward_slopes(self, action: NDArray[Any], weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
+        """Return the derivatives of the next reward; see `MultiSpinVectorEnv.reward_slopes`."""
+        if self._is_share and weights is None:
+            weights = np.broadcast_to(1.0 / self._optimal_goodput()[:, None], self.mean_gain.shape)
+        tokens, planned = self.expected_tokens, self.planned
+        return reward_slopes(self.actions, self.objective, self.state, tokens, planned, action, weights, window)
+
+    def _check_optimum(self, config: EnvConfig) -> None:
+        asked = {"optimum": config.optimum, "reward": config.reward == "share", **config.arguments}
+        for name in ("optimum", "reward", "regret"):
+            if self.own_physics and asked.get(name):
+                expected = f"no optimum with your own {type(self).__name__}.round_outcome"
+                remedy = "set optimum_holds = True on the class if the package's optimum is still the best"
+                raise ValueError(f"{name}: expected {expected}, got {getattr(config, name, True)!r}; {remedy}")
+
+    def _optimal_goodput(self) -> FloatArray:
+        assert self._best is not None
+        return self.expected(self._best.decide(self.state)).goodput
+
+    def _read_noise(self, over: BoolArray | None) -> FloatArray:
+        if over is None:
+            return self._tokens.read()
+        playing = np.flatnonzero(~over)
+        noise = np.zeros((self.num_envs, self.scenario.num_users))
+        noise[playing] = self._tokens.read(playing)
+        return noise
+
+    def _new_users(self, rows: Rows, envs: IntArray | None) -> Users:
+        users = users_from_uniforms(self.scenario, self._devices.read(envs))
+        self._draft_time = replace_rows(self._draft_time, rows, users.draft_time)
+        self.mean_gain = replace_rows(self.mean_gain, rows, users.mean_gain)
+        if self._batteries is not None:
+            self._batteries.reset(rows, *users)
+        return users
+
+    def _renew(self, rows: Rows, requests: Requests) -> None:
+        pairs = zip(self.requests, requests, strict=True)
+        self.requests = Requests._make(replace_rows(old, rows, new) for old, new in pairs)
+        self._expectation = None
+
+    def _report(self, rows: Rows, gain: FloatArray) -> None:
+        self._gain = replace_rows(self._gain, rows, gain)
+        efficiency = spectral_efficiency(self.scenario, gain)
+        later = [report[rows] for report in self._reports[1:]] + [efficiency]
+        self._reports = [replace_rows(old, rows, new) for old, new in zip(self._reports, later, strict=True)]
+
+    def _skip_delay(self, rows: Rows, envs: IntArray | None) -> None:
+        for _ in range(self.dynamics.delay):
+            fading = self._fading.read(envs)
+            self._report(rows, self.dynamics.channel.next_gain(self._gain[rows], self.mean_gain[rows], fading))
+
+    def _start_episodes(self, rows: Rows) -> None:
+        self._elapsed = replace_rows(self._elapsed, rows, np.zeros_like(self._elapsed[rows]))
+        self.objective.reset(rows)
+        self._chains.reset(rows)
+        if self._counts is not None:
+            self._counts.reset(rows)
+
+    def _set_states(self) -> None:
+        efficiency = self._reports[-1]
+        self._token_energy = token_energy(self.scenario, efficiency)
+        batteries = {} if self._batteries is None else self._batteries.state(self._token_energy)
+        arrays = self._draft_time, efficiency, self.requests.rate, self._chains.head_start
+        self.state = SystemState(*arrays, **batteries)  # true state used to price the next action
+        self.reported = self.state  # with the spectral efficiency of the last report
+        if self.dynamics.delay:
+            self.reported = self.state.changed(spectral_efficiency=self._reports[0])
+        self.planned = self._plan(self.reported, self.mean_gain)  # used to decode actions
+
+    def _fields(self) -> dict[str, NDArray[Any]]:
+        fields = {
+            **fields_of(self.reported),
+            "task": self.requests.task,
+            "mean_gain": self.mean_gain,
+            "planned_efficiency": self.planned.spectral_efficiency,
+            **self.objective.fields(),
+        }
+        return fields if self._counts is None else fields | self._counts.fields
+
+
+def _make_stream(draw: Draw, num_envs: int, most_rows: int = MOST_ROWS) -> EnvStreams:
+    numbers = draw(np.random.default_rng(0), 1).size  # of a row
+    return EnvStreams(draw, num_envs, min(most_rows, rows_ahead(num_envs * max(numbers, 1))), apart=True)
