@@ -124,7 +124,7 @@ def test_the_greedy_rule_exceeds_the_bound_in_short_episodes():
 def test_batteries_need_their_environment():
     with pytest.raises(ValueError, match=r"^battery_rounds: expected 0 in MultiSpin/Fair-v0, got 5; use"):
         EnvConfig.of("MultiSpin/Fair-v0", battery_rounds=5, min_draft_length=0)
-    with pytest.raises(ValueError, match=r"^battery_rounds: expected a number > 0 in MultiSpin/Energy-v0, got 0$"):
+    with pytest.raises(ValueError, match=r"^battery_rounds: expected a number > 0 in MultiSpin/Energy-v0, got 0;"):
         gym.make(ENERGY, battery_rounds=0)
     with pytest.raises(ValueError, match=r"^battery_rounds: expected 0, or min_draft_length=0"):
         gym.make(ENERGY, min_draft_length=1)
