@@ -337,7 +337,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
             if self._renderer is not None:
                 self._renderer.begin(envs)
         else:
-            infos = _infos(step.info, np.ones_like(over))
+            infos = _infos(step.info, np.ones(self.num_envs, dtype=bool))
             self._over = ended
         return self._copied_if_asked(observation), step.reward, step.terminated.copy(), truncated, infos
 

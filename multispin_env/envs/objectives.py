@@ -122,7 +122,7 @@ class TokensMinusTime(Objective):
 
     def tokens(self, outcome: Any) -> FloatArray:
         """Return the rewarded tokens (n,)."""
-        total: FloatArray = np.add.reduce(outcome.tokens, -1)
+        total: FloatArray = outcome.total_tokens
         return total
 
 

@@ -100,7 +100,7 @@ def _fraction(field: str) -> Entry:
 def _one_hot(field: str, size: Callable[["ObservationCodec"], int]) -> Entry:
     return Entry(
         field,
-        lambda codec, x: (x[..., None] == np.arange(size(codec))).reshape(*x.shape[:-1], -1),
+        lambda codec, x: np.eye(size(codec), dtype=np.float32).take(x, 0).reshape(*x.shape[:-1], -1),
         lambda codec, x: x.reshape(*x.shape[:-1], -1, size(codec)).argmax(-1),
         numbers=size,
     )

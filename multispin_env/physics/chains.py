@@ -106,9 +106,17 @@ def chain_left(
 
     A' = A + (τ − T_rtt) / T − L − 1, clipped to [0, L_max]: a device drafts all the time except for the round trip.
     """
-    grown = head_start + (duration - scenario.round_trip_time) / draft_time
-    left: FloatArray = np.minimum(np.maximum(grown - draft_length - 1.0, 0.0), scenario.max_draft_length)
-    return left
+    return _left(scenario, draft_length, head_start, (duration - scenario.round_trip_time) / draft_time)
+
+
+def _left(
+    scenario: Scenario, draft_length: IntArray | FloatArray, head_start: FloatArray, drafted: FloatArray
+) -> FloatArray:
+    left: FloatArray = head_start + drafted
+    left = left - draft_length
+    left -= 1.0
+    np.maximum(left, 0.0, out=left)
+    return np.minimum(left, scenario.max_draft_length, out=left)
 
 
 def chain_cycle(
@@ -140,16 +148,15 @@ class Chains:
         self.head_start = replace_rows(self.head_start, rows, np.zeros_like(self.head_start[rows]))
 
     def play(
-        self, state: SystemState, draft_length: IntArray, duration: FloatArray, exponential: FloatArray
+        self, state: SystemState, draft_length: FloatArray, duration: FloatArray, exponential: FloatArray
     ) -> FloatArray:
         """Play a round of ``duration`` (n, 1) seconds; return the tokens (n, K) drafted in it, real numbers."""
-        scenario, draft_time = self._scenario, state.draft_time
-        ahead = chain_left(scenario, draft_length, draft_time, self.head_start, duration)
+        scenario = self._scenario
+        drafted: FloatArray = (duration - scenario.round_trip_time) / state.draft_time
         hit = draw_hits(hit_probability(scenario, draft_length, state.acceptance_rate), exponential)
-        self.round = ChainRound(self.head_start, ahead, hit)
+        self.round = ChainRound(self.head_start, _left(scenario, draft_length, self.head_start, drafted), hit)
         most = draft_length + (scenario.max_draft_length + 1 - self.head_start)
-        drafted: FloatArray = np.minimum((duration - scenario.round_trip_time) / draft_time, most)
-        return drafted
+        return np.minimum(drafted, most, out=drafted)
 
     def keep(self, same_request: BoolArray) -> None:
         """Begin the next round; tokens drafted ahead become a head start after a hit, for the same request (n, K)."""

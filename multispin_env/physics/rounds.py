@@ -43,7 +43,7 @@ def round_outcome(
     verifying = verification_time(scenario, draft_length)
     rest = verifying + scenario.round_trip_time if scenario.round_trip_time else verifying
     return Outcome(
-        goodput=goodput(np.add.reduce(tokens, -1), access_latency, rest),
+        total_tokens=np.add.reduce(tokens, -1),
         tokens=tokens,
         round_latency=access_latency + rest,
         draft_time=draft,

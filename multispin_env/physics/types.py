@@ -195,10 +195,8 @@ class Outcome(Batched):
 
     Parameters
     ----------
-    goodput
-        Sum token goodput G ([MS] 13), (...) tokens/s.
-    tokens
-        Tokens N_k, expected or drawn, (..., K).
+    total_tokens, tokens
+        Tokens Σ N_k, (...), and N_k, expected or drawn, (..., K).
     round_latency
         Time of the round, T_e2e = T_ma + T_ver + T_rtt, (...) s.
     draft_time, upload_time
@@ -209,13 +207,18 @@ class Outcome(Batched):
         Change of the charge of each battery, (..., K) J; ``None`` without batteries.
     """
 
-    goodput: FloatArray
+    total_tokens: FloatArray
     tokens: FloatArray
     round_latency: FloatArray
     draft_time: FloatArray
     upload_time: FloatArray
     verification_time: FloatArray
     stored: FloatArray | None = None
+
+    @property
+    def goodput(self) -> FloatArray:
+        """Sum token goodput G = Σ N_k / T_e2e ([MS] 13), (...) tokens/s."""
+        return self.total_tokens / self.round_latency
 
     @property
     def duration(self) -> FloatArray:

@@ -53,7 +53,7 @@ def make_round(lengths, tokens, draft_time, upload_time, bandwidth=None):
     draft, upload, gained = np.array(draft_time), np.array(upload_time), np.array(tokens)
     latency = (draft + upload).max() + 0.1
     shares = np.ones(len(lengths)) if bandwidth is None else np.array(bandwidth)
-    outcome = Outcome(gained.sum() / latency, gained, latency, draft, upload, 0.1)
+    outcome = Outcome(gained.sum(), gained, latency, draft, upload, 0.1)
     return Round(Decision(np.array(lengths), shares), outcome, gained, ChainRound(*np.zeros((3, len(lengths)))))
 
 

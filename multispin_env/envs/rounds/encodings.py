@@ -131,7 +131,8 @@ class SharesCodec(RoundsCodec):
         if len(steep):  # few: `interp` takes five times as long as the line, with the same bits
             logit.put(steep, np.interp(column.take(steep), WEIGHT_COLUMNS, LOG_WEIGHTS))
         weight = np.exp(logit, out=logit)
-        return weight * (self.scenario.total_bandwidth / np.add.reduce(weight, -1, keepdims=True))
+        weight *= self.scenario.total_bandwidth / np.add.reduce(weight, -1, keepdims=True)
+        return weight
 
     @override
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:

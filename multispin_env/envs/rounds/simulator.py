@@ -28,7 +28,7 @@ from multispin_env.physics.streams import (
     user_exponentials,
     user_uniforms,
 )
-from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
+from multispin_env.physics.types import Decision, Observed, Outcome, RealDecision, SystemState
 
 ALL = slice(None)
 
@@ -125,12 +125,13 @@ class RoundsSimulator:
 
     def _play(self, decision: Decision, over: BoolArray | None) -> tuple[Outcome, FloatArray, FloatArray]:
         """Return the outcome of a decision, its tokens (n, K), drawn if any are drawn, and the joules (n, K) spent."""
-        scenario, length = self.scenario, decision.draft_length
+        scenario, length = self.scenario, decision.draft_length.astype(np.float64)
         noise = self._read_noise(over) if self._drawn or scenario.draft_ahead else None
         drawn = None
         if noise is not None and self._drawn:
-            drawn = self.dynamics.acceptance.sampled_tokens(self.requests, length, noise)
-        outcome = self.expected(decision) if drawn is None or not self._sampled else self.round_outcome(decision, drawn)
+            drawn = self.dynamics.acceptance.sampled_tokens(self.requests, decision.draft_length, noise)
+        priced = self.expected_tokens(decision.draft_length) if drawn is None or not self._sampled else drawn
+        outcome = self.round_outcome(RealDecision(length, decision.bandwidth), priced)
         duration, energy = outcome.round_latency[:, None], length * self._token_energy
         if noise is not None and scenario.draft_ahead:
             drafted = self._chains.play(self.state, length, duration, noise)
@@ -144,14 +145,15 @@ class RoundsSimulator:
     ) -> tuple[FloatArray, dict[str, NDArray[Any]]]:
         """Return the reward (n,) and the info of a round from the current state."""
         state, reward = self.state, self.objective.reward(outcome)
+        total = outcome.total_tokens if tokens is outcome.tokens else np.add.reduce(tokens, -1)
         info: dict[str, NDArray[Any]] = {
-            "goodput": outcome.goodput,
+            "goodput": (goodput := outcome.goodput),
             "accepted_tokens": tokens,  # drawn if any are drawn: expected tokens would reveal the rate
             "round_latency": outcome.round_latency,
             "draft_length": decision.draft_length,
             "bandwidth": decision.bandwidth,
             "joules": energy,
-            "joules_per_token": np.add.reduce(energy, -1) / np.add.reduce(tokens, -1),
+            "joules_per_token": np.add.reduce(energy, -1) / total,
         }
         if self._is_privileged:
             info["acceptance_rate"] = state.acceptance_rate.copy()
@@ -160,8 +162,8 @@ class RoundsSimulator:
             info |= {name: array.copy() for name, array in self._chains.round._asdict().items()}
         if self._best is not None:
             best = self._optimal_goodput()
-            info |= {"optimal_goodput": best, "regret": best - outcome.goodput}
-            reward = outcome.goodput / best if self._is_share else reward
+            info |= {"optimal_goodput": best, "regret": best - goodput}
+            reward = goodput / best if self._is_share else reward
         if self._batteries is not None:
             info |= {"battery": self._batteries.joules.copy(), "capacity": self._batteries.capacity.copy()}
         return reward, info | self.objective.info(state, outcome)
@@ -191,7 +193,7 @@ class RoundsSimulator:
             self._start_episodes(ended)
         self._set_states()
 
-    def round_outcome(self, decision: Decision, tokens: FloatArray) -> Outcome:
+    def round_outcome(self, decision: Decision | RealDecision, tokens: FloatArray) -> Outcome:
         """Return the outcome of a round in the current state, in which a decision (n, K) gains ``tokens`` (n, K).
 
         Override it for your own physics: rounds are played with it, and the optimum is priced with it. ``tokens`` are

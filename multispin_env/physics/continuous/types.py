@@ -308,6 +308,12 @@ class ContinuousOutcome(Batched):
     hit: BoolArray
 
     @property
+    def total_tokens(self) -> FloatArray:
+        """Tokens Σ N_k of the batch, (...)."""
+        total: FloatArray = np.add.reduce(self.tokens, -1)
+        return total
+
+    @property
     def batch_size(self) -> IntArray:
         """Number of devices in the batch, (...)."""
         return self.verified.sum(-1)
