@@ -73,7 +73,7 @@ def step_discount(config: EnvConfig) -> float:
 
 def has_late_reports(config: EnvConfig) -> bool:
     """Whether channel reports are rounds old; agents then explore more and hedge with bandwidth."""
-    return config.family.name == "rounds" and config.assumptions.delay > 0
+    return config.family.name == "rounds" and config.knowledge.delay > 0
 
 
 def scenarios_like(config: EnvConfig) -> tuple[Scenario, ...]:

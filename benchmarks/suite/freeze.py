@@ -7,7 +7,6 @@ import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,7 +38,7 @@ class ShownGains(DraftAhead):
     """Environment with visible mean gains, from which the bound is computed."""
 
     env_id = "MultiSpin/ShownGains-v0"
-    entries: ClassVar[Mapping[str, str]] = MappingProxyType({**DraftAhead.entries, "mean_channel": ""})
+    entries: ClassVar[tuple[str, ...]] = (*DraftAhead.entries, "mean_channel")
 
 
 def add_options(parser: ArgumentParser) -> None:

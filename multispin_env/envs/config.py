@@ -18,6 +18,7 @@ from multispin_env.controllers.base import Assumptions, Controller, RoundsContro
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.family import Family, InfoKeys
+from multispin_env.envs.knowledge import Knowledge
 from multispin_env.envs.observations import ObservationCodec
 from multispin_env.envs.simulator import Simulator
 from multispin_env.field_files import is_file_name
@@ -96,8 +97,8 @@ class EnvConfig(ABC):
     drafts_ahead: ClassVar[bool] = True
     """Whether ``draft_ahead=True`` is allowed."""
 
-    entries: ClassVar[Mapping[str, str]]
-    """Entries of the observation except ``shared``, each with the argument that shows it, or "" if always shown."""
+    entries: ClassVar[tuple[str, ...]]
+    """Entries of the observation except ``shared`` if acceptance and channels are known; `knowledge` changes them."""
 
     scenario: Scenario
     action: str = "residual"
@@ -128,9 +129,14 @@ class EnvConfig(ABC):
         """Allowed values of ``reward``; the first is the default."""
 
     @property
-    @abstractmethod
+    def knowledge(self) -> Knowledge:
+        """What is observed of acceptance and channels."""
+        return Knowledge()
+
+    @property
     def sees_state(self) -> bool:
         """Whether the observation is exactly the state, so that a policy can decide for states."""
+        return self.knowledge == Knowledge()
 
     @property
     @abstractmethod
@@ -331,7 +337,7 @@ class EnvConfig(ABC):
     @property
     def drawn(self) -> bool:
         """Whether tokens are drawn in every step: for sampled rewards, or if their numbers are observed."""
-        return self.sampled or not self.observations.shows_acceptance
+        return self.sampled or not self.knowledge.acceptance
 
     @property
     def best_controller(self) -> RoundsController:

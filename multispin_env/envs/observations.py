@@ -303,11 +303,6 @@ class ObservationCodec:
         return entries
 
     @cached_property
-    def shows_acceptance(self) -> bool:
-        """Whether acceptance rates are observed."""
-        return "acceptance" in self.shown
-
-    @cached_property
     def hides(self) -> bool:
         """Whether parts of a state without the barrier are hidden; then observations decode to `ContinuousObserved`."""
         return not {*COUNTED, "mean_channel"}.isdisjoint(self.shown)

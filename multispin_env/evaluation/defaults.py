@@ -27,7 +27,7 @@ def _without_barrier(config: ContinuousConfig, leader: str, *names: str) -> tupl
     if config.sees_state:
         return (*names, _BARRIER)
     estimators: Sequence[str] = _LATE if config.acceptance_visible else _HIDDEN
-    if config.has_late_reports and not config.acceptance_visible:
+    if config.knowledge.delay and not config.acceptance_visible:
         estimators = [f"{name}+{_LATE[0]}" for name in _HIDDEN]
     leading = [f"{leader}+{name}" for name in (CLAIRVOYANT, *estimators)]
     others = [name for name in names if name != leader]

@@ -125,16 +125,15 @@ def users_from_uniforms(scenario: Scenario, uniforms: FloatArray) -> Users:
 
 @dataclass(frozen=True)
 class Dynamics:
-    """Processes of channels, acceptance and batteries between rounds; channel reports are ``delay`` ≥ 0 rounds old."""
+    """Processes of channels, acceptance and batteries between rounds."""
 
     channel: Channel
     acceptance: Acceptance
-    delay: int = 0
     batteries: Batteries | None = None
 
     @classmethod
     def of(cls, scenario: Scenario) -> Self:
-        """Make the dynamics named by a scenario, without delay."""
+        """Make the dynamics named by a scenario."""
         return cls(CHANNELS.load(scenario.channel), ACCEPTANCES.load(scenario.acceptance))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.observations import ObservationCodec
+from multispin_env.envs.rounds.variants import RoundsConfig
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.registry import ENVIRONMENTS
 from tests.envs.continuous.played import HIDDEN
@@ -23,9 +23,14 @@ TASKS = tuple(ms.Task(name=str(number), acceptance_rate=0.5) for number in range
 LINE = r"\| `(\w+)` +\| (\([K\d].*?\)) +\|.*\| ([-\d.]+) +\| ([-\d.]+) +\|"
 
 
+SHOWING = {"mean_gain_visible": True, "plan_quantile": 0.1, "task_visible": True, "history": True}
+"""Arguments of rounds that show entries."""
+
+
 def all_shown(env_id):
-    arguments = set(ENVIRONMENTS.load(env_id).entries.values()) - {""}
-    return {name: 0.1 if name == "plan_quantile" else True for name in arguments}
+    kind = ENVIRONMENTS.load(env_id)
+    names = kind.own_fields() if issubclass(kind, RoundsConfig) else ()
+    return {name: value for name, value in SHOWING.items() if name in names}
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -47,18 +52,21 @@ def test_shapes_and_ranges_are_those_of_the_space(env_id, preset):
 def test_the_page_names_the_argument_that_shows_an_entry(env_id):
     page = inspect.getdoc(CLASSES[env_id])
     without = {name: None if name == "plan_quantile" else False for name in all_shown(env_id)}
-    config = EnvConfig.of(env_id, **without)
-    shown = config.observations.space.spaces
-    for entry, argument in config.entries.items():
+    shown = EnvConfig.of(env_id, **without).observations.entries
+    for entry in EnvConfig.of(env_id, **all_shown(env_id)).observations.entries:
         (line,) = (line for line in page.splitlines() if line.startswith(f"| `{entry}` "))
-        assert (f"(`{argument}`)" in line) == bool(argument)
-        assert (entry in shown) == (not argument)
+        (named,) = [name for name in SHOWING if f"(`{name}`)" in line] or [""]
+        assert (entry in shown) == (not named)
+        if named:
+            others = {name: value for name, value in all_shown(env_id).items() if name != named}
+            hidden = {named: without[named]} | ({"plan_quantile": None} if named == "mean_gain_visible" else {})
+            assert entry not in EnvConfig.of(env_id, **others | hidden).observations.entries
 
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_formulas_of_the_table_are_those_of_the_codec(env_id):
-    scenario = ms.Scenario.preset("llama2", num_users=1)
-    codec = ObservationCodec(scenario, tuple(ENVIRONMENTS.load(env_id).entries))
+    config = EnvConfig.of(env_id, num_users=1, **all_shown(env_id))
+    scenario, codec = config.scenario, config.observations
     names = {
         **dict.fromkeys(("x", "T_k", "r_k", "α_k", "A_k", "L_k", "R_k", "H̄_k", "C_k", "P_k"), 3.0),
         **{"T̄": scenario.mean_draft_time, "T_ver": scenario.verification_time, "L_max": scenario.max_draft_length},

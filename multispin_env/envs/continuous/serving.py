@@ -145,7 +145,7 @@ class Serving(ContinuousConfig):
 
     env_id: ClassVar[str] = "MultiSpin/Serving-v0"
 
-    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(SERVING_STATE, ""))
+    entries: ClassVar[tuple[str, ...]] = SERVING_STATE
     info_keys: ClassVar[InfoKeys] = replace(ContinuousConfig.info_keys, episode=SERVICE_KEYS)
     starts: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         {"residual": (WITH_REQUESTS,), "tuned": ("own-pace+deadlines", "prices+deadlines")}

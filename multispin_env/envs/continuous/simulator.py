@@ -9,6 +9,7 @@ from typing_extensions import override
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.encodings import ContinuousCodec
+from multispin_env.envs.knowledge import Knowledge
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation, ObservationCodec, ObservationEncoder, fields_of
 from multispin_env.envs.simulator import Counts, Step, blank_ended
@@ -113,11 +114,10 @@ class ServiceAccount(TokenAccount):
 class BeliefTracker:
     """Observable part of the state of n environments with hidden acceptance rates or outdated channel reports."""
 
-    def __init__(self, core: ContinuousCore, observations: ObservationCodec) -> None:
+    def __init__(self, core: ContinuousCore, observations: ObservationCodec, knowledge: Knowledge) -> None:
         self._core = core
         self._observations = observations
-        shown = observations.shown
-        self._shows_task, self._is_late = "task" in shown, "mean_channel" in shown
+        self._knowledge = knowledge
         self._counts = Counts(core.num_envs, core.system.scenario.num_users)
         self._report = core.state.spectral_efficiency
 
@@ -139,15 +139,15 @@ class BeliefTracker:
 
     def look(self) -> ContinuousObserved:
         """Return the observed and estimated state, arrays (n, K)."""
-        state, is_known = self._core.state, self._observations.shows_acceptance
-        channel = self._report if self._is_late else state.spectral_efficiency
-        counts: dict[str, Any] = {} if is_known else dict(self._counts.fields)
+        state, known = self._core.state, self._knowledge
+        channel = self._report if known.delay else state.spectral_efficiency
+        counts: dict[str, Any] = {} if known.acceptance else dict(self._counts.fields)
         observed = Observed(
             state.draft_time,
             channel,
-            state.acceptance_rate if is_known else None,
-            self._core.requests.task if self._shows_task else None,
-            mean_gain=self._core.users.mean_gain if self._is_late else None,
+            state.acceptance_rate if known.acceptance else None,
+            self._core.requests.task if known.task and not known.acceptance else None,
+            mean_gain=self._core.users.mean_gain if known.mean_gain else None,
             head_start=state.head_start,
             **counts,
         )
@@ -170,7 +170,7 @@ class ContinuousSimulator:
         self.actions: ContinuousCodec = config.actions
         self.observations, self.objective = config.observations, objective
         self._prices_expected = config.drawn and not config.sampled
-        self._tracker = BeliefTracker(core, self.observations) if self.observations.hides else None
+        self._tracker = BeliefTracker(core, self.observations, config.knowledge) if self.observations.hides else None
         self._account = account
         self._never = np.zeros(core.num_envs, dtype=np.bool_)
         self._encoder = ObservationEncoder(self.observations)

@@ -18,8 +18,9 @@ from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.simulator import ContinuousSimulator, TokenAccount
 from multispin_env.envs.family import Family, InfoKeys
+from multispin_env.envs.knowledge import Knowledge
 from multispin_env.envs.objectives import Objective, TokensMinusTime
-from multispin_env.envs.observations import CONTINUOUS_STATE, COUNTED, ENTRIES, TYPICAL_LENGTH, ObservationCodec
+from multispin_env.envs.observations import CONTINUOUS_STATE, TYPICAL_LENGTH, ObservationCodec
 from multispin_env.envs.rendering.continuous import TraceFilm, TracePicture, Traces
 from multispin_env.physics.acceptance import ByRequest, check_mean_rounds
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
@@ -47,7 +48,7 @@ class ContinuousConfig(EnvConfig):
         drawing=TracePicture,
         film=TraceFilm,
     )
-    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(CONTINUOUS_STATE, ""))
+    entries: ClassVar[tuple[str, ...]] = CONTINUOUS_STATE
     info_keys: ClassVar[InfoKeys] = InfoKeys("tokens", "draft_length", "duration", None)
     starts: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         {"residual": (REFERENCE,), "tuned": ("prices", REFERENCE)}
@@ -94,13 +95,9 @@ class ContinuousConfig(EnvConfig):
 
     @property
     @override
-    def sees_state(self) -> bool:
-        return self.acceptance_visible and not self.has_late_reports
-
-    @property
-    def has_late_reports(self) -> bool:
-        """Whether channel reports are those of the last cycle."""
-        return self.channel_report != _REPORTS[0]
+    def knowledge(self) -> Knowledge:
+        late = self.channel_report == "old"
+        return Knowledge(self.acceptance_visible, self.task_visible, mean_gain=late, delay=int(late))
 
     @property
     def system(self) -> ContinuousSystem:
@@ -137,24 +134,16 @@ class ContinuousConfig(EnvConfig):
     @cached_property
     @override
     def observations(self) -> ObservationCodec:
-        keys = set(self.entries)
-        if not self.acceptance_visible:
-            keys = keys - {"acceptance"} | set(COUNTED)
-        if not self.task_visible:
-            keys.discard("task")
-        if self.channel_report != _REPORTS[0]:
-            keys.add("mean_channel")
-        if self.scenario.draft_ahead:
-            keys.add("head_start")
-        belief = None if self.acceptance_visible else Filter(self.scenario, self.assumptions)
-        return ObservationCodec(self.scenario, tuple(key for key in ENTRIES if key in keys), self._price, belief)
+        known = (*self.entries, "head_start") if self.scenario.draft_ahead else self.entries
+        belief = None if self.knowledge.acceptance else Filter(self.scenario, self.assumptions)
+        return ObservationCodec(self.scenario, self.knowledge.shown(known), self._price, belief)
 
     @property
     @override
     def assumptions(self) -> Assumptions:
         prior = self._endless.acceptance.prior(self.scenario)
         acceptance = tuple(prior.mean.tolist()), tuple(prior.spread.tolist())
-        if self.channel_report == _REPORTS[0]:
+        if not self.knowledge.delay:
             return Assumptions(*acceptance, 0.0, 0)
         cycle = TYPICAL_LENGTH * self.scenario.mean_draft_time + self.scenario.verification_time
         correlations = {"static": 1.0, "gauss-markov": math.exp(-cycle / self.coherence_time)}  # from cycle to cycle

@@ -115,7 +115,7 @@ class DraftAhead(RoundsConfig):
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"draft_ahead": True, "min_draft_length": 0})
     drafts_ahead: ClassVar[bool] = True
-    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(AHEAD_STATE, ""))
+    entries: ClassVar[tuple[str, ...]] = AHEAD_STATE
 
     rho: float | None = None
 
@@ -124,11 +124,6 @@ class DraftAhead(RoundsConfig):
         if self.rho is not None:
             check_real("rho", self.rho, 0.0, open_low=True)
 
-    @property
-    @override
-    def sees_state(self) -> bool:
-        return True
-
     @override
     def objective(self, num_envs: int) -> Objective:
         return TokensMinusTime(self._price, scale=float(self.scenario.num_users))
@@ -136,7 +131,7 @@ class DraftAhead(RoundsConfig):
     @cached_property
     @override
     def observations(self) -> ObservationCodec:
-        return ObservationCodec(self.scenario, tuple(self.entries), self._price)
+        return ObservationCodec(self.scenario, self.knowledge.shown(self.entries), self._price)
 
     @property
     def _price(self) -> float:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -143,18 +142,13 @@ class Energy(RoundsConfig):
     has_slopes: ClassVar[bool] = False
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
-    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(BATTERY_STATE, ""))
+    entries: ClassVar[tuple[str, ...]] = BATTERY_STATE
     rounds: int = 4000
     regret: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_bool("regret", self.regret)
-
-    @property
-    @override
-    def sees_state(self) -> bool:
-        return True
 
     @property
     @override

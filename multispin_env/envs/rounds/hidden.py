@@ -1,9 +1,7 @@
 """Environments of rounds with a partly hidden state: old channel reports, hidden and recorded acceptance."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from types import MappingProxyType
+from functools import cached_property, lru_cache
 from typing import ClassVar, Self
 
 from typing_extensions import override
@@ -12,6 +10,8 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_bool, check_integer, check_real
 from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.base import single_env
+from multispin_env.envs.knowledge import Knowledge
+from multispin_env.envs.observations import ObservationCodec
 from multispin_env.envs.rounds.variants import RoundsConfig
 from multispin_env.physics.acceptance import Acceptance, ByRequest, check_mean_rounds
 from multispin_env.physics.radio import GaussMarkov, channel_gain, predictive_quantile, spectral_efficiency
@@ -80,16 +80,6 @@ class DelayedChannel(RoundsConfig):
 
     env_id: ClassVar[str] = "MultiSpin/DelayedChannel-v0"
 
-    entries: ClassVar[Mapping[str, str]] = MappingProxyType(
-        {
-            "compute": "",
-            "channel": "",
-            "mean_channel": "mean_gain_visible",
-            "planned_channel": "plan_quantile",
-            "acceptance": "",
-        }
-    )
-
     independent: ClassVar[bool] = False
 
     correlation: float = 0.9
@@ -111,6 +101,17 @@ class DelayedChannel(RoundsConfig):
                     f"plan_quantile: expected None with mean_gain_visible=False, got {self.plan_quantile!r}"
                 )
 
+    @property
+    @override
+    def knowledge(self) -> Knowledge:
+        return Knowledge(mean_gain=self.mean_gain_visible, delay=self.delay, privileged=self.privileged)
+
+    @cached_property
+    @override
+    def observations(self) -> ObservationCodec:
+        planned = () if self.plan_quantile is None else ("planned_channel",)
+        return ObservationCodec(self.scenario, self.knowledge.shown((*self.entries, *planned)))
+
     @override
     def planned(self, reported: SystemState, mean_gain: FloatArray) -> SystemState:
         if self.plan_quantile is None:
@@ -122,7 +123,7 @@ class DelayedChannel(RoundsConfig):
     @property
     @override
     def dynamics(self) -> Dynamics:
-        return Dynamics(GaussMarkov(self.correlation), Dynamics.of(self.scenario).acceptance, self.delay)
+        return Dynamics(GaussMarkov(self.correlation), Dynamics.of(self.scenario).acceptance)
 
     @property
     @override
@@ -137,15 +138,6 @@ DelayedChannelEnv = single_env(DelayedChannel)
 class HiddenRate(RoundsConfig):
     """Base of the environments with hidden acceptance rates."""
 
-    entries: ClassVar[Mapping[str, str]] = MappingProxyType(
-        {
-            **dict.fromkeys(("compute", "channel"), ""),
-            "task": "task_visible",
-            **dict.fromkeys(("drafted", "accepted", "age"), ""),
-            **dict.fromkeys(("hits", "misses"), "history"),
-        }
-    )
-
     independent: ClassVar[bool] = False
 
     mean_rounds: float = 16.0
@@ -158,6 +150,11 @@ class HiddenRate(RoundsConfig):
         check_mean_rounds(self.mean_rounds)
         for flag in ("task_visible", "history", "privileged"):
             check_bool(flag, getattr(self, flag))
+
+    @property
+    @override
+    def knowledge(self) -> Knowledge:
+        return Knowledge(acceptance=False, task=self.task_visible, history=self.history, privileged=self.privileged)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.objectives import Objective
-from multispin_env.envs.observations import COUNTED, Observation, ObservationEncoder, fields_of
+from multispin_env.envs.observations import Observation, ObservationEncoder, fields_of
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.slopes import reward_slopes
 from multispin_env.envs.simulator import Counts, Step, blank_ended
@@ -61,7 +61,7 @@ class RoundsSimulator:
         self._sampled = config.sampled  # whether rewards count drawn tokens
         self._drawn = config.drawn  # whether tokens are drawn, at least for observations and info
         self._rounds: int = config.arguments["rounds"]
-        self._is_privileged: bool = config.arguments.get("privileged", False)
+        self._knowledge = config.knowledge
         self._is_share = config.reward == "share"
         self._best = config.best_controller if config.optimum or self._is_share else None
         # random numbers
@@ -74,14 +74,15 @@ class RoundsSimulator:
         # state
         ones, zeros = np.ones((num_envs, num_users)), np.zeros((num_envs, num_users), dtype=np.int64)
         self._draft_time = self._gain = self.mean_gain = ones
-        self._reports = [ones] * (dynamics.delay + 1)  # spectral efficiencies, from the oldest to the current one
+        self._reports = [ones] * (
+            self._knowledge.delay + 1
+        )  # spectral efficiencies, oldest first
         self.requests = Requests(zeros, ones, zeros, zeros)
         self._expectation: Callable[[IntArray], FloatArray] | None = None  # for the current requests, made on demand
         self._chains = Chains(scenario, num_envs)
         batteries = dynamics.batteries
         self._batteries = None if batteries is None else BatteryBank(scenario, batteries, num_envs)
-        shows_counts = not set(COUNTED[1:]).isdisjoint(self.observations.shown)
-        self._counts = Counts(num_envs, num_users) if shows_counts else None
+        self._counts = None if self._knowledge.acceptance else Counts(num_envs, num_users)
         self._elapsed = np.zeros(num_envs, dtype=np.int64)  # rounds of the episode
         self._never, self._none = np.zeros(num_envs, dtype=np.bool_), np.zeros((num_envs, num_users), dtype=np.bool_)
         self._encoder = ObservationEncoder(self.observations)
@@ -155,7 +156,7 @@ class RoundsSimulator:
             "joules": energy,
             "joules_per_token": np.add.reduce(energy, -1) / total,
         }
-        if self._is_privileged:
+        if self._knowledge.privileged:
             info["acceptance_rate"] = state.acceptance_rate.copy()
             info["spectral_efficiency"] = state.spectral_efficiency.copy()
         if "head_start" in self.observations.shown:
@@ -269,7 +270,7 @@ class RoundsSimulator:
         self._reports = [replace_rows(old, rows, new) for old, new in zip(self._reports, later, strict=True)]
 
     def _skip_delay(self, rows: Rows, envs: IntArray | None) -> None:
-        for _ in range(self.dynamics.delay):
+        for _ in range(self._knowledge.delay):
             fading = self._fading.read(envs)
             self._report(rows, self.dynamics.channel.next_gain(self._gain[rows], self.mean_gain[rows], fading))
 
@@ -287,7 +288,7 @@ class RoundsSimulator:
         arrays = self._draft_time, efficiency, self.requests.rate, self._chains.head_start
         self.state = SystemState(*arrays, **batteries)  # true state used to price the next action
         self.reported = self.state  # with the spectral efficiency of the last report
-        if self.dynamics.delay:
+        if self._knowledge.delay:
             self.reported = self.state.changed(spectral_efficiency=self._reports[0])
         self.planned = self._plan(self.reported, self.mean_gain)  # used to decode actions
 

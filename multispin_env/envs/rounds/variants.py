@@ -45,7 +45,7 @@ class RoundsConfig(EnvConfig):
     )
     drafts_ahead: ClassVar[bool] = False
     simulator_class: ClassVar[type[RoundsSimulator]] = RoundsSimulator
-    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ROUND_STATE, ""))
+    entries: ClassVar[tuple[str, ...]] = ROUND_STATE
 
     info_keys: ClassVar[InfoKeys] = InfoKeys("accepted_tokens", "draft_length", "round_latency", "goodput")
     optimal: ClassVar[str | None] = "optimal"
@@ -62,11 +62,6 @@ class RoundsConfig(EnvConfig):
     @override
     def rewards(self) -> tuple[str, ...]:
         return ("expected", "sampled", "share") if self.optimal else ("expected", "sampled")
-
-    @property
-    @override
-    def sees_state(self) -> bool:
-        return self.independent
 
     @property
     def dynamics(self) -> Dynamics:
@@ -93,15 +88,13 @@ class RoundsConfig(EnvConfig):
     @cached_property
     @override
     def observations(self) -> ObservationCodec:
-        shown = (key for key, argument in self.entries.items() if not argument or getattr(self, argument))
-        return ObservationCodec(self.scenario, tuple(shown))
+        return ObservationCodec(self.scenario, self.knowledge.shown(self.entries))
 
     @property
     @override
     def assumptions(self) -> Assumptions:
-        dynamics = self.dynamics
-        prior = dynamics.acceptance.prior(self.scenario)
-        return Assumptions(tuple(prior.mean.tolist()), tuple(prior.spread.tolist()), 0.0, dynamics.delay)
+        prior = self.dynamics.acceptance.prior(self.scenario)
+        return Assumptions(tuple(prior.mean.tolist()), tuple(prior.spread.tolist()), 0.0, self.knowledge.delay)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,7 +289,7 @@ class Fair(RoundsConfig):
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"draft_time_spread": 0.8, "mean_gain_low": 0.02, "mean_gain_high": 1.0}
     )
-    entries: ClassVar[Mapping[str, str]] = MappingProxyType({**RoundsConfig.entries, "throughput": ""})
+    entries: ClassVar[tuple[str, ...]] = (*ROUND_STATE, "throughput")
 
     window: float = 32.0
     spread: float | None = 0.15
@@ -304,6 +297,11 @@ class Fair(RoundsConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_real("window", self.window, 1.0)
+
+    @property
+    @override
+    def sees_state(self) -> bool:
+        return False  # nor is the throughput part of it
 
     @override
     def objective(self, num_envs: int) -> Objective:
