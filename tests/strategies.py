@@ -77,5 +77,5 @@ def states(draw, users):
         rng.choice([1e-4, 0.5, 8.0], shape),
         *(alpha, phase, rng.integers(1, 26, shape) * under_way),
         *(work[0] * (phase == Phase.DRAFTING), work[1] * under_way * (phase != Phase.READY), np.zeros(shape)),
-        *(np.zeros(shape, dtype=np.int64), rng.integers(0, 2, shape[0]), time, demand),
+        *(np.zeros(shape, dtype=np.int64), rng.integers(0, 2, shape[0]), time, demand, np.zeros(shape)),
     )

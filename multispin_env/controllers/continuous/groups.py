@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import ClassVar
 
 import numpy as np
@@ -80,35 +80,39 @@ class Groups(ContinuousController):
 
     tunable: ClassVar[Mapping[str, Tunable]] = {"delay_weight": Tunable(0.25, 4.0)}
 
-    groups: int = None  # type: ignore[assignment]  # an integer after __post_init__
+    groups: int | None = None
     rho: FloatArray | float | None = None
     delay_weight: Option = 1.0
     air_price: float = 0.0
     weights: FloatArray | None = None
 
     def __post_init__(self) -> None:
-        if self.groups is None:
-            object.__setattr__(self, "groups", best_num_groups(self.scenario))
-        check_integer("groups", self.groups, 1)
+        if self.groups is not None:
+            check_integer("groups", self.groups, 1)
         if self.rho is not None:
             check_option("rho", self.rho, 0.0, open_low=True)
         check_option("delay_weight", self.delay_weight, 0.0, open_low=True)
         check_real("air_price", self.air_price, 0.0)
 
+    @cached_property
+    def num_groups(self) -> int:
+        """Number of groups G."""
+        return best_num_groups(self.scenario) if self.groups is None else self.groups
+
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
         scenario = self.scenario
         free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
-        faded = (in_deep_fade(scenario, state) & (self.groups > 1)) | idle
+        faded = (in_deep_fade(scenario, state) & (self.num_groups > 1)) | idle
         batch = state.batch[:, None]
-        turn = np.arange(scenario.num_users) % self.groups  # initial batches
-        later = np.where(batch == 0, turn, batch - 1 + self.groups)
+        turn = np.arange(scenario.num_users) % self.num_groups  # initial batches
+        later = np.where(batch == 0, turn, batch - 1 + self.num_groups)
         aim = np.where(free | idle, later, state.aim)
         work = Background.of(scenario, state, faded)
-        rho = price_of_delay(scenario, state, self.rho, self.groups)
+        rho = price_of_delay(scenario, state, self.rho, self.num_groups)
         rho = rho * per_state("delay_weight", self.delay_weight, len(rho))
         position = aim - batch
-        by_ratio = self.rho is None and self.groups == 1
+        by_ratio = self.rho is None and self.num_groups == 1
         weight = None
         if self.weights is not None:
             flat = np.asarray(self.weights, dtype=np.float64)

@@ -198,7 +198,7 @@ class ContinuousCore:
         if self.system.acceptance.changes:
             self._next_rates(outcome.verified, tokens)
         outcome = outcome.changed(tokens=tokens)
-        if self.system.scenario.draft_ahead:
+        if hit is not None:
             outcome, state = self._with_chains(begun, outcome, state, hit & ~self.renewed(outcome))
         return outcome, state
 
@@ -244,7 +244,7 @@ class ContinuousCore:
         self._first_rates(finished & ~queues.idle)
         accepted = ((tokens - 1.0) * verified).astype(np.int64)
         demand = queues.demand(outcome.draft_length.copy(), accepted)
-        if scenario.draft_ahead:
+        if hit is not None:
             outcome, state = self._with_chains(begun, outcome, state, hit & ~finished)
         state = clear_drafts(state, absent, queues.idle).changed(demand=demand)
         idle_time = np.where(idle, np.minimum(-begun.age, outcome.duration[:, None]), 0.0)
@@ -301,8 +301,9 @@ class ContinuousCore:
             np.where(verified, new, old) for old, new in zip(self.requests, later, strict=True)
         )
 
-    def _draw_tokens(self, draft_length: IntArray, verified: BoolArray) -> tuple[FloatArray, BoolArray]:
-        scenario, noise, hit = self.system.scenario, None, np.zeros(verified.shape, dtype=np.bool_)
+    def _draw_tokens(self, draft_length: IntArray, verified: BoolArray) -> tuple[FloatArray, BoolArray | None]:
+        """Return the tokens (n, K) and the hits (n, K), ``None`` without drafting ahead."""
+        scenario, noise, hit = self.system.scenario, None, None
         if self._noise is not None:
             cells = np.flatnonzero(verified)
             variable = self._noise.read(cells)[:, 0]
@@ -311,6 +312,7 @@ class ContinuousCore:
                 put(noise, cells, variable)
             if scenario.draft_ahead:
                 probability = hit_probability(scenario, draft_length.take(cells), self.requests.rate.take(cells))
+                hit = np.zeros(verified.shape, dtype=np.bool_)
                 put(hit, cells, draw_hits(probability, variable))
         acceptance = self.system.acceptance
         if noise is not None:

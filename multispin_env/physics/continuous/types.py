@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, constant
-from multispin_env.physics.types import Batched, Observed, SystemState, fill_head_start
+from multispin_env.physics.types import Batched, Observed, SystemState
 
 
 class Phase:
@@ -129,7 +129,7 @@ class ContinuousState(Batched):
     demand
         Requests of the devices, `Demand.endless` if requests never end.
     head_start
-        Tokens A_k in the chain at the start of the current cycle (for a free device, now), (..., K); default zeros.
+        Tokens A_k in the chain at the start of the current cycle (for a free device, now), (..., K).
     """
 
     draft_time: FloatArray
@@ -144,10 +144,7 @@ class ContinuousState(Batched):
     batch: IntArray
     time: FloatArray
     demand: Demand
-    head_start: FloatArray = None  # type: ignore[assignment]  # zeros
-
-    def __post_init__(self) -> None:
-        fill_head_start(self)
+    head_start: FloatArray
 
     @property
     def system(self) -> SystemState:

@@ -121,6 +121,8 @@ def test_cycles(draft_ahead):
 
 def test_one_group_is_tried():
     assert best_num_groups(ahead("ids", 8)) == 1
+    assert ms.make_controller("groups", ahead("ids", 8)).num_groups == 1
+    assert ms.make_controller("groups", ahead("ids", 8), groups=2).num_groups == 2
     assert best_num_groups(ahead("ids", 8, draft_ahead=False)) in (2, 3)
 
 
