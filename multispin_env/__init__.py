@@ -46,7 +46,7 @@ from multispin_env.physics.lengths import make_lengths
 from multispin_env.physics.records import Records, load_records
 from multispin_env.physics.rounds import expected_outcome, sample_state, sampled_outcome
 from multispin_env.physics.traces import RequestTrace, load_trace
-from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
+from multispin_env.physics.types import BatteryState, Decision, Observed, Outcome, SystemState
 from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.scenario import Scenario, Task
 from multispin_env.server import Server
@@ -63,15 +63,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Assumptions", "Capacity", "CertifiedDecision", "ComparisonTable", "ContinuousConfig", "ContinuousController",
-    "ContinuousDecision", "ContinuousObserved", "ContinuousOutcome", "ContinuousState", "Controller", "Decision",
-    "Demand", "DraftProfile", "EnergyBound", "EnvConfig", "Join", "LongRun", "Modifier", "Objective", "Observed",
-    "Outcome", "Phase", "PlugIn", "RatePrices", "Records", "RequestTrace", "RoundsConfig", "RoundsController",
-    "Scenario", "Sensitivities", "Served", "Server", "ServiceLevel", "ServiceRun", "SystemState", "Task", "Workload",
-    "autoregressive_goodput", "capacity", "centralized_goodput", "colocated_goodput", "compare", "controller_names",
-    "energy_bound", "evaluate", "expected_outcome", "load_records", "load_trace", "long_run", "long_run_rate",
-    "make_arrivals", "make_controller", "make_lengths", "oracle", "overlapping_goodput", "p2p_goodput", "rate_bound",
-    "rate_optimum", "rate_prices", "register_environment", "registry", "sample_state", "sampled_outcome",
+    "Assumptions", "BatteryState", "Capacity", "CertifiedDecision", "ComparisonTable", "ContinuousConfig",
+    "ContinuousController", "ContinuousDecision", "ContinuousObserved", "ContinuousOutcome", "ContinuousState",
+    "Controller", "Decision", "Demand", "DraftProfile", "EnergyBound", "EnvConfig", "Join", "LongRun", "Modifier",
+    "Objective", "Observed", "Outcome", "Phase", "PlugIn", "RatePrices", "Records", "RequestTrace", "RoundsConfig",
+    "RoundsController", "Scenario", "Sensitivities", "Served", "Server", "ServiceLevel", "ServiceRun", "SystemState",
+    "Task", "Workload", "autoregressive_goodput", "capacity", "centralized_goodput", "colocated_goodput", "compare",
+    "controller_names", "energy_bound", "evaluate", "expected_outcome", "load_records", "load_trace", "long_run",
+    "long_run_rate", "make_arrivals", "make_controller", "make_lengths", "oracle", "overlapping_goodput", "p2p_goodput",
+    "rate_bound", "rate_optimum", "rate_prices", "register_environment", "registry", "sample_state", "sampled_outcome",
     "sensitivities", "serve", "suite", "unregister_environment", "upper_bound",
 ]  # fmt: skip
 

@@ -32,7 +32,6 @@ SYSTEMS = (("qwen3.5", 5.0), ("qwen3.5", 20.0), ("qwen3.5", 100.0), ("llama2", 2
 ENV = "MultiSpin/Energy-v0"
 PRICES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 7.5, 8.0, 8.25, 8.5, 8.75, 9.0)
 """Prices ν of the figure, tokens/J."""
-PARTS = ("draft_time", "spectral_efficiency", "acceptance_rate")
 STATES, STRIDE = 150, 7  # states for the prices of devices, and the rounds between them: requests last 20 rounds
 
 
@@ -42,7 +41,7 @@ def play(controller: Any, num_envs: int, rounds: int, skipped: int = 0, **argume
     env, decide = config.make_vec(num_envs), config.contender(controller) if isinstance(controller, str) else controller
     base: Any = env.unwrapped
     env.reset(seed=HELD_OUT_SEED)
-    sums, battery = np.zeros((4, num_envs)), base.state.level * base.state.capacity
+    sums, battery = np.zeros((4, num_envs)), base.state.batteries.level * base.state.batteries.capacity
     for number in range(skipped + rounds):
         *_, info = env.step(base.encode_action(decide(base.state)))
         stored, battery = (info["battery"] - battery).sum(-1), info["battery"]
@@ -84,7 +83,7 @@ def best_rounds(
     scenario: ms.Scenario, state: ms.SystemState, price: FloatArray, power: FloatArray, rate: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return Σ E[N] (n,), joules (n, K) and time (n,) of the best rounds at prices ν_k and power P_k (n, K), ρ (n,)."""
-    sample = EnergySample(scenario, ms.SystemState(*(getattr(state, part) for part in PARTS)), power.sum(-1))
+    sample = EnergySample(scenario, state.changed(batteries=None), power.sum(-1))
     priced = replace(sample.problem, token_price=price * sample.energy)
     played = sample.played(priced_lengths(scenario, priced, rate - (price * power).sum(-1)))
     return played.tokens, played.lengths * sample.energy, played.time
@@ -97,7 +96,7 @@ def device_prices(env: MultiSpinVectorEnv, power: FloatArray) -> tuple[FloatArra
         if number % STRIDE == 0:
             states.append(env.state)
         env.step(idle)
-    every = ms.SystemState(*(np.concatenate([getattr(state, part) for state in states]) for part in PARTS))
+    every = ms.SystemState.joined([state.changed(batteries=None) for state in states])
     law = energy_law(env.scenario)
     price, rate = np.full(power.shape, law.price), np.full(len(power), law.rate)
     for step in np.repeat(np.geomspace(0.4, 0.1, 24), 2):
@@ -115,14 +114,13 @@ def budget_row(acceptance: str, envs: int, horizon: float) -> Row:
     env: Any = config.make_vec(envs).unwrapped
     scenario = config.scenario
     env.reset(seed=HELD_OUT_SEED)
-    power = env.state.capacity / horizon
+    power = env.state.batteries.capacity / horizon
     price, rate = device_prices(env, power)
     equal = ms.make_controller("optimal", scenario).with_equal_latency
 
     def priced(pace: float, state: Any) -> ms.Decision:
-        token = (
-            price * np.exp(pace * (state.time_left - state.level)) * token_energy(scenario, state.spectral_efficiency)
-        )
+        behind = state.batteries.time_left - state.batteries.level
+        token = price * np.exp(pace * behind) * token_energy(scenario, state.spectral_efficiency)
         paced = replace(make_problem(scenario, state), token_price=token)
         return equal(priced_lengths(scenario, paced, rate - (price * power).sum(-1)), state)
 

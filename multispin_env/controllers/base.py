@@ -201,8 +201,8 @@ class RoundsController(Controller[SystemState, Decision]):
 
         Lengths that a battery does not suffice for are cut first.
         """
-        if state.affordable is not None:
-            draft_length = np.minimum(draft_length, state.affordable).astype(np.int64)
+        if state.batteries is not None:
+            draft_length = np.minimum(draft_length, state.batteries.affordable).astype(np.int64)
         draft_time, token_time = user_times(self.scenario, state)
         drafting = drafting_time(self.scenario, draft_length, draft_time, state.head_start)
         share = equal_finish(drafting, draft_length * token_time).share

@@ -1,7 +1,6 @@
 """Plug-in: a controller with estimators of the hidden parts of its state (not in the paper)."""
 
 from collections.abc import Iterable
-from dataclasses import fields
 from typing import Any, overload
 
 import numpy as np
@@ -11,8 +10,7 @@ from multispin_env.checks import check_instance, require
 from multispin_env.controllers.base import Controller, WeightedController
 from multispin_env.controllers.estimators import Estimator, Part
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousObserved
-from multispin_env.physics.energy import BATTERY
-from multispin_env.physics.types import Decision, Observed, SystemState
+from multispin_env.physics.types import Decision, Observed, SystemState, named_arrays
 from multispin_env.registry import ESTIMATORS
 from multispin_env.scenario import Scenario
 
@@ -72,8 +70,7 @@ class PlugIn:
                 state = state.changed(spectral_efficiency=np.where(state.starting, channel, state.spectral_efficiency))
             return base(state.changed(acceptance_rate=acceptance))
         efficiency = system.spectral_efficiency if channel is None else channel
-        batteries = {name: getattr(system, name) for name in BATTERY}
-        return base(SystemState(system.draft_time, efficiency, acceptance, system.head_start, **batteries))
+        return base(SystemState(system.draft_time, efficiency, acceptance, system.head_start, system.batteries))
 
     @property
     def parts(self) -> list[Part]:
@@ -109,10 +106,9 @@ class PlugIn:
 
 def _check_observed(scenario: Scenario, observed: Observed) -> None:
     shape = (len(observed.draft_time), scenario.num_users)
-    for field in fields(observed):
-        array = getattr(observed, field.name)
+    for name, array in named_arrays(observed).items():
         if array is not None and np.shape(array) != shape:
-            raise ValueError(f"{field.name}: expected shape {shape}, got {np.shape(array)}")
+            raise ValueError(f"{name}: expected shape {shape}, got {np.shape(array)}")
     tasks = len(scenario.tasks)
     if observed.task is not None:
         require("task", observed.task, (observed.task >= 0) & (observed.task < tasks), f"integers in 0..{tasks - 1}")

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.estimators import Filter
 from multispin_env.physics.continuous.types import ContinuousObserved, ContinuousState, Demand, Phase
-from multispin_env.physics.energy import BATTERY
 from multispin_env.physics.radio import channel_gain, full_share_token_time, spectral_efficiency
-from multispin_env.physics.types import Observed, SystemState
+from multispin_env.physics.types import Observed, SystemState, named_arrays, with_batteries
 from multispin_env.scenario import Scenario
 
 Observation = dict[str, NDArray[np.float32]]
@@ -100,7 +99,7 @@ def _fraction(field: str) -> Entry:
 def _one_hot(field: str, size: Callable[["ObservationCodec"], int]) -> Entry:
     return Entry(
         field,
-        lambda codec, x: np.eye(size(codec), dtype=np.float32).take(x, 0).reshape(*x.shape[:-1], -1),
+        lambda codec, x: np.eye(size(codec) + 1, size(codec)).take(x, 0, mode="clip").reshape(*x.shape[:-1], -1),
         lambda codec, x: x.reshape(*x.shape[:-1], -1, size(codec)).argmax(-1),
         numbers=size,
     )
@@ -197,7 +196,7 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
 ROUND_STATE = ("compute", "channel", "acceptance")
 """Entries of environments of rounds with a known state."""
 
-BATTERY_STATE = (*ROUND_STATE, *BATTERY[:-1])
+BATTERY_STATE = (*ROUND_STATE, "affordable", "level", "capacity", "charge")
 """Entries of rounds with batteries; with a budget, ``time_left`` replaces ``charge``."""
 
 AHEAD_STATE = (*ROUND_STATE, "head_start")
@@ -239,7 +238,7 @@ def fields_of(seen: _Seen, requests: bool = True) -> dict[str, NDArray[Any]]:
     if isinstance(seen, ContinuousObserved):
         return fields_of(seen.system) | fields_of(seen.state, requests)
     if not isinstance(seen, ContinuousState):
-        return {name: getattr(seen, name) for name in type(seen).__slots__}
+        return named_arrays(seen)
     fields: dict[str, Any] = {
         "phase": seen.phase,
         "draft_time": seen.draft_time,
@@ -377,10 +376,10 @@ class ObservationCodec:
             for key, entry in self.entries.items()
         }
         if "phase" not in fields:
-            return Observed(**fields)
+            return Observed(**with_batteries(fields))
         if not self.hides:
             return _state_of(self.scenario, fields)
-        known = Observed(**{name: fields[name] for name in Observed.__slots__ if name in fields})
+        known = Observed(**with_batteries({name: fields[name] for name in Observed.__slots__ if name in fields}))
         state = _state_of(self.scenario, fields | {"acceptance_rate": self.acceptance_estimate(known)})
         return ContinuousObserved(state, known)
 

@@ -5,16 +5,13 @@ with b_k joules drafts at most ⌊b_k / e_k⌋ tokens. After a round of τ secon
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray, Rows, replace_rows
 from multispin_env.physics.radio import full_share_token_time
+from multispin_env.physics.types import BatteryState
 from multispin_env.scenario import Scenario
-
-BATTERY = ("affordable", "level", "capacity", "charge", "time_left")
-"""Fields of states and observations with batteries."""
 
 _LEAST = 0.05  # least energy of a round, relative to the mean over devices or, if larger, to a token
 _ROUNDING = 1e-9  # tokens that a battery may lack for a draft
@@ -100,12 +97,8 @@ class BatteryBank:
         self.joules = joules
         return joules - before
 
-    def state(self, token_energy: FloatArray) -> dict[str, Any]:
-        """Return the fields `BATTERY` of the state, for the energy e_k of a token (n, K)."""
-        return {
-            "affordable": affordable_tokens(self._scenario, self.joules, token_energy),
-            "level": self.joules / self.capacity,
-            "capacity": self.capacity,
-            "charge": self._charge,
-            "time_left": self._time_left if self._scenario.budget_time else None,
-        }
+    def state(self, token_energy: FloatArray) -> BatteryState:
+        """Return the state of the batteries, for the energy e_k of a token (n, K)."""
+        affordable = affordable_tokens(self._scenario, self.joules, token_energy)
+        time_left = self._time_left if self._scenario.budget_time else None
+        return BatteryState(affordable, self.joules / self.capacity, self.capacity, self._charge, time_left)

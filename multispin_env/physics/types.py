@@ -1,6 +1,6 @@
 """State, decision and outcome of a round, and checks of arguments; arrays have batch axes first and users K last."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from operator import attrgetter
@@ -76,6 +76,31 @@ def fill_head_start(state: Any) -> None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class BatteryState(Batched):
+    """Batteries of the devices in a round.
+
+    Parameters
+    ----------
+    affordable
+        Longest draft that the battery allows, (..., K) tokens.
+    level
+        Charge relative to the capacity, (..., K).
+    capacity
+        Capacity C_k, (..., K) J.
+    charge
+        Power P_k that charges the battery, (..., K) W; ``None`` in observations with ``budget_time``.
+    time_left
+        Part of ``budget_time`` that is left, (..., K), the same for all devices; ``None`` if batteries are charged.
+    """
+
+    affordable: IntArray
+    level: FloatArray
+    capacity: FloatArray
+    charge: FloatArray | None = None
+    time_left: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SystemState(Batched):
     """State of the devices in a round.
 
@@ -89,22 +114,15 @@ class SystemState(Batched):
         Probability α_k that a drafted token is accepted, (..., K).
     head_start
         Tokens A_k already in the chain of the device, real numbers (..., K); default zeros.
-    affordable, level, capacity, charge
-        Longest draft that the battery allows, in tokens; its charge relative to its capacity; its capacity C_k in J;
-        power P_k that charges it, in W; all (..., K), or ``None`` without batteries.
-    time_left
-        Part of ``budget_time`` that is left, (..., K), the same for all devices; ``None`` if batteries are charged.
+    batteries
+        State of the batteries; ``None`` without batteries.
     """
 
     draft_time: FloatArray
     spectral_efficiency: FloatArray
     acceptance_rate: FloatArray
     head_start: FloatArray = None  # type: ignore[assignment]  # zeros
-    affordable: IntArray | None = None
-    level: FloatArray | None = None
-    capacity: FloatArray | None = None
-    charge: FloatArray | None = None
-    time_left: FloatArray | None = None
+    batteries: BatteryState | None = None
 
     def __post_init__(self) -> None:
         fill_head_start(self)
@@ -138,8 +156,8 @@ class Observed(Batched):
         Spectral efficiency with which the action encoding plans, (n, K) bit/s/Hz.
     head_start
         Tokens A_k already in the chain of the device, (n, K); default zeros.
-    affordable, level, capacity, charge, time_left
-        As in `SystemState`, (n, K).
+    batteries
+        As in `SystemState`.
     """
 
     draft_time: FloatArray
@@ -155,14 +173,26 @@ class Observed(Batched):
     misses: IntArray | None = None
     planned_efficiency: FloatArray | None = None
     head_start: FloatArray = None  # type: ignore[assignment]  # zeros
-    affordable: IntArray | None = None
-    level: FloatArray | None = None
-    capacity: FloatArray | None = None
-    charge: FloatArray | None = None
-    time_left: FloatArray | None = None
+    batteries: BatteryState | None = None
 
     def __post_init__(self) -> None:
         fill_head_start(self)
+
+
+def named_arrays(seen: SystemState | Observed) -> dict[str, Any]:
+    """Return the arrays of a state or observation by their names, also those of its batteries."""
+    arrays = {name: array for name in type(seen).__slots__ if (array := getattr(seen, name)) is not None}
+    batteries = arrays.pop("batteries", None)
+    return arrays if batteries is None else arrays | {name: getattr(batteries, name) for name in BatteryState.__slots__}
+
+
+def with_batteries(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of a state or observation for `named_arrays`."""
+    batteries = {name: array for name, array in arrays.items() if name in BatteryState.__slots__}
+    if not batteries:
+        return dict(arrays)
+    others = {name: array for name, array in arrays.items() if name not in batteries}
+    return {**others, "batteries": BatteryState(**batteries)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -250,8 +280,9 @@ def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
     """
     check_instance("scenario", scenario, Scenario)
     check_instance("state", state, SystemState)
-    present = (field.name for field in fields(state) if getattr(state, field.name) is not None)
-    arrays: dict[str, Any] = {name: check_array(name, getattr(state, name)) for name in present}
+    if state.batteries is not None:
+        check_instance("batteries", state.batteries, BatteryState)
+    arrays = {name: check_array(name, array) for name, array in named_arrays(state).items() if array is not None}
     for field, array in arrays.items():
         _users_last(field, array, scenario.num_users)
     for field in filter(arrays.__contains__, ("draft_time", "spectral_efficiency", "capacity")):
@@ -266,12 +297,11 @@ def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
             valid = (arrays[field] >= 0.0) & (arrays[field] <= highest)
             require(field, arrays[field], valid, f"numbers in [0, {highest:g}]")
     shape = _common_shape(arrays)
-    return SystemState(
-        **{
-            name: np.ascontiguousarray(array if array.shape == shape else np.broadcast_to(array, shape))
-            for name, array in arrays.items()
-        }
-    )
+    full = {
+        name: np.ascontiguousarray(array if array.shape == shape else np.broadcast_to(array, shape))
+        for name, array in arrays.items()
+    }
+    return SystemState(**with_batteries(full))
 
 
 def checked_weights(weights: object, shape: tuple[int, ...]) -> FloatArray | None:

@@ -220,7 +220,7 @@ def computed_law(scenario: Scenario, scale: int = 1) -> EnergyLaw:
 
 def charging_power(scenario: Scenario, state: SystemState) -> FloatArray:
     """Return Σ_k P_k (...) in W of a state (..., K) with batteries; a budget counts as charged over ``budget_time``."""
-    assert state.charge is not None
-    assert state.capacity is not None
-    power = state.capacity / scenario.budget_time if scenario.budget_time else state.charge
+    assert state.batteries is not None
+    power = state.batteries.capacity / scenario.budget_time if scenario.budget_time else state.batteries.charge
+    assert power is not None
     return np.asarray(np.add.reduce(power, -1))

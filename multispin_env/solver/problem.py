@@ -194,8 +194,8 @@ def make_problem(
     if weights is None:
         weights = np.ones_like(draft_time)
     longest: Any = scenario.max_draft_length
-    if state.affordable is not None:
-        longest = np.minimum(longest, state.affordable.reshape(flat)).astype(np.int64)
+    if state.batteries is not None:
+        longest = np.minimum(longest, state.batteries.affordable.reshape(flat)).astype(np.int64)
     return Problem(
         draft_time=draft_time,
         token_time=token_time,

@@ -67,7 +67,7 @@ def test_no_rule_exceeds_the_bound_and_one_reaches_it(system):
     for name in ("drift", "energy-prices"):
         env = config.make_vec(16).unwrapped
         env.reset(seed=0)
-        controller, battery = config.contender(name), env.state.level * env.state.capacity
+        controller, battery = config.contender(name), env.state.batteries.level * env.state.batteries.capacity
         tokens = time = 0.0
         for _ in range(40):
             *_, info = env.step(env.encode_action(controller(env.state)))

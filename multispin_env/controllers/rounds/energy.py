@@ -52,7 +52,7 @@ class EnergyPrices(RoundsController):
     >>> env = gym.make("MultiSpin/Energy-v0", scenario="qwen3.5").unwrapped
     >>> _ = env.reset(seed=0)
     >>> decision = ms.make_controller("drift", env.scenario)(env.state)
-    >>> bool((decision.draft_length <= env.state.affordable).all())
+    >>> bool((decision.draft_length <= env.state.batteries.affordable).all())
     True
     """
 
@@ -75,13 +75,14 @@ class EnergyPrices(RoundsController):
 
     @override
     def decide(self, state: SystemState) -> Decision:
-        scenario, level, capacity = self.scenario, state.level, state.capacity
-        if level is None or capacity is None:
+        scenario, batteries = self.scenario, state.batteries
+        if batteries is None:
             raise ValueError("state: expected levels of batteries, as in MultiSpin/Energy-v0, got none")
+        level, capacity = batteries.level, batteries.capacity
         law, problem = energy_law(scenario), make_problem(scenario, state)
         exponent = self.acceptance * (state.acceptance_rate - task_means(scenario).mean())
-        if state.time_left is not None:
-            exponent = exponent + self.pace * (state.time_left - level)
+        if batteries.time_left is not None:
+            exponent = exponent + self.pace * (batteries.time_left - level)
         energy = token_energy(scenario, state.spectral_efficiency)
         price = law.price * self.price * energy * np.exp(exponent)
         first, rise = price * (1.0 + self.slope * (0.5 - level)), price * self.slope * energy / capacity

@@ -41,8 +41,8 @@ class RoundsCodec(ActionCodec[SystemState, Decision]):
     def decode(self, action: NDArray[Any], state: SystemState) -> Decision:
         x = self.checked(action)
         length = np.rint(self.real_lengths(x))
-        if state.affordable is not None:
-            length = np.minimum(length, state.affordable)
+        if state.batteries is not None:
+            length = np.minimum(length, state.batteries.affordable)
         return Decision(length.astype(np.int64), self.bandwidth(x, length, state))
 
     @override

@@ -28,7 +28,7 @@ from multispin_env.physics.streams import (
     user_exponentials,
     user_uniforms,
 )
-from multispin_env.physics.types import Decision, Observed, Outcome, RealDecision, SystemState
+from multispin_env.physics.types import Decision, Observed, Outcome, RealDecision, SystemState, with_batteries
 
 ALL = slice(None)
 
@@ -74,9 +74,7 @@ class RoundsSimulator:
         # state
         ones, zeros = np.ones((num_envs, num_users)), np.zeros((num_envs, num_users), dtype=np.int64)
         self._draft_time = self._gain = self.mean_gain = ones
-        self._reports = [ones] * (
-            self._knowledge.delay + 1
-        )  # spectral efficiencies, oldest first
+        self._reports = [ones] * (self._knowledge.delay + 1)  # spectral efficiencies, oldest first
         self.requests = Requests(zeros, ones, zeros, zeros)
         self._expectation: Callable[[IntArray], FloatArray] | None = None  # for the current requests, made on demand
         self._chains = Chains(scenario, num_envs)
@@ -119,8 +117,9 @@ class RoundsSimulator:
         observation = self._encoder.encode(self._fields(), self.planned)
         ended = self._elapsed >= self._rounds
         terminated, truncated = (ended, self._never) if self._rounds == 1 else (self._never, ended)
-        if self.state.time_left is not None:
-            terminated = self.state.time_left[:, 0] == 0.0
+        batteries = self.state.batteries
+        if batteries is not None and batteries.time_left is not None:
+            terminated = batteries.time_left[:, 0] == 0.0
         step = Step(observation, reward, terminated, truncated, outcome.round_latency, info, decision, outcome)
         return step.without(over)
 
@@ -216,7 +215,8 @@ class RoundsSimulator:
     def observed(self) -> Observed:
         """Input of plug-ins, arrays (n, K)."""
         fields = self._fields()
-        return Observed(**{entry.field: fields[entry.field] for entry in self.observations.entries.values()})
+        names = (entry.field for entry in self.observations.entries.values())
+        return Observed(**with_batteries({name: fields[name] for name in names}))
 
     @property
     def own_physics(self) -> bool:
@@ -284,9 +284,9 @@ class RoundsSimulator:
     def _set_states(self) -> None:
         efficiency = self._reports[-1]
         self._token_energy = token_energy(self.scenario, efficiency)
-        batteries = {} if self._batteries is None else self._batteries.state(self._token_energy)
-        arrays = self._draft_time, efficiency, self.requests.rate, self._chains.head_start
-        self.state = SystemState(*arrays, **batteries)  # true state used to price the next action
+        batteries = None if self._batteries is None else self._batteries.state(self._token_energy)
+        rate, head_start = self.requests.rate, self._chains.head_start
+        self.state = SystemState(self._draft_time, efficiency, rate, head_start, batteries)  # prices the next action
         self.reported = self.state  # with the spectral efficiency of the last report
         if self._knowledge.delay:
             self.reported = self.state.changed(spectral_efficiency=self._reports[0])

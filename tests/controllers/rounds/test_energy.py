@@ -27,20 +27,21 @@ def test_lengths_are_the_best_of_all(name, kept):
     rng = np.random.default_rng(0)
     capacity, level = energy * rng.uniform(2.0, 20.0, energy.shape), rng.random(energy.shape)
     law = energy_law(scenario)
-    state = state.changed(
-        capacity=capacity,
-        level=level,
-        affordable=np.minimum(np.floor(level * capacity / energy), 5).astype(int),
-        charge=law.power * rng.uniform(0.3, 0.7, energy.shape),
-        time_left=rng.random((20, 1)) * np.ones(2) if paced else None,
+    batteries = ms.BatteryState(
+        np.minimum(np.floor(level * capacity / energy), 5).astype(int),
+        level,
+        capacity,
+        law.power * rng.uniform(0.3, 0.7, energy.shape),
+        rng.random((20, 1)) * np.ones(2) if paced else None,
     )
+    state = state.changed(batteries=batteries)
     best = np.full(20, -np.inf)
-    power = (capacity / 50.0 if paced else state.charge).sum(-1)
+    power = (capacity / 50.0 if paced else batteries.charge).sum(-1)
     time_price = options["time"] * law.rate if "time" in options else law.rate - law.price * power
     means = scenario.received_acceptance([task.acceptance_rate for task in scenario.tasks])
     factor = np.exp(options.get("acceptance", 0.0) * (state.acceptance_rate - np.mean(means)))
     if paced:
-        factor = factor * np.exp(options["pace"] * (state.time_left - level))
+        factor = factor * np.exp(options["pace"] * (batteries.time_left - level))
 
     def value(decision):
         outcome, paid = ms.expected_outcome(scenario, state, decision), 0.0
@@ -52,10 +53,10 @@ def test_lengths_are_the_best_of_all(name, kept):
 
     controller = ms.make_controller("energy-prices", scenario, **options)
     for lengths in product(range(6), repeat=2):
-        allowed = np.minimum(lengths, state.affordable)
+        allowed = np.minimum(lengths, batteries.affordable)
         best = np.maximum(best, value(controller.with_equal_latency(allowed, state)))
     decision = controller(state)
-    assert (decision.draft_length <= state.affordable).all()
+    assert (decision.draft_length <= batteries.affordable).all()
     assert decision.draft_length.any()
     assert value(decision) == pytest.approx(best, abs=1e-9)
 

@@ -29,15 +29,15 @@ def test_rounds_equal_a_slow_simulator(options):
     users = env.scenario.num_users
     scenario, law, rng = env.scenario, energy_law(env.scenario), np.random.default_rng(0)
     horizon, time, cut, full = options.get("budget_time", 0.0), 0.0, 0, 0
-    battery = (env.state.level * env.state.capacity)[0].tolist()
-    assert env.state.level[0] == pytest.approx(1.0 if horizon else 0.5)
+    battery = (env.state.batteries.level * env.state.batteries.capacity)[0].tolist()
+    assert env.state.batteries.level[0] == pytest.approx(1.0 if horizon else 0.5)
     for number in range(60):
         state = env.state[0]
         uploads = [bits(scenario) / (scenario.total_bandwidth * r) for r in state.spectral_efficiency]
         energy = [scenario.draft_energy + scenario.transmit_power * u for u in uploads]
         wanted = rng.integers(0, 26 if number < 30 else 2, users)
         most = [min(25, int(b / e + 1e-9)) for b, e in zip(battery, energy, strict=True)]
-        assert state.affordable.tolist() == most
+        assert state.batteries.affordable.tolist() == most
         action = env.encode_action(ms.Decision(wanted[None], np.full((1, users), scenario.total_bandwidth / users)))
         lengths = [min(n, m) for n, m in zip(wanted.tolist(), most, strict=True)]
         cut += lengths != wanted.tolist()
@@ -45,8 +45,8 @@ def test_rounds_equal_a_slow_simulator(options):
         duration = equal_latency(lengths, state.draft_time, uploads) + scenario.verification_time
         tokens = [expected_tokens(n, a) for n, a in zip(lengths, state.acceptance_rate, strict=True)]
         joules = [n * e for n, e in zip(lengths, energy, strict=True)]
-        left = [b - j + p * duration for b, j, p in zip(battery, joules, state.charge, strict=True)]
-        after = [min(b, c) for b, c in zip(left, state.capacity, strict=True)]
+        left = [b - j + p * duration for b, j, p in zip(battery, joules, state.batteries.charge, strict=True)]
+        after = [min(b, c) for b, c in zip(left, state.batteries.capacity, strict=True)]
         full += after != left
         time += duration
         over = bool(horizon) and time >= horizon

@@ -5,6 +5,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.envs.observations import ENTRIES, LARGEST_FADE, ObservationCodec
 from multispin_env.physics.radio import spectral_efficiency
+from multispin_env.physics.types import named_arrays, with_batteries
 from tests.families import ON_SERVER
 
 
@@ -28,7 +29,9 @@ def test_inverse_and_bounds(scenario, rng):
 
 def test_entries_by_hand():
     scenario = ms.Scenario.preset("llama2", num_users=2)
-    of_rounds = tuple(key for key, entry in ENTRIES.items() if entry.field in ms.Observed.__slots__)
+    of_rounds = tuple(
+        key for key, entry in ENTRIES.items() if entry.field in (*ms.Observed.__slots__, *ms.BatteryState.__slots__)
+    )
     codec = ObservationCodec(scenario, of_rounds, rho=30.0)
     snr = 10.0**2.35
     middle = np.log2(1.0 + snr * 0.35)
@@ -53,12 +56,12 @@ def test_entries_by_hand():
         "throughput": (np.array([1.0, 3.0]) / scenario.verification_time, "throughput", [0.5, 0.75]),
     }
     assert {entry for _, entry, _ in two.values()} == set(of_rounds)
-    observed = ms.Observed(**{field: np.array(values) for field, (values, _, _) in two.items()})
+    observed = ms.Observed(**with_batteries({field: np.array(values) for field, (values, _, _) in two.items()}))
     observation = codec.encode(observed)
-    decoded = codec.decode(observation)
+    decoded = named_arrays(codec.decode(observation))
     for field, (values, entry, scaled) in two.items():
         assert observation[entry] == pytest.approx(scaled, rel=1e-6), entry
-        assert getattr(decoded, field) == pytest.approx(values, rel=1e-5), field
+        assert decoded[field] == pytest.approx(values, rel=1e-5), field
     upload, verification = 2 * scenario.bits_per_token / (1e7 * middle), scenario.verification_time
     shared = [verification / 0.012, 2.0, upload / 0.012, 30.0 * verification / 2]
     assert observation["shared"] == pytest.approx(np.log10(shared), rel=1e-6)
