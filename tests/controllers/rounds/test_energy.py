@@ -64,8 +64,8 @@ def test_lengths_are_the_best_of_all(name, kept):
 @pytest.mark.filterwarnings("error")
 def test_a_battery_without_capacity_is_refused():
     scenario, ones = ms.Scenario.preset("llama2", **SMALL), np.ones(2)
-    battery = {"level": ones, "affordable": ones.astype(int), "charge": ones, "capacity": np.array([1.0, 0.0])}
-    state = ms.sample_state(scenario, 0).changed(**battery)
+    batteries = ms.BatteryState(ones.astype(int), ones, np.array([1.0, 0.0]), charge=ones)
+    state = ms.sample_state(scenario, 0).changed(batteries=batteries)
     for name in ("drift", "energy-prices"):
         with pytest.raises(ValueError, match=r"^capacity\[1\]: expected numbers > 0, got 0"):
             ms.make_controller(name, scenario)(state)
