@@ -17,6 +17,7 @@ from multispin_env.physics.types import Batched
 from multispin_env.solver.problem import TINY, Problem, kinks
 
 SAFETY = 1e-11  # Relative margin added to every bound, above the rounding error of its sums
+_STEEP = 0.9  # Slope of a replaced line, relative to that on which the round would take no time
 _ROUNDING = 1e-13  # Relative margin subtracted from a time, so that rounding cannot lift it above the law
 
 
@@ -40,7 +41,9 @@ class FixedPass(Batched):
         """Return the least time (m,) in s of a pass with lengths ≥ ``low`` (m, K)."""
         return self.start
 
-    def price(self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray) -> _PricedPass:
+    def price(
+        self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray, left: FloatArray
+    ) -> _PricedPass:
         """Return tokens (W, m, K) unchanged."""
         return _PricedPass(tokens, 0.0, self.start, False)
 
@@ -72,25 +75,29 @@ class Segment(Batched):
         """Return the least time (m,) in s of a pass with lengths ≥ ``low`` (m, K)."""
         return self.start + self.rise * np.maximum(self.fewest, low.sum(-1))
 
-    def price(self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray) -> _PricedPass:
+    def price(
+        self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray, left: FloatArray
+    ) -> _PricedPass:
         """Charge the tokens of windows (m, K) along the line of `slope` through an end of the remaining segment.
 
-        A token costs the slope times the goodput ``target`` (m,). If the line gives a time ≤ 0, the line of the segment
-        replaces it, or else a flat one: each is below the law, but a time clipped to be positive may be above.
+        A token costs the slope times the goodput ``target`` (m,). If a round of latency ``left`` (m,) took a time ≤ 0
+        on it, a flatter one that is also below the law replaces it: a clipped time could be above the law.
         """
         least, largest = low.sum(-1), high.sum(-1)
         fewest, most = np.maximum(self.fewest, least), np.minimum(self.most, largest)
-        slope, time = self.slope, np.zeros(len(least))
-        for flatter in (self.slope, self.rise, np.zeros_like(self.rise)):
-            slope = np.where(time > 0.0, slope, flatter)
+        slope = self.slope
+        for _ in range(3):
             anchor = np.where(slope >= self.rise, most, fewest)
             above, below = self.start + self.rise * anchor, slope * (anchor - least)
             time = above - below - _ROUNDING * (above + np.abs(below))
-            if (time > 0.0).all():
+            if not (bad := left + time <= 0.0).any():
                 break
+            steepest = _STEEP * (left + above) / np.maximum(anchor - least, 1.0)
+            flatter = np.where(slope > self.rise, np.maximum(self.rise, steepest), 0.0)
+            slope = np.where(bad, flatter, slope)
         charge = target * slope
         tokens = tokens - charge[:, None] * np.arange(len(tokens))[:, None, None]
-        return _PricedPass(tokens, charge * (largest - least), np.maximum(time, TINY), fewest > most)
+        return _PricedPass(tokens, charge * (largest - least), np.maximum(time, TINY - left), fewest > most)
 
     def trim(self, low: FloatArray, high: FloatArray, longest: FloatArray) -> _TrimmedPart:
         """Remove passes longer than ``longest`` (m,) seconds from the segment and the windows (m, K)."""
@@ -201,7 +208,7 @@ def bound_nodes(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
     Windows keep all lengths of all decisions whose goodput exceeds ``target`` (m,).
     """
     table = _tabulate(problem, nodes)
-    tokens, charged, server, empty = nodes.law.price(table.tokens, nodes.low, nodes.high, target)
+    tokens, charged, server, empty = nodes.law.price(table.tokens, nodes.low, nodes.high, target, nodes.left)
     scale, table = table.tokens[-1].sum(-1) + charged, table._replace(tokens=tokens)
     if problem.token_price is not None:
         scale = scale + problem.cost(nodes.high).sum(-1)
