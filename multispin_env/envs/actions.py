@@ -66,9 +66,7 @@ class ActionCodec(ABC, Generic[State, DecisionT]):
     def real_length(self, column: FloatArray) -> FloatArray:
         """Return unrounded draft lengths: low − 1 + (1 + high − low)^{(x + 1)/2} for entries x of column 0."""
         low, high = self.length_range
-        above = np.asarray(column + 1.0)
-        above *= 0.5 * math.log(1.0 + high - low)
-        np.exp(above, out=above)
+        above = np.exp((0.5 * math.log(1.0 + high - low)) * (column + 1.0))
         return above if low == 1 else low - 1.0 + above
 
     def length_column(self, length: FloatArray | IntArray) -> FloatArray:
@@ -84,14 +82,13 @@ class ActionCodec(ABC, Generic[State, DecisionT]):
 
     def checked(self, action: NDArray[Any]) -> FloatArray:
         """Return actions / `LIMIT` (..., K, columns) as float64; ``ValueError`` for NaN or an entry beyond ±`LIMIT`."""
-        x = np.array(action, dtype=np.float64)
+        x = np.asarray(action, dtype=np.float64)
         entries = action if getattr(action, "dtype", None) == np.float32 else x  # for speed: float32 is half as large
         if not np.maximum.reduce(np.abs(entries), None, initial=0.0) <= LIMIT:  # also for NaN
             inside = np.abs(x) <= LIMIT * (1.0 + 1e-6)  # allows for rounding to float32
             require("action", x, inside, f"numbers in [-{LIMIT:g}, {LIMIT:g}]")
             x = np.clip(x, -LIMIT, LIMIT)
-        x /= LIMIT
-        return x
+        return x / LIMIT
 
 
 def stack_columns(columns: list[FloatArray]) -> NDArray[np.float32]:

@@ -282,8 +282,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         if not self.config.has_slopes:
             raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got one without")
         simulator: Any = self._simulator  # of rounds
-        slopes: FloatArray = simulator.reward_slopes(action, weights, window)
-        return slopes
+        return np.asarray(simulator.reward_slopes(action, weights, window))
 
     def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
         self, *, seed: Seeds = None, options: dict[str, Any] | None = None

@@ -112,11 +112,8 @@ def chain_left(
 def _left(
     scenario: Scenario, draft_length: IntArray | FloatArray, head_start: FloatArray, drafted: FloatArray
 ) -> FloatArray:
-    left: FloatArray = head_start + drafted
-    left = left - draft_length
-    left -= 1.0
-    np.maximum(left, 0.0, out=left)
-    return np.minimum(left, scenario.max_draft_length, out=left)
+    left: FloatArray = np.maximum(head_start + drafted - draft_length - 1.0, 0.0)
+    return np.minimum(left, scenario.max_draft_length)
 
 
 def chain_cycle(

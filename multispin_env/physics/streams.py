@@ -1,6 +1,7 @@
 """Random numbers for parallel environments, with one generator for each environment."""
 
 from collections.abc import Callable, Iterable
+from typing import Self
 
 import numpy as np
 
@@ -48,6 +49,12 @@ class EnvStreams:
         self._rows = np.empty((*sizes, 0))  # (*sizes, *shape) from the first draw on
         self._next = np.full(num_envs, block, dtype=np.int64)  # next row of each environment, if `_common` is None
         self._common: int | None = block  # next row of all environments; None if they differ
+
+    @classmethod
+    def ahead(cls, draw: Draw, num_envs: int, most_rows: int = MOST_ROWS) -> Self:
+        """Make streams that draw as many rows ahead as `rows_ahead` and ``most_rows`` allow, apart."""
+        numbers = draw(np.random.default_rng(0), 1).size  # of a row
+        return cls(draw, num_envs, min(most_rows, rows_ahead(num_envs * max(numbers, 1))), apart=True)
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
         """Set the generator of one environment and discard its rows drawn ahead."""

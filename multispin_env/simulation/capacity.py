@@ -568,8 +568,8 @@ class _Devices:
         while len(self._columns) < users:
             state = sample_state(self.scenario, np.random.default_rng([self.seed, len(self._columns)]), self.states)
             self._columns.append((state.draft_time, state.spectral_efficiency, state.acceptance_rate))
-        time, efficiency, rate = (np.concatenate(parts, -1) for parts in zip(*self._columns[:users], strict=True))
-        return SystemState(time, efficiency, rate)
+        arrays = [np.concatenate(parts, -1) for parts in zip(*self._columns[:users], strict=True)]
+        return SystemState(arrays[0], arrays[1], arrays[2])
 
 
 def _colocated(scenario: Scenario, state: SystemState, tpot: float) -> BoolArray:

@@ -144,9 +144,7 @@ def _check_columns(names: Iterable[str], where: str) -> None:
 
 def _devices(records: list[_Record], where: str) -> Devices:
     numbered = [(record, f"{where}, row {row}") for row, record in enumerate(records, start=1)]
-    draft_time, efficiency, rate = (
-        np.array([_required(record, group, position) for record, position in numbered]) for group in _REQUIRED
-    )
+    required = [np.array([_required(record, group, position) for record, position in numbered]) for group in _REQUIRED]
     names = tuple(
         check_label(f"{position}, name", record.get("name", str(row)))
         for row, (record, position) in enumerate(numbered, start=1)
@@ -156,7 +154,7 @@ def _devices(records: list[_Record], where: str) -> Devices:
         weights = np.array([_checked(record.get("weight", 1.0), "weight", position) for record, position in numbered])
         if not weights.any():
             raise ValueError(f"{where}, weight: expected at least one number > 0, got only zeros")
-    return Devices(names, SystemState(draft_time, efficiency, rate), weights)
+    return Devices(names, SystemState(required[0], required[1], required[2]), weights)
 
 
 def _required(record: _Record, group: tuple[str, ...], position: str) -> float:

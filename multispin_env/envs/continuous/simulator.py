@@ -53,7 +53,7 @@ class TokenAccount:
 
         For the episodes in the mask ``last`` (n,) it is the last step; for those in ``over`` it does not count.
         """
-        self._tokens += np.add.reduce(outcome.tokens, -1)
+        self._tokens += outcome.total_tokens
         return {"episode_tokens": self._tokens.copy(), "token_goodput": self._tokens / (begun + outcome.duration)}
 
 

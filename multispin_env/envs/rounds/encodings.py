@@ -131,8 +131,7 @@ class SharesCodec(RoundsCodec):
         if len(steep):  # few: `interp` takes five times as long as the line, with the same bits
             logit.put(steep, np.interp(column.take(steep), WEIGHT_COLUMNS, LOG_WEIGHTS))
         weight = np.exp(logit, out=logit)
-        weight *= self.scenario.total_bandwidth / np.add.reduce(weight, -1, keepdims=True)
-        return weight
+        return weight * (self.scenario.total_bandwidth / np.add.reduce(weight, -1, keepdims=True))
 
     @override
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:

@@ -19,15 +19,7 @@ from multispin_env.physics.chains import Chains
 from multispin_env.physics.energy import BatteryBank, token_energy
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, round_outcome, users_from_uniforms
-from multispin_env.physics.streams import (
-    EPISODES,
-    MOST_ROWS,
-    Draw,
-    EnvStreams,
-    rows_ahead,
-    user_exponentials,
-    user_uniforms,
-)
+from multispin_env.physics.streams import EPISODES, EnvStreams, user_exponentials, user_uniforms
 from multispin_env.physics.types import Decision, Observed, Outcome, RealDecision, SystemState, with_batteries
 
 ALL = slice(None)
@@ -67,10 +59,10 @@ class RoundsSimulator:
         # random numbers
         num_users, columns = scenario.num_users, dynamics.acceptance.columns
         device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=num_users)
-        self._devices = _make_stream(device_rows, num_envs, EPISODES)
-        self._fading = _make_stream(partial(dynamics.channel.draw, num_users=num_users), num_envs)
-        self._tokens = _make_stream(partial(user_exponentials, num_users=num_users), num_envs)
-        self._renewals = _make_stream(partial(user_uniforms, columns=columns, num_users=num_users), num_envs)
+        self._devices = EnvStreams.ahead(device_rows, num_envs, EPISODES)
+        self._fading = EnvStreams.ahead(partial(dynamics.channel.draw, num_users=num_users), num_envs)
+        self._tokens = EnvStreams.ahead(partial(user_exponentials, num_users=num_users), num_envs)
+        self._renewals = EnvStreams.ahead(partial(user_uniforms, columns=columns, num_users=num_users), num_envs)
         # state
         ones, zeros = np.ones((num_envs, num_users)), np.zeros((num_envs, num_users), dtype=np.int64)
         self._draft_time = self._gain = self.mean_gain = ones
@@ -214,9 +206,8 @@ class RoundsSimulator:
     @property
     def observed(self) -> Observed:
         """Input of plug-ins, arrays (n, K)."""
-        fields = self._fields()
-        names = (entry.field for entry in self.observations.entries.values())
-        return Observed(**with_batteries({name: fields[name] for name in names}))
+        fields, entries = self._fields(), self.observations.entries.values()
+        return Observed(**with_batteries({entry.field: fields[entry.field] for entry in entries}))
 
     @property
     def own_physics(self) -> bool:
@@ -225,18 +216,21 @@ class RoundsSimulator:
 
     def reward_slopes(self, action: NDArray[Any], weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Return the derivatives of the next reward; see `MultiSpinVectorEnv.reward_slopes`."""
-        if self._is_share and weights is None:
-            weights = np.broadcast_to(1.0 / self._optimal_goodput()[:, None], self.mean_gain.shape)
-        tokens, planned = self.expected_tokens, self.planned
-        return reward_slopes(self.actions, self.objective, self.state, tokens, planned, action, weights, window)
+        return reward_slopes(self, action, weights, window)
+
+    def weights(self, outcome: Outcome) -> FloatArray | float:
+        """Return the derivatives of the reward of an outcome with respect to N_k / T_e2e, (n, K) or a number."""
+        if self._is_share:
+            return np.broadcast_to(1.0 / self._optimal_goodput()[:, None], outcome.tokens.shape)
+        return self.objective.weights(outcome)
 
     def _check_optimum(self, config: EnvConfig) -> None:
-        asked = {"optimum": config.optimum, "reward": config.reward == "share", **config.arguments}
-        for name in ("optimum", "reward", "regret"):
-            if self.own_physics and asked.get(name):
+        regret, share = config.arguments.get("regret", False), config.reward == "share"
+        for name, asked in (("optimum", config.optimum), ("reward", share and config.reward), ("regret", regret)):
+            if self.own_physics and asked:
                 expected = f"no optimum with your own {type(self).__name__}.round_outcome"
                 remedy = "set optimum_holds = True on the class if the package's optimum is still the best"
-                raise ValueError(f"{name}: expected {expected}, got {getattr(config, name, True)!r}; {remedy}")
+                raise ValueError(f"{name}: expected {expected}, got {asked!r}; {remedy}")
 
     def _optimal_goodput(self) -> FloatArray:
         assert self._best is not None
@@ -301,8 +295,3 @@ class RoundsSimulator:
             **self.objective.fields(),
         }
         return fields if self._counts is None else fields | self._counts.fields
-
-
-def _make_stream(draw: Draw, num_envs: int, most_rows: int = MOST_ROWS) -> EnvStreams:
-    numbers = draw(np.random.default_rng(0), 1).size  # of a row
-    return EnvStreams(draw, num_envs, min(most_rows, rows_ahead(num_envs * max(numbers, 1))), apart=True)

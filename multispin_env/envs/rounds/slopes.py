@@ -12,16 +12,14 @@ of all devices often do. The derivative with respect to a common change of all l
 """
 
 import math
-from collections.abc import Callable
 from functools import singledispatch
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.envs.actions import LIMIT
-from multispin_env.envs.objectives import Objective
 from multispin_env.envs.rounds.encodings import (
     LOG_FACTOR,
     LOG_WEIGHTS,
@@ -38,45 +36,47 @@ from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemS
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import equal_latency
 
-Tokens = Callable[[IntArray], FloatArray]
-"""Function from draft lengths (n, K) to expected tokens (n, K)."""
+
+class Rounds(Protocol):
+    """Rounds in a state (n, K): a `RoundsSimulator`."""
+
+    scenario: Scenario
+    actions: RoundsCodec
+    state: SystemState
+    planned: SystemState
+
+    def expected_tokens(self, draft_length: IntArray) -> FloatArray:
+        """Return the expected tokens (n, K) of draft lengths."""
+
+    def weights(self, outcome: Outcome) -> FloatArray | float:
+        """Return the derivatives of the reward with respect to N_k / T_e2e, (n, K) or a number."""
 
 
 def reward_slopes(
-    codec: RoundsCodec,
-    objective: Objective,
-    state: SystemState,
-    expected_tokens: Tokens,
-    planned: SystemState,
-    action: NDArray[Any],
-    weights: FloatArray | float | None,
-    window: float,
+    rounds: Rounds, action: NDArray[Any], weights: FloatArray | float | None, window: float
 ) -> FloatArray:
-    """Return the derivatives (n, K, columns) of the next reward; see `MultiSpinVectorEnv.reward_slopes`.
-
-    ``state`` is the true state; actions are decoded with the state ``planned``.
-    """
+    """Return the derivatives (n, K, columns) of the next reward; see `MultiSpinVectorEnv.reward_slopes`."""
+    codec, planned = rounds.actions, rounds.planned
     x = codec.checked(action)
     length = codec.real_lengths(x)
     relaxed = RealDecision(length, codec.bandwidth(x, length, planned))
-    tokens, token_slope = interpolate_tokens(codec.scenario, expected_tokens, length)
-    outcome = round_outcome(codec.scenario, state, relaxed, tokens)
-    weights = objective.weights(outcome) if weights is None else weights
-    by_length, by_bandwidth = decision_slopes(codec.scenario, relaxed, outcome, token_slope, weights)
+    tokens, token_slope = interpolate_tokens(rounds, length)
+    outcome = round_outcome(rounds.scenario, rounds.state, relaxed, tokens)
+    weights = rounds.weights(outcome) if weights is None else weights
+    by_length, by_bandwidth = decision_slopes(rounds.scenario, relaxed, outcome, token_slope, weights)
     through_bandwidth, by_columns = _bandwidth_slopes(codec, x, length, planned, by_bandwidth)
     by_length = by_length + through_bandwidth
     if window:
-        by_length = _whole_length_slopes(codec, state, expected_tokens, planned, x, length, weights, window)
+        by_length = _whole_length_slopes(rounds, x, length, weights, window)
     return np.stack([codec.common(by_length * length_slope(codec, length)), *by_columns], -1) / LIMIT
 
 
-def interpolate_tokens(
-    scenario: Scenario, expected_tokens: Tokens, length: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+def interpolate_tokens(rounds: Rounds, length: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the expected tokens (n, K) of real lengths and their slopes, by linear interpolation between integers."""
+    scenario = rounds.scenario
     low = np.floor(length).clip(scenario.min_draft_length, scenario.max_draft_length - 1).astype(np.int64)
-    below = expected_tokens(low)
-    slope = expected_tokens(low + 1) - below
+    below = rounds.expected_tokens(low)
+    slope = rounds.expected_tokens(low + 1) - below
     return below + slope * (length - low), slope
 
 
@@ -183,19 +183,13 @@ Without this derivative, policies got stuck at lengths that no change of a singl
 
 
 def _whole_length_slopes(
-    codec: RoundsCodec,
-    state: SystemState,
-    expected_tokens: Tokens,
-    planned: SystemState,
-    x: FloatArray,
-    length: FloatArray,
-    weights: FloatArray | float,
-    window: float,
+    rounds: Rounds, x: FloatArray, length: FloatArray, weights: FloatArray | float, window: float
 ) -> FloatArray:
+    codec, planned, expected_tokens = rounds.actions, rounds.planned, rounds.expected_tokens
 
     def value(rows: IntArray | slice, whole: IntArray, tokens: FloatArray) -> FloatArray:
         decision = Decision(whole, codec.bandwidth(x[rows], whole.astype(np.float64), planned[rows]))
-        outcome = round_outcome(codec.scenario, state[rows], decision, tokens)
+        outcome = round_outcome(rounds.scenario, rounds.state[rows], decision, tokens)
         weight = weights[rows] if isinstance(weights, np.ndarray) else weights
         rate: FloatArray = np.add.reduce(weight * outcome.tokens, -1) / outcome.round_latency
         return rate

@@ -307,8 +307,7 @@ class ContinuousOutcome(Batched):
     @property
     def total_tokens(self) -> FloatArray:
         """Tokens Σ N_k of the batch, (...)."""
-        total: FloatArray = np.add.reduce(self.tokens, -1)
-        return total
+        return np.asarray(np.add.reduce(self.tokens, -1))
 
     @property
     def batch_size(self) -> IntArray:

@@ -137,7 +137,7 @@ def test_tokens_are_interpolated():
     env.reset(seed=0)
     rate = env.state.acceptance_rate
     for length, low in ((1.0, 1), (2.25, 2), (5.5, 5), (6.0, 5)):
-        tokens, slope = interpolate_tokens(env.scenario, env._simulator.expected_tokens, np.full((2, 3), length))
+        tokens, slope = interpolate_tokens(env._simulator, np.full((2, 3), length))
         below, above = (sum(rate**i for i in range(n + 1)) for n in (low, low + 1))
         assert slope == pytest.approx(above - below)
         assert tokens == pytest.approx(below + (length - low) * (above - below))
