@@ -41,9 +41,7 @@ class FixedPass(Batched):
         """Return the least time (m,) in s of a pass with lengths ≥ ``low`` (m, K)."""
         return self.start
 
-    def price(
-        self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray, left: FloatArray
-    ) -> _PricedPass:
+    def price(self, tokens: FloatArray, nodes: "Nodes", target: FloatArray) -> _PricedPass:
         """Return tokens (W, m, K) unchanged."""
         return _PricedPass(tokens, 0.0, self.start, False)
 
@@ -75,17 +73,14 @@ class Segment(Batched):
         """Return the least time (m,) in s of a pass with lengths ≥ ``low`` (m, K)."""
         return self.start + self.rise * np.maximum(self.fewest, low.sum(-1))
 
-    def price(
-        self, tokens: FloatArray, low: FloatArray, high: FloatArray, target: FloatArray, left: FloatArray
-    ) -> _PricedPass:
-        """Charge the tokens of windows (m, K) along the line of `slope` through an end of the remaining segment.
+    def price(self, tokens: FloatArray, nodes: "Nodes", target: FloatArray) -> _PricedPass:
+        """Charge the tokens of windows along the line of `slope` through an end of the remaining segment.
 
-        A token costs the slope times the goodput ``target`` (m,). If a round of latency ``left`` (m,) took a time ≤ 0
+        A token costs the slope times the goodput ``target`` (m,). If the shortest round of a node took a time ≤ 0
         on it, a flatter one that is also below the law replaces it: a clipped time could be above the law.
         """
-        least, largest = low.sum(-1), high.sum(-1)
-        fewest, most = np.maximum(self.fewest, least), np.minimum(self.most, largest)
-        slope = self.slope
+        least, largest, left = nodes.low.sum(-1), nodes.high.sum(-1), nodes.left
+        fewest, most, slope = np.maximum(self.fewest, least), np.minimum(self.most, largest), self.slope
         for _ in range(3):
             anchor = np.where(slope >= self.rise, most, fewest)
             above, below = self.start + self.rise * anchor, slope * (anchor - least)
@@ -208,7 +203,7 @@ def bound_nodes(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
     Windows keep all lengths of all decisions whose goodput exceeds ``target`` (m,).
     """
     table = _tabulate(problem, nodes)
-    tokens, charged, server, empty = nodes.law.price(table.tokens, nodes.low, nodes.high, target, nodes.left)
+    tokens, charged, server, empty = nodes.law.price(table.tokens, nodes, target)
     scale, table = table.tokens[-1].sum(-1) + charged, table._replace(tokens=tokens)
     if problem.token_price is not None:
         scale = scale + problem.cost(nodes.high).sum(-1)
