@@ -279,7 +279,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
             raise ValueError(f"weights: expected shape {shape}, got {np.shape(weights)}")
         check_real("window", window, 0.0, 1.0)
         self._check_shape(action)
-        if not self.config.has_slopes:
+        if not self.config.has_slopes or self._simulator.own_physics:
             raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got one without")
         simulator: Any = self._simulator  # of rounds
         return np.asarray(simulator.reward_slopes(action, weights, window))

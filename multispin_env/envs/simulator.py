@@ -74,8 +74,8 @@ class Simulator(Protocol):
         """Input of plug-ins, an `Observed` or a `ContinuousObserved`, arrays (n, K)."""
 
     @property
-    def own_physics(self) -> bool:
-        """Whether steps have a user's own physics, so that the package's optimum need not hold."""
+    def own_physics(self) -> str:
+        """Method of a subclass that plays or prices steps, so that the package's optimum need not hold; "" if none."""
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
         """Give environment ``env`` new random streams, spawned from ``generator``."""

@@ -161,7 +161,7 @@ class ContinuousSimulator:
     Episodes end at ``horizon`` seconds.
     """
 
-    own_physics: ClassVar[bool] = False  # there is no optimum which it could change
+    own_physics: ClassVar[str] = ""  # there is no optimum which it could change
 
     def __init__(
         self, config: EnvConfig, objective: Objective, core: ContinuousCore, account: TokenAccount, horizon: float

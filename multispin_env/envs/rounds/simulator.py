@@ -210,9 +210,11 @@ class RoundsSimulator:
         return Observed(**with_batteries({entry.field: fields[entry.field] for entry in entries}))
 
     @property
-    def own_physics(self) -> bool:
-        """Whether rounds have a user's own physics, so that the package's optimum need not hold."""
-        return type(self).round_outcome is not RoundsSimulator.round_outcome and not self.optimum_holds
+    def own_physics(self) -> str:
+        """Method of a subclass that plays or prices rounds, so that the package's optimum need not hold; "" if none."""
+        names = ("round_outcome", "expected", "expected_tokens", "step", "_play", "_reward")
+        changed = (name for name in names if getattr(type(self), name) is not getattr(RoundsSimulator, name))
+        return "" if self.optimum_holds else next(changed, "")
 
     def reward_slopes(self, action: NDArray[Any], weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Return the derivatives of the next reward; see `MultiSpinVectorEnv.reward_slopes`."""
@@ -228,7 +230,7 @@ class RoundsSimulator:
         regret, share = config.arguments.get("regret", False), config.reward == "share"
         for name, asked in (("optimum", config.optimum), ("reward", share and config.reward), ("regret", regret)):
             if self.own_physics and asked:
-                expected = f"no optimum with your own {type(self).__name__}.round_outcome"
+                expected = f"no optimum with your own {type(self).__name__}.{self.own_physics}"
                 remedy = "set optimum_holds = True on the class if the package's optimum is still the best"
                 raise ValueError(f"{name}: expected {expected}, got {asked!r}; {remedy}")
 

@@ -179,6 +179,13 @@ class LossyRounds(RoundsSimulator):
         return super().round_outcome(decision, tokens / 2)
 
 
+class CountedRounds(RoundsSimulator):
+    """A round is played, and its outcome changed, in `step`."""
+
+    def step(self, action, over=None):
+        return super().step(action, over)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lossy(Heterogeneous):
     env_id = "Mine/Lossy-v0"
@@ -198,6 +205,14 @@ def test_optimum_of_other_physics_is_refused(lossy, monkeypatch):
         with pytest.raises(ValueError, match=rf"^{next(iter(arguments))}: .*LossyRounds.round_outcome.*optimum_holds"):
             gym.make(lossy, num_users=2, **arguments)
     assert cases_of(ms.EnvConfig.of(lossy)) is Episodes  # states would be priced by the package's rounds
+    env = gym.make_vec(lossy, 2, "vector_entry_point", num_users=2).unwrapped
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"^reward_slopes: expected"):
+        env.reward_slopes(np.zeros((2, 2, 2)))
+    monkeypatch.setattr(Lossy, "simulator_class", CountedRounds)
+    with pytest.raises(ValueError, match=r"^optimum: .*CountedRounds.step"):
+        gym.make(lossy, num_users=2, optimum=True)
+    monkeypatch.setattr(Lossy, "simulator_class", LossyRounds)
     monkeypatch.setattr(LossyRounds, "optimum_holds", True, raising=False)
     gym.make(lossy, num_users=2, optimum=True)
     assert cases_of(ms.EnvConfig.of(lossy)) is StateCases
