@@ -17,11 +17,11 @@ from typing_extensions import override
 from agents.policies import DevicePolicy
 from multispin_env.draft import PAYLOADS
 from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.continuous.endless import ContinuousConfig
 from multispin_env.envs.continuous.serving import Serving
-from multispin_env.envs.continuous.variants import ContinuousConfig
 from multispin_env.envs.rounds.ahead import DraftAhead
 from multispin_env.envs.rounds.energy import Energy
-from multispin_env.envs.rounds.variants import RoundsConfig
+from multispin_env.envs.rounds.known import RoundsConfig
 from multispin_env.registry import SCENARIOS, SERVERS
 from multispin_env.scenario import Scenario
 from multispin_env.server import LAW

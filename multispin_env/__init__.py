@@ -25,10 +25,10 @@ from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.controllers.rounds.optimal import oracle
 from multispin_env.draft import DraftProfile
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.continuous.variants import ContinuousConfig
+from multispin_env.envs.continuous.endless import ContinuousConfig
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.registration import register_environment, register_packaged_environments, unregister_environment
-from multispin_env.envs.rounds.variants import RoundsConfig
+from multispin_env.envs.rounds.known import RoundsConfig
 from multispin_env.physics.arrivals import make_arrivals
 from multispin_env.physics.continuous.averages import LongRun
 from multispin_env.physics.continuous.service_log import ServiceRun

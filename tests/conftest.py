@@ -55,7 +55,7 @@ def windows_do_not_wait():
 def quick_prices():
     """Replace the measured prices of time, for tests in which any price will do."""
     with pytest.MonkeyPatch.context() as patch:
-        rooms = ("rounds.ahead", "continuous.variants", "continuous.serving")
+        rooms = ("rounds.ahead", "continuous.endless", "continuous.serving")
         for name in (*(f"{room}.reference_rate" for room in rooms), "continuous.serving.reference_tokens_in_time"):
             patch.setattr(f"multispin_env.envs.{name}", lambda system, *rule: 22.0 * system.scenario.num_users)
         yield

@@ -3,7 +3,7 @@ from gymnasium.envs.registration import load_env_creator
 
 from multispin_env.controllers.names import controller_names
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.rounds.variants import RoundsConfig
+from multispin_env.envs.rounds.known import RoundsConfig
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 

@@ -24,8 +24,8 @@ from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.encodings import PlainCodec
 from multispin_env.envs.objectives import Goodput
 from multispin_env.envs.rounds.encodings import SharesCodec
+from multispin_env.envs.rounds.known import RoundsConfig
 from multispin_env.envs.rounds.slopes import length_slope
-from multispin_env.envs.rounds.variants import RoundsConfig
 from multispin_env.evaluation.cases import StateCases
 from multispin_env.evaluation.contenders import contenders_of
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes

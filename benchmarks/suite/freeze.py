@@ -15,7 +15,7 @@ from benchmarks.tools import cpu_seconds, show
 from multispin_env.arrays import FloatArray
 from multispin_env.bounds.energy import energy_bound
 from multispin_env.bounds.rate import BOUNDED_CHANNELS, rate_bound
-from multispin_env.envs.continuous.variants import Continuous
+from multispin_env.envs.continuous.endless import Continuous
 from multispin_env.envs.registration import register_environment, unregister_environment
 from multispin_env.envs.rounds.ahead import DraftAhead
 from multispin_env.evaluation.cases import CERTIFICATE, Episodes

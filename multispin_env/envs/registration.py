@@ -20,7 +20,7 @@ def register_environment(config: type[EnvConfig]) -> None:
     Examples
     --------
     >>> import gymnasium as gym, multispin_env as ms
-    >>> from multispin_env.envs.rounds.variants import Heterogeneous
+    >>> from multispin_env.envs.rounds.known import Heterogeneous
     >>> class Own(Heterogeneous):
     ...     env_id = "Mine/Own-v0"
     >>> ms.register_environment(Own)
@@ -40,7 +40,7 @@ def unregister_environment(env_id: str) -> None:
     Examples
     --------
     >>> import multispin_env as ms
-    >>> from multispin_env.envs.rounds.variants import Heterogeneous
+    >>> from multispin_env.envs.rounds.known import Heterogeneous
     >>> class Gone(Heterogeneous):
     ...     env_id = "Mine/Gone-v0"
     >>> ms.register_environment(Gone)

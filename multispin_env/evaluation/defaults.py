@@ -6,12 +6,12 @@ from typing import Any
 
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
 from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.continuous.endless import ContinuousConfig
 from multispin_env.envs.continuous.serving import Serving
-from multispin_env.envs.continuous.variants import ContinuousConfig
 from multispin_env.envs.rounds.ahead import DraftAhead
 from multispin_env.envs.rounds.energy import Energy
 from multispin_env.envs.rounds.hidden import DelayedChannel, HiddenRate
-from multispin_env.envs.rounds.variants import Fair, RoundsConfig
+from multispin_env.envs.rounds.known import Fair, RoundsConfig
 
 _BARRIER = "optimal"
 

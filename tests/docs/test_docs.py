@@ -22,7 +22,7 @@ import multispin_env as ms
 from benchmarks.evidence.tables import MACHINES
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.models.profile import describe_pieces, formula
-from multispin_env.envs.rounds.variants import HeterogeneousEnv
+from multispin_env.envs.rounds.known import HeterogeneousEnv
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import OTHER_SYSTEMS
 from multispin_env.evaluation.suite.statistics import interquartile_mean

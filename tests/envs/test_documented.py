@@ -10,7 +10,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.rounds.variants import RoundsConfig
+from multispin_env.envs.rounds.known import RoundsConfig
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.registry import ENVIRONMENTS
 from tests.envs.continuous.played import HIDDEN

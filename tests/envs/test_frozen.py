@@ -12,7 +12,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
-from multispin_env.envs.rounds.variants import Heterogeneous
+from multispin_env.envs.rounds.known import Heterogeneous
 from multispin_env.registry import ENVIRONMENTS
 from tools.hashes import steps_hash
 

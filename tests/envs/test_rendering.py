@@ -13,7 +13,7 @@ from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas, load_pygame
 from multispin_env.envs.rendering.continuous import _cells_of
 from multispin_env.envs.rendering.renderers import Window, require_display
-from multispin_env.envs.rounds.variants import HeterogeneousEnv
+from multispin_env.envs.rounds.known import HeterogeneousEnv
 from tests.envs.continuous.played import ENDLESS, HIDDEN
 
 pytestmark = pytest.mark.usefixtures("quick_prices")

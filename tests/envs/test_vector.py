@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import vector as wrappers
 
 import multispin_env as ms
-from multispin_env.envs.rounds.variants import Heterogeneous
+from multispin_env.envs.rounds.known import Heterogeneous
 from multispin_env.registry import ENCODINGS, ENVIRONMENTS
 from tests.alike import equal
 from tests.envs.continuous.played import AHEAD, BOTH, FAST, HIDDEN, OLD, SERVING

@@ -157,7 +157,7 @@ def test_rules_that_see_more_than_the_task_shows(name, rule, hidden):
 
 def test_tasks_run_no_simulation_at_the_start(monkeypatch):
     """Prices and loads are numbers of the task, not results of a controller."""
-    for position in ("continuous.variants", "continuous.serving", "rounds.ahead"):
+    for position in ("continuous.endless", "continuous.serving", "rounds.ahead"):
         monkeypatch.setattr(f"multispin_env.envs.{position}.reference_rate", None)
     monkeypatch.setattr("multispin_env.envs.continuous.serving.reference_tokens_in_time", None)
     for task in TASKS.values():

@@ -14,7 +14,7 @@ from multispin_env.envs.base import single_env
 from multispin_env.envs.family import InfoKeys
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import AHEAD_STATE, ObservationCodec
-from multispin_env.envs.rounds.variants import RoundsConfig
+from multispin_env.envs.rounds.known import RoundsConfig
 from multispin_env.physics.continuous.averages import LARGE
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.simulation.reference import reference_rate

@@ -15,7 +15,7 @@ from multispin_env.envs.base import single_env
 from multispin_env.envs.family import InfoKeys
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import BATTERY_STATE, ObservationCodec
-from multispin_env.envs.rounds.variants import RoundsConfig
+from multispin_env.envs.rounds.known import RoundsConfig
 from multispin_env.physics.acceptance import BY_REQUEST, ByRequest
 from multispin_env.physics.rounds import Dynamics
 from multispin_env.physics.types import Outcome, SystemState

@@ -12,7 +12,7 @@ from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.base import single_env
 from multispin_env.envs.knowledge import Knowledge
 from multispin_env.envs.observations import ObservationCodec
-from multispin_env.envs.rounds.variants import RoundsConfig
+from multispin_env.envs.rounds.known import RoundsConfig
 from multispin_env.physics.acceptance import Acceptance, ByRequest, check_mean_rounds
 from multispin_env.physics.radio import GaussMarkov, channel_gain, predictive_quantile, spectral_efficiency
 from multispin_env.physics.records import Recorded, Records, load_records

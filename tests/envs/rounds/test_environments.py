@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.envs.rounds.known import Heterogeneous
 from multispin_env.envs.rounds.simulator import RoundsSimulator
-from multispin_env.envs.rounds.variants import Heterogeneous
 from multispin_env.evaluation.cases import Episodes, StateCases, cases_of
 from tests.alike import equal
 
