@@ -168,7 +168,7 @@ def test_messages_of_bad_arguments(name, options, message):
 
 
 def public_types():
-    """Types of public names and of the properties of environments; pages explain the fields of variants."""
+    """Types of public names and of the properties of environments; pages explain the fields of configurations."""
     values = [getattr(ms, name) for name in ms.__all__]
     for env_id in IDS:
         env = gym.make(env_id).unwrapped

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.continuous import serving, variants
+from multispin_env.envs.continuous import endless, serving
 from multispin_env.envs.observations import COUNTED
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.simulation import reference
@@ -192,7 +192,7 @@ def test_prices_depend_on_the_spread(env_id, monkeypatch):
     short = {"COPIES": 2, "WARM_UP": 0.0, "MEASURED": 0.5, "SERVED_COPIES": 2, "SERVED_WARM_UP": 0.0, "SERVED": 3.0}
     for name, value in short.items():
         monkeypatch.setattr(reference, name, value)
-    for module in (variants, serving):
+    for module in (endless, serving):
         monkeypatch.setattr(module, "reference_rate", reference.reference_rate.__wrapped__)
     monkeypatch.setattr(serving, "reference_tokens_in_time", reference.reference_tokens_in_time.__wrapped__)
     plain, same_rates, others = (
