@@ -148,7 +148,7 @@ def test_a_budget_is_played_below_the_bound():
     env = config.make_vec(sets).unwrapped
     env.reset(seed=0)
     state = ms.SystemState(env.state.draft_time, env.state.spectral_efficiency, env.state.acceptance_rate)
-    sample = EnergySample(config.scenario, state, (env.state.capacity / HORIZON).sum(-1), sets)
+    sample = EnergySample(config.scenario, state, (env.state.batteries.capacity / HORIZON).sum(-1), sets)
     best, (first, second, part) = exact_mixes(sample)
     bound = sample.bound(energy_law(config.scenario).price, 20.0, proven=True).rate
     tokens, debt, playing = np.zeros(sets), np.zeros(sets), np.ones(sets, dtype=bool)

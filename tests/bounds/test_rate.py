@@ -12,6 +12,7 @@ from multispin_env.bounds.rate_program import Program
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.solver.problem import user_times
 from tests.controllers.continuous import periodic
+from tests.hostile import unchecked
 
 LAWS = {
     "paper": {},
@@ -137,7 +138,8 @@ def test_more_of_anything_is_not_worse():
 def test_time_has_no_scale(factor, draft_ahead):
     scenario = ms.Scenario.preset("llama2", num_users=4, draft_ahead=draft_ahead)
     state = ms.sample_state(scenario, np.random.default_rng(3))
-    slower = scenario.replace(
+    slower = unchecked(
+        scenario,
         verification_fixed_time=scenario.verification_fixed_time * factor,
         verification_time_per_draft=scenario.verification_time_per_draft * factor,
         total_bandwidth=scenario.total_bandwidth / factor,

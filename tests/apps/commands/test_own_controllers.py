@@ -192,5 +192,5 @@ def test_an_environment(capsys, module, refused):
 
 def test_the_reference_in_a_configuration_is_not_imported(module):
     with pytest.raises(ValueError, match="reference: expected one of"):
-        ENVIRONMENTS.load("MultiSpin/Continuous-v0")(reference="own_rules:Pairs")
+        ENVIRONMENTS.load("MultiSpin/Continuous-v0")(scenario=ms.Scenario.preset("llama2"), reference="own_rules:Pairs")
     assert not (module / "imported").exists()

@@ -501,7 +501,7 @@ HOSTILE = {
     "no file of a policy": (_first(*[{"folder": "none"}] * 2), "folder: expected a folder within the entry"),
     "a pickle for a network": (_other_policy(pickle.dumps(Evil())), "can't be read as a network"),
     "a network of another checksum": (_text(f"first-0/{ONNX}", network((1.0, 1.0))), "got another"),
-    "a policy for no environment": (lambda f: rewrite(f / "first-0", lambda a: a.pop("env"), POLICY), "policy ('env')"),
+    "a policy for no environment": (lambda f: rewrite(f / "first-0", lambda a: a.pop("env"), POLICY), "field 'env'"),
     "a policy for another environment": (_other_policy(network(), env="MultiSpin/Homogeneous-v0"), "env: expected"),
     "weights that are NaN": (_other_policy(network((float("nan"), 0.0))), "round-8, seed 0: action"),
     "actions out of range": (_other_policy(network((9.0, 0.0))), "round-8, seed 0: action"),
@@ -533,13 +533,13 @@ HOSTILE = {
     ),
     "actions of twice the batch": (
         _other_policy(network(product="half", nodes=f"{OUTPUT} = Concat<axis = 0>(half, half)")),
-        "action: expected shape",
+        "action: expected numbers of shape",
     ),
     "no actions": (
         _other_policy(
             network(product="all", constants=", int64[1] zero = {0}", nodes=f"{OUTPUT} = Slice(all, zero, zero)")
         ),
-        "action: expected shape",
+        "action: expected numbers of shape",
     ),
     "actions of text": (_other_policy(network(product="all", nodes=f"{OUTPUT} = Cast<to = 8>(all)")), "Type Error"),
     "a folder for a network": (_replaced(Path.mkdir), "folder: expected a folder with the files"),
