@@ -156,7 +156,7 @@ def test_a_budget_is_played_below_the_bound():
         debt += part  # rounds of the first length that are due
         length = np.where(debt >= 1.0, first, second).astype(np.int64)
         debt -= debt >= 1.0
-        length = np.minimum(length[:, None], env.state.affordable)
+        length = np.minimum(length[:, None], env.state.batteries.affordable)
         decision = ms.Decision(length, np.full((sets, 1), config.scenario.total_bandwidth))
         *_, ended, _, info = env.step(env.encode_action(decision))
         tokens += playing * info["accepted_tokens"].sum(-1)
