@@ -122,8 +122,7 @@ class TokensMinusTime(Objective):
 
     def tokens(self, outcome: Any) -> FloatArray:
         """Return the rewarded tokens (n,)."""
-        total: FloatArray = outcome.total_tokens
-        return total
+        return outcome.total_tokens
 
 
 @dataclass(frozen=True)

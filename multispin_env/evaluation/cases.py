@@ -26,7 +26,7 @@ from multispin_env.evaluation.contenders import (
     native,
     results_by_name,
 )
-from multispin_env.evaluation.defaults import reference_of, rounds_of, span_of
+from multispin_env.evaluation.defaults import reference_of, span_of
 from multispin_env.evaluation.episodes import (
     BeginPart,
     EpisodeStats,
@@ -217,7 +217,7 @@ class Episodes:
             "action": self.config.action,
             "arguments": {name: str(value) for name, value in self.config.non_defaults.items()},
             "episodes": self.size,
-            "rounds": rounds_of(self.config),
+            "rounds": self.config.arguments.get("rounds"),
             "seed": self.seed,
             "metric": self.metric,
             "reference": self.reference,

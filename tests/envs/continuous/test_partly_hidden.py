@@ -68,7 +68,7 @@ def test_counts_are_those_of_an_independent_count(env_id):
 def test_acceptance_is_observed_only_through_tokens(env_id, action):
     """Environments with other rates and the same random numbers are equal until they gain other tokens."""
     envs = [make(env_id, 12, action=action, **HIDDEN) for _ in range(2)]
-    core = envs[1]._engine._core
+    core = envs[1]._simulator._core
     core.system = replace(core.system, acceptance=replace(core.system.acceptance, mean=(0.6, 0.5, 0.55, 0.4)))
     assert equal(*(env.reset(seed=3)[0] for env in envs))
     assert (envs[0].state.acceptance_rate != envs[1].state.acceptance_rate).all()
