@@ -343,8 +343,7 @@ class EnvConfig(ABC):
     def best_controller(self) -> RoundsController:
         """Optimal controller, which sees the true state and defines the regret."""
         assert self.optimal is not None  # `__post_init__` checks it for `optimum=True`
-        best: RoundsController = make_controller(self.optimal, self.scenario)
-        return best
+        return make_controller(self.optimal, self.scenario)
 
     def contender(self, name: str, **options: Any) -> Controller[Any, Any] | PlugIn:
         """Make the controller with this name, or the plug-in for a name with estimators."""

@@ -96,8 +96,7 @@ class StateCases:
     def values(self, contender: Decide | str, progress: ReportProgress | None = None) -> FloatArray:
         """Return the expected goodput (n,) in tokens/s of a contender or of a named controller or system."""
         if isinstance(contender, str) and contender in SYSTEMS:
-            goodput: FloatArray = SYSTEMS[contender](self.scenario, self.state)
-            return goodput
+            return SYSTEMS[contender](self.scenario, self.state)
         return self.play(contender, progress).goodput
 
     def table(self, contenders: Mapping[str, Decide | str], begin: BeginPart = no_progress) -> list[Row]:

@@ -73,8 +73,7 @@ def _film(options: argparse.Namespace) -> Film:
             differences = [f"{key}={value}" for key, value in changes.items()]
             title = ", ".join(differences if differences and left == right else [name, *differences])
             episodes.append([replace(view, title=title) for view in views])
-    film: Film = config.family.film(*episodes)
-    return film
+    return config.family.film(*episodes)
 
 
 def _write(film: Film, options: argparse.Namespace) -> None:
