@@ -106,8 +106,7 @@ def centred_ranks(values: FloatArray) -> NDArray[np.float32]:
     """Return ranks (n,), from -0.5 for the smallest value to 0.5 for the largest; ties get their mean rank."""
     from scipy.stats import rankdata  # imported late: it takes longer to import than all of multispin_env
 
-    ranks: NDArray[np.float32] = ((rankdata(values) - 1.0) / max(len(values) - 1, 1) - 0.5).astype(np.float32)
-    return ranks
+    return ((rankdata(values) - 1.0) / max(len(values) - 1, 1) - 0.5).astype(np.float32)
 
 
 @dataclass(frozen=True)

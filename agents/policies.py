@@ -379,8 +379,7 @@ class TorchNetwork:
             action = self.policy._predict(tensors, deterministic=True)
         if self.policy.squash_output:  # as ``predict`` of Stable-Baselines3 does
             action = LIMIT * action
-        clamped: NDArray[np.float32] = action.clamp(-LIMIT, LIMIT).cpu().numpy()
-        return clamped
+        return action.clamp(-LIMIT, LIMIT).cpu().numpy()
 
 
 def policy_of(model: BaseAlgorithm, config: EnvConfig) -> Policy:

@@ -218,8 +218,7 @@ class AverageReward(nn.Module):
         """Return the change of rewards that makes the agent's own rate the price of a second."""
         if not self.priced:
             return np.zeros_like(durations)
-        corrected: FloatArray = (self.price - self.rate) / self.scale * durations
-        return corrected
+        return (self.price - self.rate) / self.scale * durations
 
 
 class TimedRolloutBuffer(DictRolloutBuffer):

@@ -94,11 +94,9 @@ def _method_of(name: str) -> AgentSettings | _Make:
         if not hasattr(method, "build"):
             if not callable(method):
                 raise refusal("agent", name, ", which is not callable")
-            make: _Make = method
-            return make
+            return method
     admit(name)
-    agent: AgentSettings = AGENTS.load(name)
-    return agent
+    return AGENTS.load(name)
 
 
 class _FixedPolicy(nn.Module):
@@ -300,8 +298,7 @@ def in_half_precision(network: bytes) -> bytes:
             tensor.CopyFrom(onnx.numpy_helper.from_array(matrix.astype(np.float16), half))
             cast = onnx.helper.make_node("Cast", [half], [name], name=f"{name}.cast", to=onnx.TensorProto.FLOAT)
             model.graph.node.insert(0, cast)
-    content: bytes = model.SerializeToString()
-    return content
+    return model.SerializeToString()
 
 
 def _own_config(suite_task: SuiteTask) -> EnvConfig:

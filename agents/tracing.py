@@ -128,8 +128,7 @@ def onnx_of(network: TracedNetwork, config: EnvConfig) -> bytes:
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]  # notes of the exporter, larger than small networks
     del graph.value_info[:]
-    content: bytes = model.SerializeToString()
-    return content
+    return model.SerializeToString()
 
 
 def _torch_export_of(network: TracedNetwork, config: EnvConfig) -> bytes:

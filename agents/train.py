@@ -28,8 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int | None:
     """Train and compare; return an exit status if a signal stops the training."""
-    status: int | None = import_project_module("agents.training").run(options)
-    return status
+    return import_project_module("agents.training").run(options)
 
 
 COMMAND = Command(

@@ -86,8 +86,7 @@ class NativeVecEnv(VecEnv):
         """Durations (n,) of the last step in seconds, including the last step of an episode that has just ended."""
         name = self.env.config.info_keys.time
         ended = self._last_info.get("final_info", {}).get(name, 0.0)
-        durations: FloatArray = self._last_info.get(name, 0.0) + ended  # one of the two is 0
-        return durations
+        return self._last_info.get(name, 0.0) + ended  # one of the two is 0
 
     @override
     def close(self) -> None:

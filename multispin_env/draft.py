@@ -164,8 +164,7 @@ class DraftProfile(ProfileFile):
     @classmethod
     def resolve(cls, name: str) -> "DraftProfile":
         """Return the profile of this name in `DRAFTS`, or that of a file."""
-        profile: DraftProfile = cls.load(name) if is_file_name(name) else DRAFTS.load(name)
-        return profile
+        return cls.load(name) if is_file_name(name) else DRAFTS.load(name)
 
 
 def _acceptance(value: Any) -> float | tuple[Any, ...]:

@@ -115,8 +115,7 @@ def _array(archive: zipfile.ZipFile, name: str, kinds: Mapping[str, _Kind]) -> N
             raise ValueError(f"its header declares {numbers * dtype.itemsize} bytes, and it has {size}")
     check_type(name, dtype, shape, kinds[name])
     with _name_array_in_errors(name), archive.open(member) as file:
-        array: NDArray[Any] = np.load(file, allow_pickle=False)  # the checksum is compared after its last byte
-        return array
+        return np.load(file, allow_pickle=False)  # the checksum is compared after its last byte
 
 
 @contextmanager

@@ -13,13 +13,13 @@ from benchmarks.speed.subjects import DEFAULT_ID, ENCODINGS, PERIOD, REFERENCE_K
 from benchmarks.tools import Row, cpu_seconds, show
 
 PARTS = {
-    "equal-latency root": ("equal_latency",),
+    "equal-latency root": ("equal_latency", "equal_finish"),
     "rest of decode": ("*Codec.decode", "decode"),
-    "tokens": ("*.expectation", "Core.expected_tokens", "TokenLaw.expected", "tokens_from_exponential"),
-    "price": ("price",),
+    "tokens": ("*.expectation", "*.expected_tokens", "TokenLaw.expected", "tokens_from_exponential"),
+    "price": ("*round_outcome",),
     "random numbers": ("*Streams.read",),
     "fading and rate": ("*.next_gain", "spectral_efficiency"),
-    "observation": ("ObservationCodec.*", "*._observe*", "*._look", "_first", "*._copied_if_asked", "*._encoded"),
+    "observation": ("ObservationCodec.*", "ObservationEncoder.encode", "*._fields", "_first", "*._copied_if_asked"),
 }
 """Functions whose exclusive time is a part of a step; the remaining time is the rest."""
 

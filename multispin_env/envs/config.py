@@ -86,7 +86,7 @@ class EnvConfig(ABC):
     """For each encoding whose action 0 is a rule: the rules to choose from, with the default first."""
 
     contenders: ClassVar[tuple[str, ...] | None] = None
-    """Default contenders of your own environment; ``None`` for those of its base class, "fixed" if it has none."""
+    """Default contenders of your own environment; ``None`` for those of its base class."""
 
     discount: ClassVar[float | None] = None
     """Discount factor γ of a step for agents in your own environment; ``None`` for that of its base class."""
@@ -124,9 +124,9 @@ class EnvConfig(ABC):
             raise ValueError(f"optimum: expected False in {self.env_id}, which has no known optimum, got True")
 
     @property
-    @abstractmethod
     def rewards(self) -> tuple[str, ...]:
         """Allowed values of ``reward``; the first is the default."""
+        return ("expected", "sampled", "share") if self.optimal else ("expected", "sampled")
 
     @property
     def knowledge(self) -> Knowledge:
@@ -343,8 +343,7 @@ class EnvConfig(ABC):
     def best_controller(self) -> RoundsController:
         """Optimal controller, which sees the true state and defines the regret."""
         assert self.optimal is not None  # `__post_init__` checks it for `optimum=True`
-        best: RoundsController = make_controller(self.optimal, self.scenario)
-        return best
+        return make_controller(self.optimal, self.scenario)
 
     def contender(self, name: str, **options: Any) -> Controller[Any, Any] | PlugIn:
         """Make the controller with this name, or the plug-in for a name with estimators."""

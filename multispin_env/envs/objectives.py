@@ -54,8 +54,7 @@ class Goodput(Objective):
 
     @override
     def reward(self, outcome: Outcome) -> FloatArray:
-        reward: FloatArray = outcome.goodput / self._unit
-        return reward
+        return outcome.goodput / self._unit
 
     @override
     def weights(self, outcome: Outcome) -> float:
@@ -93,8 +92,7 @@ class ProportionalFairness(Objective):
     @override
     def weights(self, outcome: Outcome) -> FloatArray:
         later = discounted_throughput(self.throughput, outcome, self.remembered_rounds)
-        weights: FloatArray = 1.0 / (self.remembered_rounds * later)
-        return weights
+        return 1.0 / (self.remembered_rounds * later)
 
 
 @dataclass(frozen=True)
@@ -122,8 +120,7 @@ class TokensMinusTime(Objective):
 
     def tokens(self, outcome: Any) -> FloatArray:
         """Return the rewarded tokens (n,)."""
-        total: FloatArray = outcome.total_tokens
-        return total
+        return outcome.total_tokens
 
 
 @dataclass(frozen=True)
@@ -141,8 +138,7 @@ class TokensInTimeMinusTime(TokensMinusTime):
     @override
     def tokens(self, outcome: ContinuousOutcome) -> FloatArray:
         served = outcome.served
-        total: FloatArray = np.add.reduce(served.output * served.in_time, -1, dtype=np.float64)
-        return total
+        return np.add.reduce(served.output * served.in_time, -1, dtype=np.float64)
 
 
 class RequestsInTime(Objective):
@@ -155,5 +151,4 @@ class RequestsInTime(Objective):
 
     @override
     def reward(self, outcome: ContinuousOutcome) -> FloatArray:
-        total: FloatArray = np.add.reduce(outcome.served.in_time, -1, dtype=np.float64)
-        return total
+        return np.add.reduce(outcome.served.in_time, -1, dtype=np.float64)

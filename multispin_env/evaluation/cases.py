@@ -26,7 +26,7 @@ from multispin_env.evaluation.contenders import (
     native,
     results_by_name,
 )
-from multispin_env.evaluation.defaults import reference_of, rounds_of, span_of
+from multispin_env.evaluation.defaults import reference_of, span_of
 from multispin_env.evaluation.episodes import (
     BeginPart,
     EpisodeStats,
@@ -96,8 +96,7 @@ class StateCases:
     def values(self, contender: Decide | str, progress: ReportProgress | None = None) -> FloatArray:
         """Return the expected goodput (n,) in tokens/s of a contender or of a named controller or system."""
         if isinstance(contender, str) and contender in SYSTEMS:
-            goodput: FloatArray = SYSTEMS[contender](self.scenario, self.state)
-            return goodput
+            return SYSTEMS[contender](self.scenario, self.state)
         return self.play(contender, progress).goodput
 
     def table(self, contenders: Mapping[str, Decide | str], begin: BeginPart = no_progress) -> list[Row]:
@@ -217,7 +216,7 @@ class Episodes:
             "action": self.config.action,
             "arguments": {name: str(value) for name, value in self.config.non_defaults.items()},
             "episodes": self.size,
-            "rounds": rounds_of(self.config),
+            "rounds": self.config.arguments.get("rounds"),
             "seed": self.seed,
             "metric": self.metric,
             "reference": self.reference,

@@ -1,8 +1,7 @@
 """Defaults of comparisons by class of the environment: contenders, reference, baseline of films, length."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
 from multispin_env.envs.config import EnvConfig
@@ -22,10 +21,11 @@ _LATE = ("mmse", "quantile", "last-report")
 """Estimators of the channel from outdated reports to compare, best first."""
 
 
-def _without_barrier(config: ContinuousConfig, leader: str, *names: str) -> tuple[str, ...]:
+def _without_barrier(config: ContinuousConfig, names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names and the rule with the barrier; if the state is partly hidden, combined with estimators."""
     if config.sees_state:
         return (*names, _BARRIER)
+    leader = next(name for name in names if name.startswith("prices"))  # the best if the state is partly hidden
     estimators: Sequence[str] = _LATE if config.acceptance_visible else _HIDDEN
     if config.knowledge.delay and not config.acceptance_visible:
         estimators = [f"{name}+{_LATE[0]}" for name in _HIDDEN]
@@ -34,36 +34,28 @@ def _without_barrier(config: ContinuousConfig, leader: str, *names: str) -> tupl
     return (*leading, *(f"{name}+{estimators[0]}" for name in (*others[:2], _BARRIER)))
 
 
-def _continuous(config: ContinuousConfig) -> tuple[str, ...]:
-    return _without_barrier(config, "prices", "groups", "prices", "greedy", "synchronous")
-
-
-def _serving(config: Serving) -> tuple[str, ...]:
-    names = ("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines", "greedy", "groups")
-    return _without_barrier(config, "prices+deadlines", *names)
+def _optimal(*estimators: str, homogeneous: str) -> tuple[str, ...]:
+    return (*(f"optimal+{name}" for name in (CLAIRVOYANT, *estimators)), f"homogeneous+{homogeneous}", "fixed")
 
 
 _PLAIN = ("homogeneous", "uniform-bandwidth", "fixed")
 
-CONTENDERS: Mapping[type[EnvConfig], tuple[str, ...] | Callable[[Any], tuple[str, ...]]] = MappingProxyType(
+CONTENDERS: Mapping[type[EnvConfig], tuple[str, ...]] = MappingProxyType(
     {
         RoundsConfig: (),
         Fair: ("optimal+gradient", "optimal", *_PLAIN, "optimal+round-robin"),
-        DelayedChannel: (
-            *("optimal+clairvoyant", "optimal+quantile", "optimal+last-report", "optimal+mmse"),
-            *("homogeneous+last-report", "fixed"),
-        ),
-        HiddenRate: (
-            *("optimal+clairvoyant", "optimal+filter", "optimal+beta", "optimal+task-mean"),
-            *("homogeneous+task-mean", "fixed"),
-        ),
+        DelayedChannel: _optimal("quantile", "last-report", "mmse", homogeneous="last-report"),
+        HiddenRate: _optimal(*_HIDDEN, homogeneous="task-mean"),
         DraftAhead: ("ahead-price", "optimal", *_PLAIN),
         Energy: ("shaped", "drift", "energy-prices", "optimal", *_PLAIN),
-        ContinuousConfig: _continuous,
-        Serving: _serving,
+        ContinuousConfig: ("groups", "prices", "greedy", "synchronous"),
+        Serving: ("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines", "greedy", "groups"),
     }
 )
-"""Default contenders of a class and its subclasses, the best known first; none for all controllers of rounds."""
+"""Default contenders of a class and its subclasses, the best known first; none for all controllers of rounds.
+
+Without the barrier, those that see the state; `default_contenders` adds the rule with the barrier and estimators.
+"""
 
 
 def default_contenders(config: EnvConfig) -> tuple[str, ...]:
@@ -71,29 +63,24 @@ def default_contenders(config: EnvConfig) -> tuple[str, ...]:
     if config.contenders is not None:
         return config.contenders
     names = next(CONTENDERS[kind] for kind in type(config).__mro__ if kind in CONTENDERS)
-    return names(config) if callable(names) else names
+    return _without_barrier(config, names) if isinstance(config, ContinuousConfig) else names
 
 
 def reference_of(config: EnvConfig) -> str:
-    """Return the name of the best known contender: the clairvoyant optimum, else the first contender."""
-    if config.optimal is not None:
-        return ContenderName.parse(config.optimal).clairvoyant_name
-    return default_contenders(config)[0]
+    """Return the name of the best known contender: the clairvoyant optimum, the first contender, or "optimal"."""
+    if config.optimal is None:
+        return (*default_contenders(config), "optimal")[0]
+    return ContenderName.parse(config.optimal).clairvoyant_name
 
 
 def baseline_of(config: EnvConfig) -> str:
     """Return the name of the contender that films show next to the best known one."""
-    return "fixed" if isinstance(config, RoundsConfig) else _BARRIER
-
-
-def rounds_of(config: EnvConfig) -> int | None:
-    """Return the length of an episode in rounds; ``None`` if it is measured in seconds."""
-    return config.rounds if isinstance(config, RoundsConfig) else None
+    return "fixed" if config.family.name == "rounds" else _BARRIER
 
 
 def span_of(config: EnvConfig) -> str:
     """Return the length of an episode as text."""
-    rounds = rounds_of(config)
+    rounds = config.arguments.get("rounds")
     if rounds is None:
         return f"{config.arguments['horizon']:g} s"
     return f"{rounds} rounds" if rounds > 1 else "one round"

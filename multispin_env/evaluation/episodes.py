@@ -14,7 +14,6 @@ from multispin_env.checks import check_integer, check_name
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.family import InfoKeys
 from multispin_env.evaluation.contenders import Contender, action_function, make_contender, native, reset_contender
-from multispin_env.evaluation.defaults import rounds_of
 from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.physics.rounds import jain_index, utility
 
@@ -141,7 +140,7 @@ def play_episodes(
     base = native(env)
     if base.autoreset_mode is not AutoresetMode.NEXT_STEP:
         raise ValueError(f"autoreset_mode: expected 'NextStep', got {base.autoreset_mode.value!r}")
-    rounds, keys = rounds_of(base.config), base.config.info_keys
+    rounds, keys = base.config.arguments.get("rounds"), base.config.info_keys
     contender = make_contender(contender, env) if isinstance(contender, str) else contender
     decide = action_function(contender, base)
     reset_contender(contender)
@@ -177,8 +176,7 @@ def play_system(
     if not base.config.independent:
         kind = type(base.config).__name__
         raise ValueError(f"system: expected an environment with independent rounds for {name!r}, got {kind}")
-    system, rounds, users = SYSTEMS[name], rounds_of(base.config), base.scenario.num_users
-    assert rounds is not None  # independent rounds have a step limit
+    system, rounds, users = SYSTEMS[name], base.config.arguments["rounds"], base.scenario.num_users
     no_action = np.zeros_like(env.action_space.sample())
     stats, keys = EpisodeStats.empty(base.num_envs, users), base.config.info_keys
     playing = np.ones(base.num_envs, dtype=np.bool_)

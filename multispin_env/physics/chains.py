@@ -51,8 +51,7 @@ def drafting_time(
     """Return the seconds (L − A)^+ T until the chain holds L tokens; arrays are broadcast together."""
     if not scenario.draft_ahead:
         return draft_length * draft_time
-    time: FloatArray = np.maximum(draft_length - head_start, 0.0) * draft_time
-    return time
+    return np.maximum(draft_length - head_start, 0.0) * draft_time
 
 
 def sending_time(
@@ -74,14 +73,12 @@ def longest_sent(
     """Return the largest real L whose `sending_time` is at most ``time``."""
     if not scenario.draft_ahead:
         return time / (draft_time + token_time)
-    longest: FloatArray = np.minimum((time + head_start * draft_time) / (draft_time + token_time), time / token_time)
-    return longest
+    return np.minimum((time + head_start * draft_time) / (draft_time + token_time), time / token_time)
 
 
 def hit_probability(scenario: Scenario, draft_length: IntArray | FloatArray, acceptance_rate: FloatArray) -> FloatArray:
     """Return the probability h = g α^L of a hit: all L tokens are accepted, and the chain predicts the next token."""
-    probability: FloatArray = _GUESS_LAWS[scenario.guess](acceptance_rate) * acceptance_rate**draft_length
-    return probability
+    return _GUESS_LAWS[scenario.guess](acceptance_rate) * acceptance_rate**draft_length
 
 
 def draw_hits(hit: FloatArray, exponential: FloatArray) -> BoolArray:
@@ -106,14 +103,8 @@ def chain_left(
 
     A' = A + (τ − T_rtt) / T − L − 1, clipped to [0, L_max]: a device drafts all the time except for the round trip.
     """
-    return _left(scenario, draft_length, head_start, (duration - scenario.round_trip_time) / draft_time)
-
-
-def _left(
-    scenario: Scenario, draft_length: IntArray | FloatArray, head_start: FloatArray, drafted: FloatArray
-) -> FloatArray:
-    left: FloatArray = np.maximum(head_start + drafted - draft_length - 1.0, 0.0)
-    return np.minimum(left, scenario.max_draft_length)
+    grown = head_start + (duration - scenario.round_trip_time) / draft_time
+    return np.minimum(np.maximum(grown - draft_length - 1.0, 0.0), scenario.max_draft_length)
 
 
 def chain_cycle(
@@ -148,12 +139,12 @@ class Chains:
         self, state: SystemState, draft_length: FloatArray, duration: FloatArray, exponential: FloatArray
     ) -> FloatArray:
         """Play a round of ``duration`` (n, 1) seconds; return the tokens (n, K) drafted in it, real numbers."""
-        scenario = self._scenario
-        drafted: FloatArray = (duration - scenario.round_trip_time) / state.draft_time
+        scenario, start = self._scenario, self.head_start
+        ahead = chain_left(scenario, draft_length, state.draft_time, start, duration)
         hit = draw_hits(hit_probability(scenario, draft_length, state.acceptance_rate), exponential)
-        self.round = ChainRound(self.head_start, _left(scenario, draft_length, self.head_start, drafted), hit)
-        most = draft_length + (scenario.max_draft_length + 1 - self.head_start)
-        return np.minimum(drafted, most, out=drafted)
+        self.round = ChainRound(start, ahead, hit)
+        most = draft_length + (scenario.max_draft_length + 1 - start)
+        return np.minimum((duration - scenario.round_trip_time) / state.draft_time, most)
 
     def keep(self, same_request: BoolArray) -> None:
         """Begin the next round; tokens drafted ahead become a head start after a hit, for the same request (n, K)."""

@@ -19,10 +19,7 @@ _ROUNDING = 1e-9  # tokens that a battery may lack for a draft
 
 def token_energy(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
     """Return e_k in joules: a token is drafted and sent at a constant power per Hz, so that its share has no effect."""
-    energy = full_share_token_time(scenario, spectral_efficiency)
-    energy *= scenario.transmit_power  # in place for speed: every round computes it
-    energy += scenario.draft_energy
-    return energy
+    return scenario.draft_energy + scenario.transmit_power * full_share_token_time(scenario, spectral_efficiency)
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,7 @@ class EnvStreams:
                     self._refill(range(len(self._next)))
                     self._common = 0
                 self._common += 1
-                common: FloatArray = self._rows[(slice(None), self._common - 1) if self._apart else self._common - 1]
-                return common
+                return self._rows[(slice(None), self._common - 1) if self._apart else self._common - 1]
         envs = np.arange(len(self._next)) if envs is None else envs
         self._split_positions()
         position = self._next.take(envs)
@@ -83,8 +82,7 @@ class EnvStreams:
         self._next[envs] = position + 1
         index = envs * self._block + position if self._apart else position * len(self._next) + envs
         flat = self._rows.reshape(self._block * len(self._next), *self._rows.shape[2:])
-        rows: FloatArray = flat.take(index, 0)  # half the time of two indices
-        return rows
+        return flat.take(index, 0)  # half the time of two indices
 
     def _split_positions(self) -> None:
         if self._common is not None:

@@ -576,8 +576,7 @@ def _colocated(scenario: Scenario, state: SystemState, tpot: float) -> BoolArray
     lengths = np.arange(scenario.max_draft_length + 1)
     slowest = expected_tokens(lengths, state.acceptance_rate[..., None]).min(-2)  # (n, l)
     rounds = colocated_round_time(scenario, scenario.num_users, lengths)
-    served: BoolArray = (rounds <= tpot * slowest).any(-1)
-    return served
+    return (rounds <= tpot * slowest).any(-1)
 
 
 FEASIBLE: Mapping[str, Callable[[Scenario, SystemState, float], BoolArray]] = {

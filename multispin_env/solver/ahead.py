@@ -182,8 +182,7 @@ def _improve(rounds: AheadRound, lengths: IntArray) -> IntArray:
 
 
 def _in_range(rounds: AheadRound, lengths: IntArray, change: IntArray) -> IntArray:
-    changed: IntArray = np.clip(lengths[:, None] + change, rounds.problem.low[:, None], rounds.problem.high[:, None])
-    return changed
+    return np.clip(lengths[:, None] + change, rounds.problem.low[:, None], rounds.problem.high[:, None])
 
 
 def _single_moves(users: int) -> IntArray:

@@ -18,7 +18,7 @@ ARGUMENTS = {  # with the most entries of info
     "MultiSpin/Fair-v0": {},
     "MultiSpin/DraftAhead-v0": {"acceptance": "by-request"},
     "MultiSpin/Energy-v0": {"rounds": 9, "regret": True},
-    "MultiSpin/Continuous-v0": {"horizon": 0.5},
+    "MultiSpin/Continuous-v0": {"horizon": 0.5, "acceptance_visible": False},
     "MultiSpin/Serving-v0": {"horizon": 3.0, "warm_up": 0.0},
 }
 MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
@@ -75,6 +75,9 @@ def play_and_overwrite(env, twin, rounds):
         assert len(ours) == len(theirs)
         assert all(map(np.array_equal, ours, theirs))
         count += overwrite(results[0])
+        observed = [base.unwrapped.observed for base in (env, twin)]
+        shown = [arrays(values(getattr(seen, "system", seen))) for seen in observed]
+        assert all(map(np.array_equal, *shown))
     ours, theirs = (list(arrays(base.render())) for base in (env, twin))
     assert ours
     assert all(map(np.array_equal, ours, theirs))

@@ -186,3 +186,19 @@ def test_no_bound_is_known():
         (FAIR, {}),
     ):
         assert bounds_of(Episodes(EnvConfig.of(env_id, num_users=2, **arguments), 2)) is None
+
+
+class Open(ms.RoundsConfig):
+    env_id = "Mine/Open-v0"
+    optimal = None
+    independent = False
+
+
+def test_without_an_optimum_and_contenders_all_controllers_of_rounds_play():
+    ms.register_environment(Open)
+    try:
+        table = ms.compare("Mine/Open-v0", num_users=2, rounds=4, episodes=2)
+    finally:
+        ms.unregister_environment("Mine/Open-v0")
+    assert {"optimal", "fixed"} <= {row.name for row in table.rows}
+    assert table.reference == "optimal"

@@ -81,8 +81,7 @@ COMMAND = Command(
 def load_command(name: str) -> Command:
     """Import a command; ``ValueError`` for an unknown name, ``ImportError`` as in `import_project_module`."""
     check_name("command", name, COMMANDS)
-    command: Command = import_project_module(COMMANDS[name].module).COMMAND
-    return command
+    return import_project_module(COMMANDS[name].module).COMMAND
 
 
 def _run(program: str, name: str, arguments: Sequence[str]) -> int:

@@ -27,7 +27,7 @@ from multispin_env.controllers.names import CUSTOM_CONTROLLER
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.rendering.canvas import load_pygame
 from multispin_env.envs.rendering.renderers import Film, Frame, Window, require_display
-from multispin_env.evaluation.defaults import baseline_of, reference_of, rounds_of
+from multispin_env.evaluation.defaults import baseline_of, reference_of
 from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.files import replace_file
 
@@ -63,18 +63,17 @@ def _film(options: argparse.Namespace) -> Film:
         return config if "action" in arguments else config.for_any_decision
 
     config = config_of({})
-    by_itself = rounds_of(config) is None
+    length = f"{options.rounds} rounds of " if config.family.name == "rounds" else ""
     left, right = options.controller or reference_of(config), options.versus or baseline_of(config)
     episodes = []
     with Progress(2) as progress:
         for name, changes in ((left, {}), (right, differing)):
-            progress.begin(f"playing {'' if by_itself else f'{options.rounds} rounds of '}{name}")
+            progress.begin(f"playing {length}{name}")
             views = watch(config_of(changes), options.rounds, name, options.seed)
             differences = [f"{key}={value}" for key, value in changes.items()]
             title = ", ".join(differences if differences and left == right else [name, *differences])
             episodes.append([replace(view, title=title) for view in views])
-    film: Film = config.family.film(*episodes)
-    return film
+    return config.family.film(*episodes)
 
 
 def _write(film: Film, options: argparse.Namespace) -> None:

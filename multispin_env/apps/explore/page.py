@@ -40,8 +40,7 @@ VIEWS = Registry(
 
 def _view(name: str) -> PageView:
     check_name("view", name, VIEWS.names())
-    view: PageView = VIEWS.load(name)
-    return view
+    return VIEWS.load(name)
 
 
 def answer(name: str, query: str, sources: ScenarioSources) -> dict[str, Any]:

@@ -147,8 +147,7 @@ def _correlation(x: FloatArray, y: FloatArray) -> FloatArray:
     """Return the correlation along the last axis; 0 if one is constant."""
     x, y = x - x.mean(-1, keepdims=True), y - y.mean(-1, keepdims=True)
     scale = np.sqrt((x**2).sum(-1) * (y**2).sum(-1))
-    correlation: FloatArray = (x * y).sum(-1) / np.where(scale > 0.0, scale, 1.0)
-    return correlation
+    return (x * y).sum(-1) / np.where(scale > 0.0, scale, 1.0)
 
 
 def _remark_2(scale: Scale) -> list[_ClaimRow]:

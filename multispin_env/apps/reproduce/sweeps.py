@@ -162,8 +162,7 @@ def replayed_tokens(records: Records, draft_length: int, rounds: int = 64) -> Fl
         tokens = np.minimum(runs[position], draft_length) + 1
         total += tokens
         position = advance(records, position, tokens)
-    mean: FloatArray = np.add.reduceat(total, records.start) / (rounds * records.length)
-    return mean
+    return np.add.reduceat(total, records.start) / (rounds * records.length)
 
 
 def _recorded_rows(scale: Scale, lengths: Sequence[int]) -> list[_RecordedRow]:

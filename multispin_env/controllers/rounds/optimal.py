@@ -149,8 +149,7 @@ def oracle(scenario: Scenario, **options: Any) -> Optimal:
     >>> bool(decision.certified)
     True
     """
-    controller: Optimal = make_controller("optimal", scenario, **options)
-    return controller
+    return make_controller("optimal", scenario, **options)
 
 
 @dataclass(frozen=True, eq=False)

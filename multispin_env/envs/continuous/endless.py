@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import ClassVar, Self
@@ -80,18 +80,12 @@ class ContinuousConfig(EnvConfig):
         check_bool("acceptance_visible", self.acceptance_visible)
         check_bool("task_visible", self.task_visible)
         check_name("channel_report", self.channel_report, _REPORTS)
-        check_mean_rounds(self._request_cycles, "mean_cycles")
+        check_mean_rounds(self.arguments.get("mean_cycles", math.inf), "mean_cycles")
         _ = self._hidden_acceptance  # making it checks the spread
-        for entry in () if not self.acceptance_visible else fields(self):
-            value = getattr(self, entry.name)
-            if entry.name in ("task_visible", "spread", "mean_cycles") and value != entry.default:
-                expected = f"{entry.default!r} with acceptance_visible=True"
-                raise ValueError(f"{entry.name}: expected {expected}, got {shown(value)}")
-
-    @property
-    @override
-    def rewards(self) -> tuple[str, ...]:
-        return "expected", "sampled"
+        for name, field in self.own_fields().items() if self.acceptance_visible else ():
+            if name in ("task_visible", "spread", "mean_cycles") and getattr(self, name) != field.default:
+                expected = f"{field.default!r} with acceptance_visible=True"
+                raise ValueError(f"{name}: expected {expected}, got {shown(getattr(self, name))}")
 
     @property
     @override
@@ -101,7 +95,7 @@ class ContinuousConfig(EnvConfig):
 
     @property
     def system(self) -> ContinuousSystem:
-        """Return the constant part of the simulation."""
+        """Constant part of the simulation."""
         return self._endless
 
     def objective(self, num_envs: int) -> Objective:
@@ -150,12 +144,8 @@ class ContinuousConfig(EnvConfig):
         return Assumptions(*acceptance, correlations.get(self.scenario.channel, 0.0), 1)
 
     @property
-    def _request_cycles(self) -> float:
-        return math.inf
-
-    @property
     def _hidden_acceptance(self) -> ByRequest:
-        return ByRequest(self.spread, self._request_cycles)
+        return ByRequest(self.spread, self.arguments.get("mean_cycles", math.inf))  # finite requests keep their rate
 
     @property
     def _endless(self) -> ContinuousSystem:
@@ -291,10 +281,6 @@ class Continuous(ContinuousConfig):
     env_id: ClassVar[str] = "MultiSpin/Continuous-v0"
 
     mean_cycles: float = ByRequest.mean_rounds
-
-    @property
-    def _request_cycles(self) -> float:
-        return self.mean_cycles
 
 
 ContinuousEnv = single_env(Continuous)

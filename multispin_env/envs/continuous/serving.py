@@ -195,7 +195,7 @@ class Serving(ContinuousConfig):
 
     @property
     def workload(self) -> Workload:
-        """Return the arrivals, lengths and deadlines of requests."""
+        """Arrivals, lengths and deadlines of requests."""
         full = self._full_rate
         low, high = self.load if isinstance(self.load, tuple) else (self.load, self.load)
         return self._workload((low * full, high * full), self._level)

@@ -127,7 +127,7 @@ class BeliefTracker:
         If a request is dropped and a draft for the next one is verified in the same step, that draft does not count.
         """
         accepted = np.where(outcome.verified, outcome.tokens - 1.0, 0.0).astype(np.int64)
-        self._counts.advance(outcome.draft_length, accepted, self._core.renewed(outcome), outcome.verified)
+        self._counts.advance(outcome.draft_length.copy(), accepted, self._core.renewed(outcome), outcome.verified)
         ended = np.where(outcome.verified, before.spectral_efficiency, self._report)
         self._report = np.where(self._core.state.starting, ended, self._core.state.spectral_efficiency)
 

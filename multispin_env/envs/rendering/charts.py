@@ -61,8 +61,7 @@ class Round:
     @property
     def cells(self) -> IntArray:
         """Number of tokens (K,): drafted, from the server, and drafted ahead."""
-        count: IntArray = self.decision.draft_length + 1 + np.ceil(self.chain.drafted_ahead).astype(np.int64)
-        return count
+        return self.decision.draft_length + 1 + np.ceil(self.chain.drafted_ahead).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -382,8 +381,7 @@ def _drafted(last: Round, now: float) -> FloatArray:
     before = np.minimum(last.chain.head_start, length)
     with np.errstate(divide="ignore", invalid="ignore"):
         part = np.where(draft_time > 0.0, now / draft_time, 1.0)
-    drafted: FloatArray = np.asarray(before + (length - before) * np.minimum(part, 1.0), np.float64)
-    return drafted
+    return np.asarray(before + (length - before) * np.minimum(part, 1.0), np.float64)
 
 
 def draw_refused(canvas: Canvas, cell: Area, *, crossed: bool) -> None:

@@ -108,8 +108,7 @@ class Trace:
 
 
 def _cells_of(outcome: ContinuousOutcome) -> IntArray:
-    count: IntArray = outcome.draft_length + 1 + np.ceil(outcome.drafted_ahead).astype(np.int64)
-    return count
+    return outcome.draft_length + 1 + np.ceil(outcome.drafted_ahead).astype(np.int64)
 
 
 class Traces(Recorder):

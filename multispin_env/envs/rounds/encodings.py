@@ -123,14 +123,7 @@ class SharesCodec(RoundsCodec):
 
     @override
     def bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
-        column = np.ascontiguousarray(x[..., 1])
-        logit = column - WEIGHT_COLUMNS[1]
-        logit *= (LOG_WEIGHTS[2] - LOG_WEIGHTS[1]) / (WEIGHT_COLUMNS[2] - WEIGHT_COLUMNS[1])
-        logit += LOG_WEIGHTS[1]
-        steep = np.flatnonzero(np.abs(column) >= WEIGHT_COLUMNS[2])
-        if len(steep):  # few: `interp` takes five times as long as the line, with the same bits
-            logit.put(steep, np.interp(column.take(steep), WEIGHT_COLUMNS, LOG_WEIGHTS))
-        weight = np.exp(logit, out=logit)
+        weight = np.exp(np.interp(x[..., 1], WEIGHT_COLUMNS, LOG_WEIGHTS))
         return weight * (self.scenario.total_bandwidth / np.add.reduce(weight, -1, keepdims=True))
 
     @override

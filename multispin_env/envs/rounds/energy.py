@@ -1,7 +1,7 @@
 """Environment of rounds in which drafts drain batteries, so that rounds depend on each other; not in the paper."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -153,9 +153,9 @@ class Energy(RoundsConfig):
     @property
     @override
     def dynamics(self) -> Dynamics:
-        known = Dynamics.of(self.scenario)
+        known = super().dynamics
         acceptance = ByRequest(mean_rounds=20.0) if known.acceptance == BY_REQUEST else known.acceptance
-        return Dynamics(known.channel, acceptance, batteries=energy_law(self.scenario).batteries)
+        return replace(known, acceptance=acceptance, batteries=energy_law(self.scenario).batteries)
 
     @override
     def objective(self, num_envs: int) -> Objective:

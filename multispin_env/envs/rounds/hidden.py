@@ -92,14 +92,12 @@ class DelayedChannel(RoundsConfig):
         super().__post_init__()
         GaussMarkov(self.correlation)  # checks the range
         check_integer("delay", self.delay, 0)
-        check_bool("mean_gain_visible", self.mean_gain_visible)
-        check_bool("privileged", self.privileged)
+        for flag in ("mean_gain_visible", "privileged"):
+            check_bool(flag, getattr(self, flag))
         if self.plan_quantile is not None:
             check_real("plan_quantile", self.plan_quantile, 0.0, 1.0, open_low=True, open_high=True)
             if not self.mean_gain_visible:
-                raise ValueError(
-                    f"plan_quantile: expected None with mean_gain_visible=False, got {self.plan_quantile!r}"
-                )
+                raise ValueError(f"plan_quantile: expected None if mean_gain_visible=False, got {self.plan_quantile!r}")
 
     @property
     @override
@@ -123,7 +121,7 @@ class DelayedChannel(RoundsConfig):
     @property
     @override
     def dynamics(self) -> Dynamics:
-        return Dynamics(GaussMarkov(self.correlation), Dynamics.of(self.scenario).acceptance)
+        return replace(super().dynamics, channel=GaussMarkov(self.correlation))
 
     @property
     @override
@@ -223,7 +221,7 @@ class HiddenAcceptance(HiddenRate):
     @property
     @override
     def dynamics(self) -> Dynamics:
-        return Dynamics(Dynamics.of(self.scenario).channel, ByRequest(self.spread, self.mean_rounds))
+        return replace(super().dynamics, acceptance=ByRequest(self.spread, self.mean_rounds))
 
 
 HiddenAcceptanceEnv = single_env(HiddenAcceptance)
@@ -321,7 +319,7 @@ class RecordedAcceptance(HiddenRate):
         if self.modelled:
             mean, spread = acceptance.prior(self.scenario)
             acceptance = ByRequest(tuple(spread.tolist()), self.mean_rounds, tuple(mean.tolist()))
-        return Dynamics(Dynamics.of(self.scenario).channel, acceptance)
+        return replace(super().dynamics, acceptance=acceptance)
 
 
 RecordedAcceptanceEnv = single_env(RecordedAcceptance)

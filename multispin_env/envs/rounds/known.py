@@ -1,5 +1,6 @@
 """Environments of rounds with a known state: the full problem, one common draft length, and long-run fairness."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -59,13 +60,8 @@ class RoundsConfig(EnvConfig):
         check_integer("rounds", self.rounds, 1)
 
     @property
-    @override
-    def rewards(self) -> tuple[str, ...]:
-        return ("expected", "sampled", "share") if self.optimal else ("expected", "sampled")
-
-    @property
     def dynamics(self) -> Dynamics:
-        """Return the random changes between rounds; ``ValueError`` for a scenario that does not allow them."""
+        """Random changes between rounds; ``ValueError`` for a scenario that does not allow them."""
         return Dynamics.of(self.scenario)
 
     def objective(self, num_envs: int) -> Objective:
@@ -310,9 +306,7 @@ class Fair(RoundsConfig):
     @property
     @override
     def dynamics(self) -> Dynamics:
-        return Dynamics(
-            Dynamics.of(self.scenario).channel, ByRequest(self.spread, float("inf"))
-        )  # one request an episode
+        return replace(super().dynamics, acceptance=ByRequest(self.spread, math.inf))  # one request an episode
 
 
 FairEnv = single_env(Fair)

@@ -191,8 +191,7 @@ def _whole_length_slopes(
         decision = Decision(whole, codec.bandwidth(x[rows], whole.astype(np.float64), planned[rows]))
         outcome = round_outcome(rounds.scenario, rounds.state[rows], decision, tokens)
         weight = weights[rows] if isinstance(weights, np.ndarray) else weights
-        rate: FloatArray = np.add.reduce(weight * outcome.tokens, -1) / outcome.round_latency
-        return rate
+        return np.add.reduce(weight * outcome.tokens, -1) / outcome.round_latency
 
     def shifted(by: float) -> FloatArray:
         whole = np.rint(length + by).clip(*codec.length_range).astype(np.int64)

@@ -144,10 +144,10 @@ def test_tokens_are_interpolated():
 
 
 @pytest.mark.parametrize("action", ENCODINGS.names())
-@pytest.mark.parametrize("variant", ["Heterogeneous", "Homogeneous", "DelayedChannel"])
-def test_sum_of_slopes_of_rounded_lengths_is_the_change_of_the_reward(variant, action):
+@pytest.mark.parametrize("name", ["Heterogeneous", "Homogeneous", "DelayedChannel"])
+def test_sum_of_slopes_of_rounded_lengths_is_the_change_of_the_reward(name, action):
     """Along a path of the length of one user, or of the common one, between lengths outside all windows."""
-    env, actions = played(f"MultiSpin/{variant}-v0", action, num_users=4, server="a100-32b", min_draft_length=0)
+    env, actions = played(f"MultiSpin/{name}-v0", action, num_users=4, server="a100-32b", min_draft_length=0)
     codec, simulator = env.config.actions, env._simulator
     users = slice(None) if codec.common_draft_length else 1
     ends = LIMIT * codec.length_column(np.array([2.0, 4.0]))
