@@ -86,7 +86,7 @@ class EnvConfig(ABC):
     """For each encoding whose action 0 is a rule: the rules to choose from, with the default first."""
 
     contenders: ClassVar[tuple[str, ...] | None] = None
-    """Default contenders of your own environment; ``None`` for those of its base class, "fixed" if it has none."""
+    """Default contenders of your own environment; ``None`` for those of its base class."""
 
     discount: ClassVar[float | None] = None
     """Discount factor γ of a step for agents in your own environment; ``None`` for that of its base class."""
@@ -295,7 +295,7 @@ class EnvConfig(ABC):
         arguments = values["arguments"]
         if not isinstance(arguments, Mapping):
             raise ValueError(f"arguments: expected a table of names and values, got {shown(arguments)}")
-        check_name("env", values["env"], ENVIRONMENTS.names())
+        check_name("env", values["env"], (*ENVIRONMENTS.names(), "an id of your module, as --env module:ID imports it"))
         kind: type[Self] = ENVIRONMENTS.load(values["env"])
         loaded = dict(arguments)
         for name in _file_names(kind):
