@@ -108,11 +108,11 @@ class UserFeatures(BaseFeaturesExtractor):
     """
 
     def __init__(self, observation_space: spaces.Space[Any], users: int | None = None) -> None:
-        assert isinstance(observation_space, spaces.Dict)
-        features = [feature for feature in FEATURES if set(feature.entries) <= set(observation_space.spaces)]
-        sizes: dict[str, int] = {key: space.shape[0] for key, space in observation_space.spaces.items()}  # type: ignore[index]
+        entries = observation_space.spaces if isinstance(observation_space, spaces.Dict) else {}
+        features = [feature for feature in FEATURES if set(feature.entries) <= set(entries)]
+        sizes: dict[str, int] = {key: space.shape[0] for key, space in entries.items()}  # type: ignore[index]
         if not features:
-            raise ValueError(f"observation_space: expected an entry of each device, got {list(sizes)}")
+            raise ValueError(f"observation_space: expected a Dict with entries (K,), got {sizes or observation_space}")
         numbers = {key: size // (users or sizes["compute"]) for key, size in sizes.items()}
         zeros = {key: th.zeros(1, size) for key, size in sizes.items()}
         super().__init__(observation_space, features_dim=_by_user(features, numbers, zeros).numel())

@@ -29,6 +29,7 @@ from multispin_env.envs.continuous.endless import ContinuousConfig
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.registration import register_environment, register_packaged_environments, unregister_environment
 from multispin_env.envs.rounds.known import RoundsConfig
+from multispin_env.envs.rounds.simulator import RoundsSimulator
 from multispin_env.physics.arrivals import make_arrivals
 from multispin_env.physics.continuous.averages import LongRun
 from multispin_env.physics.continuous.service_log import ServiceRun
@@ -67,12 +68,13 @@ __all__ = [
     "ContinuousController", "ContinuousDecision", "ContinuousObserved", "ContinuousOutcome", "ContinuousState",
     "Controller", "Decision", "Demand", "DraftProfile", "EnergyBound", "EnvConfig", "Join", "LongRun", "Modifier",
     "Objective", "Observed", "Outcome", "Phase", "PlugIn", "RatePrices", "Records", "RequestTrace", "RoundsConfig",
-    "RoundsController", "Scenario", "Sensitivities", "Served", "Server", "ServiceLevel", "ServiceRun", "SystemState",
-    "Task", "Workload", "autoregressive_goodput", "capacity", "centralized_goodput", "colocated_goodput", "compare",
-    "controller_names", "energy_bound", "evaluate", "expected_outcome", "load_records", "load_trace", "long_run",
-    "long_run_rate", "make_arrivals", "make_controller", "make_lengths", "oracle", "overlapping_goodput", "p2p_goodput",
-    "rate_bound", "rate_optimum", "rate_prices", "register_environment", "registry", "sample_state", "sampled_outcome",
-    "sensitivities", "serve", "suite", "unregister_environment", "upper_bound",
+    "RoundsController", "RoundsSimulator", "Scenario", "Sensitivities", "Served", "Server", "ServiceLevel",
+    "ServiceRun", "SystemState", "Task", "Workload", "autoregressive_goodput", "capacity", "centralized_goodput",
+    "colocated_goodput", "compare", "controller_names", "energy_bound", "evaluate", "expected_outcome", "load_records",
+    "load_trace", "long_run", "long_run_rate", "make_arrivals", "make_controller", "make_lengths", "oracle",
+    "overlapping_goodput", "p2p_goodput", "rate_bound", "rate_optimum", "rate_prices", "register_environment",
+    "registry", "sample_state", "sampled_outcome", "sensitivities", "serve", "suite", "unregister_environment",
+    "upper_bound",
 ]  # fmt: skip
 
 register_packaged_environments()

@@ -45,7 +45,7 @@ def read_file(path: str | PathLike[str], limit: int, suffix: str = ".npz") -> by
     try:
         return read_bytes(path, limit)
     except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"path: expected a readable {suffix} file, got {shown(path)} ({error})") from None
+        raise ValueError(f"path: expected a readable {suffix} file, got {shown(str(path))} ({error})") from None
 
 
 def read_arrays(content: bytes, kinds: Mapping[str, _Kind]) -> dict[str, NDArray[Any]]:

@@ -20,8 +20,7 @@ def register_environment(config: type[EnvConfig]) -> None:
     Examples
     --------
     >>> import gymnasium as gym, multispin_env as ms
-    >>> from multispin_env.envs.rounds.known import Heterogeneous
-    >>> class Own(Heterogeneous):
+    >>> class Own(ms.RoundsConfig):
     ...     env_id = "Mine/Own-v0"
     >>> ms.register_environment(Own)
     >>> gym.make("Mine/Own-v0", num_users=2).action_space.shape
@@ -40,8 +39,7 @@ def unregister_environment(env_id: str) -> None:
     Examples
     --------
     >>> import multispin_env as ms
-    >>> from multispin_env.envs.rounds.known import Heterogeneous
-    >>> class Gone(Heterogeneous):
+    >>> class Gone(ms.RoundsConfig):
     ...     env_id = "Mine/Gone-v0"
     >>> ms.register_environment(Gone)
     >>> ms.unregister_environment("Mine/Gone-v0")

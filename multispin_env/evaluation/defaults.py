@@ -67,10 +67,10 @@ def default_contenders(config: EnvConfig) -> tuple[str, ...]:
 
 
 def reference_of(config: EnvConfig) -> str:
-    """Return the name of the best known contender: the clairvoyant optimum, the first contender, or "optimal"."""
-    if config.optimal is None:
-        return (*default_contenders(config), "optimal")[0]
-    return ContenderName.parse(config.optimal).clairvoyant_name
+    """Return the name of the best known contender: the clairvoyant optimum, else the first contender or "optimal"."""
+    if config.optimal is not None:
+        return ContenderName.parse(config.optimal).clairvoyant_name
+    return (default_contenders(config) or (_BARRIER,))[0]
 
 
 def baseline_of(config: EnvConfig) -> str:

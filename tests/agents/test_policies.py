@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from gymnasium.wrappers import FilterObservation
+from gymnasium.wrappers import FilterObservation, FlattenObservation
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -233,9 +233,12 @@ def test_any_entry_can_be_hidden(hidden):
     assert model.predict(shown)[0].shape == (1, 5, 2)
 
 
-def test_a_policy_needs_an_entry_of_the_devices():
-    with pytest.raises(ValueError, match="observation_space: expected an entry of each device"):
-        PPO(agents.DevicePolicy, FilterObservation(gym.make(FULL, num_users=3), ["shared"]), device="cpu")
+@pytest.mark.parametrize(
+    ("wrapper", "got"), [(lambda env: FilterObservation(env, ["shared"]), "{'shared'"), (FlattenObservation, "Box")]
+)
+def test_a_policy_needs_an_entry_of_the_devices(wrapper, got):
+    with pytest.raises(ValueError, match=rf"observation_space: expected a Dict .*, got {got}"):
+        PPO(agents.DevicePolicy, wrapper(gym.make(FULL, num_users=3)), device="cpu")
 
 
 def test_importing_the_package_is_light():

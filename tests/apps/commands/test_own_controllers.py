@@ -180,6 +180,8 @@ def test_an_environment(capsys, module, refused):
     for command in ("compare", "watch", "train"):
         assert "module:ID" in refused(command, ["--env", "Mine/Own-v0"])
         assert "No module named 'own_envs'" in refused(command, ["--env", "own_envs:Mine/Own-v0"])
+    with pytest.raises(ValueError, match=r"^env: .*module:ID"):  # of a stored run
+        ms.EnvConfig.from_dict(ms.EnvConfig.of("MultiSpin/Fair-v0").to_dict() | {"env": "Mine/Own-v0"})
     try:
         for env in ("own_env:Mine/Own-v0", "Mine/Own-v0"):  # the first imports the module
             assert main(["compare", "--env", env, *TINY, "margin=0.2", "--controllers", "fixed"]) == 0

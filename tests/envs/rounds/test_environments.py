@@ -7,7 +7,6 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.envs.rounds.known import Heterogeneous
-from multispin_env.envs.rounds.simulator import RoundsSimulator
 from multispin_env.evaluation.cases import Episodes, StateCases, cases_of
 from tests.alike import equal
 
@@ -172,14 +171,14 @@ def test_devices_differ_widely_in_fair_by_default():
     assert make(FAIR, 8, scenario=ms.Scenario.preset("llama2")).scenario.draft_time_spread == 0.15
 
 
-class LossyRounds(RoundsSimulator):
+class LossyRounds(ms.RoundsSimulator):
     """Half of the tokens are lost."""
 
     def round_outcome(self, decision, tokens):
         return super().round_outcome(decision, tokens / 2)
 
 
-class CountedRounds(RoundsSimulator):
+class CountedRounds(ms.RoundsSimulator):
     """A round is played, and its outcome changed, in `step`."""
 
     def step(self, action, over=None):
@@ -216,3 +215,19 @@ def test_optimum_of_other_physics_is_refused(lossy, monkeypatch):
     monkeypatch.setattr(LossyRounds, "optimum_holds", True, raising=False)
     gym.make(lossy, num_users=2, optimum=True)
     assert cases_of(ms.EnvConfig.of(lossy)) is StateCases
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unknown(ms.RoundsConfig):
+    env_id = "Mine/Unknown-v0"
+    optimal = None
+    independent = False
+
+
+def test_an_environment_without_contenders_is_compared():
+    ms.register_environment(Unknown)
+    try:
+        table = ms.compare("Mine/Unknown-v0", ["fixed"], num_users=2, episodes=2, rounds=3)
+        assert {row.name for row in table.rows} == {"fixed", table.reference}
+    finally:
+        ms.unregister_environment("Mine/Unknown-v0")
