@@ -1,6 +1,6 @@
 """Base classes of single and vector environments: each has a simulator for a batch of 1 or n environments.
 
-The class of the single environment of an id stands beside its configuration, whose docstring is the page of both.
+The class of the single environment of an id is next to its configuration, whose docstring is the page of both.
 """
 
 import math

@@ -86,7 +86,7 @@ class EnvConfig(ABC):
     """For each encoding whose action 0 is a rule: the rules to choose from, with the default first."""
 
     contenders: ClassVar[tuple[str, ...] | None] = None
-    """Default contenders of your own environment; ``None`` for those of its base class."""
+    """Default contenders of your own environment, best first; ``None`` for those of its base class."""
 
     discount: ClassVar[float | None] = None
     """Discount factor γ of a step for agents in your own environment; ``None`` for that of its base class."""
@@ -130,7 +130,7 @@ class EnvConfig(ABC):
 
     @property
     def knowledge(self) -> Knowledge:
-        """What is observed of acceptance and channels."""
+        """Observed part of acceptance and channels."""
         return Knowledge()
 
     @property

@@ -1,4 +1,4 @@
-"""What agents know of acceptance and channels, as one value in both families."""
+"""Knowledge of acceptance and channels that agents have, as one value in both families."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

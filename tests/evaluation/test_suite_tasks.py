@@ -41,7 +41,7 @@ def test_nothing_has_changed(task):
         ("fair", "envs.objectives.discounted_throughput"),
         ("battery", "envs.rounds.simulator.token_energy"),
         ("ahead-8", "physics.rounds.drafting_time"),
-        ("ahead-8", "physics.chains._left"),
+        ("ahead-8", "physics.chains.chain_left"),
         ("no-barrier-8", "physics.continuous.passes.verification_time"),
         ("no-barrier-20", "physics.continuous.passes.full_share_token_time"),
         ("requests", "physics.arrivals._exponential"),
