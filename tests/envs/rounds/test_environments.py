@@ -172,10 +172,10 @@ def test_devices_differ_widely_in_fair_by_default():
 
 
 class LossyRounds(ms.RoundsSimulator):
-    """Half of the tokens are lost."""
+    """A share of the tokens is lost."""
 
     def round_outcome(self, decision, tokens):
-        return super().round_outcome(decision, tokens / 2)
+        return super().round_outcome(decision, (1.0 - self.config.lost) * tokens)
 
 
 class CountedRounds(ms.RoundsSimulator):
@@ -189,6 +189,7 @@ class CountedRounds(ms.RoundsSimulator):
 class Lossy(Heterogeneous):
     env_id = "Mine/Lossy-v0"
     simulator_class: ClassVar = LossyRounds
+    lost: float = 0.5
 
 
 @pytest.fixture
@@ -196,6 +197,15 @@ def lossy():
     ms.register_environment(Lossy)
     yield "Mine/Lossy-v0"
     ms.unregister_environment("Mine/Lossy-v0")
+
+
+def test_own_physics_uses_arguments_of_its_environment(lossy):
+    rewards = []
+    for env_id, arguments in (("MultiSpin/Heterogeneous-v0", {}), (lossy, {}), (lossy, {"lost": 0.75})):
+        env = gym.make(env_id, num_users=3, **arguments)
+        env.reset(seed=0)
+        rewards.append(env.step(np.zeros(env.action_space.shape, np.float32))[1])
+    assert rewards == pytest.approx([rewards[0], rewards[0] / 2, rewards[0] / 4])
 
 
 def test_optimum_of_other_physics_is_refused(lossy, monkeypatch):
