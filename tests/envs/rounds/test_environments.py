@@ -234,10 +234,13 @@ class Unknown(ms.RoundsConfig):
     independent = False
 
 
-def test_an_environment_without_contenders_is_compared():
+def test_an_own_environment_without_contenders_is_compared_and_entries_are_checked(monkeypatch):
     ms.register_environment(Unknown)
     try:
         table = ms.compare("Mine/Unknown-v0", ["fixed"], num_users=2, episodes=2, rounds=3)
         assert {row.name for row in table.rows} == {"fixed", table.reference}
+        monkeypatch.setattr(Unknown, "entries", ("compute", "chanel"))
+        with pytest.raises(ValueError, match=r"^entries: .*mean 'channel'"):
+            gym.make("Mine/Unknown-v0")
     finally:
         ms.unregister_environment("Mine/Unknown-v0")
