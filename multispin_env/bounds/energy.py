@@ -39,7 +39,7 @@ def energy_bound(scenario: Scenario, price: float | None = None, *, size: int = 
     """
     check_instance("scenario", scenario, Scenario)
     if not scenario.battery_rounds:
-        raise ValueError("battery_rounds: expected a number > 0, got 0")
+        raise ValueError("battery_rounds: expected a number > 0, got 0; use battery_rounds=20, min_draft_length=0")
     check_integer("size", size, 2)
     law = energy_law(scenario)
     sample = EnergySample.draw(scenario, law.batteries, check_rng("rng", rng), size)

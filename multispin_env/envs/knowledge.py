@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from multispin_env.checks import check_name
 from multispin_env.envs.observations import ENTRIES
 
 
@@ -37,10 +38,9 @@ class Knowledge:
 
     def shown(self, entries: Iterable[str]) -> tuple[str, ...]:
         """Return the entries of the observation, in the order of `ENTRIES`, from those of a known state."""
-        keys = set(entries)
-        if not self.acceptance:
-            keys = keys - {"acceptance"} | {"drafted", "accepted", "age"}
-            keys |= ({"task"} if self.task else set()) | ({"hits", "misses"} if self.history else set())
-        if self.mean_gain:
-            keys.add("mean_channel")
+        counts = {"drafted", "accepted", "age", *(["task"] * self.task), *(["hits", "misses"] * self.history)}
+        keys = set(entries) if self.acceptance else set(entries) - {"acceptance"} | counts
+        keys |= {"mean_channel"} if self.mean_gain else set()
+        for key in keys:
+            check_name("entries", key, ENTRIES)
         return tuple(key for key in ENTRIES if key in keys)

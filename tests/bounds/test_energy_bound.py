@@ -168,7 +168,7 @@ def test_a_budget_is_played_below_the_bound():
 
 def test_bad_arguments():
     scenario = ms.Scenario.preset("qwen3.5", **DEFAULTS)
-    with pytest.raises(ValueError, match=r"^battery_rounds: expected a number > 0, got 0$"):
+    with pytest.raises(ValueError, match=r"^battery_rounds: expected a number > 0, got 0; use battery_rounds=20"):
         ms.energy_bound(scenario.replace(battery_rounds=0.0))
     for price in (-1.0, 20.0):  # with 20 tokens/J a longer round, which charges more, would pay for itself
         with pytest.raises(ValueError, match=r"^price: expected a finite number in \[0, 10\.\d+\), got"):

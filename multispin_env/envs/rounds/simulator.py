@@ -36,7 +36,7 @@ class RoundsSimulator:
     an environment depend on its seed only, and the fading does not depend on whether tokens are drawn. Arrays of the
     state are replaced, never modified, so that callers may keep them.
 
-    For your own physics, override `round_outcome` in a subclass, the ``simulator_class`` of your environment.
+    For your own physics, override `round_outcome` in a subclass, your ``simulator_class``; ``config`` has arguments.
     """
 
     optimum_holds: ClassVar[bool] = False
@@ -45,9 +45,9 @@ class RoundsSimulator:
     def __init__(self, config: EnvConfig, objective: Objective, dynamics: Dynamics, plan: Plan, num_envs: int) -> None:
         scenario = config.scenario
         dynamics.acceptance.prior(scenario)  # raises for an unsuitable scenario
-        self.scenario, self.num_envs, self.dynamics, self._plan = scenario, num_envs, dynamics, plan
+        self.config, self.scenario, self.num_envs, self.dynamics = config, scenario, num_envs, dynamics
         self.actions: RoundsCodec = config.actions
-        self.observations, self.objective = config.observations, objective
+        self.observations, self.objective, self._plan = config.observations, objective, plan
         self._check_optimum(config)
         # options of the step
         self._sampled = config.sampled  # whether rewards count drawn tokens

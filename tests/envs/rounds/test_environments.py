@@ -172,10 +172,10 @@ def test_devices_differ_widely_in_fair_by_default():
 
 
 class LossyRounds(ms.RoundsSimulator):
-    """Half of the tokens are lost."""
+    """A share of the tokens is lost."""
 
     def round_outcome(self, decision, tokens):
-        return super().round_outcome(decision, tokens / 2)
+        return super().round_outcome(decision, (1.0 - self.config.lost) * tokens)
 
 
 class CountedRounds(ms.RoundsSimulator):
@@ -189,6 +189,7 @@ class CountedRounds(ms.RoundsSimulator):
 class Lossy(Heterogeneous):
     env_id = "Mine/Lossy-v0"
     simulator_class: ClassVar = LossyRounds
+    lost: float = 0.5
 
 
 @pytest.fixture
@@ -196,6 +197,15 @@ def lossy():
     ms.register_environment(Lossy)
     yield "Mine/Lossy-v0"
     ms.unregister_environment("Mine/Lossy-v0")
+
+
+def test_own_physics_uses_arguments_of_its_environment(lossy):
+    rewards = []
+    for env_id, arguments in (("MultiSpin/Heterogeneous-v0", {}), (lossy, {}), (lossy, {"lost": 0.75})):
+        env = gym.make(env_id, num_users=3, **arguments)
+        env.reset(seed=0)
+        rewards.append(env.step(np.zeros(env.action_space.shape, np.float32))[1])
+    assert rewards == pytest.approx([rewards[0], rewards[0] / 2, rewards[0] / 4])
 
 
 def test_optimum_of_other_physics_is_refused(lossy, monkeypatch):
@@ -224,10 +234,13 @@ class Unknown(ms.RoundsConfig):
     independent = False
 
 
-def test_an_environment_without_contenders_is_compared():
+def test_an_own_environment_without_contenders_is_compared_and_entries_are_checked(monkeypatch):
     ms.register_environment(Unknown)
     try:
         table = ms.compare("Mine/Unknown-v0", ["fixed"], num_users=2, episodes=2, rounds=3)
         assert {row.name for row in table.rows} == {"fixed", table.reference}
+        monkeypatch.setattr(Unknown, "entries", ("compute", "chanel"))
+        with pytest.raises(ValueError, match=r"^entries: .*mean 'channel'"):
+            gym.make("Mine/Unknown-v0")
     finally:
         ms.unregister_environment("Mine/Unknown-v0")
