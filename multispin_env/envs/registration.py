@@ -1,5 +1,7 @@
 """Registration of environments with Gymnasium."""
 
+from inspect import get_annotations
+
 import gymnasium as gym
 
 from multispin_env.envs.config import EnvConfig
@@ -9,7 +11,7 @@ from multispin_env.registry import ENVIRONMENTS
 def register_environment(config: type[EnvConfig]) -> None:
     """Register your own environment for ``gym.make``, ``gym.make_vec`` and all commands.
 
-    ``ValueError`` if the class has no ``env_id`` of its own, or the id is taken.
+    ``ValueError`` if the class has no ``env_id`` of its own, has fields but is no dataclass, or the id is taken.
 
     Parameters
     ----------
@@ -29,6 +31,8 @@ def register_environment(config: type[EnvConfig]) -> None:
     """
     if not isinstance(vars(config).get("env_id") if isinstance(config, type) else None, str):
         raise ValueError(f"config: expected a class derived from EnvConfig with its own env_id, got {config!r}")
+    if get_annotations(config) and "__dataclass_fields__" not in vars(config):  # else its defaults would be ignored
+        raise ValueError(f"config: expected @dataclass(frozen=True, kw_only=True) for new fields, got {config!r}")
     ENVIRONMENTS.register(config.env_id, config)
     _register(config.env_id, "multispin_env.envs.base:MultiSpinEnv")
 

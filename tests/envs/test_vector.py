@@ -197,6 +197,8 @@ def test_register_and_unregister():
         ms.register_environment(ENVIRONMENTS.load(FULL))
     with pytest.raises(ValueError, match=r"^config: expected a class .* with its own env_id"):
         ms.register_environment(type("Reused", (Brief,), {}))
+    with pytest.raises(ValueError, match=r"^config: expected @dataclass"):
+        ms.register_environment(type("Plain", (Brief,), {"env_id": "Mine/Plain-v0", "__annotations__": {"x": int}}))
 
 
 def test_step_before_reset():
