@@ -222,7 +222,7 @@ WRONG = (
     ("record --out m", "--from-counts, --counters, --acceptance-length and --read, got none"),
     ("record --prompts x.txt --target x --from-counts y.csv --out m", "got --prompts and --from-counts"),
     ("record --counters x --acceptance-length 2 --out m", "got --counters and --acceptance-length"),
-    ("record --counters x.txt --out m", "counters: expected a readable text file, got PosixPath('x.txt')"),
+    ("record --counters x.txt --out m", "counters: expected a readable text file, got 'x.txt'"),
     ("record --counters x.txt --drafted 0 --out m", "drafted: expected an integer ≥ 1, got 0"),
     ("record --acceptance-length 2 --drafted 4", "out: expected a name for the files to write, got none"),
     ("record --acceptance-length 2 --out m", "drafted: expected an integer ≥ 1, got None"),
