@@ -89,7 +89,7 @@ class EnvConfig(ABC):
     """Default contenders of your own environment, best first; ``None`` for those of its base class."""
 
     discount: ClassVar[float | None] = None
-    """Discount factor γ of a step for agents in your own environment; ``None`` for that of its base class."""
+    """Discount γ of your own environment, per round or, without the barrier, second; ``None`` for its base class's."""
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Fields of `Scenario` that presets have in this environment, instead of their own."""
