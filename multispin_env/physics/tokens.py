@@ -1,5 +1,6 @@
 """Tokens gained by a draft, and the verification time T_ver of a pass of the server."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -7,6 +8,9 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.scenario import Scenario
+
+LengthLaw = Callable[[IntArray, FloatArray], FloatArray]
+"""Function of draft lengths L and acceptance rates α, such as `expected_tokens`."""
 
 
 def _log_acceptance(acceptance_rate: FloatArray) -> FloatArray:

@@ -123,8 +123,10 @@ class SharesCodec(RoundsCodec):
 
     @override
     def bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
-        weight = np.exp(np.interp(x[..., 1], WEIGHT_COLUMNS, LOG_WEIGHTS))
-        return weight * (self.scenario.total_bandwidth / np.add.reduce(weight, -1, keepdims=True))
+        weight = _log_weight(x[..., 1])
+        np.exp(weight, out=weight)
+        weight *= self.scenario.total_bandwidth / np.add.reduce(weight, -1, keepdims=True)
+        return weight
 
     @override
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
@@ -133,6 +135,26 @@ class SharesCodec(RoundsCodec):
         logit = np.log(np.maximum(decision.bandwidth, smallest))
         middle = 0.5 * (logit.max(-1, keepdims=True) + logit.min(-1, keepdims=True))
         return [np.interp(logit - middle, LOG_WEIGHTS, WEIGHT_COLUMNS)]
+
+
+_WEIGHT_SLOPES = tuple((np.diff(LOG_WEIGHTS) / np.diff(WEIGHT_COLUMNS)).tolist())
+_INTERP_ENTRIES = 512  # below, `np.interp` is faster
+
+
+def _log_weight(x: FloatArray) -> FloatArray:
+    """Return logarithms of weights for entries x of column 1, the same bits as those of `np.interp`."""
+    if x.size < _INTERP_ENTRIES:
+        return np.interp(x, WEIGHT_COLUMNS, LOG_WEIGHTS)
+    low, middle, high = (_line(x, piece) for piece in range(3))
+    np.maximum(middle, high, out=middle)  # both ends are steeper than the middle
+    return np.minimum(middle, low, out=middle)
+
+
+def _line(x: FloatArray, piece: int) -> FloatArray:
+    line = x - WEIGHT_COLUMNS[piece]
+    line *= _WEIGHT_SLOPES[piece]
+    line += LOG_WEIGHTS[piece]
+    return line
 
 
 class LengthsCodec(RoundsCodec):
