@@ -436,7 +436,7 @@ class Scenario:
         """T_ver in seconds of a pass of all users without drafts; by the paper's law, of any pass ([MS] 7)."""
         return float(self.pass_time(self.num_users, self.num_users))
 
-    @property
+    @cached_property  # read in every step
     def transmit_snr(self) -> float:
         """p_k / N0 at unit gain, as a power ratio."""
         return db_to_linear(self.transmit_snr_db)

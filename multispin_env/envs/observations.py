@@ -399,18 +399,19 @@ class ObservationEncoder:
     def __init__(self, codec: ObservationCodec) -> None:
         self._codec = codec
         self._fields = [(key, entry.field) for key, entry in codec.entries.items()]
-        self._seen: dict[str, tuple[Any, Any]] = dict.fromkeys(codec.space, (None, None))  # in the order of the space
+        self._encoded: dict[str, NDArray[Any]] = dict.fromkeys(codec.space, np.empty(0))  # in the order of the space
+        self._source: dict[str, NDArray[Any]] = {}  # field of each entry
 
     def encode(self, fields: Mapping[str, NDArray[Any]], state: Any) -> Observation:
         """Return the observation of fields (n, K), with ``shared`` from a state (n, K)."""
-        codec, seen = self._codec, self._seen
+        codec, encoded, source = self._codec, self._encoded, self._source
+        if codec.num_changing or not source:
+            encoded[SHARED] = codec.encode_shared(state)
         for key, name in self._fields:
             field = fields[name]
-            if seen[key][0] is not field:
-                seen[key] = field, codec.encode_entry(key, field)
-        if codec.num_changing or seen[SHARED][1] is None:
-            seen[SHARED] = None, codec.encode_shared(state)
-        return {key: entry for key, (_, entry) in seen.items()}
+            if source.get(key) is not field:
+                source[key], encoded[key] = field, codec.encode_entry(key, field)
+        return dict(encoded)
 
 
 def _state_of(scenario: Scenario, fields: Mapping[str, NDArray[Any]]) -> ContinuousState:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import FloatArray
+from multispin_env.arrays import FloatArray, put
 from multispin_env.checks import require
 from multispin_env.envs.actions import ActionCodec, stack_columns
 from multispin_env.physics.chains import drafting_time
@@ -137,24 +137,20 @@ class SharesCodec(RoundsCodec):
         return [np.interp(logit - middle, LOG_WEIGHTS, WEIGHT_COLUMNS)]
 
 
-_WEIGHT_SLOPES = tuple((np.diff(LOG_WEIGHTS) / np.diff(WEIGHT_COLUMNS)).tolist())
 _INTERP_ENTRIES = 512  # below, `np.interp` is faster
 
 
 def _log_weight(x: FloatArray) -> FloatArray:
-    """Return logarithms of weights for entries x of column 1, the same bits as those of `np.interp`."""
+    """Return logarithms of weights for entries x of column 1: the bits of `np.interp`, in half of its time."""
     if x.size < _INTERP_ENTRIES:
         return np.interp(x, WEIGHT_COLUMNS, LOG_WEIGHTS)
-    low, middle, high = (_line(x, piece) for piece in range(3))
-    np.maximum(middle, high, out=middle)  # both ends are steeper than the middle
-    return np.minimum(middle, low, out=middle)
-
-
-def _line(x: FloatArray, piece: int) -> FloatArray:
-    line = x - WEIGHT_COLUMNS[piece]
-    line *= _WEIGHT_SLOPES[piece]
-    line += LOG_WEIGHTS[piece]
-    return line
+    (_, low, high, _), (_, start, end, _) = WEIGHT_COLUMNS, LOG_WEIGHTS
+    log = np.subtract(x, low, order="C")
+    log *= (end - start) / (high - low)
+    log += start
+    steep = np.flatnonzero(np.abs(x) > high)
+    put(log, steep, np.interp(x.take(steep), WEIGHT_COLUMNS, LOG_WEIGHTS))
+    return log
 
 
 class LengthsCodec(RoundsCodec):
