@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.objectives import Objective
-from multispin_env.envs.observations import Observation, ObservationEncoder
+from multispin_env.envs.observations import Observation, ObservationEncoder, fields_of
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.slopes import reward_slopes
 from multispin_env.envs.simulator import Counts, Step, blank_ended
@@ -20,15 +20,7 @@ from multispin_env.physics.energy import BatteryBank, token_energy
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, round_outcome, users_from_uniforms
 from multispin_env.physics.streams import EPISODES, EnvStreams, user_exponentials, user_uniforms
-from multispin_env.physics.types import (
-    Decision,
-    Observed,
-    Outcome,
-    RealDecision,
-    SystemState,
-    named_arrays,
-    with_batteries,
-)
+from multispin_env.physics.types import Decision, Observed, Outcome, RealDecision, SystemState, with_batteries
 
 ALL = slice(None)
 
@@ -307,7 +299,7 @@ class RoundsSimulator:
 
     def _fields(self) -> dict[str, NDArray[Any]]:
         fields = {
-            **named_arrays(self.reported),
+            **fields_of(self.reported),
             "task": self.requests.task,
             "mean_gain": self.mean_gain,
             "planned_efficiency": self.planned.spectral_efficiency,
