@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import FloatArray, put
+from multispin_env.arrays import FloatArray
 from multispin_env.checks import require
 from multispin_env.envs.actions import ActionCodec, stack_columns
 from multispin_env.physics.chains import drafting_time
@@ -123,8 +123,7 @@ class SharesCodec(RoundsCodec):
 
     @override
     def bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
-        weight = _log_weight(x[..., 1])
-        np.exp(weight, out=weight)
+        weight = np.exp(np.interp(x[..., 1], WEIGHT_COLUMNS, LOG_WEIGHTS))
         weight *= self.scenario.total_bandwidth / np.add.reduce(weight, -1, keepdims=True)
         return weight
 
@@ -135,22 +134,6 @@ class SharesCodec(RoundsCodec):
         logit = np.log(np.maximum(decision.bandwidth, smallest))
         middle = 0.5 * (logit.max(-1, keepdims=True) + logit.min(-1, keepdims=True))
         return [np.interp(logit - middle, LOG_WEIGHTS, WEIGHT_COLUMNS)]
-
-
-_INTERP_ENTRIES = 512  # below, `np.interp` is faster
-
-
-def _log_weight(x: FloatArray) -> FloatArray:
-    """Return logarithms of weights for entries x of column 1: the bits of `np.interp`, in half of its time."""
-    if x.size < _INTERP_ENTRIES:
-        return np.interp(x, WEIGHT_COLUMNS, LOG_WEIGHTS)
-    (_, low, high, _), (_, start, end, _) = WEIGHT_COLUMNS, LOG_WEIGHTS
-    log = np.subtract(x, low, order="C")
-    log *= (end - start) / (high - low)
-    log += start
-    steep = np.flatnonzero(np.abs(x) > high)
-    put(log, steep, np.interp(x.take(steep), WEIGHT_COLUMNS, LOG_WEIGHTS))
-    return log
 
 
 class LengthsCodec(RoundsCodec):
