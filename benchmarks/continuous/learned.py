@@ -23,7 +23,6 @@ from multispin_env.checks import check_integer
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
-from multispin_env.evaluation.contenders import make_contender
 from multispin_env.evaluation.episodes import play_episodes
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.statistics import EPISODE_SEED, Interval, mean_interval
@@ -131,7 +130,7 @@ class Recorder(VectorWrapper):
 
 def habits(episodes: Episodes, contender: Policy | str) -> dict[str, FloatArray]:
     """Return the columns of `HABITS`, (n,) each; shares of devices are of all delivered tokens."""
-    policy = make_contender(contender, episodes.env()) if isinstance(contender, str) else contender
+    policy = episodes.config.contender(contender) if isinstance(contender, str) else contender
     env = Recorder(episodes.env_for(policy))
     stats = play_episodes(env, policy, episodes.seed)
     batches, idle = env.sums

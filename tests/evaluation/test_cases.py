@@ -66,13 +66,11 @@ def test_a_table_of_states_by_hand():
     rows = {row.name: row for row in states.table({"optimal": "optimal", "equal": "uniform-bandwidth"})}
     equal, optimal = states.values("uniform-bandwidth"), states.values("optimal")
     share = equal / optimal
-    assert rows["equal"].details == {
-        "share_mean": share.mean(),
-        "share_quantile_5": np.quantile(share, 0.05),
-        "share_lowest": share.min(),
-    }
+    shares = {"share_mean": share.mean(), "share_quantile_5": np.quantile(share, 0.05), "share_lowest": share.min()}
+    assert rows["equal"].details == {**rows["equal"].details, **shares}
+    assert rows["equal"].details["draft_length"] == states.play("uniform-bandwidth").draft_length.mean()
     assert rows["equal"].share == pytest.approx(equal.mean() / optimal.mean())
-    assert list(rows["optimal"].details.values()) == [1.0] * 3
+    assert [rows["optimal"].details[name] for name in shares] == [1.0] * 3
     with pytest.raises(ValueError, match=r"reference: expected one of \['fixed'\], got 'optimal'"):
         states.table({"fixed": "fixed"})
 

@@ -7,7 +7,6 @@ from multispin_env.evaluation.comparison import (
     METRICS,
     Row,
     compare_episodes,
-    compare_values,
     comparison_cells,
     service_cells,
     user_cells,
@@ -32,6 +31,12 @@ PLAYED, SERVED = (
     }
     for served in (False, True)
 )
+
+
+def compared(goodputs, reference):
+    return compare_episodes(
+        {name: stats(values, np.ones((2, 2))) for name, values in goodputs.items()}, reference, "goodput"
+    )
 
 
 def test_rows_by_hand():
@@ -73,11 +78,11 @@ def test_the_table_of_requests_by_hand():
 
 def test_edges_of_comparisons():
     with pytest.raises(ValueError, match=r"^metric: expected a metric that the environment reports, got 'tokens_in_t"):
-        compare_episodes({"best": EpisodeStats.empty(2, 2)}, "best", "tokens_in_time")
-    rows = compare_values({"zero": np.zeros(2), "best": np.zeros(2)}, "best")
+        compare_episodes({"best": EpisodeStats()}, "best", "tokens_in_time")
+    rows = compared({"zero": [0.0, 0.0], "best": [0.0, 0.0]}, "best")
     assert [row.share for row in rows] == [None, None]
     values = {"p2p": 1.0, "fixed": 2.0, "colocated": 9.0, "optimal": 4.0}
-    rows = compare_values({name: np.full(2, value) for name, value in values.items()}, "optimal")
+    rows = compared({name: [value, value] for name, value in values.items()}, "optimal")
     assert [row.name for row in rows] == ["optimal", "fixed", "colocated", "p2p"]
     header, lines = comparison_cells(rows, "goodput")
     assert [line[0] for line in lines] == ["optimal", "fixed", "", "other systems", "colocated", "p2p"]
@@ -116,7 +121,7 @@ def test_order_of_a_table():
     """The best is first; the reference precedes rows that are equal up to rounding."""
     near = 20.0 * (1.0 + 1e-13)
     values = {"a": [near, near], "middle": [20.0, 20.0], "best": [30.0, 10.0 + 2e-8], "low": [5.0, 9.0]}
-    rows = compare_values({name: np.array(numbers) for name, numbers in values.items()}, "middle")
+    rows = compared(values, "middle")
     assert [row.name for row in rows] == ["best", "middle", "a", "low"]
     low = rows[3]
     assert (low.mean, low.low, low.high) == (7.0, 5.0, 9.0)

@@ -7,8 +7,8 @@ from multispin_env.controllers.names import ContenderName, make_controller
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
-from multispin_env.evaluation.contenders import contenders_of, make_contender
-from multispin_env.evaluation.episodes import EpisodeStats, make_episode_env, play_episodes
+from multispin_env.evaluation.contenders import contenders_of
+from multispin_env.evaluation.episodes import EpisodeStats, play_episodes
 from multispin_env.registry import ENVIRONMENTS
 
 HETEROGENEOUS = "MultiSpin/Heterogeneous-v0"
@@ -131,7 +131,7 @@ def test_plug_ins_and_agents_do_not_read_the_state(env_id, truth, options, monke
         return np.zeros(env.action_space.shape)
 
     agent.reset = lambda: resets.append(True)
-    plug_in = make_contender(f"{truth}+filter", env)
+    plug_in = env.unwrapped.config.contender(f"{truth}+filter")
     expected = play_episodes(env, plug_in, seed=1)
     zeros = play_episodes(env, agent, seed=1)
     assert not (expected.returns == play_episodes(env, truth, seed=1).returns).all()
@@ -147,7 +147,7 @@ def test_plug_ins_and_agents_do_not_read_the_state(env_id, truth, options, monke
 def test_decisions_are_played(env_id):
     env = vector(env_id, action=ENVIRONMENTS.load(env_id).family.universal_encoding)
     name = contenders_of(env.unwrapped.config)[0]
-    contender = make_contender(name, env)
+    contender = env.unwrapped.config.contender(name)
     observation, _ = env.reset(seed=2)
     decision = contender(env.decode_observation(observation) if isinstance(contender, ms.PlugIn) else env.state)
     info = env.step(env.encode_action(decision))[4]
@@ -163,7 +163,7 @@ def test_fading_and_acceptance_do_not_depend_on_actions():
     env = vector(HIDDEN, reward="sampled", action="shares")
     seen = []
     for name in ("fixed", "optimal"):
-        contender, states = make_contender(name, env), []
+        contender, states = env.unwrapped.config.contender(name), []
         env.reset(seed=3)
         for _ in range(4):
             states.append((env.state.spectral_efficiency, env.state.acceptance_rate))
@@ -173,10 +173,10 @@ def test_fading_and_acceptance_do_not_depend_on_actions():
 
 
 def test_names_and_options():
-    env, parse = vector(HIDDEN), ContenderName.parse
-    assert make_contender("optimal+filter", env, {"moment": 3.0}).estimators[0].moment == 3.0
-    assert make_contender("optimal+filter", env).estimators[0].assumptions == env.assumptions
-    assert make_contender("optimal", env, {"certify": 1e-3}).certify == 1e-3
+    config, parse = EnvConfig.of(HIDDEN), ContenderName.parse
+    assert config.contender("optimal+filter", moment=3.0).estimators[0].moment == 3.0
+    assert config.contender("optimal+filter").estimators[0].assumptions == config.assumptions
+    assert config.contender("optimal", certify=1e-3).certify == 1e-3
     assert parse("optimal") == parse("optimal+clairvoyant") != parse("optimal+beta")
     name = parse("greedy+deadlines+filter+mmse")
     assert (name.controller, name.estimators) == ("greedy+deadlines", ("filter", "mmse"))
@@ -184,16 +184,13 @@ def test_names_and_options():
     assert parse("greedy+deadlines+clairvoyant") == parse("greedy+deadlines")
     assert parse("greedy+deadlines").is_clairvoyant
     with pytest.raises(TypeError, match="got an unexpected keyword argument 'moments'"):
-        make_contender("optimal+filter", env, {"moments": 1.0})
+        config.contender("optimal+filter", moments=1.0)
 
 
 def test_environments_of_episodes():
-    env = make_episode_env(EnvConfig.of(HETEROGENEOUS, "qwen3.5", num_users=2, rounds=4), 3)
-    assert (env.num_envs, env.unwrapped.scenario.name, env.unwrapped.scenario.num_users) == (3, "qwen3.5", 2)
-    assert play_episodes(env, "optimal").rounds.tolist() == [4, 4, 4]
     assert play_episodes(vector(rounds=1), "optimal").rounds.tolist() == [1, 1, 1]  # they terminate
     with pytest.raises(ValueError, match="episodes: expected an integer ≥ 2, got 1"):
-        make_episode_env(EnvConfig.of(HETEROGENEOUS), 1)
+        Episodes(EnvConfig.of(HETEROGENEOUS), 1).play("optimal")
     with pytest.raises(ValueError, match=r"env: expected a vector environment .*, got CartPoleVectorEnv"):
         play_episodes(gym.make_vec("CartPole-v1"), "optimal")
     with pytest.raises(ValueError, match=r"^autoreset_mode: expected 'NextStep', got 'SameStep'$"):

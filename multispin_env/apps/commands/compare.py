@@ -86,11 +86,11 @@ def _play(cases: Episodes, name: str, progress: ReportProgress | None = None) ->
 
 def _run(options: argparse.Namespace) -> int | None:
     check_outputs(options.json, options.csv)
-    check_integer("seed", options.seed, 0)
     executor = executor_of(options)
     arguments = collect_arguments(options)
     check_settings(options, arguments, [options.env], COMMON_ARGUMENTS)
-    cases = Episodes(EnvConfig.of(options.env, options.scenario, **arguments), options.episodes, options.seed)
+    config, seed = EnvConfig.of(options.env, options.scenario, **arguments), check_integer("seed", options.seed, 0)
+    cases = Episodes(config, options.episodes, seed)
     metric = select_metric(cases, options.metric)
     plays, reference = players_by_name(cases, options.controllers, options.reference)
     answers = _play_all(cases, tuple(plays), executor)
