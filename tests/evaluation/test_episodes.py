@@ -25,67 +25,45 @@ def vector(env_id=HETEROGENEOUS, **arguments):
     return gym.make_vec(env_id, num_envs=3, vectorization_mode="vector_entry_point", **arguments)
 
 
-def single_episodes(name, seeds, env_id, **arguments):
-    """Sum of rewards and the infos of each episode, played step by step."""
-    env = gym.make(env_id, **arguments)
-    controller = make_controller(name, env.unwrapped.scenario)
-    for seed in seeds:
-        env.reset(seed=seed)
+SECONDS = {"num_users": 3, "horizon": 1.1, "action": "full", "rho": 90.0}
+REQUESTS = SECONDS | {"horizon": 5.0, "warm_up": 1.0, "mean_output": 9.0}
+
+
+@pytest.mark.parametrize(
+    ("env_id", "name", "arguments"),
+    [
+        (HETEROGENEOUS, "optimal", {"num_users": 4, "rounds": 5}),
+        (WITHOUT, "groups", SECONDS),
+        (SERVING, "greedy+deadlines", REQUESTS),
+    ],
+)
+def test_episodes_are_those_of_single_environments(env_id, name, arguments):
+    env, single, shown = vector(env_id, **arguments), gym.make(env_id, **arguments).unwrapped, []
+    stats = play_episodes(env, name, seed=7, progress=lambda *pair: shown.append(pair))
+    keys, length = env.unwrapped.config.info_keys, arguments.get("rounds", arguments.get("horizon"))
+    controller = make_controller(name, single.scenario)
+    for i in range(3):
+        single.reset(seed=7 + i)
         returns, infos, over = 0.0, [], False
         while not over:
-            _, reward, _, over, info = env.step(env.unwrapped.encode_action(controller(env.unwrapped.state)))
+            _, reward, _, over, info = single.step(single.encode_action(controller(single.state)))
             returns += reward
             infos.append(info)
-        yield returns, infos
-
-
-def test_episodes_are_those_of_single_environments():
-    shown = []
-    env = vector()
-    stats = play_episodes(env, "optimal", seed=7, progress=lambda *pair: shown.append(pair))
-    assert shown == [(played, 5) for played in range(1, 6)]
-    singles = single_episodes("optimal", (7, 8, 9), HETEROGENEOUS, num_users=4, rounds=5)
-    for i, (returns, infos) in enumerate(singles):
-        assert stats.rounds[i] == len(infos) == 5
-        tokens = sum(info["accepted_tokens"].sum() for info in infos)
-        time = sum(info["round_latency"] for info in infos)
-        assert stats.goodput[i] == pytest.approx(np.mean([info["goodput"] for info in infos]), rel=1e-12)
-        assert stats.throughput[i] == pytest.approx(tokens / time, rel=1e-12)
-        assert stats.returns[i] == pytest.approx(returns, rel=1e-12)
-    np.testing.assert_allclose(stats.user_throughput.sum(-1), stats.throughput, rtol=1e-12)
-    assert (play_episodes(env, "optimal+clairvoyant", seed=7).returns == stats.returns).all()
-    assert (play_episodes(env, "optimal", seed=8).returns[:-1] == stats.returns[1:]).all()
-
-
-def test_episodes_of_simulated_time_have_different_lengths():
-    arguments = {"num_users": 3, "horizon": 0.6, "action": "full", "rho": 90.0}
-    env = gym.make_vec(WITHOUT, num_envs=4, **arguments)
-    shown = []
-    stats = play_episodes(env, "groups", seed=7, progress=lambda *pair: shown.append(pair))
-    for i, (returns, infos) in enumerate(single_episodes("groups", (7, 8, 9, 10), WITHOUT, **arguments)):
-        info = infos[-1]
+        tokens, time = (sum(np.sum(info[key]) for info in infos) for key in (keys.tokens, keys.time))
+        goodput = np.mean([info["goodput"] for info in infos]) if keys.goodput else tokens / time
+        played = [values[i] for values in (stats.time, stats.returns, stats.throughput, stats.goodput)]
+        assert played == pytest.approx([time, returns, tokens / time, goodput], rel=1e-12)
         assert stats.rounds[i] == len(infos)
-        assert stats.throughput[i] == pytest.approx(info["token_goodput"], rel=1e-12)
-        assert stats.goodput[i] == stats.throughput[i]  # not a mean of ratios
-        assert stats.time[i] == pytest.approx(info["time"], rel=1e-12)
-        assert stats.returns[i] == pytest.approx(returns, rel=1e-12)
-        assert 0.6 <= info["time"] == pytest.approx(sum(step["duration"] for step in infos), rel=1e-12)
-        assert info["time"] - info["duration"] < 0.6
-    assert len(set(stats.rounds.tolist())) > 1
+        assert keys.goodput or 0.0 <= time - length < infos[-1][keys.time]
+        assert [stats.episode_values(key)[i] for key in keys.episode] == [infos[-1][key] for key in keys.episode]
+    assert (len(set(stats.rounds.tolist())) == 1) == (env_id == HETEROGENEOUS)
+    assert stats.user_throughput.sum(-1) == pytest.approx(stats.throughput, rel=1e-12)
     assert len(shown) == stats.rounds.max()
-    assert shown[0] == (pytest.approx(0.6 / len(shown), rel=0.5), 0.6)  # from the first step on
     assert shown == sorted(shown)
-    assert shown[-1] == (pytest.approx(0.6, rel=1e-12), 0.6)
-
-
-def test_statistics_of_episodes_are_those_of_the_last_step():
-    arguments = {"num_users": 3, "horizon": 5.0, "warm_up": 1.0, "action": "full", "rho": 30.0, "mean_output": 9.0}
-    env = gym.make_vec(SERVING, num_envs=3, **arguments)
-    stats = play_episodes(env, "greedy+deadlines", seed=7)
-    for i, (_, infos) in enumerate(single_episodes("greedy+deadlines", (7, 8, 9), SERVING, **arguments)):
-        assert infos[-1]["e2el_p99"] > 0.0
-        for name in env.unwrapped.config.info_keys.episode:
-            assert stats.episode_values(name)[i] == infos[-1][name], name
+    assert 0.0 < shown[0][0] < 4.0 * length / len(shown)  # from the first step on
+    assert shown[-1] == (pytest.approx(length, rel=1e-12), length)
+    assert (play_episodes(env, f"{name}+clairvoyant", seed=7).returns == stats.returns).all()
+    assert (play_episodes(env, name, seed=8).returns[:-1] == stats.returns[1:]).all()
 
 
 @pytest.mark.parametrize(
