@@ -47,6 +47,8 @@ CERTIFICATE = 1e-6  # proven relative gap of the optimum in tables
 
 
 class _Compared(ABC):
+    shares_by_case: ClassVar[bool] = False  # whether rows describe the shares of the reference by case
+
     @property
     @abstractmethod
     def metric(self) -> str:
@@ -79,7 +81,7 @@ class _Compared(ABC):
 
     def rows(self, all_stats: Mapping[str, EpisodeStats], reference: str, metric: str) -> list[Row]:
         """Compare the statistics of contenders in these cases; see `compare_episodes`."""
-        return compare_episodes(all_stats, reference, metric, shares=isinstance(self, StateCases))
+        return compare_episodes(all_stats, reference, metric, shares=self.shares_by_case)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +93,7 @@ class StateCases(_Compared):
     validation_size: ClassVar[int] = 200  # during training
     reference_title: ClassVar[str] = "optimum"
     metric = "goodput"
+    shares_by_case: ClassVar[bool] = True
 
     scenario: Scenario
     state: SystemState  # arrays (n, K)

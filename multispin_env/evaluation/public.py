@@ -1,6 +1,6 @@
 """Public functions `compare` and `evaluate`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,9 +130,7 @@ def compare(
     True
     """
     cases = Episodes(EnvConfig.of(env_id, scenario, **arguments), episodes, check_integer("seed", seed, 0))
-    metric = select_metric(cases, metric)
-    players, reference = players_by_name(cases, contenders, against)
-    return comparison_table(cases, cases.play_all(players), reference, metric)
+    return compare_cases(cases, contenders, against, metric, cases.play_all)
 
 
 def evaluate(policy: Any, env_id: str, **options: Any) -> Row:
@@ -166,19 +164,26 @@ def evaluate(policy: Any, env_id: str, **options: Any) -> Row:
     return compare(env_id, {name: policy}, **options)[name]
 
 
-def select_metric(cases: Episodes, metric: str | None) -> str:
-    """Return the metric, by default that of the cases; ``ValueError`` for an unknown name."""
+def compare_cases(
+    cases: Episodes,
+    contenders: Iterable[Any] | Mapping[str, Any] | None,
+    reference: str | None,
+    metric: str | None,
+    play_all: Callable[[Mapping[str, Contender | str]], Mapping[str, EpisodeStats]],
+) -> ComparisonTable:
+    """Compare contenders in cases, with the arguments of `compare`.
+
+    ``play_all`` returns the statistics of contenders by name. Some may be missing; the first then replaces a missing
+    reference.
+    """
     metric = cases.metric if metric is None else metric
     check_name("metric", metric, METRICS)
-    return metric
-
-
-def comparison_table(
-    cases: Episodes, all_stats: Mapping[str, EpisodeStats], reference: str, metric: str
-) -> ComparisonTable:
-    """Make the table of contenders from their statistics in these cases."""
-    title = heading(cases.config, f"{cases.title}; reference: {reference}")
-    return ComparisonTable(title, tuple(cases.rows(all_stats, reference, metric)), metric, reference, cases.metric)
+    players, name = players_by_name(cases, contenders, reference)
+    all_stats = play_all(players)
+    name = name if name in all_stats else next(iter(all_stats), name)
+    rows = cases.rows(all_stats, name, metric) if all_stats else []
+    title = heading(cases.config, f"{cases.title}; reference: {name}")
+    return ComparisonTable(title, tuple(rows), metric, name, cases.metric)
 
 
 def name_of(contender: Any) -> str:

@@ -22,7 +22,7 @@ from multispin_env.envs.rendering.continuous import Axes
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.episodes import EpisodeStats
-from multispin_env.evaluation.public import comparison_table
+from multispin_env.evaluation.public import compare_cases
 from multispin_env.evaluation.statistics import Cells
 from multispin_env.physics.traces import TRACES, RequestTrace, load_trace
 from multispin_env.scenario import Scenario
@@ -132,7 +132,7 @@ def compute(settings: NoBarrierSettings, sources: ScenarioSources) -> _NoBarrier
         }
     cases, stats = Episodes(config, settings.episodes), {name: episodes.stats for name, episodes in played.items()}
     with np.errstate(divide="ignore"):  # the logarithm of a device without tokens, which is not shown
-        tables = comparison_table(cases, stats, settings.right, cases.metric).tables
+        tables = compare_cases(cases, list(played), settings.right, None, lambda _: stats).tables
     bound = float(bound_task.result())
     record = {
         "users": scenario.num_users,
