@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch as th
-from gymnasium.vector import VectorWrapper
-from numpy.typing import NDArray
 
 import agents
 from benchmarks.tools import Row, show
@@ -23,8 +21,7 @@ from multispin_env.checks import check_integer
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
-from multispin_env.evaluation.contenders import make_contender
-from multispin_env.evaluation.episodes import play_episodes
+from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.statistics import EPISODE_SEED, Interval, mean_interval
 from multispin_env.scenario import Scenario
@@ -109,32 +106,16 @@ class Match:
         return trained.space["shared"].shape == here.space["shared"].shape
 
 
-class Recorder(VectorWrapper):
-    """Sum of drafts in batches and idle seconds of the server, over the first episode of each environment."""
-
-    playing: BoolArray
-    sums: FloatArray
-
-    def step(self, actions: NDArray[Any]) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Play one step in every environment."""
-        observation, reward, terminated, truncated, info = super().step(actions)
-        self.sums += self.playing * np.stack([info["batch_size"], info["start_delay"]])
-        self.playing = self.playing & ~(terminated | truncated)
-        return observation, reward, terminated, truncated, info
-
-    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
-        """Reset."""
-        self.sums = np.zeros((2, self.num_envs))
-        self.playing = np.ones(self.num_envs, np.bool_)
-        return super().reset(**options)
-
-
 def habits(episodes: Episodes, contender: Policy | str) -> dict[str, FloatArray]:
     """Return the columns of `HABITS`, (n,) each; shares of devices are of all delivered tokens."""
-    policy = make_contender(contender, episodes.env()) if isinstance(contender, str) else contender
-    env = Recorder(episodes.env_for(policy))
-    stats = play_episodes(env, policy, episodes.seed)
-    batches, idle = env.sums
+    policy = episodes.config.contender(contender) if isinstance(contender, str) else contender
+    env, (batches, idle) = native(episodes.env_for(policy)), np.zeros((2, episodes.size))
+
+    def record(playing: BoolArray) -> None:
+        np.add(batches, playing * env.outcome.batch_size, out=batches)
+        np.add(idle, playing * env.outcome.start_delay, out=idle)
+
+    stats = episodes.play(policy, watch=record)
     rates = stats.user_throughput
     numbers = (
         METRICS[episodes.metric].values(stats),

@@ -19,8 +19,7 @@ from multispin_env.envs.continuous.endless import Continuous
 from multispin_env.envs.registration import register_environment, unregister_environment
 from multispin_env.envs.rounds.ahead import DraftAhead
 from multispin_env.evaluation.cases import CERTIFICATE, Episodes
-from multispin_env.evaluation.comparison import METRICS
-from multispin_env.evaluation.contenders import make_contender, native
+from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.suite.frozen import DATA, FROZEN_VALUES, VERSION, frozen_content
 from multispin_env.evaluation.suite.statistics import Performance
 from multispin_env.evaluation.suite.tasks import MIDDLE_ACTIONS, RANDOM_ACTIONS, UNTRAINED, SuiteTask
@@ -86,10 +85,8 @@ def _played(entry: SuiteTask) -> Content:
 
 def _proven(entry: SuiteTask, name: str) -> FloatArray:
     """Return values (parts, n) of the certified optimum of each round."""
-    measure = METRICS[entry.metric].values
-    return np.array(
-        [measure(part.play(make_contender(name, part.env(), {"certify": CERTIFICATE}))) for part in entry.cases()]
-    )
+    proven = ((part, part.config.contender(name, certify=CERTIFICATE)) for part in entry.cases())
+    return np.array([part.values(contender, metric=entry.metric) for part, contender in proven])
 
 
 def _bound(entry: SuiteTask, reference: FloatArray) -> FloatArray | None:

@@ -18,8 +18,7 @@ from typing import Any
 from benchmarks.tools import show
 from multispin_env.apps.reproduce.figure import PRESETS
 from multispin_env.envs.config import EnvConfig
-from multispin_env.evaluation.contenders import make_contender
-from multispin_env.evaluation.episodes import make_episode_env, play_episodes
+from multispin_env.evaluation.episodes import play_episodes
 from multispin_env.evaluation.statistics import TUNING_SEED
 from multispin_env.registry import ESTIMATORS
 
@@ -60,11 +59,10 @@ SEARCHES = (
 
 def shares(search: Search, preset: str, users: int, episodes: int) -> list[float]:
     """Return the shares of the clairvoyant optimum of all combinations in a system."""
-    env = make_episode_env(
-        EnvConfig.of(search.env, preset, num_users=users, **search.arguments).for_any_decision, episodes
-    )
+    config = EnvConfig.of(search.env, preset, num_users=users, **search.arguments).for_any_decision
+    env = config.make_vec(episodes)
     best = play_episodes(env, "optimal+clairvoyant", TUNING_SEED).goodput.mean()
-    contenders = (make_contender(f"optimal+{search.estimator}", env, options) for options in search.combinations())
+    contenders = (config.contender(f"optimal+{search.estimator}", **options) for options in search.combinations())
     return [float(play_episodes(env, contender, TUNING_SEED).goodput.mean() / best) for contender in contenders]
 
 

@@ -1,7 +1,6 @@
 """Long simulations: rates of a controller, and service of requests (not in the paper; docs/evidence/serving.md)."""
 
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_instance, check_integer, check_real
 from multispin_env.controllers.base import Controller
-from multispin_env.physics.continuous.averages import LongRun, long_run_averages, seeded_core
+from multispin_env.physics.continuous.averages import LongRun, long_run_averages, play, seeded_core
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.queues import MOST_REQUESTS
 from multispin_env.physics.continuous.service_log import ServiceLog, ServiceRun
@@ -183,13 +182,11 @@ def simulate_service(
         core.hold(state)
     log = ServiceLog(copies, system.scenario.num_users, warm_up)
     playing = np.ones(copies, dtype=np.bool_)
-    for step in count():
-        begun = core.state.time if step < passes / 4 else np.full(copies, np.inf)
-        decision = controller.decide_continuous(core.state)  # the state needs no check
-        log.add(core.step(decision), begun, playing)
-        ended = playing & ((core.state.time >= warm_up + horizon) | (step + 1 >= passes))
-        if enough is not None and step % 64 == 0 and enough(log.counts()):
-            ended = playing.copy()
+    steps = play(core, controller.decide_continuous, passes)  # the state needs no check
+    for step, (begun, outcome) in enumerate(steps):
+        log.add(outcome, begun, playing)
+        is_last = step + 1 >= passes or (enough is not None and step % 64 == 0 and enough(log.counts()))
+        ended = playing & (is_last | (core.state.time >= warm_up + horizon))
         if ended.any():
             log.close(ended, core.overdue(core.state.time))
             playing &= ~ended
