@@ -22,7 +22,7 @@ from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.registry import SERVERS
 from multispin_env.scenario import Scenario
 from multispin_env.simulation.capacity import MAX_USERS, capacity
-from multispin_env.simulation.long_run import long_run_rate
+from multispin_env.simulation.long_run import long_run
 
 NAMES = {
     "autoregressive": "server alone",
@@ -111,7 +111,7 @@ def _rates(scenario: Scenario, state: SystemState, part: float) -> dict[str, tup
     ahead = scenario.replace(draft_ahead=True)
     rounds = expected_outcome(scenario, state, make_controller("optimal", scenario)(state))
     time = part * float(rounds.round_latency.mean())
-    simulated = partial(long_run_rate, state=state, warm_up=WARM_UP * time)
+    simulated = partial(long_run, state=state, warm_up=WARM_UP * time)
 
     def best_free(system: Scenario) -> tuple[FloatArray, str]:
         rules = [rule for rule in _FREE_RULES if rule != "groups" or system.num_users <= _MOST_GROUPED]

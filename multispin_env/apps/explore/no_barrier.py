@@ -132,7 +132,7 @@ def compute(settings: NoBarrierSettings, sources: ScenarioSources) -> _NoBarrier
         rows = compare_episodes({name: episodes.stats for name, episodes in played.items()}, settings.right, metric)
     second_table = METRICS[metric].second_table
     tables = [comparison_cells(rows, metric), *([] if second_table is None else [second_table(rows)])]
-    bound = float(bound_task.result())
+    bound = float(bound_task.result().value)
     record = {
         "users": scenario.num_users,
         "ticks": TICKS,
