@@ -15,10 +15,8 @@ from multispin_env.simulation.capacity import (
     FEASIBLE,
     MAX_COMPUTED,
     LoadPoint,
-    _Devices,
-    _search,
-    _Trial,
     estimate_capacity,
+    nested_states,
     rule_names,
 )
 from multispin_env.simulation.estimates import share_within_memory
@@ -53,12 +51,12 @@ def test_blocks_do_not_change_what_is_feasible(monkeypatch, rng):
 
 def test_capacity_is_the_last_that_is_served():
     scenario = SERVED.replace(total_bandwidth=1e6)
-    most, devices = ms.capacity(scenario, tpot=0.03, states=40), _Devices(scenario, 40, 0)
+    most, devices = ms.capacity(scenario, tpot=0.03, states=40), nested_states(scenario, 40, 0)
     assert most > 0
     for users, enough in ((most, True), (most + 1, False)):
-        feasible = FEASIBLE["multi-spin"](scenario.replace(num_users=users), devices.first(users), 0.03)
+        feasible = FEASIBLE["multi-spin"](scenario.replace(num_users=users), devices(users), 0.03)
         assert (feasible.mean() >= 0.95) == enough
-    assert (devices.first(most + 1).draft_time[:, :most] == devices.first(most).draft_time).all()
+    assert (devices(most + 1).draft_time[:, :most] == devices(most).draft_time).all()
 
 
 def test_capacities_of_a_server_alone():
@@ -265,29 +263,30 @@ def test_bad_arguments(bad, words):
     with pytest.raises(ValueError, match=words):
         ms.capacity(SCENARIO, **bad)
     for options in ({"tpot": 0.04, "copies": 4}, {"workload": WORKLOAD, "system": "multi-spin"}):
-        with pytest.raises(TypeError, match=r"capacity: got an unexpected keyword argument '(copies|system)'"):
+        with pytest.raises(
+            TypeError, match=r"max_.*got an unexpected keyword argument '(copies|system)'"
+        ):
             ms.capacity(SCENARIO, **options)
 
 
-class Dip(_Trial):
-    """Loads whose share is below the limit from 40 to 170 devices, and from 232 on; the search begins at 200."""
+def test_a_load_below_the_result_is_in_time_too(monkeypatch):
+    """Fewer than 95 % are in time from 40 to 170 devices, and from 232 on; the search begins at 200."""
 
-    def __init__(self):
-        self.share, self.by_users, self.most, self.report, self.points = 0.95, True, None, None, {}
+    def trial(*_):
+        def point(load):
+            late = 40.0 <= load <= 170.0 or load >= 232.0
+            in_time, missed = np.array([[90, 10]] * 4 if late else [[99, 1]] * 4).T
+            return LoadPoint(load, SimpleNamespace(in_time=in_time[:, None], missed=missed[:, None], time=in_time))
 
-    def first(self):
-        return 200.0
+        point.share = 0.95
+        return point
 
-    def __call__(self, load):
-        return SimpleNamespace(load=load, share=0.9 if 40.0 <= load <= 170.0 or load >= 232.0 else 0.99)
-
-
-def test_a_load_below_the_result_is_in_time_too():
-    dip = Dip()
-    _search(dip)
-    tries = sorted(dip.points.values(), key=lambda point: point.load)
-    late = next(position for position, point in enumerate(tries) if point.share < 0.95)
-    assert (tries[late - 1].load, tries[late].load) == (39.0, 40.0)
+    monkeypatch.setattr(capacity_module, "_Trial", trial)
+    monkeypatch.setattr(capacity_module, "estimated_load", lambda *_: (200.0, 0))
+    result = ms.capacity(SCENARIO, workload=WORKLOAD, by="users")
+    late = next(position for position, point in enumerate(result.tries) if point.share < 0.95)
+    assert [point.load for point in result.tries[late - 1 : late + 1]] == [39.0, 40.0]
+    assert result.value == 39.0
 
 
 def test_loads_are_reported_one_by_one(capsys):

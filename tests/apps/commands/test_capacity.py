@@ -10,7 +10,7 @@ import multispin_env as ms
 from multispin_env.apps.commands.capacity import CapacityRow, _capacity_cells
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.executors import Stopped
-from multispin_env.simulation.capacity import Capacity, LoadPoint, _by_simulation
+from multispin_env.simulation.capacity import Capacity, LoadPoint, max_load
 
 SMALL = ["--num-users", "3", "--copies", "2", "--percent", "80", "--channel", "static"]
 LIMITS = ["--e2el", "0.5", "--e2el-per-token", "0.08", "--lengths", "geometric"]
@@ -22,7 +22,7 @@ def short(monkeypatch):
     """Simulations too short for a useful number, since only the output is tested."""
     monkeypatch.setattr("multispin_env.simulation.capacity.CLOSE_RATIO", 1.5)
     few = {"warm_up": 0.5, "horizon": 1.0, "requests": 4}
-    monkeypatch.setattr(_by_simulation, "__kwdefaults__", _by_simulation.__kwdefaults__ | few)
+    monkeypatch.setattr(max_load, "__kwdefaults__", max_load.__kwdefaults__ | few)
 
 
 def printed(capsys, *arguments):
