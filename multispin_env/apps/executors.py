@@ -172,7 +172,9 @@ def _use_folder(folder: str) -> None:
 
 
 class Worker:
-    """New process with one thread that computes what it is sent, one after the other, until `end` kills it; it ends with its parent.
+    """New process with one thread that computes what it is sent, one after the other, until `end` kills it.
+
+    It ends with its parent.
 
     Parameters
     ----------

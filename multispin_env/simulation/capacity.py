@@ -10,7 +10,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import BoolArray
 from multispin_env.baselines.at_server import SERVER_ONLY
 from multispin_env.baselines.systems import colocated_round_time
 from multispin_env.checks import (
@@ -418,42 +418,24 @@ def estimate_capacity(points: Sequence[LoadPoint], percent: float, by: str, seed
     meeting = [point.run for point in tries if point.share >= share]
     if not meeting:
         return Capacity(0.0, 0.0, 0.0, percent, by, tries, None)
-    loads = np.array([point.load for point in tries])
-    kv_shares = np.array([point.kv_share for point in tries])
     rng = np.random.default_rng([seed, 1])
-    sizes = sorted({len(point.run.time) for point in tries})
-    resamples = {size: rng.multinomial(size, np.full(size, 1.0 / size), 2000) for size in sizes}
-    once = {size: np.ones((1, size)) for size in sizes}
-
-    def crossing(weights: Mapping[int, FloatArray | IntArray]) -> FloatArray:
-        in_time, missed = (
-            np.stack([weights[len(point.run.time)] @ getattr(point.run, name).sum(-1) for point in tries], -1)
-            for name in ("in_time", "missed")
-        )
-        return _crossing(loads, in_time, missed, kv_shares, share)
-
-    drawn, value = crossing(resamples), crossing(once)[0]
-    low, high = np.quantile(drawn, (0.025, 0.975))
+    weights = {  # of the copies, once each and resampled
+        size: np.vstack([np.ones(size), rng.multinomial(size, np.full(size, 1.0 / size), 2000)])
+        for size in sorted({len(point.run.time) for point in tries})
+    }
+    in_time, missed = (
+        np.stack([weights[len(point.run.time)] @ getattr(point.run, name).sum(-1) for point in tries], -1)
+        for name in ("in_time", "missed")
+    )
+    ended, most = in_time + missed, np.array([point.kv_share for point in tries])
+    shares = np.minimum(np.where(ended > 0, in_time / np.maximum(ended, 1), 1.0), most)
+    loads = [point.load for point in tries]
+    crossings = [np.interp(-share, -row, loads) for row in np.minimum.accumulate(shares, -1)]
+    value, low, high = crossings[0], *np.quantile(crossings[1:], (0.025, 0.975))
     if value < high == loads[-1]:
         high = np.inf  # in more than 2.5 % of the resamples the largest load is in time
     value, low, high = map(float, np.floor([value, low, high]) if by == "users" else (value, low, high))
     return Capacity(value, low, high, percent, by, tries, meeting[-1])
-
-
-def _crossing(
-    loads: FloatArray, in_time: FloatArray, missed: FloatArray, kv_shares: FloatArray, share: float
-) -> FloatArray:
-    """Return the loads (resamples,) where the line through the shares in time crosses ``share``, or the largest."""
-    ended = in_time + missed
-    shares = np.minimum(np.where(ended > 0, in_time / np.maximum(ended, 1), 1.0), kv_shares)
-    shares = np.minimum.accumulate(shares, -1)
-    below = shares < share
-    first = np.where(below.any(-1), below.argmax(-1), len(loads) - 1)
-    before, rows = np.maximum(first - 1, 0), np.arange(len(shares))
-    high, low = shares[rows, before], shares[rows, first]
-    part = np.clip((high - share) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
-    crossed: FloatArray = loads[before] + part * (loads[first] - loads[before])
-    return np.where(below.any(-1), crossed, loads[-1])
 
 
 def max_devices(
