@@ -98,17 +98,17 @@ def test_limits_that_no_load_meets_are_a_line_of_zero():
 
 
 def test_finished_controllers_are_shown_and_written_after_an_interrupt(capsys, tmp_path, monkeypatch):
-    def interrupted(scenario, *, controller, **options):
+    def interrupted(scenario, workload, *, controller, **options):
         if controller == "greedy":
             options["report"](first)
             assert re.search("^autoregressive: 80 % of requests", capsys.readouterr().out, re.M)  # already printed
             raise Stopped(2)
-        return ms.capacity(scenario, controller=controller, **options)
+        return max_load(scenario, workload, controller=controller, **options)
 
     greedy = ms.make_controller("greedy", ms.Scenario.preset("llama2", num_users=3))
     workload = ms.Workload(arrivals=ms.make_arrivals("poisson"), lengths=ms.make_lengths("geometric"), rate=0.5)
     first = LoadPoint(0.5, ms.serve(greedy, workload, copies=2, horizon=20.0))
-    monkeypatch.setattr("multispin_env.apps.commands.capacity.capacity", interrupted)
+    monkeypatch.setattr("multispin_env.apps.commands.capacity.max_load", interrupted)
     file = tmp_path / "table.json"
     assert main(["capacity", *QUICK, "greedy", *LIMITS, "--json", str(file)]) == 130
     row, so_far = json.loads(file.read_text(encoding="utf-8"))["rows"]
