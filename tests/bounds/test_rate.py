@@ -23,6 +23,7 @@ LAWS = {
     "roofline": {"verification_pieces": ((0.05, 0.0), (0.0, 0.01))},
 }
 ROUNDING = 1.0 + 1e-9
+FADING = {"channel": "independent"}
 
 
 def tiny(seed, users, longest, **law):
@@ -74,10 +75,8 @@ def test_no_periodic_schedule_is_above(law, users, longest):
 
 
 def test_tight_is_nearly_reached_where_two_devices_take_turns():
-    ratios = []
-    for seed in (5, 6, 15, 16):
-        scenario, state = tiny(seed, 2, 4)
-        ratios.append(best_found(scenario, state, 2) / float(ms.rate_bound(scenario, state, tight=True).value))
+    systems = [tiny(seed, 2, 4) for seed in (5, 6, 15, 16)]
+    ratios = [best_found(*system, 2) / ms.rate_bound(*system, tight=True).value for system in systems]
     assert max(ratios) > 0.99
     assert min(ratios) > 0.9
 
@@ -95,8 +94,8 @@ def test_periodic_tables_that_are_known():
 @pytest.mark.parametrize("law", LAWS)
 def test_one_device_is_exact(law):
     scenario, state = tiny(3, 1, 25, **LAWS[law])
-    assert float(ms.rate_bound(scenario, state).value) == pytest.approx(alone(scenario, state)[0], rel=1e-6)
-    assert ms.rate_bound(scenario, state).value >= alone(scenario, state)[0] / ROUNDING
+    bound, exact = ms.rate_bound(scenario, state).value, alone(scenario, state)[0]
+    assert exact / ROUNDING <= bound == pytest.approx(exact, rel=1e-6)
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -113,9 +112,8 @@ def test_between_the_barrier_and_all_alone(law):
 
 @pytest.mark.parametrize("server", ["b200-70b", "rtx-pro-6000-8b"])
 def test_no_rule_is_above_on_servers_from_tables(server):
-    scenario = ms.Scenario.preset(
-        "qwen3.5", server=server, num_users=6, total_bandwidth=2e6, min_draft_length=0, payload="ids"
-    )
+    fields = {"num_users": 6, "total_bandwidth": 2e6, "min_draft_length": 0, "payload": "ids"}
+    scenario = ms.Scenario.preset("qwen3.5", server=server, **fields)
     state = ms.sample_state(scenario, np.random.default_rng(1), size=2)
     bound = ms.rate_bound(scenario, state).value
     for name in ("optimal", "greedy", "groups", "own-pace"):
@@ -158,7 +156,6 @@ def test_prices_add_up_to_the_bound(draft_ahead):
     np.testing.assert_allclose(total, prices.value, rtol=1e-12)
     assert (prices.device >= 0.0).all()
     assert (np.minimum(prices.server, prices.uplink) > 0.0).all()
-    np.testing.assert_array_equal(prices.value, ms.rate_bound(scenario, state).value)
     np.testing.assert_array_equal(prices[1].device, ms.rate_bound(scenario, state[1]).device)
     gained = ms.rate_bound(scenario.replace(total_bandwidth=1.02e6), state).value - prices.value
     assert (gained >= (1.0 - 1.0 / 1.02) * prices.uplink * 0.9).all()  # w also shrinks in the device's own time
@@ -210,9 +207,7 @@ def test_weak_channels_lower_the_bound_and_efficiencies_are_not_used():
     state = ms.sample_state(scenario, np.random.default_rng(5))
     other = state.changed(spectral_efficiency=2.0 * state.spectral_efficiency)
     cases = ((state, 0.3), (state, 0.03), (other, 0.3))
-    fading, weak, same = (
-        ms.rate_bound(scenario, s, channel="independent", mean_gain=np.full(4, g)).value for s, g in cases
-    )
+    fading, weak, same = (ms.rate_bound(scenario, s, **FADING, mean_gain=np.full(4, g)).value for s, g in cases)
     assert weak < fading == same
 
 
@@ -228,27 +223,16 @@ def test_hostile_systems_have_a_finite_bound(seed):
     bound = ms.rate_bound(scenario, state).value
     assert alone(scenario, state).max() / ROUNDING <= bound <= alone(scenario, state).sum() * (1.0 + 1e-6)
     assert ms.rate_bound(scenario, state, tight=True).value <= bound * (1.0 + 1e-6)
-    faded = ms.rate_bound(scenario, state, channel="independent", mean_gain=10.0 ** rng.uniform(-100, 3, users)).value
+    faded = ms.rate_bound(scenario, state, **FADING, mean_gain=10.0 ** rng.uniform(-100, 3, users)).value
     assert np.isfinite(faded)
-
-
-FADING = {"channel": "independent"}
 
 
 @pytest.mark.parametrize(
     ("fields", "options", "message"),
     [
         ({}, {"channel": "independnt"}, "channel: expected one of .*did you mean 'independent'"),
-        (
-            {},
-            {"channel": "gauss-markov"},
-            r"channel: expected one of \['static', 'independent', 'scenario'\], got 'gauss-m",
-        ),
-        (
-            {"channel": "gauss-markov"},
-            {"channel": "scenario"},
-            "channel: expected a scenario with .*, got 'gauss-markov'",
-        ),
+        ({}, {"channel": "gauss-markov"}, r"channel: expected one of \['static', .*, 'scenario'\], got 'gauss-m"),
+        ({"channel": "gauss-markov"}, {"channel": "scenario"}, "channel: expected a scenario with .*, got 'gauss-ma"),
         ({"channel": "independent"}, {"channel": "scenario"}, "mean_gain: expected an array of shape"),
         ({}, FADING, r"mean_gain: expected an array of shape \(2,\) for channel 'independent'"),
         ({}, {**FADING, "mean_gain": [0.1, np.nan]}, r"mean_gain\[1\]: expected finite numbers, got nan"),

@@ -54,7 +54,7 @@ def test_table_and_files_say_the_same(capsys, tmp_path):
 @pytest.mark.parametrize("least", [0, 1])
 def test_controllers_under_which_no_device_drafts_are_named(least, capsys):
     fast = ["--server", "h100-32b", "--set", f"min_draft_length={least}"]
-    text = printed(capsys, *QUICK, "greedy+deadlines", *LIMITS, *fast).out
+    text = printed(capsys, *SMALL, "--controllers", "greedy+deadlines", *LIMITS, *fast).out
     assert text.endswith("\n\nno device drafts: greedy+deadlines\n") == (least == 0)
 
 
