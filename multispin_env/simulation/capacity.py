@@ -193,7 +193,7 @@ def capacity(
         - ``by``: ``"rate"`` (default), requests/s of the scenario's K devices together; or ``"users"``, the number of
           devices, each of which has the workload's rate divided by K.
         - ``percent``: percentage of the requests in (0, 100), default 95.
-        - ``copies``: maximum number of copies, default 64; fewer are used for clear results or many requests.
+        - ``copies``: maximum number of copies, default 64; fewer are used for many requests.
         - ``warm_up``, ``horizon``, ``channel``, ``seed``: as for `serve`.
         - ``requests``: approximate minimum number of requests in a run, default 600; small loads are simulated longer.
         - ``most``: largest load tried, default 512 devices, or 1,024 times the workload's rate.
