@@ -98,17 +98,15 @@ def rate_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) -
     menu = range(scenario.min_draft_length, scenario.max_draft_length + 1)
     grid = _grid(scenario, state, step, len(menu) ** users)
     lengths = np.array(list(product(menu, repeat=users)))
-    rates, policies = np.empty((len(systems.draft_time), 4)), []
-    for index, row in enumerate(rates):
-        *row[:], policy = _optimum(scenario, systems[index], grid, lengths)
-        policies.append(policy)
-    policy = np.array(policies, dtype=np.int64).reshape(*shape, *[len(grid)] * users, users)
-    return RateOptimum(*np.moveaxis(rates.reshape(*shape, 4), -1, 0), grid, policy)
+    results = [_optimum(scenario, systems[index], grid, lengths) for index in range(len(systems.draft_time))]
+    rates = np.array([rates for rates, _ in results]).reshape(*shape, 4)
+    policy = np.array([policy for _, policy in results], dtype=np.int64).reshape(*shape, *[len(grid)] * users, users)
+    return RateOptimum(rates[..., 0], rates[..., 1], rates[..., 2], rates[..., 3], grid, policy)
 
 
 def _optimum(
     scenario: Scenario, state: SystemState, grid: FloatArray, lengths: IntArray
-) -> tuple[float, float, float, float, IntArray]:
+) -> tuple[tuple[float, float, float, float], IntArray]:
     """Return the four rates of `RateOptimum`, and lengths (points, K), for devices (K,) that may draft ``lengths``."""
     begun, choices = _begun(state, grid), len(lengths)
     points = len(begun.draft_time)
@@ -128,7 +126,7 @@ def _optimum(
         policy = lengths[best]
         values, rate = rounds[np.arange(points) * choices + best].long_run(values)
         rates.append(rate)
-    return rates[-1], bound, rates[0], without_ahead, policy
+    return (rates[-1], bound, rates[0], without_ahead), policy
 
 
 def ahead_rate(
@@ -177,7 +175,9 @@ def _begun(state: SystemState, grid: FloatArray) -> SystemState:
     """Return the devices (K,) of a state with all combinations of head starts, (points, K)."""
     users = len(state.draft_time)
     chain = np.stack(np.meshgrid(*[grid] * users, indexing="ij"), -1).reshape(-1, users)
-    return SystemState(*np.broadcast_arrays(state.draft_time, state.spectral_efficiency, state.acceptance_rate, chain))
+    arrays = state.draft_time, state.spectral_efficiency, state.acceptance_rate, chain
+    time, efficiency, rate, chain = np.broadcast_arrays(*arrays)
+    return SystemState(time, efficiency, rate, chain)
 
 
 @dataclass(frozen=True, eq=False)
