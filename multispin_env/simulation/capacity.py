@@ -431,7 +431,7 @@ def estimate_capacity(points: Sequence[LoadPoint], percent: float, by: str, seed
     shares = np.minimum(np.where(ended > 0, in_time / np.maximum(ended, 1), 1.0), most)
     loads = [point.load for point in tries]
     crossings = [np.interp(-share, -row, loads) for row in np.minimum.accumulate(shares, -1)]
-    value, low, high = crossings[0], *np.quantile(crossings[1:], (0.025, 0.975))
+    value, low, high = map(float, (crossings[0], *np.quantile(crossings[1:], (0.025, 0.975))))
     if value < high == loads[-1]:
         high = np.inf  # in more than 2.5 % of the resamples the largest load is in time
     value, low, high = map(float, np.floor([value, low, high]) if by == "users" else (value, low, high))
@@ -474,8 +474,9 @@ def nested_states(scenario: Scenario, states: int, seed: int) -> Callable[[int],
 
     def first(users: int) -> SystemState:
         columns = [device(index) for index in range(users)]
-        names = "draft_time", "spectral_efficiency", "acceptance_rate"
-        return SystemState(*(np.concatenate([getattr(column, name) for column in columns], -1) for name in names))
+        parts = [(state.draft_time, state.spectral_efficiency, state.acceptance_rate) for state in columns]
+        time, efficiency, rate = (np.concatenate(arrays, -1) for arrays in zip(*parts, strict=True))
+        return SystemState(time, efficiency, rate)
 
     return first
 
