@@ -59,7 +59,7 @@ class AheadSystem(System):
         """Return tokens/s (instances,) of one of `RULES`."""
         name, options = RULES[rule]
         controller = ms.make_controller(name, self.scenario, **options)
-        return ms.long_run_rate(controller, self.states(SEED, instances), warm_up=WARM_UP, horizon=HORIZON)
+        return ms.long_run(controller, self.states(SEED, instances), warm_up=WARM_UP, horizon=HORIZON).rate
 
 
 def gain(ahead: FloatArray, plain: FloatArray) -> str:

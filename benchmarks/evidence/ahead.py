@@ -53,7 +53,7 @@ def row(scenario: ms.Scenario, instances: int, rounds: int, weights: list[float]
 
     def rate(name: str, **options: Any) -> FloatArray:
         controller = ms.make_controller(name, scenario, **options)
-        return ms.long_run_rate(controller, state, warm_up=20 * cycle, horizon=rounds * cycle)
+        return ms.long_run(controller, state, warm_up=20 * cycle, horizon=rounds * cycle).rate
 
     name = f"{scenario.name} {scenario.server or 'paper'} K{scenario.num_users}"
     cells = {"system": name, "none": f"{none.mean():.1f}", "ratio": gain(rate("optimal"), none)}

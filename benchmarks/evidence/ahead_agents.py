@@ -75,7 +75,7 @@ def parts(
 ) -> dict[str, FloatArray]:
     """Return the shares (n,) of the optimum of rules, which may depend on the devices (n, K)."""
     step = STEPS[scenario.num_users]
-    best = rate_optimum(scenario, devices, step=step)
+    best = rate_optimum(scenario, devices, step=step).rate
     systems = [devices[i] for i in range(len(best))]
     return {
         title: np.array([ahead_rate(scenario, system, rule(system), step=step) for system in systems]) / best

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.tools import Row, add_counts, show
-from multispin_env.bounds.ahead import ahead_optimum, ahead_rate
+from multispin_env.bounds.ahead import ahead_rate, rate_optimum
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.types import SystemState
@@ -39,7 +39,7 @@ def row(pair: str, server: str, alphas: Sequence[float], factors: Sequence[float
     efficiency = spectral_efficiency(scenario, np.full(users, 0.35))
     state = SystemState(scenario.mean_draft_time * np.array(factors), efficiency, np.array(alphas))
     start = process_time()
-    best = ahead_optimum(scenario, state, step=STEPS[users])
+    best = rate_optimum(scenario, state, step=STEPS[users])
     seconds = process_time() - start
     parts = {"ratio": best.myopic_rate / best.rate}
     for title, (name, tried) in RULES.items():

@@ -56,8 +56,8 @@ def cells() -> Iterator[Row]:
         for preset in ("llama2", "qwen3.5"):
             for pick in (min, max):
                 scenario, state = cell(preset, server, pick)
-                best = float(rate_optimum(scenario, state, step=0.125))
-                bound = float(ms.rate_bound(scenario, state))
+                best = float(rate_optimum(scenario, state, step=0.125).rate)
+                bound = float(ms.rate_bound(scenario, state).value)
                 alpha = float(state.acceptance_rate[0])
                 name = f"{preset}, {server}"
                 yield {"cell": name, "α": alpha, "optimum": best, "bound": bound, "optimum / bound": best / bound}
@@ -99,7 +99,7 @@ def drawn_system(seed: int) -> tuple[ms.Scenario, ms.SystemState]:
 def played(controller: ms.Controller[Any, Any], state: ms.SystemState, seconds: float) -> tuple[float, float]:
     """Return mean tokens/s over copies of a system with state (K,), and its standard error."""
     many = state.mapped(lambda array: np.repeat(array[None], COPIES, 0))
-    rates = ms.long_run_rate(controller, many, warm_up=1.0, horizon=seconds)
+    rates = ms.long_run(controller, many, warm_up=1.0, horizon=seconds).rate
     return float(rates.mean()), float(rates.std(ddof=1) / np.sqrt(COPIES))
 
 
@@ -108,7 +108,7 @@ def drawn(count: int, seconds: float) -> Row:
     ratios, above = [], 0
     for seed in range(count):
         scenario, state = drawn_system(seed)
-        bound = float(ms.rate_bound(scenario, state))
+        bound = float(ms.rate_bound(scenario, state).value)
         rates = [played(controller, state, seconds) for controller in controllers(scenario).values()]
         above += any(rate - 4.0 * error > bound * (1.0 + 1e-9) for rate, error in rates)
         ratios.append(max(rate for rate, _ in rates) / bound)
@@ -129,11 +129,11 @@ def systems(users: int, instances: int, seconds: float) -> Iterator[Row]:
         for preset in ("llama2", "qwen3.5"):
             scenario = ms.Scenario.preset(preset, num_users=users, draft_ahead=True, **SERVERS[server])
             state = ms.sample_state(scenario, np.random.default_rng(HELD_OUT_SEED), instances)
-            bound = ms.rate_bound(scenario, state)
-            none = ms.rate_bound(scenario.replace(draft_ahead=False), state)
-            rounds = ms.rate_bound(scenario, state, barrier=True)
+            bound = ms.rate_bound(scenario, state).value
+            none = ms.rate_bound(scenario.replace(draft_ahead=False), state).value
+            rounds = ms.rate_bound(scenario, state, barrier=True).value
             rates = {
-                name: ms.long_run_rate(controller, state, warm_up=2.0, horizon=seconds)
+                name: ms.long_run(controller, state, warm_up=2.0, horizon=seconds).rate
                 for name, controller in controllers(scenario).items()
             }
             best = max(rates, key=lambda name: float(rates[name].mean()))

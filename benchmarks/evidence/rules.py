@@ -43,7 +43,7 @@ def priced(controller: Any, state: ms.SystemState, channel: str) -> ms.Continuou
     decided: Any = controller
     if channel != "static" and hasattr(controller, "rho"):
         for _ in range(2):
-            rate = ms.long_run_rate(decided, state, warm_up=2.0, horizon=10.0, channel=channel, seed=1)
+            rate = ms.long_run(decided, state, warm_up=2.0, horizon=10.0, channel=channel, seed=1).rate
             decided = replace(controller, rho=rate)
     return decided  # type: ignore[no-any-return]
 
@@ -56,7 +56,7 @@ def rates(system: System, count: int, channel: str, seconds: float) -> dict[str,
         controller = priced(ms.make_controller(name, system.scenario, **options), state, channel)
         alike = channel == "static" and name in ("optimal", "synchronous")
         window = (0.0, SHORT) if alike else (10.0, seconds)
-        columns[head] = ms.long_run_rate(controller, state, warm_up=window[0], horizon=window[1], channel=channel)
+        columns[head] = ms.long_run(controller, state, warm_up=window[0], horizon=window[1], channel=channel).rate
     return columns
 
 

@@ -40,15 +40,15 @@ def tables_of(system: System) -> tuple[IntArray, ...]:
 def show(system: System, tight: int) -> None:
     scenario, state = system.scenario, system.states(HELD_OUT_SEED, INSTANCES)
     rules = {name: ms.make_controller(name, scenario) for name in ("groups", "prices")}
-    rates = {name: ms.long_run_rate(rule, state) for name, rule in rules.items()}
-    rates["plan"] = ms.long_run_rate(Plan(scenario, tables_of(system)), state)
+    rates = {name: ms.long_run(rule, state).rate for name, rule in rules.items()}
+    rates["plan"] = ms.long_run(Plan(scenario, tables_of(system)), state).rate
     print(f"\n{system.name}")
-    for name, rate in (rates | {"bound": ms.rate_bound(scenario, state)}).items():
+    for name, rate in (rates | {"bound": ms.rate_bound(scenario, state).value}).items():
         ratio = rates["plan"] / rate
         error = ratio.std(ddof=1) / np.sqrt(INSTANCES)
         print(f"  {name:<12s} {rate.mean():7.1f}   plan over it {ratio.mean():.4f} ± {error:.4f}")
     if tight:
-        bound = ms.rate_bound(scenario, state[:tight], tight=True)
+        bound = ms.rate_bound(scenario, state[:tight], tight=True).value
         shares = {name: rates[name][:tight] / bound for name in ("groups", "prices", "plan")}
         best = np.max(list(shares.values()), 0)
         words = ", ".join(f"{name} {share.mean():.4f}" for name, share in (shares | {"best": best}).items())

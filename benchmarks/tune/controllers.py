@@ -53,7 +53,7 @@ def rates(name: str, options: Options, systems: list[System], seconds: float) ->
     for system in systems:
         controller = ms.make_controller(name, system.scenario, **options)
         state = system.states(TUNING_SEED, INSTANCES)
-        means.append(float(ms.long_run_rate(controller, state, warm_up=seconds / 4, horizon=seconds).mean()))
+        means.append(float(ms.long_run(controller, state, warm_up=seconds / 4, horizon=seconds).rate.mean()))
     return means
 
 

@@ -234,14 +234,14 @@ BOUNDED_CHANNELS = ("static", "independent")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RatePrices(Batched):
-    """Upper bound on the goodput of every policy, and shadow prices of the resources.
+class RateBound(Batched):
+    """Upper bound on the goodput of every policy, and shadow prices of the resources, which prove it.
 
     The bound is the sum of the prices: ``server + uplink + device.sum(-1)``.
 
     Parameters
     ----------
-    bound
+    value
         Upper bound on the goodput of all devices, (...) tokens/s.
     server, uplink
         Price of one more second per second of the server, and of the whole uplink band, (...) tokens/s.
@@ -249,7 +249,7 @@ class RatePrices(Batched):
         Price of one more second per second of a device, (..., K) tokens/s.
     """
 
-    bound: FloatArray
+    value: FloatArray
     server: FloatArray
     uplink: FloatArray
     device: FloatArray
@@ -263,7 +263,7 @@ def rate_bound(
     mean_gain: FloatArray | None = None,
     tight: bool = False,
     barrier: bool = False,
-) -> FloatArray:
+) -> RateBound:
     """Return an upper bound in tokens/s on the long-run goodput without the barrier, by default for constant gains.
 
     The channel is that of ``channel``, whatever the scenario's. The bound holds for every policy: it bounds the best
@@ -302,30 +302,10 @@ def rate_bound(
     >>> import numpy as np, multispin_env as ms
     >>> scenario = ms.Scenario.preset("llama2", num_users=3)
     >>> state = ms.sample_state(scenario, np.random.default_rng(0))
-    >>> barrier = ms.upper_bound(scenario, state)  # over all decisions of rounds
-    >>> bool(ms.rate_bound(scenario, state) > barrier)
+    >>> bound = ms.rate_bound(scenario, state)
+    >>> bool(bound.value > ms.upper_bound(scenario, state))  # the second is over all decisions of rounds
     True
-    """
-    return rate_prices(scenario, state, channel=channel, mean_gain=mean_gain, tight=tight, barrier=barrier).bound
-
-
-def rate_prices(
-    scenario: Scenario,
-    state: SystemState,
-    *,
-    channel: str = "static",
-    mean_gain: FloatArray | None = None,
-    tight: bool = False,
-    barrier: bool = False,
-) -> RatePrices:
-    """Return `rate_bound` for the same arguments, by default constant gains, with the prices that prove it.
-
-    Examples
-    --------
-    >>> import numpy as np, multispin_env as ms
-    >>> scenario = ms.Scenario.preset("llama2", num_users=8)
-    >>> prices = ms.rate_prices(scenario, ms.sample_state(scenario, np.random.default_rng(0)))
-    >>> bool(prices.server > 10.0 * prices.uplink)  # the server is the bottleneck
+    >>> bool(bound.server > 10.0 * bound.uplink)  # the server is the bottleneck
     True
     """
     state = checked_state(scenario, state)
@@ -336,9 +316,8 @@ def rate_prices(
     shape, users = draft_time.shape[:-1], scenario.num_users
     flat = [array.reshape(-1, users) for array in (draft_time, token_time, state.acceptance_rate, gains)]
     results = [_priced(scenario, channel == "independent", tight, barrier, *row) for row in zip(*flat, strict=True)]
-    bound, server, uplink, device = map(np.array, zip(*results, strict=True)) if results else [np.empty(0)] * 4
-    server, uplink = server.reshape(shape), uplink.reshape(shape)
-    return RatePrices(bound.reshape(shape), server, uplink, device.reshape(*shape, users))
+    values = np.array(results).reshape(*shape, 3 + users)
+    return RateBound(values[..., 0], values[..., 1], values[..., 2], values[..., 3:])
 
 
 def _checked_channel(channel: str, scenario: Scenario) -> str:
@@ -389,7 +368,7 @@ def _priced(
     token_time: FloatArray,
     acceptance_rate: FloatArray,
     mean_gain: FloatArray,
-) -> tuple[float, float, float, FloatArray]:
+) -> FloatArray:
     air, probability = token_time[:, None], np.ones((len(token_time), 1))
     if fading:
         air, probability = fading_states(scenario, mean_gain)
@@ -413,7 +392,7 @@ def _priced(
     device = solution.prices[rates.device] + sum(solution.prices[row] * member for row, member in together)
     uplink = float(solution.prices[rates.uplink])
     server = solution.bound - uplink - float(device.sum())
-    return solution.bound / unit, server / unit, uplink / unit, device / unit
+    return np.array([solution.bound, server, uplink, *device]) / unit
 
 
 def _solved(system: System, tight: bool) -> tuple[Rates, list[tuple[int, FloatArray]], Solution]:

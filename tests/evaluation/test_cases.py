@@ -159,7 +159,7 @@ def test_bounds_of_episodes(channel):
     if channel == "static":
         env = episodes.env().unwrapped
         env.reset(seed=episodes.seed)
-        np.testing.assert_allclose(bounds, ms.rate_bound(env.scenario, env.state.system), rtol=1e-12)
+        np.testing.assert_allclose(bounds, ms.rate_bound(env.scenario, env.state.system).value, rtol=1e-12)
     for name in ("groups", "optimal"):
         assert episodes.values(name).mean() < bounds.mean()
 

@@ -133,7 +133,7 @@ def compute(settings: NoBarrierSettings, sources: ScenarioSources) -> _NoBarrier
     cases, stats = Episodes(config, settings.episodes), {name: episodes.stats for name, episodes in played.items()}
     with np.errstate(divide="ignore"):  # the logarithm of a device without tokens, which is not shown
         tables = compare_cases(cases, list(played), settings.right, None, lambda _: stats).tables
-    bound = float(bound_task.result())
+    bound = float(bound_task.result().value)
     record = {
         "users": scenario.num_users,
         "ticks": TICKS,

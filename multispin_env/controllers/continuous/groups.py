@@ -127,7 +127,7 @@ class Groups(ContinuousController):
 def best_num_groups(scenario: Scenario) -> int:
     """Return the better of 2 and 3 groups in a short simulation of a few random systems with static channels.
 
-    The result is cached for each scenario. For specific devices, compare the `long_run_rate` of both. If devices draft
+    The result is cached for each scenario. For specific devices, compare the `long_run` of both. If devices draft
     ahead, one group is tried too: they draft during verification, so a common batch wastes no time.
     """
     num_systems, passes = measurement_size(scenario, 4)

@@ -174,7 +174,7 @@ BASES = {"load-aware": "own-pace", "earliest-deadline": "greedy", "turbospec": "
 def test_deadlines_change_nothing_with_endless_requests(name):
     state = ms.sample_state(SCENARIO, np.random.default_rng(0), 3)
     plain, changed = (
-        ms.long_run_rate(ms.make_controller(rule, SCENARIO), state, warm_up=0.5, horizon=2.0)
+        ms.long_run(ms.make_controller(rule, SCENARIO), state, warm_up=0.5, horizon=2.0).rate
         for rule in (BASES.get(name, name.removesuffix("+deadlines")), name)
     )
     assert (plain == changed).all()
