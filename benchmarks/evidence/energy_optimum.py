@@ -20,9 +20,9 @@ from scipy.sparse.linalg import spsolve
 
 import multispin_env as ms
 from benchmarks.tools import Row, show
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import beta_quantile
 from multispin_env.physics.radio import full_share_token_time, spectral_efficiency
-from multispin_env.physics.tokens import expected_tokens
 
 CASES = (("qwen3.5", 1.0), ("qwen3.5", 5.0), ("qwen3.5", 20.0), ("llama2", 5.0), ("llama2", 20.0))
 LEVELS, STEP, MEAN_GAIN, NEW = 4, 0.5, 0.35, 1.0 / 20.0

@@ -11,8 +11,9 @@ import numpy as np
 from multispin_env import ContinuousController, ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.continuous.search import all_sent
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.radio import full_share_token_time
-from multispin_env.physics.tokens import expected_tokens, verification_time
+from multispin_env.physics.tokens import verification_time
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 

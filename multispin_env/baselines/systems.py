@@ -7,9 +7,9 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_instance, check_integer
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
-from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.scenario import Scenario
 

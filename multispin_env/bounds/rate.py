@@ -12,9 +12,9 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.bounds.rate_program import Rates, Solution, System, add_set, add_times, make_rates, useful_sets
 from multispin_env.checks import check_array, check_bool, check_integer, check_name, require
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.chains import hit_probability
 from multispin_env.physics.radio import full_share_token_time, spectral_efficiency
-from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import Batched, SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.problem import MAX_TIME, MIN_TIME, user_times

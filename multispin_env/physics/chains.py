@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
-from multispin_env.physics.tokens import expected_tokens
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 

@@ -9,7 +9,7 @@ from scipy import integrate, optimize
 import multispin_env as ms
 from multispin_env.bounds.rate import DEEP_FADES, fading_states
 from multispin_env.bounds.rate_program import Program
-from multispin_env.physics.tokens import expected_tokens
+from multispin_env.draft import expected_tokens
 from multispin_env.solver.problem import user_times
 from tests.controllers.continuous import periodic
 from tests.hostile import unchecked

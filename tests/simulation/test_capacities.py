@@ -9,7 +9,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.baselines.at_server import SERVER_ONLY
-from multispin_env.physics.tokens import expected_tokens
+from multispin_env.draft import expected_tokens
 from multispin_env.registry import SERVERS
 from multispin_env.simulation.capacity import (
     FEASIBLE,

@@ -7,8 +7,8 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.baselines.at_server import SERVER_ONLY
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.continuous.core import ContinuousCore
-from multispin_env.physics.tokens import expected_tokens
 from tests.controllers.continuous.states import LIMITS, workload
 
 

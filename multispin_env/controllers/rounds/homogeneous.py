@@ -8,9 +8,10 @@ from typing_extensions import override
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_array, check_integer, check_real, require
 from multispin_env.controllers.base import RoundsController
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
-from multispin_env.physics.tokens import expected_tokens, verification_time
+from multispin_env.physics.tokens import verification_time
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.solver.equalization import common_latency, equal_latency
 from multispin_env.solver.problem import lengths_in_chunks, user_times

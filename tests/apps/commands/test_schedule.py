@@ -9,7 +9,7 @@ import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.models.counters import EngineCounts
 from multispin_env.baselines.systems import draft_schedule, schedule_goodput
-from multispin_env.physics.tokens import expected_tokens
+from multispin_env.draft import expected_tokens
 
 QWEN = ["--scenario", "qwen3.5", "--server", "a100-32b", "--max-batch", "200"]
 SCENARIO = ms.Scenario.preset("qwen3.5", server="a100-32b")

@@ -13,9 +13,9 @@ from multispin_env.apps.models.contender import (
     live_plug_in,
     make_assumptions,
 )
+from multispin_env.draft import expected_tokens
 from multispin_env.evaluation.contenders import ContenderError
 from multispin_env.physics.radio import channel_gain
-from multispin_env.physics.tokens import expected_tokens
 
 SCENARIO = ms.Scenario.preset("llama2", num_users=3, round_trip_time=0.01)
 
