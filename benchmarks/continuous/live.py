@@ -69,7 +69,7 @@ def engine_times(users: int, rounds: int) -> tuple[float, float]:
         turn = contender.step()
         whole.append(perf_counter() - start)
         played = turn.played
-        models = played.drafting_time + played.pass_time + played.accepting_time + played.prompt_time
+        models = played.drafting_time + played.verification_time + played.accepting_time + played.prompt_time
         engine.append(whole[-1] - models - turn.deciding)
     return float(np.median(whole)), float(np.median(engine))
 

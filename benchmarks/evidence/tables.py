@@ -129,7 +129,7 @@ def by_context() -> Iterator[Row]:
             "context": context,
             "worst error": f"{np.max(errors):.0%}",
             "median error": f"{np.median(errors):.1%}",
-            "60 drafts of 4 (ms)": f"{float(scenario.pass_time(60, 300)) / MS:.1f}",
+            "60 drafts of 4 (ms)": f"{float(scenario.law.time(60, 300)) / MS:.1f}",
             "alone": f"{scenario.autoregressive_goodput:.0f}",
             "devices draft": f"{goodput:.0f}",
             "mean L": f"{decision.draft_length.mean():.1f}",

@@ -71,7 +71,7 @@ class SimPyModel:
                 self.full[0] = self.env.event()
                 yield self.full[0]
             members = self.ready.pop(batch)
-            yield self.env.timeout(float(self.scenario.pass_time(len(members), len(members) * (LENGTH + 1))))
+            yield self.env.timeout(float(self.scenario.law.time(len(members), len(members) * (LENGTH + 1))))
             for verified in members:
                 verified.succeed()
 

@@ -120,7 +120,8 @@ def add_chains(rates: Rates, system: System, hit: FloatArray) -> IntArray:
         span = program.rows(users, users)
         program.put(span, missed, sign)
         program.put(span, rates.members, -sign * share[:, None])
-    token_pass = (system.pass_time - system.pass_time[:, :1]).min(0)  # s by which one draft lengthens a pass, at least
+    verification = system.verification_time
+    token_pass = (verification - verification[:, :1]).min(0)  # s by which one draft lengthens a pass, at least
     drafting = system.drafting[:, :, :1] + begun * system.draft_time[:, None, None, None]
     last = miss[:, None, None] * (system.air[:, :, None] + token_pass)
     last = last + (1 - begun - miss[:, None, None]) * system.shortest_pass[0]  # chains that end with a hit
@@ -404,7 +405,7 @@ def _priced(
         acceptance_rate=acceptance_rate,
         lengths=lengths,
         tokens=expected_tokens(lengths, acceptance_rate[:, None]),
-        pass_time=least / unit,
+        verification_time=least / unit,
         token_lines=lines / unit,
         hit=hit_probability(scenario, lengths, acceptance_rate[:, None]) if scenario.draft_ahead else None,
         barrier=barrier,

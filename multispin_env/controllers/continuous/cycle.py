@@ -45,7 +45,7 @@ class Cycle:
 
     def time(self, length: IntArray | int) -> FloatArray:
         """Return the cycle times (..., n, K) in seconds of lengths (..., n, K) or (..., 1, 1)."""
-        verification = np.asarray(self.scenario.pass_time(self.batch, self.batch * (length + 1)))
+        verification = self.scenario.law.time(self.batch, self.batch * (length + 1))
         fixed = self.passes * verification + self.scenario.round_trip_time
         return sending_time(self.scenario, length, self.draft_time, self.token_air, self.head_start) + fixed
 

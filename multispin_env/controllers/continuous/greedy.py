@@ -58,7 +58,7 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
 
     def returning(size: FloatArray) -> FloatArray:
         """Return the number of devices that return during a pass of ``size`` devices."""
-        server = np.asarray(scenario.pass_time(size, size * (drafted + 1)))
+        server = scenario.law.time(size, size * (drafted + 1))
         np.add(whole, 1.5 * server, out=cycles)
         room = np.ones_like(server)  # part of the uplink that shorter uploads do not use
         for device in range(len(need)):
@@ -199,9 +199,9 @@ def min_time_to_tokens(scenario: Scenario, state: ContinuousState) -> FloatArray
     """Return the seconds (n, K) until the next tokens if the device alone used the band and the server."""
     low, token_time = scenario.min_draft_length, full_share_token_time(scenario, state.spectral_efficiency)
     begun = state.busy & (state.phase != Phase.FREE)
-    under_way = state.drafting_left + state.air_left + np.asarray(scenario.pass_time(1, 1 + state.draft_length))
+    under_way = state.drafting_left + state.air_left + scenario.law.time(1, 1 + state.draft_length)
     sending = sending_time(scenario, low, state.draft_time, token_time, state.head_start)
-    return np.where(begun, under_way, sending + (scenario.pass_time(1, 1 + low) + scenario.round_trip_time))
+    return np.where(begun, under_way, sending + (scenario.law.time(1, 1 + low) + scenario.round_trip_time))
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,7 +40,7 @@ class CommonLength(RoundsController):
 
         def value(length: IntArray) -> FloatArray:
             tokens = expected_tokens(length[:, None], state.acceptance_rate)
-            server = scenario.pass_time(scenario.num_users, scenario.num_users * (length + 1))
+            server = scenario.law.time(scenario.num_users, scenario.num_users * (length + 1))
             return goodput(tokens.sum(-1), latency * length, server + scenario.round_trip_time)
 
         low = np.full(latency.shape, scenario.min_draft_length)

@@ -23,7 +23,7 @@ def best(scenario, size, least=0):
         tokens = np.mean([(1 - t.acceptance_rate ** (length + 1)) / (1 - t.acceptance_rate) for t in scenario.tasks])
         pieces = scenario.server_draft_pieces or ((scenario.server_draft_time, 0.0),)
         drafting = max(start + slope * size for start, slope in pieces)
-        time = length * drafting + scenario.pass_time(size, size * (length + 1))
+        time = length * drafting + scenario.law.time(size, size * (length + 1))
         values.append(size * tokens / time)
     length = least + int(np.argmax(values[least:]))
     return length, values[length], values[length] / values[0]

@@ -33,7 +33,7 @@ class Fake:
         self.age = (self.age + 1) * [0, 1, 1]
         gained = np.minimum(accepted + 1, self.left)
         times = dict.fromkeys(("accepting_time", "drafting_time", "prompt_time"), 0.01)
-        return SimpleNamespace(accepted=accepted, gained=gained, pass_time=0.5, **times)
+        return SimpleNamespace(accepted=accepted, gained=gained, verification_time=0.5, **times)
 
 
 def made(name="optimal+filter", scenario=SCENARIO, rounds=6):
