@@ -207,7 +207,8 @@ def bound_nodes(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
     scale, table = table.tokens[-1].sum(-1) + charged, table._replace(tokens=tokens)
     if problem.token_price is not None:
         scale = scale + problem.cost(nodes.high).sum(-1)
-    price, candidate, critical = _shadow_price(table, nodes.low, 1e3 * scale)  # any λ ≥ 0 is valid, but a large λ loses digits
+    # any λ ≥ 0 is valid, but a large λ loses digits
+    price, candidate, critical = _shadow_price(table, nodes.low, 1e3 * scale)
     dead = empty | ~table.inside[0].all(-1) | (table.share[0].sum(-1) > 1.0 + SAFETY)
     right = np.where(table.inside, table.tokens - price[:, None] * table.share, -np.inf)
     left = right - (price * (nodes.right - nodes.left))[:, None] * table.slope
