@@ -1,6 +1,5 @@
 """Systems without the barrier that controllers are tuned and compared on (docs/evidence/continuous.md)."""
 
-from argparse import ArgumentParser
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,10 +53,6 @@ SYSTEMS = tuple(
     for wide in (False, True)
 )
 """The sixteen systems of the table."""
-
-
-def add_systems(parser: ArgumentParser) -> None:
-    parser.add_argument("--systems", default="", metavar="WORDS", help='of their names, as "llama2 K8" (default: all)')
 
 
 def chosen(text: str) -> list[System]:

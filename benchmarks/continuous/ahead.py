@@ -15,7 +15,7 @@ from typing import Any
 import multispin_env as ms
 from benchmarks.continuous.serving import LOADS, Service
 from benchmarks.continuous_systems import System
-from benchmarks.tools import Row, show
+from benchmarks.tools import PAIRS, Options, Row, show
 from multispin_env.arrays import FloatArray
 from multispin_env.units import MHZ
 
@@ -105,15 +105,16 @@ def load_rows(options: argparse.Namespace) -> Iterator[Row]:
             yield cells
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--servers", nargs="+", default=["a100-32b", "paper"], metavar="NAME")
-    parser.add_argument("--presets", nargs="+", default=["llama2", "qwen3.5"], metavar="NAME")
-    parser.add_argument("--users", nargs="+", type=int, default=[8, 20], metavar="K")
-    parser.add_argument("--instances", type=int, default=6, metavar="N", help="default 6")
-    parser.add_argument("--synchronous", type=int, default=2, metavar="N", help="instances of it, slow (default 2)")
-    parser.add_argument("--copies", type=int, default=24, metavar="N", help="under load (default 24)")
-    parser.add_argument("--rules", nargs="+", default=["load-aware", "greedy+deadlines"], help="under load")
-    parser.add_argument("--load", action="store_true", help="tokens in time of requests with deadlines instead")
+OPTIONS: Options = {
+    "servers": ["a100-32b", "paper"],
+    "presets": PAIRS,
+    "users": [8, 20],
+    "instances": 6,
+    "synchronous": (2, "instances of it, slow"),
+    "copies": (24, "under load"),
+    "rules": (["load-aware", "greedy+deadlines"], "under load"),
+    "load": (False, "tokens in time of requests with deadlines instead"),
+}
 
 
 def run(options: argparse.Namespace) -> None:

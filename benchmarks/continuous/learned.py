@@ -17,7 +17,7 @@ from gymnasium.vector import VectorWrapper
 from numpy.typing import NDArray
 
 import agents
-from benchmarks.tools import Row, show
+from benchmarks.tools import PAIRS, Options, Row, show
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_integer
 from multispin_env.envs.config import EnvConfig
@@ -203,12 +203,13 @@ def show_generalisation(env_id: str, options: argparse.Namespace) -> None:
 PARTS = {"habits": show_habits, "generalisation": show_generalisation}
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--envs", nargs="+", metavar="ID", choices=RULES, default=list(RULES))
-    parser.add_argument("--presets", nargs="+", metavar="NAME", default=["llama2", "qwen3.5"])
-    parser.add_argument("--users", nargs="+", type=int, metavar="K", help="numbers of devices (default: as above)")
-    parser.add_argument("--size", type=int, default=20, help="episodes of each system (default 20)")
+OPTIONS: Options = {
+    "only": (list(PARTS), "tables", {"choices": PARTS}),
+    "envs": (list(RULES), "", {"choices": RULES}),
+    "presets": PAIRS,
+    "users": (None, "K (default: as above)", {"type": int, "nargs": "+"}),
+    "size": 20,
+}
 
 
 def run(options: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import multispin_env as ms
-from benchmarks.tools import Row, show
+from benchmarks.tools import Options, Row, show
 
 SYSTEMS: dict[str, dict[str, Any]] = {
     "llama2": {},
@@ -74,10 +74,11 @@ def engine_times(users: int, rounds: int) -> tuple[float, float]:
     return float(np.median(whole)), float(np.median(engine))
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--calls", type=int, default=200, help="decisions of each (default 200)")
-    parser.add_argument("--rounds", type=int, default=40, help="rounds of tiny models; 0 for none (default 40)")
-    parser.add_argument("--users", nargs="+", type=int, default=[1, 4, 8, 12, 20], metavar="K")
+OPTIONS: Options = {
+    "calls": (200, "decisions of each"),
+    "rounds": (40, "rounds of tiny models; 0 for none"),
+    "users": [1, 4, 8, 12, 20],
+}
 
 
 def run(options: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from itertools import product, starmap
 import numpy as np
 
 import multispin_env as ms
-from benchmarks.tools import Row, show
+from benchmarks.tools import Options, Row, show
 from multispin_env.arrays import FloatArray
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.radio import full_share_token_time
@@ -97,11 +97,12 @@ def latency_law(length: int, rates: FloatArray, copies: int, horizon: float) -> 
         yield {"requests/s": rate, "mean E2EL (s), simulated": latency, "C1 / (1 - rate C2)": law}
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--copies", type=int, default=64, help="default 64; half of them for the law")
-    parser.add_argument("--lengths", nargs="+", type=int, default=[0, 4, 8], metavar="L", help="draft lengths")
-    parser.add_argument("--loads", nargs="+", type=float, default=[0.3, 0.6, 0.8])
-    parser.add_argument("--services", type=float, default=1000.0, help="simulated time in services (default 1000)")
+OPTIONS: Options = {
+    "copies": (64, "half of them for the law"),
+    "lengths": ([0, 4, 8], "draft lengths"),
+    "loads": [0.3, 0.6, 0.8],
+    "services": (1000.0, "simulated time in services"),
+}
 
 
 def run(options: argparse.Namespace) -> None:

@@ -5,14 +5,14 @@ defaults, followed by those whose ρ is a multiple c of `none`, with the standar
 The last columns are the fixed points of `price` with ρ = its own rate, from below and from above.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 import multispin_env as ms
-from benchmarks.tools import Row, show
+from benchmarks.tools import Options, Row, show
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
 from multispin_env.units import MHZ
@@ -70,10 +70,7 @@ def row(scenario: ms.Scenario, instances: int, rounds: int, weights: list[float]
     return cells
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--instances", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=100, help="approximate number of rounds (default 100)")
-    parser.add_argument("--weights", type=float, nargs="*", default=[0.0, 0.25, 0.5], metavar="β")
+OPTIONS: Options = {"instances": 6, "rounds": (100, "approximate number of rounds"), "weights": ([0.0, 0.25, 0.5], "β")}
 
 
 def run(options: Namespace) -> None:

@@ -7,7 +7,7 @@ defaults, and `tuned` has the ρ, in units of the goodput without drafting ahead
 devices.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,7 +26,7 @@ from agents.ppo import PPOSettings
 from agents.registry import AGENTS
 from agents.runs import Limits, RunConfig
 from agents.training import train
-from benchmarks.tools import Row, add_counts, show
+from benchmarks.tools import Options, Row, show
 from multispin_env.arrays import FloatArray
 from multispin_env.bounds.ahead import ahead_rate, rate_optimum
 from multispin_env.controllers.names import make_controller
@@ -107,10 +107,11 @@ def row(pair: str, server: str, users: int, instances: int, timesteps: int | Non
     return {"system": f"{pair} {server or 'paper'}", **cells}
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--devices", type=int, choices=STEPS, default=2, help="of a system (default 2)")
-    add_counts(parser, {"instances": (6, "drawn systems")})
-    parser.add_argument("--timesteps", type=int, metavar="N", help="rounds to train (default: the agent's own)")
+OPTIONS: Options = {
+    "devices": (2, "of a system", {"choices": STEPS}),
+    "instances": 6,
+    "timesteps": (None, "rounds to train (default: the agent's own)", {"type": int}),
+}
 
 
 def run(options: Namespace) -> None:

@@ -7,7 +7,7 @@ options. Head starts are on a grid of 0.125, 0.5 or 1 tokens for one, two or thr
 at most where there are three. *Least* is the smallest draft length, 1 on the paper's server as in the prototype.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from time import process_time
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.tools import Row, add_counts, show
+from benchmarks.tools import Options, Row, show
 from multispin_env.bounds.ahead import ahead_optimum, ahead_rate
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.radio import spectral_efficiency
@@ -72,8 +72,7 @@ def cells(users: int) -> Iterator[Row]:
             yield row(pair, server, alphas, factors, least)
 
 
-def add_options(parser: ArgumentParser) -> None:
-    add_counts(parser, {"devices": (3, "most devices, of 1, 2 and 3")})
+OPTIONS: Options = {"devices": (3, "most devices, of 1, 2 and 3")}
 
 
 def run(options: Namespace) -> None:

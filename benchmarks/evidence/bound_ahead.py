@@ -6,7 +6,7 @@ bound. As hits are random, a rate is a mean over copies of a system, and is abov
 on.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from typing_extensions import override
 
 import multispin_env as ms
-from benchmarks.tools import Row, add_counts, show
+from benchmarks.tools import Options, Row, show
 from multispin_env.bounds.ahead import rate_optimum
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
 from multispin_env.physics.continuous.types import ContinuousState
@@ -148,13 +148,11 @@ def systems(users: int, instances: int, seconds: float) -> Iterator[Row]:
             }
 
 
-def add_options(parser: ArgumentParser) -> None:
-    counts = {
-        "drawn": (200, "drawn systems"),
-        "instances": (4, "instances of each system with 8 and 20 devices"),
-        "seconds": (10, "simulated seconds"),
-    }
-    add_counts(parser, counts)
+OPTIONS: Options = {
+    "drawn": (200, "drawn systems"),
+    "instances": (4, "instances of each system with 8 and 20 devices"),
+    "seconds": 10,
+}
 
 
 def run(options: Namespace) -> None:

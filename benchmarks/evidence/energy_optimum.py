@@ -6,7 +6,7 @@ becomes one of them at random. Howard's policy iteration gives the optimum; ``ch
 around it, relative to the rate, which bounds the error.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -19,7 +19,7 @@ from scipy import optimize, sparse
 from scipy.sparse.linalg import spsolve
 
 import multispin_env as ms
-from benchmarks.tools import Row, show
+from benchmarks.tools import Options, Row, show
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import beta_quantile
 from multispin_env.physics.radio import full_share_token_time, spectral_efficiency
@@ -174,8 +174,7 @@ def rows(cases: list[tuple[str, float]]) -> Iterator[Row]:
         }
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--cases", type=int, nargs="*", default=list(range(len(CASES))), help="rows, from 0")
+OPTIONS: Options = {"cases": (list(range(len(CASES))), "rows, from 0")}
 
 
 def run(options: Namespace) -> None:

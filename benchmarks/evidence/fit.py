@@ -5,7 +5,7 @@ least (`multispin_env.apps.models.passes`). The table has the pieces, the error,
 the package.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -48,10 +48,6 @@ def rows() -> Iterator[Row]:
         law = " or ".join(f"{start:.3f} + {slope:.5f} n" for start, slope in fitted.pieces)
         shipped = np.abs(line_time(np.array(SERVERS.load(name).pieces) / MS, tokens) / times - 1.0).max()
         yield {"server": name, "largest of (ms)": law, "fit": f"{fitted.error:.2%}", "profile": f"{shipped:.2%}"}
-
-
-def add_options(parser: ArgumentParser) -> None:
-    """Add no options."""
 
 
 def run(_: Namespace) -> None:

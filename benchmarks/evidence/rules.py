@@ -4,13 +4,13 @@ Means over the same instances, with a static channel or with fading for every cy
 `prices` over `optimal` and `synchronous`, with the standard error of the mean of the paired ratios.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from dataclasses import replace
 from typing import Any
 
 import multispin_env as ms
-from benchmarks.continuous_systems import System, add_systems, chosen
-from benchmarks.tools import Row, show
+from benchmarks.continuous_systems import System, chosen
+from benchmarks.tools import Options, Row, show
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
 from multispin_env.physics.radio import spectral_efficiency
@@ -71,11 +71,12 @@ def row(system: System, columns: dict[str, FloatArray]) -> Row:
     return cells
 
 
-def add_options(parser: ArgumentParser) -> None:
-    add_systems(parser)
-    parser.add_argument("--channel", default="static", choices=("static", "independent"))
-    parser.add_argument("--instances", type=int, default=12)
-    parser.add_argument("--seconds", type=float, default=45.0, help="simulated, after ten (default 45)")
+OPTIONS: Options = {
+    "systems": "",
+    "channel": ("static", "static or independent", {"choices": ("static", "independent")}),
+    "instances": 12,
+    "seconds": (45.0, "simulated, after ten"),
+}
 
 
 def run(options: Namespace) -> None:

@@ -9,7 +9,7 @@ do not count.
 import os
 import subprocess
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,11 +33,11 @@ SUBJECTS: dict[str, tuple[str, int, dict[str, Any]]] = {
 """Id, number of environments (1 for ``gymnasium.make``) and arguments of each subject."""
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("old", type=Path, help="folder of a checkout")
-    parser.add_argument("new", type=Path, help="folder of another")
-    parser.add_argument("--pairs", type=int, default=25, help="pairs of turns of each subject (default 25)")
-    parser.add_argument("--seconds", type=float, default=0.2, help="CPU-seconds of a turn (default 0.2)")
+OPTIONS = {
+    "checkouts": (None, "two folders, the old one first", {"nargs": 2, "type": Path}),
+    "pairs": (25, "pairs of turns of each subject"),
+    "seconds": 0.2,
+}
 
 
 def make(env_id: str, num_envs: int, arguments: dict[str, Any]) -> Any:
@@ -113,7 +113,7 @@ def run(options: Namespace) -> None:
     from benchmarks.tools import show
 
     with ExitStack() as stack:
-        old, new = (Player(checkout) for checkout in (options.old, options.new))
+        old, new = (Player(checkout) for checkout in options.checkouts)
         for player in (old, new):
             stack.callback(player.process.kill)
         show(f"medians of {options.pairs} pairs", compare(old, new, options))

@@ -1,22 +1,19 @@
 """Median CPU time of a decision, alone and in a batch, and its loss of goodput to the certified optimum."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 import agents
-from benchmarks.tools import Row, cpu_seconds, show
+from benchmarks.tools import Options, Row, cpu_seconds, show
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 
-
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--users", type=int, default=20, help="K (default 20)")
-    parser.add_argument("--states", type=int, default=100, help="of the batch (default 100)")
+OPTIONS: Options = {"users": 20, "states": (100, "of the batch")}
 
 
 def run(options: Namespace) -> None:

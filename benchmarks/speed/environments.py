@@ -6,7 +6,7 @@ Whole episodes are timed, with their resets. All subjects take turns, so that a 
 best turn counts.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,7 +29,7 @@ from benchmarks.speed.subjects import (
     sync,
     take_turns,
 )
-from benchmarks.tools import Row, show
+from benchmarks.tools import Options, Row, show
 from multispin_env.registry import ENVIRONMENTS
 
 WITHOUT_BARRIER, SERVING = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"
@@ -46,14 +46,13 @@ MANY = 4096
 """Environments at which an env-step must cost no more than at `REFERENCE_N`."""
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--copies", type=int, nargs="+", default=[1, 16, REFERENCE_N, MANY], help="N (default: %(default)s)"
-    )
-    parser.add_argument("--users", type=int, nargs="+", default=[8, REFERENCE_K, 100], help="K (default: %(default)s)")
-    parser.add_argument("--turns", type=int, default=5, help="the best one counts (default 5)")
-    parser.add_argument("--seconds", type=float, default=0.15, help="of a turn, or one period (default 0.15)")
-    parser.add_argument("--picture", type=Path, help="file of the picture (default: none)")
+OPTIONS: Options = {
+    "copies": [1, 16, REFERENCE_N, MANY],
+    "users": [8, REFERENCE_K, 100],
+    "turns": 5,
+    "seconds": 0.15,
+    "picture": (None, "file of the picture", {"type": Path}),
+}
 
 
 def compared(num_envs: int, users: int) -> list[Subject]:

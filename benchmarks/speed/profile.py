@@ -1,7 +1,7 @@
 """Parts of one call of `step`, by timers in functions."""
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from inspect import isclass, isfunction
@@ -10,7 +10,7 @@ from typing import Any
 
 import multispin_env as ms
 from benchmarks.speed.subjects import DEFAULT_ID, ENCODINGS, PERIOD, REFERENCE_K, REFERENCE_N, Play, native, single
-from benchmarks.tools import Row, cpu_seconds, show
+from benchmarks.tools import Options, Row, cpu_seconds, show
 
 PARTS = {
     "equal-latency root": ("equal_latency", "equal_finish"),
@@ -111,8 +111,7 @@ def table(profiles: dict[str, dict[str, float]]) -> Iterator[Row]:
     yield {"": "the step without timers", **{label: f"{parts['step']:.1f}" for label, parts in profiles.items()}}
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--turns", type=int, default=5, help="the best one counts (default 5)")
+OPTIONS: Options = {"turns": 5}
 
 
 def run(options: Namespace) -> None:

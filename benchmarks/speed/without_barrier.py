@@ -5,7 +5,7 @@ simulated seconds must agree; then verifications per second of CPU time are comp
 for one environment and for 256, in a static channel.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Generator
 from itertools import product
 from time import process_time
@@ -15,7 +15,7 @@ import numpy as np
 import simpy
 
 import multispin_env as ms
-from benchmarks.tools import Row, cpu_seconds, show
+from benchmarks.tools import Options, Row, cpu_seconds, show
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.radio import full_share_token_time
 
@@ -134,10 +134,7 @@ def decisions(name: str, users: int, num_envs: int, steps: int) -> Row:
     return row | {"steps/CPU-s": num_envs / (decide + step) * 1e3}
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--batches", type=int, default=200)
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=40, help="decisions of each rule")
+OPTIONS: Options = {"batches": 200, "turns": 5, "steps": (40, "decisions of each rule")}
 
 
 def run(options: Namespace) -> None:

@@ -1,17 +1,15 @@
 """Scores of actions that know nothing, of every rule and of the bound, for the choice of tasks."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.tools import show
+from benchmarks.tools import Options, show
 from multispin_env.evaluation.suite.statistics import Score
 from multispin_env.evaluation.suite.tasks import BLIND, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
 
-
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("tasks", nargs="*", metavar="TASK", help="names (default: all)")
+OPTIONS: Options = {"tasks": (None, "names (default: all)", {"nargs": "*"})}
 
 
 def run(options: Namespace) -> None:

@@ -4,14 +4,14 @@ Stored values never change: to play a task again, delete its line of the file fi
 """
 
 import json
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from benchmarks.tools import cpu_seconds, show
+from benchmarks.tools import Options, cpu_seconds, show
 from multispin_env.arrays import FloatArray
 from multispin_env.bounds.energy import energy_bound
 from multispin_env.bounds.rate import BOUNDED_CHANNELS, rate_bound
@@ -41,8 +41,7 @@ class ShownGains(DraftAhead):
     entries: ClassVar[tuple[str, ...]] = (*DraftAhead.entries, "mean_channel")
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("tasks", nargs="*", metavar="TASK", help="names (default: all)")
+OPTIONS: Options = {"tasks": (None, "names (default: all)", {"nargs": "*"})}
 
 
 def run(options: Namespace) -> None:

@@ -5,14 +5,7 @@ from functools import partial
 
 from benchmarks.tools import run_tool
 
-main = partial(
-    run_tool,
-    "tune",
-    {
-        "estimators": "options of estimators, on a grid",
-        "controllers": "options of controllers without the barrier, by random search",
-    },
-)
+main = partial(run_tool, "tune")
 
 if __name__ == "__main__":
     sys.exit(main())
