@@ -10,7 +10,8 @@ from time import process_time
 from typing import Any
 
 from multispin_env.apps.terminal.output import exit_status
-from multispin_env.evaluation.statistics import aligned
+from multispin_env.arrays import FloatArray
+from multispin_env.evaluation.statistics import Interval, aligned
 
 Row = Mapping[str, Any]
 """Cells of a row, by column title."""
@@ -104,3 +105,18 @@ def cpu_seconds(call: Callable[[], object]) -> float:
     start = process_time()
     call()
     return process_time() - start
+
+
+def plus_minus(values: FloatArray, digits: str = ".1f") -> str:
+    """Return the mean of values (n,) and its standard error."""
+    return f"{values.mean():{digits}} ± {values.std(ddof=1) / len(values) ** 0.5:{digits.lstrip('+')}}"
+
+
+def interval_text(interval: Interval, digits: str = "+.2f") -> str:
+    """Return the mean and the ends of an interval."""
+    return f"{interval.mean:{digits}} ({interval.low:{digits}} to {interval.high:{digits}})"
+
+
+def gain(ahead: FloatArray, without: FloatArray) -> str:
+    """Return the mean of paired gains in percent, with its standard error."""
+    return plus_minus(100.0 * (ahead / without - 1.0), "+.1f")

@@ -15,7 +15,8 @@ import numpy as np
 import multispin_env as ms
 from benchmarks.tools import Options, Row, show
 from multispin_env.arrays import FloatArray
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.continuous.averages import seeded_core
+from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.radio import full_share_token_time
 
 MEAN_OUTPUT = 20.0
@@ -53,9 +54,7 @@ def simulated(
     lengths = ms.make_lengths("geometric", mean_output=MEAN_OUTPUT)
     workload = ms.Workload(arrivals=ms.make_arrivals("poisson"), lengths=lengths, rate=rate, level=ms.ServiceLevel())
     system = ContinuousSystem.of(scenario.replace(channel="static"), workload=workload)
-    core = ContinuousCore(system, copies, drawn=True)
-    for env, generator in enumerate(np.random.default_rng(0).spawn(copies)):
-        core.seed(env, generator)
+    core = seeded_core(system, copies, 0, drawn=True)
     core.hold(state)
     rule = ms.make_controller("greedy", scenario, draft_length=length)
     count, total = np.zeros(copies), np.zeros((2, copies))

@@ -13,7 +13,7 @@ import numpy as np
 
 import multispin_env as ms
 from benchmarks.continuous_systems import System
-from benchmarks.tools import Options, show
+from benchmarks.tools import Options, plus_minus, show
 from multispin_env.controllers.continuous.greedy import Greedy
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
 from multispin_env.physics.continuous.service_log import ServiceRun
@@ -84,8 +84,7 @@ OPTIONS: Options = service_options(RULES)
 
 
 def _cell(run: ServiceRun) -> str:
-    error = run.tokens_in_time.std(ddof=1) / len(run.time) ** 0.5
-    return f"{run.tokens_in_time.mean():.1f} ± {error:.1f} ({run.share_missed.mean():.2f})"
+    return f"{plus_minus(run.tokens_in_time)} ({run.share_missed.mean():.2f})"
 
 
 def run(options: argparse.Namespace) -> None:

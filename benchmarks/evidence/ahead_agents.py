@@ -26,6 +26,7 @@ from agents.ppo import PPOSettings
 from agents.registry import AGENTS
 from agents.runs import Limits, RunConfig
 from agents.training import train
+from benchmarks.continuous_systems import ahead_scenario
 from benchmarks.tools import Options, Row, show
 from multispin_env.arrays import FloatArray
 from multispin_env.bounds.ahead import ahead_rate, rate_optimum
@@ -38,7 +39,7 @@ from multispin_env.scenario import Scenario
 
 ENV = "MultiSpin/DraftAhead-v0"
 STEPS = {1: 0.125, 2: 0.5}  # of the grid of head starts
-PLACES = tuple(product(("llama2", "qwen3.5"), ("", "a100-32b")))
+PLACES = tuple(product(("llama2", "qwen3.5"), ("paper", "a100-32b")))
 DISCOUNTS = (0.0, 0.9, 0.97)
 TRIED = tuple(product((1.25, 1.5, 2.0, 3.0), (0.0, 0.25, 0.5, 0.75)))  # ρ / goodput, and β
 
@@ -88,9 +89,7 @@ def _always(rule: Rule, devices: SystemState) -> Rule:
 
 
 def row(pair: str, server: str, users: int, instances: int, timesteps: int | None) -> Row:
-    scenario = Scenario.preset(pair, num_users=users, min_draft_length=0, draft_ahead=True, channel="static")
-    if server:
-        scenario = scenario.replace(server=server, payload="ids")
+    scenario = ahead_scenario(pair, server, num_users=users, channel="static")
 
     def drawn(seed: int) -> SystemState:
         return sample_state(scenario, np.random.default_rng(seed), instances)
@@ -104,7 +103,7 @@ def row(pair: str, server: str, users: int, instances: int, timesteps: int | Non
     rules = {title: partial(_always, rule) for title, rule in (always | agents).items()} | {"tuned": tries[best]}
     columns = parts(scenario, drawn(HELD_OUT_SEED), rules)
     cells = {title: f"{part.mean():.4f} {part.min():.4f}" for title, part in columns.items()}
-    return {"system": f"{pair} {server or 'paper'}", **cells}
+    return {"system": f"{pair} {server}", **cells}
 
 
 OPTIONS: Options = {

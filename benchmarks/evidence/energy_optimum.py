@@ -9,7 +9,7 @@ around it, relative to the rate, which bounds the error.
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -148,11 +148,6 @@ class Device:
         return self.evaluated(self.rule(lambda n, level: n - price * lengths * (1.0 - level), time_price))[0]
 
 
-def loss(device: Device, price: float, rate: float, factors: Array) -> float:
-    """Return minus the rate of `drift` with prices relative to those of the bound."""
-    return -device.drift(price * factors[0], rate * factors[1])
-
-
 def rows(cases: list[tuple[str, float]]) -> Iterator[Row]:
     for preset, rounds in cases:
         device = Device(preset, rounds)
@@ -160,8 +155,11 @@ def rows(cases: list[tuple[str, float]]) -> Iterator[Row]:
         best, span = device.optimum()
         greedy = device.evaluated(device.rule(lambda net, level: net))[0]
         grid = list(product(np.linspace(0.6, 2.6, 9), np.linspace(0.2, 2.0, 10)))
-        drift = partial(loss, device, bound.x, bound.fun)
-        near = optimize.minimize(drift, min(grid, key=drift), method="Nelder-Mead", options={"maxfev": 40})
+
+        def loss(factors: Any, device: Device = device, bound: Any = bound) -> float:
+            return -device.drift(bound.x * factors[0], bound.fun * factors[1])  # prices relative to those of the bound
+
+        near = optimize.minimize(loss, min(grid, key=loss), method="Nelder-Mead", options={"maxfev": 40})
         yield {
             "system": preset,
             "C": rounds,

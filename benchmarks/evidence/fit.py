@@ -7,7 +7,7 @@ the package.
 
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,13 +18,12 @@ from multispin_env.server import line_time
 from multispin_env.units import MS
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """Milliseconds of a pass by its tokens, and number of pieces of its law."""
 
     tokens: tuple[int, ...]
     milliseconds: tuple[float, ...]
-    pieces: int
+    pieces: int = 1
 
 
 TOKENS = (128, 256, 384, 512, 640, 768, 896, 1024)
@@ -35,8 +34,8 @@ TABLES = {
         (9.5, 10.0, 11.3, 11.8, 15.1, 15.5, 26.4, 29.5, 41.9, 54.6),
         pieces=2,
     ),
-    "a100-32b": Measured(TOKENS, (48, 66, 84, 104, 124, 144, 164, 188), pieces=1),
-    "a100-70b": Measured(TOKENS, (55, 85, 105, 125, 145, 165, 185, 205), pieces=1),
+    "a100-32b": Measured(TOKENS, (48, 66, 84, 104, 124, 144, 164, 188)),
+    "a100-70b": Measured(TOKENS, (55, 85, 105, 125, 145, 165, 185, 205)),
 }
 """Measured passes; sources are in the profiles in ``multispin_env/data/servers``."""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise, product
 from typing import Any
 
-from benchmarks.tools import PAIRS, Options
+from benchmarks.tools import PAIRS, Options, interval_text
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS, compare_episodes, comparison_cells, user_cells
@@ -62,8 +62,7 @@ def order_lines(case: Case, all_stats: Mapping[str, EpisodeStats]) -> Iterator[s
         values = METRICS[name].values
         lead = mean_interval(values(all_stats[ahead]) - values(all_stats[behind]))
         verdict = "yes" if lead.low > 0.0 else "no" if lead.high < 0.0 else "undecided"
-        difference = f"{lead.mean:+.3f} ({lead.low:+.3f} to {lead.high:+.3f})"
-        yield f"- {verdict:9s} {ahead} ahead of {behind} by {name}: {difference}"
+        yield f"- {verdict:9s} {ahead} ahead of {behind} by {name}: {interval_text(lead, '+.3f')}"
 
 
 def section(case: Case, preset: str, users: int, episodes: int) -> str:

@@ -9,6 +9,7 @@ held-out episodes.
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from itertools import product
 from time import process_time
 from typing import Any
 
@@ -55,7 +56,7 @@ def train(algorithm: str, env_id: str, seed: int, seconds: float, **arguments: A
     return model, process_time() - start
 
 
-def row(algorithm: str, env_id: str, users: int, seed: int, options: Namespace) -> Row:
+def row(env_id: str, users: int, algorithm: str, seed: int, options: Namespace) -> Row:
     rounds = {} if options.rounds is None else {"rounds": options.rounds}
     arguments = {"scenario": options.scenario, "num_users": users, **rounds}
     model, seconds = train(algorithm, env_id, seed, options.seconds, **arguments, reward=options.reward)
@@ -79,13 +80,10 @@ def row(algorithm: str, env_id: str, users: int, seed: int, options: Namespace) 
 
 
 def rows(options: Namespace) -> Iterator[Row]:
-    for env_id in options.envs:
-        for users in options.users:
-            for algorithm in options.algorithms:
-                for seed in range(options.seeds):
-                    done = row(algorithm, env_id, users, seed, options)
-                    print(*done.values(), sep="  ", file=sys.stderr, flush=True)  # a row takes minutes
-                    yield done
+    for setting in product(options.envs, options.users, options.algorithms, range(options.seeds)):
+        done = row(*setting, options)
+        print(*done.values(), sep="  ", file=sys.stderr, flush=True)  # a row takes minutes
+        yield done
 
 
 OPTIONS: Options = {

@@ -21,13 +21,13 @@ from typing import Any
 NO_LIMIT = 10**9
 """Rounds of an episode."""
 
-AHEAD = {"num_users": 20, "action": "shares", "rho": 100.0}
+LONG = {"num_users": 20, "rounds": NO_LIMIT}
 
 SUBJECTS: dict[str, tuple[str, int, dict[str, Any]]] = {
-    "vector 256 x 20, shares": ("MultiSpin/Heterogeneous-v0", 256, {"num_users": 20, "action": "shares"}),
-    "vector 256 x 20, residual": ("MultiSpin/Heterogeneous-v0", 256, {"num_users": 20, "action": "residual"}),
-    "single, K = 20, residual": ("MultiSpin/Heterogeneous-v0", 1, {"num_users": 20, "action": "residual"}),
-    "DraftAhead 256 x 20, shares": ("MultiSpin/DraftAhead-v0", 256, AHEAD),
+    "vector 256 x 20, shares": ("MultiSpin/Heterogeneous-v0", 256, LONG | {"action": "shares"}),
+    "vector 256 x 20, residual": ("MultiSpin/Heterogeneous-v0", 256, LONG | {"action": "residual"}),
+    "single, K = 20, residual": ("MultiSpin/Heterogeneous-v0", 1, LONG | {"action": "residual"}),
+    "DraftAhead 256 x 20, shares": ("MultiSpin/DraftAhead-v0", 256, LONG | {"action": "shares", "rho": 100.0}),
     "Continuous 256 x 8, plain": ("MultiSpin/Continuous-v0", 256, {"num_users": 8, "action": "plain"}),
 }
 """Id, number of environments (1 for ``gymnasium.make``) and arguments of each subject."""
@@ -57,10 +57,7 @@ def play() -> None:
         name, steps = line.rstrip("\n").split("\t")
         if name not in made:
             env_id, num_envs, arguments = SUBJECTS[name]
-            try:
-                env = make(env_id, num_envs, {**arguments, "rounds": NO_LIMIT})
-            except TypeError:  # this id, or this checkout, has no argument ``rounds``
-                env = make(env_id, num_envs, arguments)
+            env = make(env_id, num_envs, arguments)
             env.reset(seed=0)
             env.action_space.seed(0)
             made[name] = env, [env.action_space.sample() for _ in range(8)]

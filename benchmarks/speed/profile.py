@@ -9,7 +9,7 @@ from time import perf_counter_ns
 from typing import Any
 
 import multispin_env as ms
-from benchmarks.speed.subjects import DEFAULT_ID, ENCODINGS, PERIOD, REFERENCE_K, REFERENCE_N, Play, native, single
+from benchmarks.speed.subjects import DEFAULT_ID, ENCODINGS, PERIOD, REFERENCE_K, REFERENCE_N, Play, subject
 from benchmarks.tools import Options, Row, cpu_seconds, show
 
 PARTS = {
@@ -87,7 +87,7 @@ def profile(num_envs: int, action: str, turns: int) -> dict[str, float]:
 
     def make() -> Play:
         users = REFERENCE_K
-        return (native(DEFAULT_ID, action, num_envs, users) if num_envs > 1 else single(DEFAULT_ID, action, users)).play
+        return subject("native" if num_envs > 1 else "single", DEFAULT_ID, action, num_envs, users).play
 
     calls = PERIOD * (2 if num_envs > 1 else 8)
     usual = make()

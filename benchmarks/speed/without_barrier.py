@@ -16,6 +16,7 @@ import simpy
 
 import multispin_env as ms
 from benchmarks.tools import Options, Row, cpu_seconds, show
+from multispin_env.physics.continuous.averages import seeded_core
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.radio import full_share_token_time
 
@@ -112,9 +113,7 @@ def decisions(name: str, users: int, num_envs: int, steps: int) -> Row:
     """Return median CPU milliseconds of a decision of a rule and of a step."""
     scenario = ms.Scenario.preset("llama2", num_users=users, channel="static")
     controller = ms.make_controller(name, scenario)
-    core = ContinuousCore(ContinuousSystem.of(scenario), num_envs, drawn=False)
-    for env, generator in enumerate(np.random.default_rng(0).spawn(num_envs)):
-        core.seed(env, generator)
+    core = seeded_core(ContinuousSystem.of(scenario), num_envs, 0, drawn=False)
     core.reset()
     times = []
     for _ in range(steps):

@@ -6,8 +6,7 @@ Stored values never change: to play a task again, delete its line of the file fi
 import json
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +15,6 @@ from multispin_env.arrays import FloatArray
 from multispin_env.bounds.energy import energy_bound
 from multispin_env.bounds.rate import BOUNDED_CHANNELS, rate_bound
 from multispin_env.envs.continuous.endless import Continuous
-from multispin_env.envs.registration import register_environment, unregister_environment
-from multispin_env.envs.rounds.ahead import DraftAhead
 from multispin_env.evaluation.cases import CERTIFICATE, Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import make_contender, native
@@ -31,14 +28,6 @@ from tools.hashes import steps_hash
 Content = dict[str, Any]
 
 FILE = DATA / f"{VERSION}.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShownGains(DraftAhead):
-    """Environment with visible mean gains, from which the bound is computed."""
-
-    env_id = "MultiSpin/ShownGains-v0"
-    entries: ClassVar[tuple[str, ...]] = (*DraftAhead.entries, "mean_channel")
 
 
 OPTIONS: Options = {"tasks": (None, "names (default: all)", {"nargs": "*"})}
@@ -123,10 +112,7 @@ def _rate_bound(part: Episodes) -> FloatArray:
     known = bounds_of(part)
     if known is not None:
         return known
-    register_environment(ShownGains)
-    env = native(ShownGains(scenario=part.config.scenario, **part.config.chosen_arguments).make_vec(part.size))
-    unregister_environment(ShownGains.env_id)
+    env: Any = native(part.env())
     env.reset(seed=part.seed)
-    return rate_bound(
-        env.scenario, env.state, channel=env.scenario.channel, mean_gain=env.observed.mean_gain, barrier=True
-    )
+    gain = env._simulator.mean_gain  # not observed
+    return rate_bound(env.scenario, env.state, channel=env.scenario.channel, mean_gain=gain, barrier=True)

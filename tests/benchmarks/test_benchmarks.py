@@ -1,20 +1,20 @@
 import json
 import re
 import shlex
+from functools import partial
 
 import numpy as np
 import pytest
 
 from benchmarks.evidence import ahead
-from benchmarks.evidence.__main__ import main as evidence
 from benchmarks.plan.__main__ import main as plan
-from benchmarks.speed.__main__ import main as speed
-from benchmarks.tune.__main__ import main as tune
+from benchmarks.tools import run_tool
 from multispin_env.physics.records import load_records
 from multispin_env.registry import ENVIRONMENTS
 from tests.repository import ROOT
 
 pytestmark = pytest.mark.slow
+evidence, speed, tune = (partial(run_tool, tool) for tool in ("evidence", "speed", "tune"))
 
 
 @pytest.fixture
