@@ -14,7 +14,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from rich.console import Console
@@ -84,10 +84,6 @@ def parts(
     }
 
 
-def _always(rule: Rule, devices: SystemState) -> Rule:
-    return rule
-
-
 def row(pair: str, server: str, users: int, instances: int, timesteps: int | None) -> Row:
     scenario = ahead_scenario(pair, server, num_users=users, channel="static")
 
@@ -100,7 +96,8 @@ def row(pair: str, server: str, users: int, instances: int, timesteps: int | Non
     agents = {f"ppo γ {discount:g}": trained(f"ppo-{discount:g}", scenario, timesteps) for discount in DISCOUNTS}
     agents["evolution"] = trained("evolution", scenario, timesteps)
     always = {name: make_controller(rule, scenario) for name, rule in (("ratio", "optimal"), ("price", "ahead-price"))}
-    rules = {title: partial(_always, rule) for title, rule in (always | agents).items()} | {"tuned": tries[best]}
+    rules: dict[str, Any] = {title: partial(lambda rule, _: rule, rule) for title, rule in (always | agents).items()}
+    rules["tuned"] = tries[best]
     columns = parts(scenario, drawn(HELD_OUT_SEED), rules)
     cells = {title: f"{part.mean():.4f} {part.min():.4f}" for title, part in columns.items()}
     return {"system": f"{pair} {server}", **cells}

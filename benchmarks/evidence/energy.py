@@ -135,9 +135,8 @@ def budget_row(acceptance: str, envs: int, horizon: float) -> Row:
             sums += playing * np.array((info["accepted_tokens"].sum(-1), info["round_latency"], largest))
             playing &= ~terminated
         tokens, time, largest = sums
-        lost = largest - (
-            tokens - rate * time + (price * power).sum(-1) * (time - horizon)
-        )  # all joules count as spent
+        # all joules count as spent
+        lost = largest - (tokens - rate * time + (price * power).sum(-1) * (time - horizon))
         return f"{tokens.sum() / (tokens.sum() + lost.sum()):.4f}"
 
     rules: dict[str, Any] = {name: config.contender(name) for name in ("optimal", "energy-prices", "paced")}
@@ -172,12 +171,10 @@ def curve(preset: str, size: int) -> tuple[list[dict[str, float]], FloatArray, F
 
 
 def draw(path: Path, size: int) -> None:
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8))
+    figure = Figure(figsize=(9, 3.8), layout="tight")
+    axes = figure.subplots(1, 2)
     for axis, preset in zip(axes, ("llama2", "qwen3.5"), strict=True):
         rows, joules, bound = curve(preset, size)
         show(f"{preset}: optimal with energy_price", rows)
@@ -192,9 +189,7 @@ def draw(path: Path, size: int) -> None:
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("goodput (tokens/s)")
     axes[0].legend(loc="lower right", fontsize=8)
-    figure.tight_layout()
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def random_systems(count: int, charge: float) -> Iterator[Row]:
