@@ -103,7 +103,7 @@ def test_agents_that_draft_ahead_are_below_the_optimum(printed, monkeypatch):
     from agents import training
     from benchmarks.evidence import ahead_agents
 
-    for name, value in (("PLACES", [("llama2", "")]), ("DISCOUNTS", [0.9]), ("TRIED", ahead_agents.TRIED[:1])):
+    for name, value in (("PLACES", [("llama2", "paper")]), ("DISCOUNTS", [0.9]), ("TRIED", ahead_agents.TRIED[:1])):
         monkeypatch.setattr(ahead_agents, name, value)
     monkeypatch.setattr(training, "VALIDATIONS", 2)
     out = printed(evidence, "ahead-agents --devices 1 --instances 2 --timesteps 1000")
