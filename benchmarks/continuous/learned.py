@@ -15,7 +15,7 @@ import numpy as np
 import torch as th
 
 import agents
-from benchmarks.tools import Row, show
+from benchmarks.tools import PAIRS, Options, Row, interval_text, show
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_integer
 from multispin_env.envs.config import EnvConfig
@@ -23,7 +23,7 @@ from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.policy import Policy
-from multispin_env.evaluation.statistics import EPISODE_SEED, Interval, mean_interval
+from multispin_env.evaluation.statistics import EPISODE_SEED, mean_interval
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
 
@@ -50,18 +50,10 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 """Systems with 8 devices; the last four are of `OPEN`."""
 
-HABITS = {
-    "tokens/s": 1,
-    "mean batch": 2,
-    "verifications/s": 2,
-    "server idle": 3,
-    "mean draft": 2,
-    "least served (tokens/s)": 2,
-    "least/mean": 3,
-    "with nothing": 2,
-    "missed": 3,
-}
-"""Columns, with their digits."""
+HABITS = (
+    *("tokens/s", "mean batch", "verifications/s", "server idle", "mean draft", "least served (tokens/s)"),
+    *("least/mean", "with nothing", "missed"),
+)
 
 
 @dataclass(frozen=True)
@@ -131,10 +123,6 @@ def habits(episodes: Episodes, contender: Policy | str) -> dict[str, FloatArray]
     return dict(zip(HABITS, numbers, strict=False))
 
 
-def shown(interval: Interval) -> str:
-    return f"{interval.mean:+.2f} ({interval.low:+.2f} to {interval.high:+.2f})"
-
-
 def show_habits(env_id: str, options: argparse.Namespace) -> None:
     for preset, users in product(options.presets, options.users or [20]):
         match = Match.of(env_id, preset, users)
@@ -145,8 +133,12 @@ def show_habits(env_id: str, options: argparse.Namespace) -> None:
             f"{env_id}, {match.title}",
             (
                 {"decided by": name}
-                | {head: f"{values.mean():.{HABITS[head]}f}" for head, values in columns.items()}
-                | {"agent minus it": "" if name == AGENT else shown(mean_interval(agent_rates - columns["tokens/s"]))}
+                | {head: float(values.mean()) for head, values in columns.items()}
+                | {
+                    "agent minus it": ""
+                    if name == AGENT
+                    else interval_text(mean_interval(agent_rates - columns["tokens/s"]))
+                }
                 for name, columns in columns_of.items()
             ),
         )
@@ -171,7 +163,7 @@ def generalisation_row(match: Match, size: int) -> Row:
     over_rule, over_best = (mean_interval(agent_rates - rates[name]) for name in (match.rule, best))
     rate = rates[best].mean()
     gain = f"{100 * over_best.mean / rate:+.1f} %"
-    cells = (f"{agent_rates.mean():.1f}", shown(over_rule), best, f"{rate:.1f}", shown(over_best), gain)
+    cells = (f"{agent_rates.mean():.1f}", interval_text(over_rule), best, f"{rate:.1f}", interval_text(over_best), gain)
     return {"system": match.title} | dict(zip(heads, cells, strict=True))
 
 
@@ -184,12 +176,13 @@ def show_generalisation(env_id: str, options: argparse.Namespace) -> None:
 PARTS = {"habits": show_habits, "generalisation": show_generalisation}
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--envs", nargs="+", metavar="ID", choices=RULES, default=list(RULES))
-    parser.add_argument("--presets", nargs="+", metavar="NAME", default=["llama2", "qwen3.5"])
-    parser.add_argument("--users", nargs="+", type=int, metavar="K", help="numbers of devices (default: as above)")
-    parser.add_argument("--size", type=int, default=20, help="episodes of each system (default 20)")
+OPTIONS: Options = {
+    "only": (list(PARTS), "tables", {"choices": PARTS}),
+    "envs": (list(RULES), "", {"choices": RULES}),
+    "presets": PAIRS,
+    "users": (None, "K (default: as above)", {"type": int, "nargs": "+"}),
+    "size": 20,
+}
 
 
 def run(options: argparse.Namespace) -> None:

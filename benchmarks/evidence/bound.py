@@ -6,15 +6,15 @@ the devices as shares of the bound; and seconds an instance. ``--fading 2`` and 
 and the tight bound of two instances each, which takes minutes for 20 devices.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 import multispin_env as ms
-from benchmarks.continuous_systems import System, add_systems, chosen
-from benchmarks.tools import Row, add_counts, show
+from benchmarks.continuous_systems import System, chosen
+from benchmarks.tools import Options, Row, show
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
 
 INSTANCES = 12
@@ -57,13 +57,11 @@ def tight(system: System, instances: int) -> Row:
     return {"system": system.name, "tight over plain": float((tightened / plain).mean()), "seconds": seconds}
 
 
-def add_options(parser: ArgumentParser) -> None:
-    counts = {
-        "fading": (0, "instances of each system with fading"),
-        "tight": (0, "instances of each system with the tight bound"),
-    }
-    add_counts(parser, counts)
-    add_systems(parser)
+OPTIONS: Options = {
+    "fading": (0, "instances of each system with fading"),
+    "tight": (0, "instances of each system with the tight bound"),
+    "systems": "",
+}
 
 
 def run(options: Namespace) -> None:

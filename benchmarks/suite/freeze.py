@@ -4,20 +4,17 @@ Stored values never change: to play a task again, delete its line of the file fi
 """
 
 import json
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from benchmarks.tools import cpu_seconds, show
+from benchmarks.tools import Options, cpu_seconds, show
 from multispin_env.arrays import FloatArray
 from multispin_env.bounds.energy import energy_bound
 from multispin_env.bounds.rate import BOUNDED_CHANNELS, rate_bound
 from multispin_env.envs.continuous.endless import Continuous
-from multispin_env.envs.registration import register_environment, unregister_environment
-from multispin_env.envs.rounds.ahead import DraftAhead
 from multispin_env.evaluation.cases import CERTIFICATE, Episodes
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.suite.frozen import DATA, FROZEN_VALUES, VERSION, frozen_content
@@ -32,16 +29,7 @@ Content = dict[str, Any]
 FILE = DATA / f"{VERSION}.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShownGains(DraftAhead):
-    """Environment with visible mean gains, from which the bound is computed."""
-
-    env_id = "MultiSpin/ShownGains-v0"
-    entries: ClassVar[tuple[str, ...]] = (*DraftAhead.entries, "mean_channel")
-
-
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("tasks", nargs="*", metavar="TASK", help="names (default: all)")
+OPTIONS: Options = {"tasks": (None, "names (default: all)", {"nargs": "*"})}
 
 
 def run(options: Namespace) -> None:
@@ -114,17 +102,14 @@ def bounds_of(episodes: Episodes) -> FloatArray | None:
     env.reset(seed=episodes.seed)  # type: ignore[arg-type]  # or a list of seeds
     base = native(env)
     gain = base.observed.system.mean_gain if channel == "independent" else None
-    return rate_bound(base.scenario, base.state.system, channel=channel, mean_gain=gain).value
+    return rate_bound(base.scenario, base.state.system, channel=channel, mean_gain=gain)
 
 
 def _rate_bound(part: Episodes) -> FloatArray:
     known = bounds_of(part)
     if known is not None:
         return known
-    register_environment(ShownGains)
-    env = native(ShownGains(scenario=part.config.scenario, **part.config.chosen_arguments).make_vec(part.size))
-    unregister_environment(ShownGains.env_id)
+    env: Any = native(part.env())
     env.reset(seed=part.seed)
-    return rate_bound(
-        env.scenario, env.state, channel=env.scenario.channel, mean_gain=env.observed.mean_gain, barrier=True
-    ).value
+    gain = env._simulator.mean_gain  # not observed
+    return rate_bound(env.scenario, env.state, channel=env.scenario.channel, mean_gain=gain, barrier=True).value

@@ -12,9 +12,9 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.bounds.rate_program import Rates, Solution, System, add_set, add_times, make_rates, useful_sets
 from multispin_env.checks import check_array, check_bool, check_integer, check_name, require
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.chains import hit_probability
 from multispin_env.physics.radio import full_share_token_time, spectral_efficiency
-from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import Batched, SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.problem import MAX_TIME, MIN_TIME, user_times
@@ -120,7 +120,8 @@ def add_chains(rates: Rates, system: System, hit: FloatArray) -> IntArray:
         span = program.rows(users, users)
         program.put(span, missed, sign)
         program.put(span, rates.members, -sign * share[:, None])
-    token_pass = (system.pass_time - system.pass_time[:, :1]).min(0)  # s by which one draft lengthens a pass, at least
+    verification = system.verification_time
+    token_pass = (verification - verification[:, :1]).min(0)  # s by which one draft lengthens a pass, at least
     drafting = system.drafting[:, :, :1] + begun * system.draft_time[:, None, None, None]
     last = miss[:, None, None] * (system.air[:, :, None] + token_pass)
     last = last + (1 - begun - miss[:, None, None]) * system.shortest_pass[0]  # chains that end with a hit
@@ -383,7 +384,7 @@ def _priced(
         acceptance_rate=acceptance_rate,
         lengths=lengths,
         tokens=expected_tokens(lengths, acceptance_rate[:, None]),
-        pass_time=least / unit,
+        verification_time=least / unit,
         token_lines=lines / unit,
         hit=hit_probability(scenario, lengths, acceptance_rate[:, None]) if scenario.draft_ahead else None,
         barrier=barrier,

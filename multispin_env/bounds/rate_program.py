@@ -150,7 +150,7 @@ class System:
     acceptance_rate: FloatArray  # α (K,)
     lengths: IntArray  # l (L,), possible draft lengths
     tokens: FloatArray  # E[N | l] (K, L)
-    pass_time: FloatArray  # V (K, L) s, least time of a pass of 1..K drafts, one of them of l tokens
+    verification_time: FloatArray  # V (K, L) s, least time of a pass of 1..K drafts, one of them of l tokens
     token_lines: FloatArray  # (K, J, 2) lines of a pass of 1..K drafts: s, and s per drafted token; J may be 0
     hit: FloatArray | None  # h (K, L), probability that a chain is kept; None: no drafting ahead
     barrier: bool  # whether every batch has a draft of each device
@@ -163,7 +163,7 @@ class System:
     @property
     def shortest_pass(self) -> FloatArray:
         """Least time V (K,) in s of a pass of 1..K drafts."""
-        return self.pass_time[:, 0]
+        return self.verification_time[:, 0]
 
     @property
     def drafting(self) -> FloatArray:

@@ -215,18 +215,18 @@ COUNTED = ("task", "drafted", "accepted", "age", "hits", "misses")
 def _shared_numbers(codec: "ObservationCodec") -> dict[str, float]:
     scenario, users, shown = codec.scenario, codec.scenario.num_users, codec.shown
 
-    def pass_time(drafts: int, tokens: int) -> float:  # with the round-trip time, over T̄
-        return (float(scenario.pass_time(drafts, tokens)) + scenario.round_trip_time) / scenario.mean_draft_time
+    def verification_time(drafts: int, tokens: int) -> float:  # with the round-trip time, over T̄
+        return (float(scenario.law.time(drafts, tokens)) + scenario.round_trip_time) / scenario.mean_draft_time
 
     upload = users * float(full_share_token_time(scenario, np.array(codec.reference_efficiency)))
-    numbers = {"T_ver/T̄": pass_time(users, users), "K": users, "K Q/(B r̄ T̄)": upload / scenario.mean_draft_time}
+    numbers = {"T_ver/T̄": verification_time(users, users), "K": users, "K Q/(B r̄ T̄)": upload / scenario.mean_draft_time}
     if "phase" in shown:
-        numbers["V(1)/T̄"] = pass_time(1, 1)
+        numbers["V(1)/T̄"] = verification_time(1, 1)
     if not {"phase", "head_start", "level"}.isdisjoint(shown):
         numbers["ρ T_ver/K"] = float(codec.rho * scenario.verification_time / users)
     if scenario.verification_pieces:  # the time of a pass depends on draft lengths
         for name, length in (("T_ver(4)/T̄", TYPICAL_LENGTH), ("T_ver(L_max)/T̄", scenario.max_draft_length)):
-            numbers[name] = pass_time(users, users * (length + 1))
+            numbers[name] = verification_time(users, users * (length + 1))
     return numbers
 
 

@@ -11,7 +11,8 @@ from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray, put
 from multispin_env.checks import check_real, shown
-from multispin_env.physics.tokens import LengthLaw, TokenLaw, expected_tokens, tokens_from_exponential
+from multispin_env.draft import TokenLaw, expected_tokens
+from multispin_env.physics.tokens import LengthLaw, tokens_from_exponential
 from multispin_env.scenario import Scenario
 
 _END, _TASK = 0, 1  # Columns of the uniform variables that `renew_requests` reads

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
-from multispin_env.physics.tokens import LengthLaw, expected_tokens
+from multispin_env.draft import expected_tokens
+from multispin_env.physics.tokens import LengthLaw
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 

@@ -23,9 +23,9 @@ from multispin_env.checks import (
 )
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import check_controller, controller_names, make_controller
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.rounds import sample_state
-from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.workload import Workload
 from multispin_env.registry import MODIFIERS

@@ -9,7 +9,7 @@ from scipy import integrate, optimize
 import multispin_env as ms
 from multispin_env.bounds.rate import DEEP_FADES, fading_states
 from multispin_env.bounds.rate_program import Program
-from multispin_env.physics.tokens import expected_tokens
+from multispin_env.draft import expected_tokens
 from multispin_env.solver.problem import user_times
 from tests.controllers.continuous import periodic
 from tests.hostile import unchecked
@@ -41,12 +41,12 @@ def tiny(seed, users, longest, **law):
 
 
 def best_found(scenario, state, batches):
-    def pass_time(lengths):
+    def verification_time(lengths):
         longest = max(lengths) * len(lengths) if scenario.padded_verification else sum(lengths)
-        return float(scenario.pass_time(len(lengths), longest + len(lengths)))
+        return float(scenario.law.time(len(lengths), longest + len(lengths)))
 
     lengths = range(scenario.min_draft_length, scenario.max_draft_length + 1)
-    known = lru_cache(lambda lengths: pass_time(lengths))
+    known = lru_cache(lambda lengths: verification_time(lengths))
     arrays = (state.draft_time, user_times(scenario, state)[1], state.acceptance_rate)
     system = (*(array.tolist() for array in arrays), lambda lengths: known(tuple(lengths)))
     return periodic.best_rate(scenario.num_users, batches, lengths, *system, delay=scenario.round_trip_time)
@@ -57,7 +57,7 @@ def alone(scenario, state):
     draft, air = user_times(scenario, state)
     lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
     tokens = expected_tokens(lengths, state.acceptance_rate[..., None])
-    cycle = (draft + air)[..., None] * lengths + scenario.round_trip_time + scenario.pass_time(1, lengths + 1)
+    cycle = (draft + air)[..., None] * lengths + scenario.round_trip_time + scenario.law.time(1, lengths + 1)
     return (tokens / cycle).max(-1)
 
 
@@ -169,7 +169,7 @@ def fading_alone(scenario, state, mean_gain):
     gain = np.exp(log_gain)
     bits = scenario.bits_per_token / scenario.total_bandwidth
     air = bits * np.log(2.0) / np.log1p(scenario.transmit_snr * mean_gain * np.maximum(gain, -np.log1p(-DEEP_FADES)))
-    cycle = lengths * (state.draft_time + air)[:, None] + scenario.pass_time(1, 0)
+    cycle = lengths * (state.draft_time + air)[:, None] + scenario.law.time(1, 0)
 
     def surplus(rate):
         return integrate.trapezoid((tokens - rate * cycle).max(-1) * gain * np.exp(-gain), log_gain)

@@ -6,7 +6,7 @@ from scipy import optimize
 
 import multispin_env as ms
 from benchmarks.evidence.bound_ahead import cell, controllers, drawn_system, played
-from multispin_env.physics.tokens import expected_tokens
+from multispin_env.draft import expected_tokens
 
 ROUNDING = 1.0 + 1e-9
 

@@ -7,10 +7,11 @@ import pytest
 from scipy import stats
 
 import multispin_env as ms
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import BY_TASK, ByRequest, Requests, beta_quantile, task_means
 from multispin_env.physics.chains import HIT_THRESHOLDS
 from multispin_env.physics.records import NEVER_REJECTED, Recorded, Records, accepted_runs, load_records, prompt_rates
-from multispin_env.physics.tokens import expected_tokens, sample_tokens
+from multispin_env.physics.tokens import sample_tokens
 
 
 def fresh(process, shape, seed=0):

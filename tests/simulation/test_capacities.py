@@ -9,7 +9,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.baselines.at_server import SERVER_ONLY
-from multispin_env.physics.tokens import expected_tokens
+from multispin_env.draft import expected_tokens
 from multispin_env.registry import SERVERS
 from multispin_env.simulation.capacity import (
     FEASIBLE,
@@ -172,7 +172,7 @@ def test_a_load_is_clear_only_if_the_queue_does_not_grow():
 
 def test_capacity_of_the_server_alone_follows_from_its_passes():
     """Closed requests without think time: K devices are served if a pass of K is within the limit of TPOT."""
-    limit = 0.5 * float(SCENARIO.pass_time(6, 6) + SCENARIO.pass_time(7, 7))
+    limit = 0.5 * float(SCENARIO.law.time(6, 6) + SCENARIO.law.time(7, 7))
     closed = workload("think", rate=SCENARIO.num_users * 1e3, mean_output=200.0, tpot=limit)
     result = ms.capacity(SCENARIO, workload=closed, controller="autoregressive", by="users", **FEW)
     assert result.value == 6.0

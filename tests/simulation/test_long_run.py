@@ -7,8 +7,8 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.baselines.at_server import SERVER_ONLY
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.continuous.core import ContinuousCore
-from multispin_env.physics.tokens import expected_tokens
 from tests.controllers.continuous.states import LIMITS, workload
 
 SCENARIO = ms.Scenario.preset("llama2", num_users=3)
@@ -99,7 +99,7 @@ def test_rate_of_a_server_that_drafts(length, fields, drafting):
     alpha = np.array([[0.6, 0.7, 0.8, 0.9, 0.3]])
     state = ms.SystemState(np.full((1, 5), 1e-12), np.ones((1, 5)), alpha)
     run = ms.serve(drafts, ENDLESS, copies=1, warm_up=0.5, horizon=30.0, channel="static", state=state)
-    step = length * drafting + scenario.pass_time(5, 5 * (length + 1))
+    step = length * drafting + scenario.law.time(5, 5 * (length + 1))
     np.testing.assert_allclose(run.tokens[0] / run.time, expected_tokens(length, alpha[0]) / step, rtol=0.08)
     np.testing.assert_allclose(run.pooled.gap, step, rtol=1e-9)
 

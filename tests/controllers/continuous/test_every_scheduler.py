@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 import multispin_env as ms
 from multispin_env.controllers.base import Tunable
 from multispin_env.controllers.continuous.groups import fluid_rate
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import Demand, Join, Phase
 from multispin_env.physics.continuous.validation import check_drop, checked_continuous_decision
-from multispin_env.physics.tokens import expected_tokens
 from multispin_env.registry import CONTROLLERS, class_of_part
 from tests.alike import equal
 from tests.controllers.continuous.states import LAWS
