@@ -99,7 +99,7 @@ def drawn(count: int, seconds: float) -> Row:
     ratios, above = [], 0
     for seed in range(count):
         scenario, state = drawn_system(seed)
-        bound = float(ms.rate_bound(scenario, state))
+        bound = float(ms.rate_bound(scenario, state).value)
         rates = [played(controller, state, seconds) for controller in controllers(scenario).values()]
         above += any(rate - 4.0 * error > bound * (1.0 + 1e-9) for rate, error in rates)
         ratios.append(max(rate for rate, _ in rates) / bound)

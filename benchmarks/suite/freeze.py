@@ -102,7 +102,7 @@ def bounds_of(episodes: Episodes) -> FloatArray | None:
     env.reset(seed=episodes.seed)  # type: ignore[arg-type]  # or a list of seeds
     base = native(env)
     gain = base.observed.system.mean_gain if channel == "independent" else None
-    return rate_bound(base.scenario, base.state.system, channel=channel, mean_gain=gain)
+    return rate_bound(base.scenario, base.state.system, channel=channel, mean_gain=gain).value
 
 
 def _rate_bound(part: Episodes) -> FloatArray:
