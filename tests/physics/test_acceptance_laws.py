@@ -68,6 +68,8 @@ def test_beta_quantile():
         rate = beta_quantile(np.full(5, 0.8), np.full(5, spread), level)
         assert ((rate >= 0) & (rate <= 1)).all()
         assert (rate == 0.8).all() == (spread < 1e-6)
+    assert ByRequest(np.nextafter(0.5, 0)).prior(one_task("even", 0.5)).spread < 0.5  # the largest of a beta law
+    assert ByRequest(0.0).prior(one_task("always", 1.0)).mean == 1.0
 
 
 def test_requests_end_at_random_and_the_next_is_of_any_task(scenario):
@@ -102,48 +104,37 @@ def one_task(name, rate, std=0.0):
     return LLAMA.replace(tasks=(ms.Task(name=name, acceptance_rate=rate, acceptance_std=std),))
 
 
-def test_spreads_up_to_the_largest_of_a_beta_law():
-    assert ByRequest(np.nextafter(0.5, 0)).prior(one_task("even", 0.5)).spread < 0.5
-    assert ByRequest(0.0).prior(one_task("always", 1.0)).mean == 1.0
-
-
 def make(probability, accepted, task=None, length=None):
     prompts = np.array([0] if task is None else task), np.array([len(accepted)] if length is None else length)
     return Records(*prompts, np.asarray(probability, dtype=float), np.asarray(accepted, dtype=bool))
 
 
 def slow_run(records, position, length):
+    """Return the accepted run, the next position and the expected tokens of a draft."""
     prompt = records.prompt[position]
     start, size = records.start[prompt], records.length[prompt]
-    run = 0
+    run, tokens, alive = 0, 1.0, 1.0
     while run < length and records.accepted[start + (position - start + run) % size]:
         run += 1
-    return run, start + (position - start + run + 1) % size
+    for step in range(length):
+        alive *= records.probability[start + (position - start + step) % size]
+        tokens += alive
+    return run, start + (position - start + run + 1) % size, tokens
 
 
 def test_replay_of_a_request_is_the_slow_loop():
     process = Recorded(mean_rounds=np.inf)
     requests = process.first(LLAMA, tasks((50,)), fresh(Recorded, (50,)))
     for index in range(30):
-        length = np.random.default_rng(index).integers(0, 41, 50)
+        length = np.random.default_rng(index).integers(0, 70, 50)
         tokens = process.sampled_tokens(requests, length, np.zeros(50))
-        runs, positions = zip(*map(partial(slow_run, process.records), requests.position, length), strict=True)
+        rows = map(partial(slow_run, process.records), requests.position, length)
+        runs, positions, expected = map(list, zip(*rows, strict=True))
         assert (tokens == np.array(runs) + 1).all()
+        assert process.expectation(LLAMA, requests)(length) == pytest.approx(np.array(expected), rel=1e-12)
         requests = process.next(LLAMA, requests, tokens, fresh(Recorded, (50,), index))
-        assert requests.position.tolist() == list(positions)
+        assert requests.position.tolist() == positions
         assert (requests.age == index + 1).all()
-
-
-def test_expected_tokens_are_the_sum_of_products():
-    records = PACKAGED.records
-    requests = PACKAGED.first(LLAMA, tasks((300,)), fresh(Recorded, (300,)))
-    length = np.random.default_rng(2).integers(0, 70, 300)
-    expected = PACKAGED.expectation(LLAMA, requests)(length)
-    for user in range(300):
-        prompt = records.prompt[requests.position[user]]
-        start, size = records.start[prompt], records.length[prompt]
-        positions = start + (requests.position[user] - start + np.arange(length[user])) % size
-        assert expected[user] == pytest.approx(1 + np.cumprod(records.probability[positions]).sum(), rel=1e-12)
 
 
 def test_prompts_that_accept_everything_or_nothing():

@@ -175,6 +175,8 @@ def test_utility_and_index_of_each_copy():
     assert utility(RATES) == pytest.approx([np.log(8.0), np.log(27.0)])
     assert jain_index(RATES) == pytest.approx([49.0 / 63.0, 1.0])
     assert jain_index(np.array([[5.0, 0.0, 0.0, 0.0]])) == pytest.approx([0.25])
+    assert checked_weights(None, (2, 3)) is None
+    assert checked_weights([0, 1, 2], (2, 3)).tolist() == [[0.0, 1.0, 2.0]] * 2
 
 
 def test_throughput_is_discounted():
@@ -184,11 +186,6 @@ def test_throughput_is_discounted():
     outcome = Outcome(np.ones(2), tokens, np.array([0.5, 2.0]), tokens, tokens, 0.1)
     expected = [[1.25, 2.5, 4.5], [2.75, 2.875, 3.0]]  # a quarter of the way to [[2, 4, 6], [2, 2.5, 3]]
     assert discounted_throughput(RATES, outcome, 4.0) == pytest.approx(np.array(expected))
-
-
-def test_weights_broadcast():
-    assert checked_weights(None, (2, 3)) is None
-    assert checked_weights([0, 1, 2], (2, 3)).tolist() == [[0.0, 1.0, 2.0]] * 2
 
 
 ROWS = ms.SystemState(*np.arange(18.0).reshape(3, 3, 2))
