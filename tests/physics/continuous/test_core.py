@@ -10,11 +10,9 @@ from multispin_env.physics.acceptance import ByRequest
 from multispin_env.physics.continuous import queues
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.validation import checked_continuous_state
-from multispin_env.registry import SCENARIOS
+from multispin_env.registry import SCENARIOS, SERVERS
 from tests.controllers.continuous.states import workload as make_workload
 from tests.physics.continuous.pairs import DISCIPLINES, LAWS, joined, random_order, same
-
-SERVERS = [None, *ms.registry.SERVERS.names()]
 
 
 def core_of(scenario, num_envs=1, law="independent", discipline="serial", drawn=False, seed=0, **parts):
@@ -28,8 +26,10 @@ def core_of(scenario, num_envs=1, law="independent", discipline="serial", drawn=
 
 
 @pytest.mark.parametrize("ahead", [False, True])
-@pytest.mark.parametrize("server", SERVERS)
-@pytest.mark.parametrize("preset", SCENARIOS.names())
+@pytest.mark.parametrize(
+    ("preset", "server"),
+    [*((preset, None) for preset in SCENARIOS.names()), *(("qwen3.5", server) for server in SERVERS.names())],
+)
 def test_a_batch_of_all_devices_is_a_round(preset, server, ahead):
     named = {} if server is None else {"server": server, "min_draft_length": 0, "payload": "ids"}
     scenario = ms.Scenario.preset(preset, num_users=6, round_trip_time=0.005, draft_ahead=ahead, **named)
