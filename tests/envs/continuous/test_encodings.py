@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.continuous.averages import seeded_core
+from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.passes import DISCIPLINES, serial
 from multispin_env.registry import CONTINUOUS_ENCODINGS
 from tests.envs.continuous.played import AHEAD, BUSY, states_of
@@ -166,10 +167,8 @@ def test_controllers_play_the_same_through_full(name):
     rule = ms.make_controller(name, scenario)
     codec = codec_of("full", scenario, DISCIPLINES[rule.discipline], **(DEADLINES if workload else {}))
     system = ContinuousSystem.of(scenario, discipline=rule.discipline, workload=workload)
-    cores = [ContinuousCore(system, 3, drawn=workload is not None) for _ in range(2)]
+    cores = [seeded_core(system, 3, 0, drawn=workload is not None) for _ in range(2)]
     for core in cores:
-        for env in range(3):
-            core.seed(env, np.random.default_rng(env))
         core.reset()
     for _ in range(40):
         decision = rule(cores[0].state)
