@@ -88,16 +88,6 @@ def test_native_vector_equals_single_environments_bit_for_bit(mode, env_id, opti
     assert (ends.any(1) == ends.all(1)).all() != apart
 
 
-def test_environments_are_independent():
-    env = make(num_envs=200, num_users=2)
-    env.reset(seed=0)
-    channel = np.array([env.step(np.zeros((200, 2, 2), np.float32))[0]["channel"] for _ in range(60)])
-    correlation = np.corrcoef(channel.reshape(60, 400).T)  # of all pairs of streams
-    off = correlation[~np.eye(400, dtype=bool)]
-    assert abs(off.mean()) < 0.005
-    assert abs(off.std() - 60**-0.5) < 0.01
-
-
 def test_spaces_and_wrappers_of_gymnasium():
     env = make(num_envs=6)
     assert env.observation_space.contains(env.reset(seed=0)[0])

@@ -116,7 +116,6 @@ FILES = [
 RECORDS = [
     ({"accepted": None}, r"accepted: .* got only \['accept_probability', 'length', 'task'\]"),
     ({"task": np.array([0.0, 1.0, 0.0])}, "task: .* one-dimensional array of integers, got float64 of shape .3,."),
-    ({"task": np.zeros((3, 1), int)}, r"task: .* got int64 of shape \(3, 1\)"),
     ({"task": np.zeros(5, int), "length": np.array([2**62] * 4 + [27])}, r"length\[0\]: expected integers ≤ 27"),
     ({"length": np.array(["8", "10", "9"])}, "length: expected .* integers, got <U2 of shape"),
     ({"accept_probability": np.ones(27, int)}, "accept_probability: .* floating-point numbers, got int64"),
@@ -134,7 +133,6 @@ RECORDS = [
 ]
 ARRAYS = [  # refused from their headers
     (lambda: npy("|b1", (10**13,)), UNREADABLE + r".its shape is \(10000000000000,\), with more than 1000000 numbers"),
-    (lambda: npy("|b1", (10**6, 10**6, 10**6)), UNREADABLE + ".*with more than 1000000 numbers"),
     (lambda: npy("|b1", (-27,), bytes(27)), UNREADABLE + ".*with more than"),
     (lambda: npy("|b1", (10**6 + 1,), bytes(10**6 + 1)), UNREADABLE + ".*with more than 1000000 numbers"),
     (lambda: npy("|b1", (10**6,), bytes(27)), UNREADABLE + ".its header declares 1000000 bytes, and it has 27"),
@@ -142,18 +140,15 @@ ARRAYS = [  # refused from their headers
     (lambda: npy("|b1", (27,), bytes(20_000_000)), "expected at most 16065536 bytes, got 20000067"),
     (lambda: npy("|O", (27,), b"x"), UNREADABLE + ".it holds objects"),
     (lambda: npy("<U2000000", (2,), bytes(16_000_000)), "expected .* booleans, got <U2000000 of shape .2,."),
-    (lambda: npy("|V0", (27,)), r"expected .* booleans, got \|V0 of shape"),
     (lambda: npy([("a", "|b1")], (27,), bytes(27)), "expected .* booleans, got .* of shape .27,."),
     (lambda: npy("|b1", (), bytes(1)), r"expected a one-dimensional array of booleans, got bool of shape \(\)"),
     (lambda: npy("", "", header="-" * 9000), UNREADABLE),  # Python's parser fails without a ValueError
-    (lambda: npy("", "", header="{'descr': ("), UNREADABLE),
     (lambda: npy("", "", header=" " * 15_000_000, version=b"\x02\x00"), UNREADABLE + r".version \(2, 0\)"),
     (lambda: npy("|b1", (27,), bytes(27), version=b"\x03\x00"), UNREADABLE + r".version \(3, 0\) of the format"),
     (lambda: b"", UNREADABLE),
 ]
 TRACES = [
     ({"gap_us": None}, r"gap_us: expected an archive with the arrays \['gap_us', 'prompt', 'output'\], got only"),
-    ({"gap_us": np.array([0.0, 1.0, 2.0])}, "gap_us: expected a one-dimensional array of integers, got float64"),
     ({"gap_us": np.array([0, -5, 2])}, r"row 2, gap_us: expected microseconds in 0\.\.\d+, got -5"),
     ({"gap_us": np.array([0, 2**63, 2], np.uint64)}, r"row 2, gap_us: expected microseconds in 0\.\.\d+, got 9\.2"),
     ({"gap_us": np.array([7, 5, 2])}, "row 1, gap_us: expected 0 in the first row, got 7"),
