@@ -10,6 +10,7 @@ import multispin_env as ms
 from multispin_env.physics.acceptance import BY_TASK, ByRequest, Requests, beta_quantile, task_means
 from multispin_env.physics.records import NEVER_REJECTED, Recorded, Records, accepted_runs, prompt_rates
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
+from multispin_env.registry import SCENARIOS
 from tests.refusals import refusals
 
 LLAMA, PACKAGED = ms.Scenario.preset("llama2"), Recorded()
@@ -42,8 +43,11 @@ def test_rates_without_spread_are_those_of_the_tasks(scenario):
 
 
 @pytest.mark.parametrize("spread", [0.08, (0.01, 0.05, 0.1, 0.15), None])
-@pytest.mark.parametrize("mean", [None, (0.85, 0.8, 0.6, 0.7)])
-def test_rates_have_the_moments_of_the_prior(scenario, spread, mean):
+@pytest.mark.parametrize(
+    ("preset", "mean"), [*((name, None) for name in SCENARIOS.names()), ("llama2", (0.85, 0.8, 0.6, 0.7))]
+)
+def test_rates_have_the_moments_of_the_prior(preset, spread, mean):
+    scenario = ms.Scenario.preset(preset)
     process = ByRequest(spread=spread, mean_rounds=1, mean=mean)
     if mean is not None:
         assert process.prior(scenario).mean == pytest.approx(mean)
