@@ -11,6 +11,7 @@ from tests.refusals import refusals
 SERVING, RECORDED = "MultiSpin/Serving-v0", "MultiSpin/RecordedAcceptance-v0"
 
 
+@pytest.mark.usefixtures("quick_prices")
 @pytest.mark.parametrize("env_id", ms.registry.ENVIRONMENTS.names())
 def test_conversion_to_json_and_gymnasium(env_id):
     arguments = {"load": (0.3, 0.9), "arrivals": "gamma", "server": "a100-32b"} if env_id == SERVING else {}

@@ -1,4 +1,5 @@
 import copy
+import itertools
 import pickle
 
 import gymnasium as gym
@@ -51,8 +52,8 @@ TWINS = (
 
 NEXT_STEP, SAME_STEP, DISABLED = AutoresetMode
 MODES = (
-    *((mode, *twin) for twin in TWINS for mode in (NEXT_STEP, SAME_STEP)),
-    *((DISABLED, env_id, {"num_users": 4}) for env_id in ENVIRONMENTS.names()),
+    *((mode, *twin) for twin, mode in zip(TWINS, itertools.cycle((NEXT_STEP, SAME_STEP)), strict=False)),
+    *((mode, env_id, {"num_users": 4}) for env_id in ENVIRONMENTS.names() for mode in AutoresetMode),
     *((mode, env_id, {"num_users": 4, "rounds": 1}) for env_id in ROUNDS for mode in AutoresetMode),
 )
 
