@@ -54,6 +54,20 @@ def test_a_batch_of_all_devices_is_a_round(preset, server, ahead):
 WORKLOAD = make_workload(rate=3.0, ttft=0.5, tpot=0.1)
 
 
+@pytest.mark.parametrize("workload", [None, WORKLOAD])
+def test_without_hits_drafting_ahead_changes_no_bit(workload):
+    never = (ms.Task(name="never accepted", acceptance_rate=0.0),)
+    scenario = ms.Scenario.preset("llama2", num_users=5, min_draft_length=0, tasks=never)
+    plain, ahead = (core_of(scenario.replace(draft_ahead=ahead), 4, workload=workload) for ahead in (False, True))
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        decision = joined([random_order(scenario, "serial", rng) for _ in range(4)])
+        first, second = plain.step(decision), ahead.step(decision)
+        assert not second.hit.any()
+        same(first, second.changed(drafted_ahead=first.drafted_ahead))
+        same(plain.state, ahead.state)
+
+
 def test_head_starts_of_new_requests_and_of_held_states():
     scenario = ms.Scenario.preset("llama2", num_users=5, min_draft_length=0, draft_ahead=True)
     decision = ms.ContinuousDecision(np.full((4, 5), 1), np.full((4, 5), ms.Join.WAIT))
