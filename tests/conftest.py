@@ -18,6 +18,26 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
+def compare_arrays_at_once():
+    """Let `pytest.approx` compare finite arrays at once, not number by number, which takes 0.1 ms for each."""
+    kind = type(pytest.approx(np.zeros(1)))
+    by_number = kind.__eq__
+
+    def equal(self, actual):
+        expected, found = self.expected, np.asarray(actual)
+        if expected.dtype.kind in "iuf" and found.dtype.kind in "iuf" and np.isfinite(expected).all():
+            tolerance = 1e-12 if self.abs is None else self.abs
+            if self.rel is not None or self.abs is None:
+                tolerance = np.maximum((1e-6 if self.rel is None else self.rel) * np.abs(expected), tolerance)
+            if expected.shape == found.shape and (np.abs(found - expected) <= tolerance).all():
+                return True
+        return by_number(self, actual)  # which explains the difference
+
+    kind.__eq__ = equal
+
+
+compare_arrays_at_once()
+
 slow_left_out = 0  # number of slow tests deselected by default
 
 

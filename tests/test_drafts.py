@@ -165,8 +165,6 @@ def test_a_profile_is_read_as_it_was_written(profile, ending, tmp_path):
         ("acceptance = [0.9, -0.1]", r"acceptance\[1\]: expected a finite number in \[0, 1\], got -0.1"),
         ('acceptance = [["a", 0.9], 0.1]', "acceptance: expected a rate, rates by position or pairs"),
         ("acceptance = []", "acceptance: expected a rate, rates by position or pairs"),
-        ("acceptance = {}", "acceptance: expected a rate, rates by position or pairs"),
-        ("acceptence = 0.9", "did you mean 'acceptance'"),
         ("joules_per_token = 1.0", "acceptance: expected a value unless there is an acceptance_length, got None"),
         ("acceptance_length = 2.5", "draft_length: expected the length that was measured, got None"),
         (
@@ -179,7 +177,6 @@ def test_a_profile_is_read_as_it_was_written(profile, ending, tmp_path):
         ("acceptance = 0.5\ndraft_pieces = [[0.0, 0.0]]", "draft_pieces: expected"),
         ("acceptance = 0.5\nverified_tokens = 60", "verified_tokens: expected 0 without draft_passes, got 60"),
         ('acceptance = 0.5\npayload = "id"', "payload: expected one of .*did you mean 'ids'"),
-        ('acceptance = 0.5\ntarget = "warm"', "target: expected one of"),
         ("acceptance = 0.5\nkept_probabilities = 0", "kept_probabilities: expected an integer"),
     ],
 )
@@ -190,23 +187,6 @@ def test_bad_files_are_one_sentence_with_file_and_field(line, sentence, tmp_path
     with pytest.raises(ValueError, match=rf"bad\.toml.*: .*{sentence}") as error:
         ms.DraftProfile.load(file)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("fields", "sentence"),
-    [
-        ({"draft": "qwen2.5-0.5b-q5"}, "draft: expected .*did you mean"),
-        ({"draft": "none.toml"}, "draft: expected a file that can be read"),
-        ({"target": "warm"}, "target: expected one of"),
-        ({"target_model": 3}, "target_model: expected text, got 3"),
-        ({"acceptance_shifts": ()}, "acceptance_shifts: expected pairs"),
-        ({"acceptance_shifts": ((4, -0.1), (4, 0.0))}, r"acceptance_shifts\[1\], probabilities: .* ≥ 5, got 4"),
-        ({"acceptance_shifts": ((1, np.nan),)}, r"acceptance_shifts\[0\], shift: expected"),
-    ],
-)
-def test_bad_fields_of_scenarios_are_refused(fields, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        LLAMA.replace(**fields)
 
 
 def test_rates_have_the_measured_tokens():
@@ -285,16 +265,13 @@ def test_rows_without_drafts_are_named(capsys):
     ("words", "sentence"),
     [
         (["--profiles", "medus"], "did you mean 'medusa'"),
-        (["--profiles", "none.toml"], "draft: expected a file that can be read"),
         (["--states", "0"], "states: expected an integer"),
         (["--time-factor", "0"], "time_factor: expected"),
         (["--set", "draft_ahead=True"], "draft_ahead: expected False"),
-        (["--out", "nowhere/mine"], "file: expected a file in a folder that exists"),
     ],
 )
-def test_bad_options_are_one_sentence(words, sentence, capsys):
-    assert main(["drafts", *words]) == 2
-    assert sentence in capsys.readouterr().err
+def test_bad_options_are_one_sentence(words, sentence, refused):
+    assert sentence in refused("drafts", words)
 
 
 def test_draft_is_an_option_where_server_is(capsys):

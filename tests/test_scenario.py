@@ -1,5 +1,6 @@
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -7,6 +8,9 @@ import pytest
 import multispin_env as ms
 from multispin_env.scenario import Scenario
 from multispin_env.units import BITS_PER_NAT, db_to_linear, index_bits, linear_to_db
+from tests.refusals import refusals
+
+LLAMA, ZERO = Scenario.preset("llama2"), {"verification_pieces": ((0.0, 0.0),)}
 
 
 def test_presets_are_those_of_the_paper():
@@ -19,40 +23,6 @@ def test_presets_are_those_of_the_paper():
     for scenario in (llama, qwen):
         assert (scenario.num_users, scenario.total_bandwidth, scenario.max_draft_length) == (20, 10e6, 25)
         assert scenario.transmit_snr == pytest.approx(223.87, rel=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        *(("num_users", value) for value in (0, 2.5, True, 10**7, 10**9)),
-        *(("kept_probabilities", value) for value in (0, 32_001)),
-        *(("total_bandwidth", value) for value in (0.0, np.nan, np.inf, "wide")),
-        *(("mean_draft_time", 0.0), ("server_draft_time", 0.0), ("mean_gain_low", 0.0), ("draft_time_spread", 1.0)),
-        *(("verification_fixed_time", -0.1), ("verification_time_per_draft", np.nan), ("transmit_snr_db", np.nan)),
-        *(("context_time", -1e-9), ("context_time", np.inf), ("context", -1), ("context", 2.5)),
-        *(("round_trip_time", -1.0), ("padded_verification", 1)),
-        *(("mean_gain_high", 0.1), ("min_draft_length", 2), ("max_draft_length", 0), ("max_draft_length", 10_001)),
-        *(("channel", "rayleig"), ("acceptance", "by-tsk"), ("payload", "id"), ("tasks", ())),
-        ("tasks", (ms.Task(name="chat", acceptance_rate=0.7), "chat")),
-    ],
-)
-def test_bad_value_names_field_expectation_and_value(field, value):
-    with pytest.raises(ValueError, match=rf"^{field}: expected .*, got {re.escape(repr(value))}(; did you mean .+)?$"):
-        ms.Scenario.preset("llama2", **{field: value})
-
-
-def test_a_file_for_a_preset_and_missing_fields_are_one_sentence():
-    with pytest.raises(ValueError, match=r"^preset: expected a name, got the file 'qwen.toml'; .* Scenario\.load$"):
-        ms.Scenario.preset("qwen.toml")
-    for values, field in (([], "scenario"), ({}, "tasks"), ({"tasks": []}, "name")):
-        with pytest.raises(ValueError, match=rf"^{field}: expected .*, got "):
-            ms.Scenario.from_dict(values)
-
-
-@pytest.mark.parametrize(("field", "value"), [("rate", -0.1), ("rate", 1.1), ("rate", np.nan), ("std", -0.1)])
-def test_bad_tasks(field, value):
-    with pytest.raises(ValueError, match=rf"acceptance_{field} of task 'x': expected a finite .*, got {value}"):
-        ms.Task(**{"name": "x", "acceptance_rate": 0.5, f"acceptance_{field}": value})
 
 
 def test_units():
@@ -82,5 +52,48 @@ def test_what_follows_from_the_fields():
     assert Scenario.resolve("llama2") == Scenario.preset("llama2")
     assert Scenario.resolve(json.loads(json.dumps(scenario.to_dict()))) == scenario
     assert Scenario.resolve({"preset": "llama2", "num_users": 3}) == Scenario.preset("llama2", num_users=3)
-    with pytest.raises(ValueError, match=r"^scenario: expected a Scenario, the name .*, or a table of fields, got 3$"):
-        Scenario.resolve(3)
+
+
+BAD = [
+    *(("num_users", value) for value in (0, 2.5, True, 10**7, 10**9)),
+    *(("kept_probabilities", value) for value in (0, 32_001)),
+    *(("total_bandwidth", value) for value in (0.0, np.nan, np.inf, "wide")),
+    *(("mean_draft_time", 0.0), ("server_draft_time", 0.0), ("mean_gain_low", 0.0), ("draft_time_spread", 1.0)),
+    *(("verification_fixed_time", -0.1), ("verification_time_per_draft", np.nan), ("transmit_snr_db", np.nan)),
+    *(("context_time", -1e-9), ("context_time", np.inf), ("context", -1), ("context", 2.5)),
+    *(("round_trip_time", -1.0), ("padded_verification", 1), ("target_model", 3)),
+    *(("mean_gain_high", 0.1), ("min_draft_length", 2), ("max_draft_length", 0), ("max_draft_length", 10_001)),
+    *(("channel", "rayleig"), ("acceptance", "by-tsk"), ("payload", "id"), ("target", "warm"), ("tasks", ())),
+    ("tasks", (ms.Task(name="chat", acceptance_rate=0.7), "chat")),
+]
+FIELDS = [
+    ({"server": "a100-32"}, "did you mean 'a100-32b'"),
+    ({"verification_pieces": ((1.0, -2.0),)}, r"verification_pieces\[0\]: .*-2.0"),
+    ({"verification_pieces": ((1.0, 2.0), (1.0,))}, r"verification_pieces\[1\]: .*\(1.0,\)"),
+    ({"verification_pieces": (3,)}, r"verification_pieces\[0\]: .*3"),
+    ({"verification_pieces": ((float("nan"), 1.0),)}, r"verification_pieces\[0\]: .*nan"),
+    ({"verification_fixed_time": 0.0}, "verification_fixed_time"),
+    (dict.fromkeys(("verification_fixed_time", "verification_time_per_draft"), 0.0) | ZERO, "verification_time"),
+    ({"draft": "qwen2.5-0.5b-q5"}, "draft: expected .*did you mean"),
+    ({"draft": "none.toml"}, "draft: expected a file that can be read"),
+    ({"acceptance_shifts": ()}, "acceptance_shifts: expected pairs"),
+    ({"acceptance_shifts": ((4, -0.1), (4, 0.0))}, r"acceptance_shifts\[1\], probabilities: .* ≥ 5, got 4"),
+    ({"acceptance_shifts": ((1, np.nan),)}, r"acceptance_shifts\[0\], shift: expected"),
+]
+RATES = (("rate", -0.1), ("rate", 1.1), ("rate", np.nan), ("std", -0.1))
+TASK = {"name": "x", "acceptance_rate": 0.5}
+test_refusals = refusals(
+    *(
+        (partial(LLAMA.replace, **{x: y}), rf"^{x}: expected .*, got {re.escape(repr(y))}(; did you .+)?$")
+        for x, y in BAD
+    ),
+    *((partial(LLAMA.replace, **fields), pattern) for fields, pattern in FIELDS),
+    *(
+        (partial(ms.Task, **TASK | {f"acceptance_{x}": y}), rf"{x} of task 'x': expected a finite .*, got {y}")
+        for x, y in RATES
+    ),
+    (partial(Scenario.preset, "qwen.toml"), r"^preset: expected a name, got the file 'qwen.toml'; .* Scenario\.load$"),
+    *((partial(Scenario.from_dict, x), f"^{y}: expected .*, got ") for x, y in (([], "scenario"), ({}, "tasks"))),
+    (partial(Scenario.from_dict, {"tasks": []}), "^name: expected .*, got "),
+    (partial(Scenario.resolve, 3), r"^scenario: expected a Scenario, the name .*, or a table of fields, got 3$"),
+)

@@ -68,26 +68,6 @@ def test_profiles_are_what_they_are_called(name):
     assert (np.diff(times, 2) > -1e-12).all()
 
 
-ZERO = {"verification_pieces": ((0.0, 0.0),)}
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"server": "a100-32"}, "did you mean 'a100-32b'"),
-        ({"verification_pieces": ((1.0, -2.0),)}, r"verification_pieces\[0\]: .*-2.0"),
-        ({"verification_pieces": ((1.0, 2.0), (1.0,))}, r"verification_pieces\[1\]: .*\(1.0,\)"),
-        ({"verification_pieces": (3,)}, r"verification_pieces\[0\]: .*3"),
-        ({"verification_pieces": ((float("nan"), 1.0),)}, r"verification_pieces\[0\]: .*nan"),
-        ({"verification_fixed_time": 0.0}, "verification_fixed_time"),
-        (dict.fromkeys(("verification_fixed_time", "verification_time_per_draft"), 0.0) | ZERO, "verification_time"),
-    ],
-)
-def test_bad_laws_are_refused(fields, words):
-    with pytest.raises(ValueError, match=words):
-        QWEN.replace(**fields)
-
-
 OWN = ms.Server(
     name="mine",
     model='A "small" model',
@@ -183,10 +163,9 @@ def test_a_scenario_opens_server_files_of_its_folder_alone(tmp_path):
 
 
 WRONG = [
-    ("", "a.toml: name: expected a value for each of .*'source'.*got none"),
-    ("name = 'x'\npiece = []\n", "a.toml, line 2: .*'piece'.*did you mean 'pieces'"),
+    ("name = 'x'", "a.toml: model: expected a value for each of .*'source'.*got "),
+    ("{}piece = []\n", "a.toml, line 4: .*'piece'.*did you mean 'pieces'"),
     ("name = 3\nmodel = ''\nsource = ''\n", "a.toml, line 1: name: expected a text .*, got 3"),
-    (f"name = '{'x' * 101}'\nmodel = ''\nsource = ''\n", "a.toml, line 1: name: expected a text of one line"),
     ("{}pieces = [[1, -2]]\n", r"a.toml, line 4: pieces\[0\]: .*-2"),
     ("{}pieces = [[0, 0]]\n", "a.toml, line 4: pieces: expected a law in which a pass takes time"),
     ("{}pieces = 3\n", "a.toml, line 4: pieces: expected pairs"),
@@ -202,6 +181,5 @@ WRONG = [
 def test_bad_files_are_refused(text, words, tmp_path):
     file = tmp_path / "a.toml"
     file.write_text(text.replace("{}", 'name = "a"\nmodel = "b"\nsource = "c"\n'), encoding="utf-8")
-    for load in (ms.Server.load, lambda path: QWEN.replace(server=str(path))):
-        with pytest.raises(ValueError, match=words):
-            load(file)
+    with pytest.raises(ValueError, match=words):
+        QWEN.replace(server=str(file))

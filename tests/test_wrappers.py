@@ -15,6 +15,8 @@ from multispin_env.registry import ENVIRONMENTS
 from multispin_env.wrappers import by_device, flat_vector
 from tests.families import LONG
 
+pytestmark = pytest.mark.usefixtures("quick_prices")
+
 IDS = ENVIRONMENTS.names()
 FULL = "MultiSpin/Heterogeneous-v0"
 

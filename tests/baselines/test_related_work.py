@@ -134,21 +134,6 @@ def test_lengths_without_counts_are_fixed_points(alpha):
     assert tiers.next_tier(tier, np.array(mean)) == tier
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "message"),
-    [
-        ("ema-tiers", {"tiers": (3, 3)}, "tiers: expected increasing lengths ≥ 1"),
-        ("ema-tiers", {"down": 1.0}, "down: expected a finite number in"),
-        ("ema-tiers", {"first": 4}, r"first: expected an integer in 0\.\.3, got 4"),
-        ("plus-two-minus-one", {"start": 0}, r"start: expected an integer in 1\.\.25, got 0"),
-        ("tetris", {"budget": -1.0}, "budget: expected a finite number in"),
-    ],
-)
-def test_bad_options(name, options, message):
-    with pytest.raises(ValueError, match=message):
-        ms.make_controller(name, ms.Scenario.preset("llama2", num_users=3), **options)
-
-
 def slow_rate(scenario, pace, air, alpha, weight, lengths):
     users = range(len(pace))
     count = sum(weight)

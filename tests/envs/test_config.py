@@ -1,14 +1,17 @@
 import json
 import re
+from functools import partial
 
 import gymnasium as gym
 import pytest
 
 import multispin_env as ms
+from tests.refusals import refusals
 
 SERVING, RECORDED = "MultiSpin/Serving-v0", "MultiSpin/RecordedAcceptance-v0"
 
 
+@pytest.mark.usefixtures("quick_prices")
 @pytest.mark.parametrize("env_id", ms.registry.ENVIRONMENTS.names())
 def test_conversion_to_json_and_gymnasium(env_id):
     arguments = {"load": (0.3, 0.9), "arrivals": "gamma", "server": "a100-32b"} if env_id == SERVING else {}
@@ -30,20 +33,6 @@ def test_changes_of_scenario_and_arguments(tmp_path):
     file = tmp_path / "mine.toml"
     ms.registry.SERVERS.load("a100-8b").save(file)  # titles name a server from a file
     assert ms.EnvConfig.of(SERVING, server=str(file), num_users=2, context=2048).non_defaults == {"context": 2048}
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"env_id": "MultiSpin/Continuous-v0"}, "unexpected keyword argument 'env_id'"),
-        ({"scenario": None}, "scenario: expected .*, got None"),
-        ({"action": "shares"}, "action: expected one of .*, got 'shares'"),
-        ({"num_user": 3}, "did you mean 'num_users'"),
-    ],
-)
-def test_bad_configurations(changes, words):
-    with pytest.raises((ValueError, TypeError), match=words):
-        ms.EnvConfig.of(SERVING, num_users=2).replace(**changes)
 
 
 @pytest.fixture
@@ -70,15 +59,29 @@ def test_other_files_only_from_the_user(folder):
             with pytest.raises(ValueError, match=f"records: expected a file next to the configuration.*, got {name!r}"):
                 read(folder, trusted, records=name)
         assert read(folder, {"records": "mine.npz"}, records=name)["records"] == "mine.npz"
-    content = ms.EnvConfig.of(RECORDED).to_dict()
-    with pytest.raises(ValueError, match=r"arguments: expected a table of names and values, got \[\]"):
-        ms.EnvConfig.from_dict(content | {"arguments": []}, folder)
+    config = ms.EnvConfig.of(RECORDED, records=folder / "other.npz", half=0)
+    stored = config.to_dict()["arguments"]
+    assert (stored["records"], stored["half"]) == ("records.npz", 0)
+    assert config.files == {"records.npz": folder / "other.npz"}
+    assert ms.EnvConfig.of(RECORDED).files == {}
 
 
-@pytest.mark.parametrize("content", [[], {}, {"env": SERVING}, {"arguments": {}, "env": SERVING}], ids=repr)
-def test_incomplete_configurations_are_one_sentence(content):
-    with pytest.raises(ValueError, match=r"^config: expected "):
-        ms.EnvConfig.from_dict(content)
+STORED, CONFIG = ms.EnvConfig.of(RECORDED).to_dict(), ms.EnvConfig.of(SERVING, num_users=2)
+CHANGES = [
+    ({"env_id": "MultiSpin/Continuous-v0"}, "unexpected keyword argument 'env_id'"),
+    ({"scenario": None}, "scenario: expected .*, got None"),
+    ({"action": "shares"}, "action: expected one of .*, got 'shares'"),
+    ({"num_user": 3}, "did you mean 'num_users'"),
+]
+CONTENTS = [
+    *((content, "^config: expected ") for content in ([], {}, {"env": SERVING}, {"arguments": {}, "env": SERVING})),
+    (STORED | {"arguments": []}, r"arguments: expected a table of names and values, got \[\]"),
+]
+test_refusals = refusals(
+    *((partial(CONFIG.replace, **changes), pattern) for changes, pattern in CHANGES),
+    *((partial(ms.EnvConfig.from_dict, content), pattern) for content, pattern in CONTENTS),
+    errors=(ValueError, TypeError),
+)
 
 
 def test_a_scenario_of_your_own_for_batteries(tmp_path):
@@ -89,14 +92,6 @@ def test_a_scenario_of_your_own_for_batteries(tmp_path):
             ms.EnvConfig.of("MultiSpin/Energy-v0", scenario)
         needed = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", str(refused.value))}
         assert ms.EnvConfig.of("MultiSpin/Energy-v0", scenario, **needed).scenario.battery_rounds == 20
-
-
-def test_stored_names_of_files(folder):
-    config = ms.EnvConfig.of(RECORDED, records=folder / "other.npz", half=0)
-    stored = config.to_dict()["arguments"]
-    assert (stored["records"], stored["half"]) == ("records.npz", 0)
-    assert config.files == {"records.npz": folder / "other.npz"}
-    assert ms.EnvConfig.of(RECORDED).files == {}
 
 
 @pytest.mark.parametrize(

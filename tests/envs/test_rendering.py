@@ -207,10 +207,3 @@ def test_human_mode_shows_every_reset_and_step(monkeypatch):
     assert len(shown) == 3
     assert (shown[0] != shown[1]).any()
     assert (shown[2] == shown[0]).all()
-
-
-def test_cache_of_texts_is_limited(canvas, monkeypatch):
-    monkeypatch.setattr("multispin_env.envs.rendering.canvas.MAX_TEXTS", 2)
-    for text in "abcac":
-        canvas.text(text, 0.0, 0.0, 16, style.INK)
-    assert len(canvas._texts) == 2

@@ -1,4 +1,5 @@
 import copy
+import itertools
 import pickle
 
 import gymnasium as gym
@@ -13,6 +14,7 @@ from multispin_env.registry import ENCODINGS, ENVIRONMENTS
 from tests.alike import equal
 from tests.envs.continuous.played import AHEAD, BOTH, FAST, HIDDEN, OLD, SERVING
 from tests.families import ENCODED, ON_SERVER, ROUNDS
+from tests.refusals import refusals
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
 
@@ -50,8 +52,8 @@ TWINS = (
 
 NEXT_STEP, SAME_STEP, DISABLED = AutoresetMode
 MODES = (
-    *((mode, *twin) for twin in TWINS for mode in (NEXT_STEP, SAME_STEP)),
-    *((DISABLED, env_id, {"num_users": 4}) for env_id in ENVIRONMENTS.names()),
+    *((mode, *twin) for twin, mode in zip(TWINS, itertools.cycle((NEXT_STEP, SAME_STEP)), strict=False)),
+    *((mode, env_id, {"num_users": 4}) for env_id in ENVIRONMENTS.names() for mode in AutoresetMode),
     *((mode, env_id, {"num_users": 4, "rounds": 1}) for env_id in ROUNDS for mode in AutoresetMode),
 )
 
@@ -87,30 +89,16 @@ def test_native_vector_equals_single_environments_bit_for_bit(mode, env_id, opti
     assert (ends.any(1) == ends.all(1)).all() != apart
 
 
-def test_environments_are_independent():
-    env = make(num_envs=200, num_users=2)
-    env.reset(seed=0)
-    channel = np.array([env.step(np.zeros((200, 2, 2), np.float32))[0]["channel"] for _ in range(60)])
-    correlation = np.corrcoef(channel.reshape(60, 400).T)  # of all pairs of streams
-    off = correlation[~np.eye(400, dtype=bool)]
-    assert abs(off.mean()) < 0.005
-    assert abs(off.std() - 60**-0.5) < 0.01
-
-
-def test_spaces():
+def test_spaces_and_wrappers_of_gymnasium():
     env = make(num_envs=6)
     assert env.observation_space.contains(env.reset(seed=0)[0])
     assert env.single_observation_space == gym.make(FULL, num_users=4).observation_space
     assert env.action_space.shape == (6, 4, 2)
     observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
     assert env.observation_space.contains(observation)
-    assert reward.dtype == np.float64
-    assert terminated.dtype == truncated.dtype == bool
-    assert env.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
-    assert make(autoreset_mode="SameStep").metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
-
-
-def test_wrappers_of_gymnasium():
+    assert (reward.dtype, terminated.dtype, truncated.dtype) == (np.float64, bool, bool)
+    modes = (env.metadata["autoreset_mode"], make(autoreset_mode="SameStep").metadata["autoreset_mode"])
+    assert modes == (NEXT_STEP, SAME_STEP)
     env = wrappers.DictInfoToList(wrappers.RecordEpisodeStatistics(wrappers.NormalizeReward(make(rounds=5))))
     env.reset(seed=0)
     infos = [env.step(np.zeros((3, 4, 2), np.float32))[-1] for _ in range(5)][-1]
@@ -120,10 +108,16 @@ def test_wrappers_of_gymnasium():
     assert flat.reset(seed=0)[0].shape == (3, 15)
 
 
-def test_disabled_autoreset_needs_a_reset_of_ended_episodes():
-    env = make(num_envs=7, autoreset_mode=AutoresetMode.DISABLED, rounds=2)
+def test_steps_need_a_reset_at_first_and_after_the_end_without_autoreset():
+    env, action = make(num_envs=7, autoreset_mode=AutoresetMode.DISABLED, rounds=2), np.zeros((7, 4, 2), np.float32)
+    for name, call in (("step", lambda: env.step(action)), ("state", lambda: env.unwrapped.state)):
+        words = rf"{name}: expected reset\(\) first, got a call before the reset of environments \[0, 1, 2, 3, 4\]"
+        with pytest.raises(RuntimeError, match=words):
+            call()
+    env.reset(options={"reset_mask": np.arange(7) != 1})
+    with pytest.raises(RuntimeError, match=r"before the reset of environments \[1\]$"):
+        env.step(action)
     env.reset(seed=0)
-    action = np.zeros((7, 4, 2), np.float32)
     env.step(action)
     env.reset(options={"reset_mask": np.arange(7) == 3})
     assert env.step(action)[3].tolist() == [True] * 3 + [False] + [True] * 3
@@ -154,26 +148,27 @@ def test_bad_and_ignored_actions():
 MASK = r"reset_mask: expected a bool array of shape \(3,\) with at least one True, got "
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda env: env.reset(seed=[1, 2]), r"seed: expected one seed for each environment \(3\), got 2"),
-        (lambda env: env.reset(seed=-1), "seed: expected an integer ≥ 0, got -1"),
-        (lambda env: env.reset(seed=[1, 2.5, 3]), r"seed\[1\]: expected an integer ≥ 0, got 2\.5"),
-        *(
-            (lambda env, mask=mask: env.reset(options={"reset_mask": mask}), MASK)
-            for mask in (np.ones(2, bool), np.zeros(3, bool), [True, True, True])
-        ),
-        (lambda env: make(num_envs=0), "num_envs: expected an integer ≥ 1, got 0"),
-        (lambda env: make(max_episode_steps=0), "max_episode_steps: expected an integer ≥ 1, got 0"),
-        (lambda env: make(autoreset_mode="Never"), r"autoreset_mode: expected one of \['NextStep', .*\], got 'Never'"),
-        (lambda env: make(copy="yes"), "copy: expected True or False, got 'yes'"),
-        (lambda env: make(render_mode="human"), r"render_mode: expected one of \['rgb_array'\], got 'human'"),
-    ],
+test_refusals = refusals(
+    (lambda: make().reset(seed=[1, 2]), r"seed: expected one seed for each environment \(3\), got 2"),
+    (lambda: make().reset(seed=-1), "seed: expected an integer ≥ 0, got -1"),
+    (lambda: make().reset(seed=[1, 2.5, 3]), r"seed\[1\]: expected an integer ≥ 0, got 2\.5"),
+    *(
+        (lambda mask=mask: make().reset(options={"reset_mask": mask}), MASK)
+        for mask in (np.ones(2, bool), np.zeros(3, bool), [True, True, True])
+    ),
+    (lambda: make(num_envs=0), "num_envs: expected an integer ≥ 1, got 0"),
+    (lambda: make(max_episode_steps=0), "max_episode_steps: expected an integer ≥ 1, got 0"),
+    (lambda: make(autoreset_mode="Never"), r"autoreset_mode: expected one of \['NextStep', .*\], got 'Never'"),
+    (lambda: make(copy="yes"), "copy: expected True or False, got 'yes'"),
+    (lambda: make(render_mode="human"), r"render_mode: expected one of \['rgb_array'\], got 'human'"),
+    (lambda: ms.unregister_environment("Mine/Brief-v0"), "Mine/Brief-v0"),
+    (lambda: ms.register_environment(ENVIRONMENTS.load(FULL)), FULL),
+    (lambda: ms.register_environment(type("Reused", (Heterogeneous,), {})), "^config: .* with its own env_id"),
+    (
+        lambda: ms.register_environment(type("P", (Heterogeneous,), {"env_id": "P-v0", "__annotations__": {"x": int}})),
+        "^config: expected @dataclass",
+    ),
 )
-def test_bad_arguments(call, message):
-    with pytest.raises(ValueError, match=message):
-        call(make())
 
 
 class Brief(Heterogeneous):
@@ -191,22 +186,3 @@ def test_register_and_unregister():
             for other in (copy.deepcopy(env), pickle.loads(pickle.dumps(env))):
                 assert (other.env_id, type(other)) == ("Mine/Brief-v0", type(env))
                 assert (other.state.draft_time == env.state.draft_time).all()
-    with pytest.raises(ValueError, match="Mine/Brief-v0"):
-        ms.unregister_environment("Mine/Brief-v0")
-    with pytest.raises(ValueError, match=FULL):
-        ms.register_environment(ENVIRONMENTS.load(FULL))
-    with pytest.raises(ValueError, match=r"^config: expected a class .* with its own env_id"):
-        ms.register_environment(type("Reused", (Brief,), {}))
-    with pytest.raises(ValueError, match=r"^config: expected @dataclass"):
-        ms.register_environment(type("Plain", (Brief,), {"env_id": "Mine/Plain-v0", "__annotations__": {"x": int}}))
-
-
-def test_step_before_reset():
-    env, action = make(num_envs=7), np.zeros((7, 4, 2))
-    for name, call in (("step", lambda: env.step(action)), ("state", lambda: env.unwrapped.state)):
-        words = rf"{name}: expected reset\(\) first, got a call before the reset of environments \[0, 1, 2, 3, 4\]"
-        with pytest.raises(RuntimeError, match=words):
-            call()
-    env.reset(options={"reset_mask": np.arange(7) != 1})
-    with pytest.raises(RuntimeError, match=r"before the reset of environments \[1\]$"):
-        env.step(action)

@@ -1,8 +1,11 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.signal import lfilter
 
 from multispin_env.evaluation.statistics import block_intervals, mean_interval
+from tests.refusals import refusals
 
 
 def mean(sums):
@@ -48,17 +51,6 @@ def test_statistics_of_one_draw_are_paired():
     assert first.high > second.low
 
 
-def test_bad_numbers():
-    for shape, block, message in (
-        ((1, 2), 1, r"numbers: expected shape \(n, c\) with n ≥ 2, got \(1, 2\)"),
-        ((5,), 1, r"numbers: expected shape"),
-        ((5, 2), 3, r"block: expected an integer in 1..2, got 3"),
-        ((5, 2), 0, r"block: expected an integer in 1..2, got 0"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            block_intervals(np.ones(shape), mean, block)
-
-
 def test_intervals_of_means():
     values = np.random.default_rng(0).normal(3.0, 1.0, 400)
     mean, low, high = mean_interval(values)
@@ -69,6 +61,16 @@ def test_intervals_of_means():
     rng = np.random.default_rng(0)
     intervals = [mean_interval(rng.normal(3.0, 1.0, 80)) for _ in range(80)]
     assert 70 <= sum(low <= 3.0 <= high for _, low, high in intervals) < 80
-    for shape in ((1,), (0,), (2, 2)):
-        with pytest.raises(ValueError, match=r"values: expected shape \(n,\) with n ≥ 2, got \("):
-            mean_interval(np.ones(shape))
+
+
+BLOCKS = [
+    ((1, 2), 1, r"numbers: expected shape \(n, c\) with n ≥ 2, got \(1, 2\)"),
+    ((5,), 1, r"numbers: expected shape"),
+    ((5, 2), 3, r"block: expected an integer in 1..2, got 3"),
+    ((5, 2), 0, r"block: expected an integer in 1..2, got 0"),
+]
+VALUES = r"values: expected shape \(n,\) with n ≥ 2, got \("
+test_refusals = refusals(
+    *((partial(block_intervals, np.ones(shape), mean, block), pattern) for shape, block, pattern in BLOCKS),
+    *((partial(mean_interval, np.ones(shape)), VALUES) for shape in ((1,), (0,), (2, 2))),
+)

@@ -10,8 +10,12 @@ import multispin_env as ms
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import BY_TASK, ByRequest, Requests, beta_quantile, task_means
 from multispin_env.physics.chains import HIT_THRESHOLDS
-from multispin_env.physics.records import NEVER_REJECTED, Recorded, Records, accepted_runs, load_records, prompt_rates
+from multispin_env.physics.records import NEVER_REJECTED, Recorded, Records, accepted_runs, prompt_rates
 from multispin_env.physics.tokens import sample_tokens
+from multispin_env.registry import SCENARIOS
+from tests.refusals import refusals
+
+LLAMA, PACKAGED = ms.Scenario.preset("llama2"), Recorded()
 
 
 def fresh(process, shape, seed=0):
@@ -41,8 +45,11 @@ def test_rates_without_spread_are_those_of_the_tasks(scenario):
 
 
 @pytest.mark.parametrize("spread", [0.08, (0.01, 0.05, 0.1, 0.15), None])
-@pytest.mark.parametrize("mean", [None, (0.85, 0.8, 0.6, 0.7)])
-def test_rates_have_the_moments_of_the_prior(scenario, spread, mean):
+@pytest.mark.parametrize(
+    ("preset", "mean"), [*((name, None) for name in SCENARIOS.names()), ("llama2", (0.85, 0.8, 0.6, 0.7))]
+)
+def test_rates_have_the_moments_of_the_prior(preset, spread, mean):
+    scenario = ms.Scenario.preset(preset)
     process = ByRequest(spread=spread, mean_rounds=1, mean=mean)
     if mean is not None:
         assert process.prior(scenario).mean == pytest.approx(mean)
@@ -67,6 +74,8 @@ def test_beta_quantile():
         rate = beta_quantile(np.full(5, 0.8), np.full(5, spread), level)
         assert ((rate >= 0) & (rate <= 1)).all()
         assert (rate == 0.8).all() == (spread < 1e-6)
+    assert ByRequest(np.nextafter(0.5, 0)).prior(one_task("even", 0.5)).spread < 0.5  # the largest of a beta law
+    assert ByRequest(0.0).prior(one_task("always", 1.0)).mean == 1.0
 
 
 def test_requests_end_at_random_and_the_next_is_of_any_task(scenario):
@@ -99,49 +108,8 @@ def test_tokens_are_those_of_the_independent_law(scenario, process):
     assert (process.expectation(scenario, changed)(length) == expected_tokens(length, changed.rate)).all()
 
 
-LIFETIMES = [({"mean_rounds": x}, "mean_rounds: expected a number ≥ 1") for x in (0.99, np.nan, "long", True, None)]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        *LIFETIMES,
-        ({"spread": -0.1}, r"spread: expected a finite number in \[0, inf\), got -0\.1"),
-        ({"spread": (0.1, -0.2, 0.1, 0.1)}, r"spread\[1\]: expected a finite number in \[0, inf\), got -0\.2"),
-        ({"mean": (1.5,)}, r"mean\[0\]: expected a finite number in .*, got 1\.5"),
-    ],
-)
-def test_bad_options(options, message):
-    with pytest.raises(ValueError, match=f"^{message}"):
-        ByRequest(**options)
-
-
-def test_spread_that_no_beta_law_has(scenario):
-    uncertain = scenario.replace(tasks=(ms.Task(name="sure", acceptance_rate=0.99, acceptance_std=0.2),))
-    message = r"of task 'sure': expected 0 or a number below 0\.0994987, .*mean 0\.99, got 0\.2"
-    with pytest.raises(ValueError, match=f"^acceptance_std {message}"):
-        ByRequest(None).prior(uncertain)
-    with pytest.raises(ValueError, match=f"^spread {message}"):
-        ByRequest(0.2).first(uncertain, np.zeros(3, dtype=int), np.zeros((3, 3)))
-    for field in ("spread", "mean"):
-        with pytest.raises(ValueError, match=rf"{field}: expected one number for each task of .* \(4\), got 2"):
-            ByRequest(**{field: (0.1, 0.1)}).prior(scenario)
-    even = scenario.replace(tasks=(ms.Task(name="even", acceptance_rate=0.5),))
-    assert ByRequest(np.nextafter(0.5, 0)).prior(even).spread < 0.5
-    with pytest.raises(ValueError, match=r"spread of task 'even': expected 0 or a number below 0\.5, .*, got 0\.5"):
-        ByRequest(0.5).prior(even)
-    certain = scenario.replace(tasks=(ms.Task(name="always", acceptance_rate=1.0),))
-    assert ByRequest(0.0).prior(certain).mean == 1.0
-
-
-@pytest.fixture(scope="module")
-def process():
-    return Recorded()
-
-
-@pytest.fixture
-def llama():
-    return ms.Scenario.preset("llama2")
+def one_task(name, rate, std=0.0):
+    return LLAMA.replace(tasks=(ms.Task(name=name, acceptance_rate=rate, acceptance_std=std),))
 
 
 def make(probability, accepted, task=None, length=None):
@@ -150,92 +118,72 @@ def make(probability, accepted, task=None, length=None):
 
 
 def slow_run(records, position, length):
+    """Return the accepted run, the next position and the expected tokens of a draft."""
     prompt = records.prompt[position]
     start, size = records.start[prompt], records.length[prompt]
-    run = 0
+    run, tokens, alive = 0, 1.0, 1.0
     while run < length and records.accepted[start + (position - start + run) % size]:
         run += 1
-    return run, start + (position - start + run + 1) % size
+    for step in range(length):
+        alive *= records.probability[start + (position - start + step) % size]
+        tokens += alive
+    return run, start + (position - start + run + 1) % size, tokens
 
 
-def test_replay_of_a_request_is_the_slow_loop(llama):
+def test_replay_of_a_request_is_the_slow_loop():
     process = Recorded(mean_rounds=np.inf)
-    requests = process.first(llama, tasks((50,)), fresh(Recorded, (50,)))
+    requests = process.first(LLAMA, tasks((50,)), fresh(Recorded, (50,)))
     for index in range(30):
-        length = np.random.default_rng(index).integers(0, 41, 50)
+        length = np.random.default_rng(index).integers(0, 70, 50)
         tokens = process.sampled_tokens(requests, length, np.zeros(50))
-        runs, positions = zip(*map(partial(slow_run, process.records), requests.position, length), strict=True)
+        rows = map(partial(slow_run, process.records), requests.position, length)
+        runs, positions, expected = map(list, zip(*rows, strict=True))
         assert (tokens == np.array(runs) + 1).all()
-        requests = process.next(llama, requests, tokens, fresh(Recorded, (50,), index))
-        assert requests.position.tolist() == list(positions)
+        assert process.expectation(LLAMA, requests)(length) == pytest.approx(np.array(expected), rel=1e-12)
+        requests = process.next(LLAMA, requests, tokens, fresh(Recorded, (50,), index))
+        assert requests.position.tolist() == positions
         assert (requests.age == index + 1).all()
 
 
-def test_expected_tokens_are_the_sum_of_products(process, llama):
-    records = process.records
-    requests = process.first(llama, tasks((300,)), fresh(Recorded, (300,)))
-    length = np.random.default_rng(2).integers(0, 70, 300)
-    expected = process.expectation(llama, requests)(length)
-    for user in range(300):
-        prompt = records.prompt[requests.position[user]]
-        start, size = records.start[prompt], records.length[prompt]
-        positions = start + (requests.position[user] - start + np.arange(length[user])) % size
-        assert expected[user] == pytest.approx(1 + np.cumprod(records.probability[positions]).sum(), rel=1e-12)
-
-
-def test_prompts_that_accept_everything_or_nothing(llama):
+def test_prompts_that_accept_everything_or_nothing():
     ones, zeros = np.ones(8), np.zeros(9)
     records = make(np.r_[ones, zeros, ones], np.r_[ones, zeros, ones], [0, 1, 0], [8, 9, 8])
     assert (accepted_runs(records) == np.repeat([NEVER_REJECTED, 0, NEVER_REJECTED], [8, 9, 8])).all()
     assert prompt_rates(records) == pytest.approx([1, 0, 1], abs=1e-15)
+    assert prompt_rates(make(np.full(9, 0.9), ones[:1].repeat(9))) == pytest.approx(0.9, abs=1e-12)
     process = Recorded(records)
-    requests = process.first(llama.replace(tasks=llama.tasks[:2]), np.array([0, 1, 0]), fresh(Recorded, (3,)))
+    requests = process.first(LLAMA.replace(tasks=LLAMA.tasks[:2]), np.array([0, 1, 0]), fresh(Recorded, (3,)))
     assert process.sampled_tokens(requests, np.full(3, 25), np.zeros(3)).tolist() == [26, 1, 26]
     assert process.expected_tokens(requests, np.full(3, 25)).tolist() == [26, 1, 26]
 
 
-def replayed(process, scenario, length, users=2000, rounds=48):
+def replayed(process, length, users=500, rounds=32):
     """Mean tokens a round: sampled, expected at the position, and by the formula with the rate of the prompt."""
     shape, lengths = (users,), np.full(users, length)
-    requests, rows = process.first(scenario, tasks(shape), fresh(Recorded, shape)), []
+    requests, rows = process.first(LLAMA, tasks(shape), fresh(Recorded, shape)), []
     for index in range(rounds):
         tokens = process.sampled_tokens(requests, lengths, np.zeros(users))
         formula = expected_tokens(lengths, requests.rate)
         rows.append((tokens.mean(), process.expected_tokens(requests, lengths).mean(), formula.mean()))
-        requests = process.next(scenario, requests, tokens, fresh(Recorded, shape, index + 1))
+        requests = process.next(LLAMA, requests, tokens, fresh(Recorded, shape, index + 1))
     return np.mean(rows, axis=0)
 
 
 @pytest.mark.parametrize("mean_rounds", [4, 64])
-def test_one_rate_for_each_prompt_is_within_two_percent(llama, mean_rounds):
-    process = Recorded(mean_rounds=mean_rounds)
+def test_one_rate_for_each_prompt_is_within_two_percent(mean_rounds):
     for length in (1, 2, 4, 8, 12, 16):
-        sampled, expected, formula = replayed(process, llama, length)
+        sampled, expected, formula = replayed(Recorded(mean_rounds=mean_rounds), length)
         assert formula == pytest.approx(sampled, rel=0.02)
         assert formula == pytest.approx(expected, rel=0.02)
 
 
-@pytest.mark.parametrize("alpha", [0.5, 0.9])
-def test_record_of_independent_draws_gives_the_formula(alpha):
-    size = 20_000
-    process = Recorded(make(np.full(size, alpha), np.random.default_rng(5).random(size) < alpha))
-    assert prompt_rates(process.records) == pytest.approx(alpha, abs=1e-12)
-    zeros = np.zeros(size, dtype=np.int64)
-    requests = Requests(zeros, zeros + alpha, zeros, np.arange(size))
-    for length in (1, 4, 16):
-        lengths = np.full(size, length)
-        formula = expected_tokens(length, alpha)
-        assert process.expected_tokens(requests, lengths) == pytest.approx(np.full(size, formula))
-        assert process.sampled_tokens(requests, lengths, np.zeros(size)).mean() == pytest.approx(formula, rel=0.03)
-
-
-def test_the_next_request_is_any_prompt_of_any_task(process, llama):
-    users, records = 4000, process.records
-    requests = process.first(llama, tasks((users,)), fresh(Recorded, (users,)))
+def test_the_next_request_is_any_prompt_of_any_task():
+    users, records = 4000, PACKAGED.records
+    requests = PACKAGED.first(LLAMA, tasks((users,)), fresh(Recorded, (users,)))
     ends, started, begun = 0, np.zeros(4), []
     for index in range(40):
         before = requests
-        requests = process.next(llama, requests, np.ones(users), fresh(Recorded, (users,), index + 1))
+        requests = PACKAGED.next(LLAMA, requests, np.ones(users), fresh(Recorded, (users,), index + 1))
         new = requests.age == 0
         ends += new.sum()
         started += np.bincount(requests.task[new], minlength=4)
@@ -254,43 +202,33 @@ def test_the_next_request_is_any_prompt_of_any_task(process, llama):
     assert offset.mean() == pytest.approx(0.5, abs=5 * (1 / 12 / ends) ** 0.5)
 
 
-def test_spreads_are_those_that_the_documentation_states():
-    def percent(std, rate):
-        return 100.0 * std / np.sqrt(rate * (1.0 - rate))
-
-    record, tokens, prompts = load_records(), [], []
-    for task in range(record.num_tasks):
-        texts = [record.probability[record.prompt == i].astype(float) for i in np.flatnonzero(record.task == task)]
-        beta = np.concatenate(texts)
-        tokens.append(percent(beta.std(), beta.mean()))
-        noise = np.mean([text.var(ddof=1) / len(text) for text in texts])
-        prompts.append(np.sqrt(max(0.0, np.var([text.mean() for text in texts], ddof=1) - noise)))
-    tasks = [task for name in ("llama2", "qwen3.5") for task in ms.Scenario.preset(name).tasks]
-    paper = [percent(task.acceptance_std, task.acceptance_rate) for task in tasks]
-    stated = " ".join(ms.Task.__doc__.split())
-    assert f"{min(paper):.0f} to {max(paper):.0f} %" in stated
-    assert f"{min(tokens):.0f} to {max(tokens):.0f} %" in stated
-    assert f"{min(prompts):.0f} to {max(prompts):.2f}" in stated
-    assert ms.EnvConfig.of("MultiSpin/Fair-v0").spread > 2.0 * max(prompts)
-
-
-def test_prior_is_that_of_the_prompts(process, llama):
-    prior = process.prior(llama)
-    rates = prompt_rates(process.records)
+def test_prior_is_that_of_the_prompts():
+    prior = PACKAGED.prior(LLAMA)
+    rates = prompt_rates(PACKAGED.records)
     for task in range(4):
-        assert prior.mean[task] == pytest.approx(rates[process.records.task == task].mean())
-        assert prior.spread[task] == pytest.approx(rates[process.records.task == task].std())
+        assert prior.mean[task] == pytest.approx(rates[PACKAGED.records.task == task].mean())
+        assert prior.spread[task] == pytest.approx(rates[PACKAGED.records.task == task].std())
     assert prior.mean == pytest.approx([0.918, 0.908, 0.664, 0.749], abs=1e-3)
-    assert process.prior(llama.replace(tasks=llama.tasks[:2])).mean.shape == (2,)
+    assert PACKAGED.prior(LLAMA.replace(tasks=LLAMA.tasks[:2])).mean.shape == (2,)
 
 
-def test_scenario_with_more_tasks_than_the_record(llama):
-    process = Recorded(make(np.ones(8), np.ones(8)))
-    zeros, uniforms = np.zeros(3, dtype=np.int64), fresh(Recorded, (3,))
-    requests = process.first(llama.replace(tasks=llama.tasks[:1]), zeros, uniforms)
-    calls = (process.first, zeros, uniforms), (process.next, requests, np.ones(3), uniforms), (process.prior,)
-    for method, *arguments in calls:
-        with pytest.raises(ValueError, match="expected at most 1, the number in the record, got 4"):
-            method(llama, *arguments)
-    with pytest.raises(ValueError, match=r"records: expected Records as returned by load_records, got 'mine\.npz'"):
-        Recorded("mine.npz")
+SURE, SHORT, ZEROS = one_task("sure", 0.99, 0.2), Recorded(make(np.ones(8), np.ones(8))), np.zeros(3, int)
+BETA = r"of task 'sure': expected 0 or a number below 0\.0994987, .*mean 0\.99, got 0\.2"
+LENGTH = r"expected one number for each task of .* \(4\), got 2"
+MORE = "expected at most 1, the number in the record, got 4"
+LIFETIMES = (0.99, np.nan, "long", True, None)
+test_refusals = refusals(
+    *((partial(ByRequest, mean_rounds=value), "^mean_rounds: expected a number ≥ 1") for value in LIFETIMES),
+    (lambda: ByRequest(spread=-0.1), r"^spread: expected a finite number in \[0, inf\), got -0\.1"),
+    (lambda: ByRequest((0.1, -0.2, 0.1, 0.1)), r"^spread\[1\]: expected a finite number in \[0, inf\), got -0\.2"),
+    (lambda: ByRequest(mean=(1.5,)), r"^mean\[0\]: expected a finite number in .*, got 1\.5"),
+    (lambda: ByRequest(None).prior(SURE), f"^acceptance_std {BETA}"),
+    (lambda: ByRequest(0.2).first(SURE, ZEROS, np.zeros((3, 3))), f"^spread {BETA}"),
+    (lambda: ByRequest(0.5).prior(one_task("even", 0.5)), "spread of task 'even': expected .* below 0.5, .*, got 0.5"),
+    (lambda: ByRequest(spread=(0.1, 0.1)).prior(LLAMA), f"spread: {LENGTH}"),
+    (lambda: ByRequest(mean=(0.1, 0.1)).prior(LLAMA), f"mean: {LENGTH}"),
+    (lambda: SHORT.first(LLAMA, ZEROS, fresh(Recorded, (3,))), MORE),
+    (lambda: SHORT.next(LLAMA, SHORT.first(one_task("x", 0.5), ZEROS, fresh(Recorded, (3,))), np.ones(3), None), MORE),
+    (lambda: SHORT.prior(LLAMA), MORE),
+    (lambda: Recorded("mine.npz"), r"records: expected Records as returned by load_records, got 'mine\.npz'"),
+)

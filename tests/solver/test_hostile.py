@@ -20,9 +20,8 @@ TIME = st.sampled_from([0.0, 5e-324, 1e-100, 1e-6, 1e-3, 1.0, 1e5, 1e100, 1e300]
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("options", [{}, {"certify": 1e-6}])
-@settings(max_examples=30, deadline=None, derandomize=True)
-@given(data=st.data())
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(data=st.data(), options=st.sampled_from([{}, {"certify": 1e-6}]))
 def test_any_numbers(options, data):
     num_users = data.draw(st.integers(1, 4))
     arrays = [

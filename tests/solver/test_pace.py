@@ -30,9 +30,9 @@ def waits(scenario, state, decision):
     return float((outcome.round_latency / outcome.tokens).max())
 
 
-def check(scenario, state, weights, tpot, fixed=None):
-    """Compare with every decision, and return which case it is."""
-    tokens, times = every_round(scenario, state, fixed)
+def check(scenario, state, weights, tpot, fixed, rounds):
+    """Compare with every decision, of tokens and times ``rounds``, and return which case it is."""
+    tokens, times = rounds
     timely = times <= tpot * (1.0 + 1e-12) * tokens.min(-1)
     options = {"weights": weights, "fixed_length": fixed}
     free = ms.make_controller("optimal", scenario, **options)
@@ -64,17 +64,19 @@ def test_certified_in_time_equals_brute_force(kind, data, part, some):
     scenario, state, weights = data.draw(cases(kind))
     is_fixed = data.draw(st.tuples(*[st.booleans()] * scenario.num_users)) if some else False
     fixed = np.where(is_fixed, scenario.max_draft_length, np.full(scenario.num_users, -1))
-    tokens, times = every_round(scenario, state, fixed)
+    tokens, times = rounds = every_round(scenario, state, fixed)
     least = (times / tokens.min(-1)).min()
     assert least_tpot(make_problem(scenario, state, None, fixed)).tpot[0] == pytest.approx(least, rel=1e-9)
     free = waits(scenario, state, ms.make_controller("optimal", scenario, weights=weights, fixed_length=fixed)(state))
-    check(scenario, state, weights, least + part * (free - least) + 1e-3 * least, fixed)
-    assert check(scenario, state, weights, 0.97 * least, fixed) == "none in time"
-    assert check(scenario, state, weights, 1.01 * free, fixed) == "free"
+    check(scenario, state, weights, least + part * (free - least) + 1e-3 * least, fixed, rounds)
+    assert check(scenario, state, weights, 0.97 * least, fixed, rounds) == "none in time"
+    assert check(scenario, state, weights, 1.01 * free, fixed, rounds) == "free"
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("seeds", [WRONG, *(range(start, start + 50) for start in range(0, 300, 50))], ids=str)
+@pytest.mark.parametrize(
+    "seeds", [WRONG, range(50), range(50, 100), pytest.param(range(100, 300), marks=pytest.mark.slow)], ids=str
+)
 def test_no_certificate_is_wrong_where_tokens_of_a_pass_are_slow(seeds):
     for seed in seeds:
         scenario, state, weights, part = hostile_tpot_instance(np.random.default_rng(seed))
@@ -157,18 +159,10 @@ def test_twenty_devices_in_time(law):
     assert (controller(state[3]).draft_length == decision.draft_length[3]).all()
 
 
-def test_a_wide_tpot_changes_nothing(scenario, rng):
-    state = ms.sample_state(scenario, rng, 8)
-    for options in ({}, {"certify": 1e-6}):
-        free, wide = (ms.make_controller("optimal", scenario, tpot=tpot, **options)(state) for tpot in (None, 20.0))
-        assert (free.draft_length == wide.draft_length).all()
-    assert free.feasible is None
-    assert wide.feasible.all()
-
-
 def test_no_states():
     scenario = ms.Scenario.preset("llama2", num_users=3)
     empty = ms.SystemState(*(np.ones((0, 3)),) * 3)
     assert ms.make_controller("optimal", scenario, certify=1e-6, tpot=0.1)(empty).feasible.shape == (0,)
+    assert ms.make_controller("optimal", scenario, certify=1e-6)(empty).feasible is None
     with pytest.raises(ValueError, match="tpot: expected a finite number"):
         ms.upper_bound(scenario, empty, tpot=0.0)

@@ -143,6 +143,9 @@ def test_listing_is_complete():
     decisions = search.list_decisions(Nodes.joined([node, node])).lengths
     assert sorted(map(tuple, decisions[: len(expected)])) == expected
     assert len(decisions) == 2 * len(expected)
+    highs = np.array([(4.0, 7.0), (4.0, 8.0), (33.0, 0.0)])
+    nodes = nodes_of(small_problem(0, users=2, count=3), 1.0, 4.0, low=np.tile([1.0, 0.0], (3, 1)), high=highs)
+    assert search.has_few_decisions(nodes).tolist() == [True, False, False]
 
 
 def test_bounds_do_not_depend_on_the_blocks_of_parts(monkeypatch):
@@ -396,9 +399,3 @@ def test_moves_end_where_no_pair_of_tokens_improves(end):
             lonely += climbed(part, 1)[1] < best * (1.0 - 1e-9)
     assert lonely or end == "high"  # some need a pair
     assert (moved[:, 0] < 5.0).any()
-
-
-def test_few_decisions():
-    highs = np.array([(4.0, 7.0), (4.0, 8.0), (33.0, 0.0)])
-    nodes = nodes_of(small_problem(0, users=2, count=3), 1.0, 4.0, low=np.tile([1.0, 0.0], (3, 1)), high=highs)
-    assert search.has_few_decisions(nodes).tolist() == [True, False, False]

@@ -122,12 +122,11 @@ def test_newton_alone_solves_the_presets(name, bandwidth, monkeypatch):
     relaxed_optimum(make_problem(scenario, ms.sample_state(scenario, np.random.default_rng(0), 100)))
 
 
-@pytest.mark.parametrize("longest", range(1, 13))
-def test_the_optimum_is_found_where_uploads_take_a_millionth_of_the_round(longest):
+def test_the_optimum_is_found_where_uploads_take_a_millionth_of_the_round():
     # one device needs longer for a token than the other for twelve
-    pace, air, alpha = np.array([[[0.0123713, 0.83086496]], [[4.76255e-06, 5.23673e-06]], [[0.9, 0.99]]])
-    low, high = np.ones((1, 2), dtype=np.int64), np.full((1, 2), longest)
-    problem = Problem(pace, air, alpha, np.ones((1, 2)), low, high, np.array([0.0107]))
-    best = problem.value(np.array([[[longest, 1.0]]]))[0, 0]
-    assert relaxed_optimum(problem).value[0] == pytest.approx(best, rel=1e-5)
-    assert (fast_lengths(problem)[0] == [longest, 1.0]).all()
+    longest, ones = np.arange(1, 13), np.ones((12, 2))
+    pace, air, alpha = ones * [0.0123713, 0.83086496], ones * [4.76255e-06, 5.23673e-06], ones * [0.9, 0.99]
+    high, best = np.stack([longest, longest], -1), np.stack([longest, np.ones(12)], -1)
+    problem = Problem(pace, air, alpha, ones, ones.astype(np.int64), high, np.full(12, 0.0107))
+    assert relaxed_optimum(problem).value == pytest.approx(problem.value(best[:, None])[:, 0], rel=1e-5)
+    assert (fast_lengths(problem)[0] == best).all()

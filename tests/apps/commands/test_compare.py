@@ -57,28 +57,19 @@ def test_an_error_of_a_worker_is_one_sentence(capsys, monkeypatch):
     ]
 
 
-NESTED = r"(set: expected a Python literal or a word, got reward=|reward: expected one of .*, got )'---"
-"""Depends on the recursion limit of the parser of Python."""
-
-
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
         ("rounds=-1", "rounds: expected an integer ≥ 1, got -1"),
         ("max_episode_steps=9", "set: expected .*, got 'max_episode_steps'; use rounds for the length of an episode"),
         ("reward=" + "-" * 100_000, "set: expected at most 4096 characters, got 100007 in 'reward=---"),
-        ("reward=" + "-" * 4000 + "1", NESTED),
-        ("reward=" + "-" * 1000, r"reward: expected one of \['expected', 'sampled', 'share'\], got '---"),
         ("reward=" + "(" * 1000, r"reward: expected one of \['expected', 'sampled', 'share'\], got '\(\("),
         ("num_users=0x" + "f" * 4000, r"num_users: expected an integer in 1\.\.1000000, got a very large"),
         ("total_bandwidth=" + "9" * 400, r"total_bandwidth: expected a finite number in \(0, inf\), got 999"),
-        ("num_users=" + str(10**9), r"num_users: expected an integer in 1\.\.1000000, got 1000000000$"),
     ],
     ids=lambda text: text[:24],
 )
-def test_bad_values_are_one_short_sentence(setting, message, capsys):
-    assert main(["compare", "--episodes", "2", "--set", setting]) == 2
-    error = capsys.readouterr().err
-    assert re.search(f"^multispin compare: {message}", error, re.MULTILINE)
-    assert len(error.splitlines()) == 1
+def test_bad_values_are_one_short_sentence(setting, message, refused):
+    error = refused("compare", ["--episodes", "2", "--set", setting])
+    assert re.search(f"^multispin compare: {message}", error)
     assert len(error) < 600

@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def plain(monkeypatch):  # without the picture, which takes longest
     monkeypatch.setattr(live, "save_timeline", lambda *_: None)
 
@@ -53,7 +53,8 @@ def command(folder, *more, out="run", **changed):
     return ["live", *(word for name, value in options.items() for word in (f"--{name}", str(value))), *more]
 
 
-def test_a_run_writes_what_it_played(folder, capsys):
+def test_a_run_writes_what_it_played(folder, capsys, monkeypatch):
+    monkeypatch.undo()  # with the picture
     assert main(command(folder, "--set", "min_draft_length=0")) == 0
     printed = capsys.readouterr().out
     assert "small drafts for" in printed
@@ -85,7 +86,7 @@ def rows_of(folder, out):
         return list(csv.DictReader(file))
 
 
-def test_both_contenders_have_the_same_requests_and_devices(folder, plain):
+def test_both_contenders_have_the_same_requests_and_devices(folder):
     assert main(command(folder, controller="homogeneous", versus="homogeneous+task-mean", out="same")) == 0
     rows = rows_of(folder, "same")
     names = ("request", "age", "draft_length", "bandwidth_hz", "accepted", "tokens", "predicted_tokens", "upload_time")
@@ -93,7 +94,7 @@ def test_both_contenders_have_the_same_requests_and_devices(folder, plain):
         assert [row[name] for name in names] == [other[name] for name in names]
 
 
-def test_one_device_and_a_draft_that_is_the_target(folder, plain):
+def test_one_device_and_a_draft_that_is_the_target(folder):
     words = command(folder, num_users=1, out="one")
     index = words.index("--draft")
     assert main([*words[:index], *words[index + 2 :]]) == 0
@@ -101,7 +102,7 @@ def test_one_device_and_a_draft_that_is_the_target(folder, plain):
 
 
 @pytest.mark.parametrize("ahead", [[], ["--draft-ahead"]], ids=["rounds", "ahead"])
-def test_ids_of_a_sampling_target_are_accepted_less_often(folder, plain, ahead):
+def test_ids_of_a_sampling_target_are_accepted_less_often(folder, ahead):
     def accepted(*settings, **options):
         more = {"draft": folder / "close", "rounds": 10, "tokens": 40, "controller": "homogeneous"} | options
         assert main(command(folder, *ahead, *(["--set", *settings] if settings else []), out="payload", **more)) == 0
@@ -116,7 +117,7 @@ def test_ids_of_a_sampling_target_are_accepted_less_often(folder, plain, ahead):
 
 
 @pytest.mark.parametrize(("temperature", "guess"), [(0, "greedy"), (1, "shared-seed")])
-def test_devices_draft_ahead(folder, plain, capsys, temperature, guess):
+def test_devices_draft_ahead(folder, capsys, temperature, guess):
     words = command(folder, "--draft-ahead", temperature=temperature, draft=folder / "close", rounds=12, tokens=40)
     assert main(words) == 0
     assert f"hits with the guess {guess}" in capsys.readouterr().out
@@ -138,7 +139,7 @@ def test_devices_draft_ahead(folder, plain, capsys, temperature, guess):
 
 
 @pytest.mark.parametrize(("error", "steps"), [(KeyboardInterrupt, 9), (MemoryError, 9), (KeyboardInterrupt, 0)])
-def test_complete_rounds_of_a_stopped_run_are_kept(folder, plain, capsys, monkeypatch, error, steps):
+def test_complete_rounds_of_a_stopped_run_are_kept(folder, capsys, monkeypatch, error, steps):
     """Nine steps are four rounds of both contenders and a half; without two rounds, nothing is written."""
     step, calls = contender.LiveContender.step, iter(range(100))
 
@@ -160,26 +161,23 @@ def test_complete_rounds_of_a_stopped_run_are_kept(folder, plain, capsys, monkey
     assert len(rows_of(folder, "stopped-9")) == 8
 
 
+FELL = "model: expected 'tiny-{}' to read a batch of 3 with {} tokens each, {} with those before, got the device"
+
+
 def fall(logits):
     raise RuntimeError("the device\nis gone")
 
 
-@pytest.mark.parametrize(("which", "draft_ahead"), [("large", False), ("small", True)])
 @pytest.mark.parametrize(
-    ("wrong", "sentence"),
+    ("wrong", "sentence", "which", "draft_ahead"),
     [
-        (lambda logits: logits * np.nan, "logits: expected finite numbers from 'tiny-{}', got nan"),
-        (lambda logits: logits[..., :-1], "logits: expected shape (3, {}, 24) from 'tiny-{}', got (3, {}, 23)"),
-        (lambda logits: logits[:, 0], "logits: expected shape (3, {}, 24) from 'tiny-{}', got (3, 24)"),
-        (lambda logits: logits.transpose(0, 2), "logits: expected shape (3, {}, 24) from 'tiny-{}', got (24, {}, 3)"),
-        (
-            fall,
-            "model: expected 'tiny-{}' to read a batch of 3 with {} tokens each, {} with those before, got the device",
-        ),
+        (lambda logits: logits * np.nan, "logits: expected finite numbers from 'tiny-{}', got nan", "small", True),
+        (lambda logits: logits[:, 0], "logits: expected shape (3, {}, 24) from 'tiny-{}', got (3, 24)", "large", False),
+        (fall, FELL, "small", True),
+        (fall, FELL, "large", False),
     ],
-    ids=["nan", "cut", "flat", "transposed", "fall"],
 )
-def test_a_failing_model_is_one_sentence(folder, plain, capsys, monkeypatch, wrong, sentence, which, draft_ahead):
+def test_a_failing_model_is_one_sentence(folder, capsys, monkeypatch, wrong, sentence, which, draft_ahead):
     pair = Pair(tiny_model(1), tiny_model(0))
     network = (pair.target if which == "large" else pair.draft).network
     forward, passes = network.forward, itertools.count()
@@ -215,7 +213,7 @@ def test_weights_that_are_not_numbers_are_refused_at_once(folder, capsys, which,
 
 
 @pytest.mark.parametrize("draft_ahead", [False, True])
-def test_requests_that_end_at_once_have_a_token_each_round(folder, plain, draft_ahead):
+def test_requests_that_end_at_once_have_a_token_each_round(folder, draft_ahead):
     ending = tiny_model(0)
     ending.network.generation_config.eos_token_id = list(range(24))
     save_model(ending, folder / "ending")
@@ -230,10 +228,8 @@ def test_requests_that_end_at_once_have_a_token_each_round(folder, plain, draft_
         ({"tokens": 0}, "tokens: expected an integer ≥ 1, got 0"),
         ({"temperature": -1}, "temperature: expected a finite number"),
         ({"controller": "greedy"}, "controller: expected a contender that multispin live can run, got 'greedy'"),
-        ({"controller": "optimal+gradient"}, "controller: expected a contender that multispin live can run, got"),
         ({"versus": "optimal+clairvoyant"}, "controller: expected a contender that does not need the true acceptance"),
         ({"scenario": "{}/greedy.toml"}, "target: expected 'sampling' at this temperature, got 'greedy'"),
-        ({"draft-ahead": "gready"}, "guess: expected one of .*, got 'gready'"),
         ({"draft-ahead": "greedy"}, r"guess: expected one of \['shared-seed', 'independent'\] at this temperature"),
         ({"draft-ahead": "independent", "temperature": 0}, r"guess: expected one of \['greedy'\] at this temperature"),
         ({"draft-ahead": "independent", "draft": "{}/short", "prompts": "{}/long.jsonl"}, "expected at most 13 tokens"),
@@ -246,7 +242,6 @@ def test_requests_that_end_at_once_have_a_token_each_round(folder, plain, draft_
         ({"draft": "{}/short", "prompts": "{}/long.jsonl"}, "long.jsonl, line 1, prompt: expected at most 21 tokens"),
         ({"target": "{}/nothing"}, "model: expected a folder that exists, or"),
         ({"out": "{}/no/folder"}, "file: expected a file in a folder that exists, got"),
-        ({"out": "{}/taken", "target": "never"}, "file: expected a file in a folder that exists, got"),
     ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(folder, capsys, options, sentence):

@@ -2,8 +2,6 @@ import csv
 import io
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +17,8 @@ from multispin_env.apps.commands.solve import _rival_cells, solve, summary, to_r
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "devices.csv"
 HEADER = "draft_time_ms,snr_db,acceptance_rate"
-LONG = "x" * 100_000
 GOOD = f"{HEADER}\n12,15,0.8\n11,20,0.7\n"
+LONG = "x" * 100_000
 
 
 def row(**cells):
@@ -122,12 +120,6 @@ def test_weights_are_for_the_optimum(write, error, capsys):
     assert words in error(file, "--controller", "fixed")
 
 
-def test_set_changes_the_scenario(write, capsys):
-    content = solve_json(capsys, "--set", "max_draft_length=2", "verification_fixed_time=0.5", write(GOOD))
-    assert {row["draft_length"] for row in content["rows"]} == {2}
-    assert content["verification_time"] > 0.5
-
-
 @pytest.mark.parametrize("server", ["h100-32b", "a100-32b"])
 def test_the_summary_says_that_no_device_drafts(server, capsys):
     fields = ["--set", "min_draft_length=0", "payload=ids"]
@@ -162,22 +154,17 @@ def test_csv_output_is_a_file_or_the_only_output(write, tmp_path, capsys):
 
 
 def test_standard_input(monkeypatch, error, capsys):
-    command = [sys.executable, "-m", "multispin_env", "solve", "-"]
-    from_pipe = subprocess.run(command, input=EXAMPLE.read_bytes(), capture_output=True, check=False, cwd=ROOT)
-    assert from_pipe.returncode == 0
-    assert main(["solve", str(EXAMPLE)]) == 0
-    assert from_pipe.stdout.decode() == capsys.readouterr().out
-
     def put(text):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8"))
 
-    put('[{"name": "a", "draft_time_ms": 12, "snr_db": 15, "acceptance_rate": 1}]')
-    assert solve_json(capsys, "-")["rows"][0]["share"] == 1.0
+    put(EXAMPLE.read_text(encoding="utf-8"))
+    assert solve_json(capsys, "-")["rows"] == solve_json(capsys, EXAMPLE)["rows"]
     put('[{"name": 1')
     assert error("-").startswith("multispin solve: stdin: expected a list of objects, got broken JSON (")
     put(GOOD)
     monkeypatch.setattr(devices, "_MAX_BYTES", len(GOOD) - 1)
-    assert f"stdin: size: expected at most {len(GOOD) - 1} bytes, got more" in error("-")
+    for name, file in (("stdin", "-"), ("/dev/zero", "/dev/zero")):
+        assert f"{name}: size: expected at most {len(GOOD) - 1} bytes, got more" in error(file)
 
 
 @pytest.mark.parametrize(
@@ -195,15 +182,12 @@ def test_standard_input(monkeypatch, error, capsys):
         (f"{HEADER},weight\n12,15,0.8,0\n", "weight: expected at least one number > 0, got only zeros"),
         (f'{HEADER}\n"12,15', "state.csv: expected CSV with commas and a header, got broken CSV"),
         (b"\xff\xfe", "expected text in UTF-8, got the byte 0xff"),
-        (b"a\0b", "state.csv"),
         (GOOD + f"{LONG},15,0.8\n", "row 3, draft_time_ms: .*, got 'xxx"),
-        (GOOD + f"{LONG}{LONG},15,0.8\n", "got broken CSV .field larger than field limit"),
         (GOOD.replace("snr_db", LONG), "header, column: .*, got 'xxx"),
         (f"{HEADER},name\n12,15,0.8,{LONG}\t\x07x\n", "row 1, name: expected a text of one line, .* got 'xxx"),
         ("{}", "state.json: expected a list of objects, got a JSON dict"),
         ("[]", "state.json: expected at least one device, got no rows"),
         ("[3]", "state.json, row 1: expected an object whose keys are columns, got 3.0"),
-        ("[" * 900 + "]" * 900, "got broken JSON .* at most 32 deep, got deeper ones"),
         ('[{"draft_time_ms": 1, "snr_db": 2}]', r"row 1, columns: .* one of \['acceptance_rate'\]"),
         (row(draft_time_ms='"1"'), "row 1, draft_time_ms: .*, got '1'"),
         (row(draft_time_ms="null"), "draft_time_s or draft_time_ms: expected a number, got nothing"),
@@ -212,19 +196,12 @@ def test_standard_input(monkeypatch, error, capsys):
         (row(draft_time_ms="1" + "0" * 5000), "draft_time_ms: .*, got inf"),
         (row(name='"a\\nb"'), r"name: expected a text of one line, .* got 'a\\nb'"),
     ],
-    ids=range(28),
+    ids=range(25),
 )
 def test_a_bad_file_is_one_short_sentence_with_its_position(text, words, write, error):
     message = error(write(text, "state.json" if text[:1] in ("{", "[") else "state.csv"))
     assert re.search(words, message)
     assert len(message) < 800
-
-
-def test_an_endless_file_is_refused(tmp_path, error):
-    with (tmp_path / "state.json").open("wb") as file:
-        file.truncate(2**40)  # a terabyte of zeros
-    for name in ("state.json", "/dev/zero"):
-        assert error(tmp_path / name).endswith(f"{name}: size: expected at most 16777216 bytes, got more")
 
 
 def test_numbers_at_the_ends_of_their_ranges(write, capsys):

@@ -69,12 +69,3 @@ def test_a_battery_without_capacity_is_refused():
     for name in ("drift", "energy-prices"):
         with pytest.raises(ValueError, match=r"^capacity\[1\]: expected numbers > 0, got 0"):
             ms.make_controller(name, scenario)(state)
-
-
-def test_bad_arguments():
-    scenario = ms.Scenario.preset("llama2", **SMALL)
-    for name, value in (("price", -1.0), ("slope", 2.5), ("acceptance", 200.0), ("time", 0.0)):
-        with pytest.raises(ValueError, match=f"^{name}: expected"):
-            ms.make_controller("energy-prices", scenario, **{name: value})
-    with pytest.raises(ValueError, match=r"^pace: expected 0 without budget_time, got 5"):
-        ms.make_controller("paced", scenario)

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import reference
@@ -8,6 +10,7 @@ from scipy.special import lambertw
 
 import multispin_env as ms
 from multispin_env.controllers.rounds.homogeneous import Algorithm1, homogeneous_draft_length, lambert_excess
+from tests.refusals import refusals
 
 
 @given(
@@ -79,11 +82,8 @@ def test_extremes_give_feasible_decisions(bandwidth):
         assert ms.expected_outcome(scenario, state, controller(state)).goodput > 0
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("acceptance_rate", 1.5), ("acceptance_rate", np.nan), ("token_latency", 0.0), ("verification_time", -1.0)],
+NUMBERS = {"acceptance_rate": 0.5, "token_latency": 1.0, "verification_time": 1.0}
+BAD = (("acceptance_rate", 1.5), ("acceptance_rate", np.nan), ("token_latency", 0.0), ("verification_time", -1.0))
+test_refusals = refusals(
+    *((partial(homogeneous_draft_length, **NUMBERS | {x: y}), f"^{x}: expected .*, got {y}$") for x, y in BAD)
 )
-def test_bad_numbers(field, value):
-    numbers = {"acceptance_rate": 0.5, "token_latency": 1.0, "verification_time": 1.0, field: value}
-    with pytest.raises(ValueError, match=f"^{field}: expected .*, got {value}$"):
-        homogeneous_draft_length(**numbers)

@@ -19,32 +19,24 @@ def value(scenario, state, **options):
     return ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario, **options)(state)).goodput
 
 
-@pytest.mark.parametrize(("users", "longest", "count"), [(2, 12, 40), (3, 7, 20), (4, 5, 8)])
-@pytest.mark.parametrize("bandwidth", [5e5, 5e6])
-def test_equals_brute_force(preset, users, longest, count, bandwidth):
-    scenario = ms.Scenario.preset(preset, num_users=users, max_draft_length=longest, total_bandwidth=bandwidth)
-    state = ms.sample_state(scenario, np.random.default_rng(users), count)
-    goodput = value(scenario, state)
-    for i in range(count):
-        best = reference.best_goodput(scenario, state[i])
-        assert goodput[i] == pytest.approx(best, rel=1e-6)
+LAWS = {
+    "paper": {},
+    "one piece": {"server": "a100-32b"},
+    "steep": {"verification_pieces": ((0.01, 0.02),)},
+    "a kink": {"verification_pieces": ((0.2, 0.0), (0.05, 0.0131))},  # at 11.45 tokens
+    "two kinks": {"verification_pieces": ((0.5, 0.0), (0.3, 0.02), (0.01, 0.0453)), "round_trip_time": 0.1},
+    "padded": {"server": "cpu-1.5b"},
+    "padded, a kink": {"verification_pieces": ((0.2, 0.0), (0.05, 0.0131)), "padded_verification": True},
+}
 
 
-LAWS = [
-    {},
-    {"server": "a100-32b", "payload": "ids"},
-    {"server": "a100-32b", "padded_verification": True},
-    {"verification_pieces": ((0.05, 0.0), (0.0, 0.01))},
-]
-
-
-@pytest.mark.parametrize("law", LAWS, ids=str)
+@pytest.mark.parametrize("law", ["paper", "one piece", "a kink", "padded"])
 @pytest.mark.parametrize(
     ("users", "longest", "low", "energy_price"), [(2, 12, 0, 3.0), (3, 6, 1, 1.0), (2, 12, 0, 9.0)]
 )
 def test_a_price_of_energy_equals_brute_force(law, users, longest, low, energy_price, rng):
     fields = {"num_users": users, "max_draft_length": longest, "min_draft_length": low, "acceptance": "by-request"}
-    scenario = ms.Scenario.preset("qwen3.5", **fields, **law)
+    scenario = ms.Scenario.preset("qwen3.5", **fields, **LAWS[law])
     state, weights = ms.sample_state(scenario, rng, 20), rng.choice([1.0, 3.0], users)
     energy = token_energy(scenario, state.spectral_efficiency)
     options = {"weights": weights, "energy_price": energy_price}
@@ -64,15 +56,6 @@ def test_a_price_of_energy_equals_brute_force(law, users, longest, low, energy_p
     assert certified.value == pytest.approx(best, rel=1e-8)
     assert priced(certified) == pytest.approx(best, rel=1e-8)
     assert priced(quick) == pytest.approx(best, rel=0.01)
-
-
-def test_bad_prices_of_energy():
-    scenario, state = ms.Scenario.preset("llama2", num_users=2), draw_state(0, 2)
-    with pytest.raises(ValueError, match=r"^energy_price: expected 0 with tpot or fixed_length, got 3"):
-        ms.make_controller("optimal", scenario, energy_price=3.0, tpot=1.0)
-    controller = ms.make_controller("optimal", scenario, energy_price=1e3, certify=1e-6)  # every draft costs 100 tokens
-    with pytest.raises(ValueError, match=r"^energy_price: expected .*, got 1000"):
-        controller(state)
 
 
 def test_the_oracle_is_the_optimal_controller():
@@ -124,17 +107,6 @@ def test_extremes(users, bandwidth, alpha):
     assert best >= common * (1 - 1e-9)
 
 
-def test_weights_favour_their_users(rng):
-    scenario = ms.Scenario.preset("llama2", num_users=4)
-    state = ms.sample_state(scenario, rng, 50)
-    weights = np.array([100.0, 1, 1, 1])
-    plain, weighted = (ms.make_controller("optimal", scenario, weights=w)(state) for w in (None, weights))
-    outcomes = [ms.expected_outcome(scenario, state, decision) for decision in (plain, weighted)]
-    before, after = ((weights * outcome.tokens).sum(-1) / outcome.round_latency for outcome in outcomes)
-    assert (after >= before * (1 - 1e-12)).all()
-    assert weighted.draft_length[:, 0].mean() > plain.draft_length[:, 0].mean()
-
-
 def test_fixed_is_eight_or_the_nearest_to_it(scenario, rng):
     state = ms.sample_state(scenario, rng, 3)
     decision = ms.make_controller("fixed", scenario)(state)
@@ -142,17 +114,6 @@ def test_fixed_is_eight_or_the_nearest_to_it(scenario, rng):
     assert (decision.bandwidth == 5e5).all()
     assert (ms.make_controller("fixed", scenario, draft_length=3)(state).draft_length == 3).all()
     assert (ms.make_controller("fixed", scenario.replace(max_draft_length=5))(state).draft_length == 5).all()
-
-
-LAWS = {
-    "paper": {},
-    "one piece": {"server": "a100-32b"},
-    "steep": {"verification_pieces": ((0.01, 0.02),)},
-    "a kink": {"verification_pieces": ((0.2, 0.0), (0.05, 0.0131))},  # at 11.45 tokens
-    "two kinks": {"verification_pieces": ((0.5, 0.0), (0.3, 0.02), (0.01, 0.0453)), "round_trip_time": 0.1},
-    "padded": {"server": "cpu-1.5b"},
-    "padded, a kink": {"verification_pieces": ((0.2, 0.0), (0.05, 0.0131)), "padded_verification": True},
-}
 
 
 @pytest.mark.parametrize("law", LAWS)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.continuous.averages import seeded_core
+from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.passes import DISCIPLINES, serial
 from multispin_env.registry import CONTINUOUS_ENCODINGS
 from tests.envs.continuous.played import AHEAD, BUSY, states_of
@@ -166,10 +167,8 @@ def test_controllers_play_the_same_through_full(name):
     rule = ms.make_controller(name, scenario)
     codec = codec_of("full", scenario, DISCIPLINES[rule.discipline], **(DEADLINES if workload else {}))
     system = ContinuousSystem.of(scenario, discipline=rule.discipline, workload=workload)
-    cores = [ContinuousCore(system, 3, drawn=workload is not None) for _ in range(2)]
+    cores = [seeded_core(system, 3, 0, drawn=workload is not None) for _ in range(2)]
     for core in cores:
-        for env in range(3):
-            core.seed(env, np.random.default_rng(env))
         core.reset()
     for _ in range(40):
         decision = rule(cores[0].state)
@@ -202,24 +201,20 @@ def test_a_batch_starts_under_all_actions(env_id, name, discipline):
     assert np.mean(counts) > 10
 
 
-def test_all_are_taken_if_all_are_left():
-    scenario = ms.Scenario.preset("llama2", num_users=3)
-    state = next(states_of(scenario, 1, 1))
-    action = np.zeros((1, 3, 3), np.float32)
-    action[..., 1] = -5.0
-    assert (codec_of("plain", scenario).decode(action, state).join == ms.Join.TAKE).all()
-    action[0, 1, 1] = 5.0
-    assert codec_of("plain", scenario).decode(action, state).join.tolist() == [[0, 2, 0]]
-
-
 @pytest.mark.parametrize("name", CONTINUOUS_ENCODINGS.names())
-def test_bad_decisions(name):
+def test_decisions_in_which_all_are_left(name):
     env = gym.make(ID, num_users=3, action=name, rho=100.0).unwrapped
     env.reset(seed=0)
     with pytest.raises(ValueError, match=r"^join\[0, 0\]: expected 1 or 2 for at least one device, got 0$"):
         env.encode_action(ms.ContinuousDecision(np.full(3, 4), np.zeros(3, int)))
     with pytest.raises(ValueError, match=r"^draft_length: expected shape \(1, 3\), got \(1, 2\)$"):
         env.encode_action(ms.ContinuousDecision(np.full(2, 4), np.ones(3, int)))
+    if name == "plain":
+        action = np.zeros((3, 3), np.float32)
+        action[:, 1] = -5.0
+        assert (env.decode_action(action).join == ms.Join.TAKE).all()
+        action[1, 1] = 5.0
+        assert env.decode_action(action).join.tolist() == [0, 2, 0]
 
 
 @pytest.mark.parametrize(("reference", "rules"), [("prices", {}), ("own-pace", {}), ("groups+deadlines", DEADLINES)])

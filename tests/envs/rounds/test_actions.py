@@ -24,7 +24,7 @@ def codec_of(name, scenario, common=False):
         if encoding == "shares" or controller not in UNEQUAL
     ],
 )
-@pytest.mark.parametrize("users", [1, 8, 20])
+@pytest.mark.parametrize(("users", "preset"), [(1, "llama2"), (8, "qwen3.5"), (20, "qwen2.5"), (20, "r1")])
 def test_encode_and_decode_decisions_of_controllers(encoding, controller, users, preset):
     scenario = ms.Scenario.preset(preset, num_users=users)
     state = ms.sample_state(scenario, np.random.default_rng(0), 100)

@@ -79,12 +79,9 @@ def test_without_spread_and_end_it_is_the_plain_environment():
     controller = ms.make_controller("homogeneous", plain.scenario)
     assert (play(hidden, controller) == play(plain, controller)).all()
     assert (hidden.state.acceptance_rate == plain.state.acceptance_rate).all()
-
-
-def test_assumptions():
-    env = make(spread=0.1)
-    assert env.assumptions.acceptance_spread == pytest.approx([0.1] * 4)
-    assert env.assumptions.acceptance_mean == pytest.approx([task.acceptance_rate for task in env.scenario.tasks])
+    known = make(spread=0.1).assumptions
+    assert known.acceptance_spread == pytest.approx([0.1] * 4)
+    assert known.acceptance_mean == pytest.approx([task.acceptance_rate for task in plain.scenario.tasks])
     assert make(RECORDED).assumptions.acceptance_mean[0] == pytest.approx(0.92, abs=0.02)
 
 
