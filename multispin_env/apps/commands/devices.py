@@ -1,9 +1,8 @@
 """Devices from a file: CSV with a header, or a JSON list of objects."""
 
-import csv
-import io
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from multispin_env.apps.terminal.output import STDOUT
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_label, check_name, check_plausible, check_real, shown
-from multispin_env.files import MIB, parse_json, read_limited
+from multispin_env.files import MIB, decode_text, parse_json, read_csv, read_limited
 from multispin_env.physics.types import SystemState
 from multispin_env.units import BITS_PER_NAT, MS, db_to_linear
 
@@ -66,46 +65,35 @@ def read_devices(file: Path) -> Devices:
     ``ValueError`` names the file, the row (from 1, without the header), the column and the expected value.
     """
     where = "stdin" if file == STDOUT else str(file)
-    text = _text(file, where)
+    try:
+        with nullcontext(sys.stdin.buffer) if file == STDOUT else file.open("rb") as stream:
+            content = read_limited(stream, _MAX_BYTES)
+        text = decode_text(content)
+    except OSError as error:
+        raise ValueError(f"file: expected a CSV or JSON file, got {where!r} ({error.strerror})") from None
+    except ValueError as error:  # too large, not UTF-8, or not a file name
+        raise ValueError(f"{where}: {error}") from None
     suffix = file.suffix.lower()
     is_json = suffix == ".json" or (suffix != ".csv" and text.lstrip()[:1] in ("[", "{"))
-    records = _json_records(text, where) if is_json else _csv_records(text, where)
+    records = _json_records(text, where) if is_json else _csv_records(content, where)
     if not records:
         raise ValueError(f"{where}: expected at least one device, got no rows")
     return _devices(records, where)
 
 
-def _text(file: Path, where: str) -> str:
+def _csv_records(content: bytes, where: str) -> list[_Record]:
     try:
-        if file == STDOUT:
-            return read_limited(sys.stdin.buffer, _MAX_BYTES).decode("utf-8-sig")
-        with file.open("rb") as stream:
-            return read_limited(stream, _MAX_BYTES).decode("utf-8-sig")
-    except OSError as error:
-        raise ValueError(f"file: expected a CSV or JSON file, got {where!r} ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: expected text in UTF-8, got the byte {error.object[error.start]:#x}") from None
-    except ValueError as error:  # too large, or not a file name
+        header, *lines = [cells for _, cells in read_csv(content)] or [[]]
+    except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-
-
-def _csv_records(text: str, where: str) -> list[_Record]:
-    try:
-        lines = [line for line in csv.reader(io.StringIO(text), strict=True) if any(cell.strip() for cell in line)]
-    except csv.Error as error:
-        raise ValueError(f"{where}: expected CSV with commas and a header, got broken CSV ({error})") from None
-    if not lines:
-        return []
-    header = [cell.strip() for cell in lines[0]]
-    _check_columns(header, f"{where}, header")
+    if header:
+        _check_columns(header, f"{where}, header")
     records = []
-    for row, line in enumerate(lines[1:], start=1):
+    for row, line in enumerate(lines, start=1):
         if len(line) > len(header):
             raise ValueError(f"{where}, row {row}: expected {len(header)} values as in the header, got {len(line)}")
-        cells = dict(zip_longest(header, (cell.strip() for cell in line), fillvalue=""))
-        records.append(
-            {name: _number(name, cell) for name, cell in cells.items() if cell or name not in ("name", "weight")}
-        )
+        cells = zip_longest(header, line, fillvalue="")
+        records.append({name: _number(name, cell) for name, cell in cells if cell or name not in ("name", "weight")})
     return records
 
 

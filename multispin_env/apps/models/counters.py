@@ -24,6 +24,7 @@ from multispin_env.apps.models.counts import LARGEST_FILE
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_instance, check_name, check_real, cut, shown
 from multispin_env.evaluation.statistics import LEVEL, Cells
+from multispin_env.files import decode_text
 from multispin_env.npz import read_file
 from multispin_env.physics.tokens import expected_tokens
 
@@ -184,15 +185,9 @@ def read_counters(path: str | PathLike[str], model: str | None = None, drafted: 
     file without it. A result is the output or the JSON of ``vllm bench serve`` or ``sglang.bench_serving``.
     ``ValueError`` for an unreadable file, missing metrics or impossible values.
     """
+    content = read_file(path, LARGEST_FILE, "text", "counters")
     try:
-        text = read_file(path, LARGEST_FILE, "text").decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        got = f"{error.object[error.start]:#x}"
-        raise ValueError(f"counters: expected text in UTF-8 in {str(path)!r}, got the byte {got}") from None
-    except ValueError as error:
-        raise ValueError(str(error).replace("path:", "counters:", 1)) from None
-    try:
-        series = _of_model(_series(text), model)
+        series = _of_model(_series(decode_text(content)), model)
         read = _vllm if any(name in series for name in _VLLM) else _sglang
         return read(Path(path).stem, series, drafted)
     except ValueError as error:

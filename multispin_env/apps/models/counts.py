@@ -4,8 +4,6 @@ The accepted tokens A and the rounds with a refusal F are sufficient statistics 
 likelihood estimate is A / (A + F): a run that reaches the end of its draft is censored.
 """
 
-import csv
-import io
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -18,9 +16,9 @@ import numpy as np
 from multispin_env.apps.models.prompts import MAX_TASKS
 from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below, save
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import check_integer, check_label, cut, shown
+from multispin_env.checks import check_integer, check_label, shown
 from multispin_env.evaluation.statistics import LEVEL, RESAMPLES, Cells
-from multispin_env.files import MIB
+from multispin_env.files import MIB, read_csv
 from multispin_env.npz import BOOLEANS, FLOATS, INTEGERS, MOST_NUMBERS, archive_of, read_arrays, read_file
 from multispin_env.physics.records import FITTED_LENGTHS, Records, prompt_rates, replayed_expectations
 from multispin_env.physics.tokens import expected_tokens
@@ -60,23 +58,16 @@ def read_counts(path: str | PathLike[str]) -> list[TaskCounts]:
     A ``.csv`` file with the columns ``request``, ``task``, ``drafted`` and ``accepted`` (tokens), and a row per round.
     Rounds without a draft are ignored. ``ValueError`` names the line (from 1, with the header) and the field.
     """
+    content = read_file(path, LARGEST_FILE, ".csv", "from_counts")
     try:
-        content = read_file(path, LARGEST_FILE, ".csv")
+        return _by_task(content)
     except ValueError as error:
-        raise ValueError(str(error).replace("path:", "from_counts:", 1)) from None
-    try:
-        return _by_task(io.StringIO(content.decode("utf-8-sig"), newline=""))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected text in UTF-8, got the byte {error.object[error.start]:#x}") from None
-    except csv.Error as error:
-        raise ValueError(f"{path}: expected CSV with commas and a header, got broken CSV ({cut(str(error))})") from None
-    except ValueError as error:
-        raise ValueError(f"{path}, {error}") from None
+        raise ValueError(f"{path}: {error}") from None
 
 
-def _by_task(text: io.StringIO) -> list[TaskCounts]:
+def _by_task(content: bytes) -> list[TaskCounts]:
     tasks: dict[str, dict[str, list[int]]] = {}
-    for request, task, drafted, accepted in _rows(text):
+    for request, task, drafted, accepted in _rows(content):
         sums = tasks.setdefault(task, {}).setdefault(request, [0] * 4)
         for index, number in enumerate((1, drafted, accepted, int(accepted < drafted))):
             sums[index] += number
@@ -92,24 +83,8 @@ def _by_task(text: io.StringIO) -> list[TaskCounts]:
     return results
 
 
-def _rows(text: io.StringIO) -> Iterator[tuple[str, str, int, int]]:
-    reader = csv.reader(text, strict=True)
-    header = [cell.strip() for cell in next(reader, [])]
-    for name in _COLUMNS:
-        if header.count(name) != 1:
-            raise ValueError(f"header: expected the columns {list(_COLUMNS)}, each once, got {shown(header)}")
-    positions = [header.index(name) for name in _COLUMNS]
-    count = 0
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
-        count += 1
-        if count > MOST_NUMBERS:
-            raise ValueError(f"rows: expected at most {MOST_NUMBERS}, got more")
-        line = reader.line_num
-        request, task, drafted, accepted = (
-            cells[position].strip() if position < len(cells) else "" for position in positions
-        )
+def _rows(content: bytes) -> Iterator[tuple[str, str, int, int]]:
+    for line, (request, task, drafted, accepted) in read_csv(content, _COLUMNS, MOST_NUMBERS):
         for name, value in (("request", request), ("task", task)):
             if not value:
                 raise ValueError(f"line {line}, {name}: expected a non-empty string, got {value!r}")
