@@ -1,9 +1,8 @@
 """``multispin record``: acceptance of the draft model's tokens along texts of the target model."""
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +22,7 @@ from multispin_env.apps.executors import Stopped, on_signals
 from multispin_env.apps.models.counters import GLOSSARY, EngineCounts, read_counters
 from multispin_env.apps.models.counts import (
     ALL,
-    RateEstimate,
     RecordedTexts,
-    TaskCounts,
     draw_summary,
     estimate,
     make_tasks,
@@ -42,7 +39,7 @@ from multispin_env.apps.terminal.arguments import DEFAULT_SCENARIO, Command, add
 from multispin_env.apps.terminal.output import Progress, provenance
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_real
-from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, Cells, aligned
+from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, aligned, table, to_json
 from multispin_env.files import write_atomically
 from multispin_env.physics.records import (
     MAX_POSITIONS,
@@ -69,6 +66,11 @@ tasks, STEM.json with all numbers, and STEM.png. To resume a stopped run, repeat
 Without models, acceptance rates are written but no record: --from-counts reads a log of drafted and accepted tokens,
 --counters reads metrics pages or benchmark results of vLLM or SGLang, one per task, and --acceptance-length gives one
 rate for all tasks."""
+
+_RATE_KINDS, _RECORD_KINDS = (".toml", ".json"), (".npz", ".toml", ".json", ".png")
+"""Suffixes of the files with rates, and of those with a record."""
+
+_IF_EQUAL = "95 % if all are equal"  # column
 
 _PACKAGED = "packaged"  # file name for the record of the package
 
@@ -127,7 +129,7 @@ def _check(options: argparse.Namespace) -> None:
         check_real("acceptance_length", options.acceptance_length, 1.0, options.drafted + 1.0)
     if options.out is not None:
         recorded = sources[0] not in _RATE_SOURCES
-        out_files(options.out, (".npz", ".toml", ".json", ".png") if recorded else (".toml", ".json"))
+        out_files(options.out, _RECORD_KINDS if recorded else _RATE_KINDS)
         if recorded:
             check_matplotlib()
 
@@ -233,14 +235,10 @@ def _record_groups(
                 options.seed,
                 lambda done: progress(done, options.tokens),
             )
-            beta, accepted, overlap, kept = (
-                np.concatenate([getattr(text, name) for text in texts])
-                for name in ("probability", "accepted", "overlap", "kept")
-            )
             length = np.array([len(text.token) for text in texts])
-            shares: list[Any] = [overlap.astype(np.float16), kept.ravel().astype(np.float16)]
-            group = RecordedTexts(length, beta.astype(np.float16), accepted, *shares)
-            journal.add(group.line())
+            _, beta, accepted, overlap, kept = map(np.concatenate, zip(*texts, strict=True))
+            shares = (array.ravel().astype(np.float16) for array in (beta, overlap, kept))
+            journal.add(RecordedTexts(length, next(shares), accepted, *shares).line())
 
 
 def _long_texts(prompts: Prompts, texts: RecordedTexts) -> tuple[Records, FloatArray]:
@@ -260,11 +258,16 @@ def _long_texts(prompts: Prompts, texts: RecordedTexts) -> tuple[Records, FloatA
     return records, texts.overlap[selected].astype(np.float64)
 
 
-def _write(options: argparse.Namespace, scenario: Scenario, rows: list[dict[str, Any]]) -> None:
-    scenario.save(out_file(options.out, ".toml"))
-    content = {"about": {"scenario": scenario.to_dict(), **provenance(options)}, "rows": rows}
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(out_file(options.out, ".json"), f"{text}\n".encode())
+def _finish(
+    options: argparse.Namespace, scenario: Scenario, rows: Sequence[Mapping[str, Any]], text: str, kinds: Sequence[str]
+) -> None:
+    """Print a table; with ``--out``, also write the scenario and the rows, and print all files that were written."""
+    if options.out is not None:
+        scenario.save(out_file(options.out, ".toml"))
+        content = f"{to_json(rows, {'scenario': scenario.to_dict(), **provenance(options)})}\n"
+        write_atomically(out_file(options.out, ".json"), content.encode())
+        text += f"\n\n{', '.join(str(out_file(options.out, kind)) for kind in kinds)}"
+    print(text)
 
 
 def _show(
@@ -277,13 +280,10 @@ def _show(
     rows = summarise(records, overlap, names)
     if options.out is not None:
         write_atomically(out_file(options.out, ".npz"), record_file(records, overlap))
-        _write(options, scenario.replace(tasks=make_tasks(rows)), [row.to_dict() for row in rows])
         draw_summary(rows, records, options.out)
-    print(aligned(*task_cells(rows)))
-    print("\ntokens per round along the record, and the relative error of E[N | L] at the prompts' α:\n")
-    print(aligned(*round_cells(rows)))
-    if options.out is not None:
-        print(f"\n{', '.join(str(out_file(options.out, kind)) for kind in ('.npz', '.toml', '.json', '.png'))}")
+    about = "tokens per round along the record, and the relative error of E[N | L] at the prompts' α"
+    text = f"{aligned(*task_cells(rows))}\n\n{about}:\n\n{aligned(*round_cells(rows))}"
+    _finish(options, scenario.replace(tasks=make_tasks(rows)), [row.to_dict() for row in rows], text, _RECORD_KINDS)
 
 
 def _count(options: argparse.Namespace, scenario: Scenario) -> None:
@@ -294,21 +294,23 @@ def _count(options: argparse.Namespace, scenario: Scenario) -> None:
         tasks.append(Task(name=counts.task, acceptance_rate=rate.rate, acceptance_std=rate.std_over_requests))
         numbers = {"requests": len(counts.hits), "rounds": counts.rounds, "drafted": counts.drafted}
         rows.append({"task": counts.task, **numbers, **rate._asdict()})
-    _write(options, scenario.replace(name=options.out.name, tasks=tuple(tasks)), rows)
-    header = (
-        *("task", "requests", "rounds", "drafted", "accepted", "α", "95 % if all are equal", "95 % over requests"),
-        *("mean over requests", "± requests"),
+    cells = table(
+        estimates,
+        {
+            "task": lambda pair: pair[0].task,
+            "requests": lambda pair: str(len(pair[0].hits)),
+            "rounds": lambda pair: str(pair[0].rounds),
+            "drafted": lambda pair: str(pair[0].drafted),
+            "accepted": lambda pair: str(pair[0].hits.sum()),
+            "α": lambda pair: f"{pair[1].rate:.4f}",
+            _IF_EQUAL: lambda pair: f"{pair[1].low:.4f} to {pair[1].high:.4f}",
+            "95 % over requests": lambda pair: f"{pair[1].low_over_requests:.4f} to {pair[1].high_over_requests:.4f}",
+            "mean over requests": lambda pair: f"{pair[1].mean_over_requests:.4f}",
+            "± requests": lambda pair: f"{pair[1].std_over_requests:.4f}",
+        },
     )
-    print(aligned(header, [_count_line(*pair) for pair in estimates]))
-    print(f"\n{out_file(options.out, '.toml')}, {out_file(options.out, '.json')}")
-
-
-def _count_line(counts: TaskCounts, rate: RateEstimate) -> Cells:
-    numbers = len(counts.hits), counts.rounds, counts.drafted, int(counts.hits.sum())
-    ends = (rate.low, rate.high), (rate.low_over_requests, rate.high_over_requests)
-    spread = f"{rate.mean_over_requests:.4f}", f"{rate.std_over_requests:.4f}"
-    intervals = (f"{low:.4f} to {high:.4f}" for low, high in ends)
-    return counts.task, *map(str, numbers), f"{rate.rate:.4f}", *intervals, *spread
+    named = scenario.replace(name=options.out.name, tasks=tuple(tasks))
+    _finish(options, named, rows, aligned(*cells), _RATE_KINDS)
 
 
 def _count_engines(options: argparse.Namespace, scenario: Scenario) -> None:
@@ -319,30 +321,26 @@ def _count_engines(options: argparse.Namespace, scenario: Scenario) -> None:
     names = [task.task for task in counts]
     if len(set(names)) < len(names):
         raise ValueError(f"counters: expected files with different names, which name the tasks, got {names}")
+    cells = table(
+        counts,
+        {
+            "task": lambda task: task.task,
+            "drafts": lambda task: str(task.drafts or ""),
+            "tokens drafted": lambda task: f"{task.drafted:.2f}",
+            "acceptance length": lambda task: f"{task.length:.4f}",
+            "draft acceptance rate": lambda task: f"{(task.length - 1.0) / task.drafted:.4f}",
+            "acceptance rate": lambda task: f"{task.rate:.4f}",
+            _IF_EQUAL: lambda task: " to ".join(f"{end:.4f}" for end in task.interval or ()),
+        },
+    )
+    parts = [aligned(*cells)]
+    parts += [f"{task.task}, by position:\n\n{aligned(*task.position_cells())}" for task in counts if task.accepted]
+    parts.append("\n".join(f"{term}: {meaning}" for term, meaning in GLOSSARY.items()))
+    if remarks := [remark for task in counts for remark in task.remarks]:
+        parts.append("\n".join(remarks))
     tasks = tuple(Task(name=task.task, acceptance_rate=task.rate) for task in counts)
     rows = [asdict(task) | {"rate": task.rate, "interval": task.interval} for task in counts]
-    _write(options, scenario.replace(name=options.out.name, tasks=tasks), rows)
-    header = (
-        *("task", "drafts", "tokens drafted", "acceptance length", "draft acceptance rate", "acceptance rate"),
-        "95 % if all are equal",
-    )
-    lines = [
-        (
-            *(task.task, str(task.drafts) if task.drafts else "", f"{task.drafted:.2f}", f"{task.length:.4f}"),
-            *(f"{(task.length - 1.0) / task.drafted:.4f}", f"{task.rate:.4f}"),
-            "" if task.interval is None else " to ".join(f"{end:.4f}" for end in task.interval),
-        )
-        for task in counts
-    ]
-    print(aligned(header, lines))
-    for task in counts:
-        if task.accepted:
-            print(f"\n{task.task}, by position:\n\n{aligned(*task.position_cells())}")
-    print("", *(f"{term}: {meaning}" for term, meaning in GLOSSARY.items()), sep="\n")
-    remarks = [remark for task in counts for remark in task.remarks]
-    if remarks:
-        print("", *remarks, sep="\n")
-    print(f"\n{out_file(options.out, '.toml')}, {out_file(options.out, '.json')}")
+    _finish(options, scenario.replace(name=options.out.name, tasks=tasks), rows, "\n\n".join(parts), _RATE_KINDS)
 
 
 COMMAND = Command(

@@ -23,7 +23,7 @@ import numpy as np
 from multispin_env.apps.models.counts import LARGEST_FILE
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_instance, check_name, check_real, cut, shown
-from multispin_env.evaluation.statistics import LEVEL, Cells
+from multispin_env.evaluation.statistics import LEVEL, Cells, table
 from multispin_env.files import decode_text
 from multispin_env.npz import read_file
 from multispin_env.physics.tokens import expected_tokens
@@ -147,24 +147,19 @@ class EngineCounts:
     def position_cells(self) -> tuple[Cells, list[Cells]]:
         """Return header and rows of the table by position, with the tokens per step of drafts that end there."""
         reached = (self.drafts, *self.accepted)
-        tokens = 1.0 + np.cumsum(self.accepted) / self.drafts
-        header = (
-            *("position", "reached", "accepted", "conditional rate", "share of drafts", "acceptance length up to it"),
-            "formula error",
+        mean = (1.0 + np.cumsum([0, *self.accepted]) / self.drafts).tolist()
+        return table(
+            range(1, len(reached)),
+            {
+                "position": str,
+                "reached": lambda length: str(reached[length - 1]),
+                "accepted": lambda length: str(reached[length]),
+                "conditional rate": lambda length: f"{reached[length] / max(reached[length - 1], 1):.4f}",
+                "share of drafts": lambda length: f"{reached[length] / self.drafts:.4f}",
+                "acceptance length up to it": lambda length: f"{mean[length]:.4f}",
+                "formula error": lambda length: f"{100.0 * (_tokens(length, self.rate) / mean[length] - 1.0):+.1f} %",
+            },
         )
-        lines: list[Cells] = [
-            (
-                str(length),
-                str(reached[length - 1]),
-                str(reached[length]),
-                f"{reached[length] / max(reached[length - 1], 1):.4f}",
-                f"{reached[length] / self.drafts:.4f}",
-                f"{mean:.4f}",
-                f"{100.0 * (_tokens(length, self.rate) / mean - 1.0):+.1f} %",
-            )
-            for length, mean in enumerate(tokens.tolist(), 1)
-        ]
-        return header, lines
 
 
 def _tokens(drafted: float, rate: float) -> float:

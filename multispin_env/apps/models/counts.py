@@ -17,7 +17,7 @@ from multispin_env.apps.models.prompts import MAX_TASKS
 from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below, save
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_label, shown
-from multispin_env.evaluation.statistics import LEVEL, RESAMPLES, Cells
+from multispin_env.evaluation.statistics import LEVEL, RESAMPLES, Cells, table
 from multispin_env.files import MIB, read_csv
 from multispin_env.npz import BOOLEANS, FLOATS, INTEGERS, MOST_NUMBERS, archive_of, read_arrays, read_file
 from multispin_env.physics.records import FITTED_LENGTHS, Records, prompt_rates, replayed_expectations
@@ -295,34 +295,21 @@ def _without_total(rows: Sequence[_TaskSummary]) -> Sequence[_TaskSummary]:
 
 def task_cells(rows: Sequence[_TaskSummary]) -> tuple[Cells, list[Cells]]:
     """Return header and rows of the table of rates."""
-    header = (
-        "task",
-        "prompts",
-        "positions",
-        "mean β",
-        "± tokens",
-        "overlap",
-        "α",
-        "± prompts",
-        "formula error",
-        "at L",
+    return table(
+        rows,
+        {
+            "task": lambda row: row.task,
+            "prompts": lambda row: str(row.prompts),
+            "positions": lambda row: str(row.positions),
+            "mean β": lambda row: f"{row.mean_probability:.3f}",
+            "± tokens": lambda row: f"{row.token_std:.3f}",
+            "overlap": lambda row: "" if row.overlap is None else f"{row.overlap:.3f}",
+            "α": lambda row: f"{row.rate:.3f}",
+            "± prompts": lambda row: f"{row.prompt_std:.3f}",
+            "formula error": lambda row: f"{100.0 * row.worst.off:+.1f} %",
+            "at L": lambda row: str(row.worst.draft_length),
+        },
     )
-    lines: list[Cells] = [
-        (
-            row.task,
-            str(row.prompts),
-            str(row.positions),
-            f"{row.mean_probability:.3f}",
-            f"{row.token_std:.3f}",
-            "" if row.overlap is None else f"{row.overlap:.3f}",
-            f"{row.rate:.3f}",
-            f"{row.prompt_std:.3f}",
-            f"{100.0 * row.worst.off:+.1f} %",
-            str(row.worst.draft_length),
-        )
-        for row in rows
-    ]
-    return header, lines
 
 
 def round_cells(rows: Sequence[_TaskSummary]) -> tuple[Cells, list[Cells]]:

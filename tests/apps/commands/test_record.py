@@ -224,7 +224,7 @@ def test_counts_make_a_scenario(here, error):
     assert numbers == [("x", 2, 3, 12), ("y", 2, 2, 8)]
     assert names(here) == ["log.csv", "mine.json", "mine.toml", "prompts.jsonl"]
     Path("log.csv").write_text(log + "3,y,4,five\n", encoding="utf-8")
-    assert "log.csv, line 7, accepted: expected an integer in 0..4" in error("--from-counts", "log.csv", "--out", "m")
+    assert "log.csv: line 7, accepted: expected an integer in 0..4" in error("--from-counts", "log.csv", "--out", "m")
 
 
 PAGES = ROOT / "tests" / "apps" / "models" / "pages"
