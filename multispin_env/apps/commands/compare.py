@@ -1,4 +1,4 @@
-"""``multispin compare``: a comparison of contenders on whole episodes of an environment."""
+"""Compare controllers, and plug-ins of controllers and estimators, on the same whole episodes."""
 
 import argparse
 from collections.abc import Sequence
@@ -103,7 +103,7 @@ def _run(options: argparse.Namespace) -> int | None:
 
 
 COMMAND = Command(
-    "Compare controllers, and plug-ins of controllers and estimators, on the same whole episodes.",
+    __doc__,
     (
         "",
         "--scenario qwen3.5 --num-users 8 --total-bandwidth 5e6",

@@ -1,4 +1,14 @@
-"""``multispin profile``: times of your models to verify and to draft, as a server for scenarios."""
+"""Measure how long your models take to verify and to draft, and fit the verification law.
+
+The verification time of the target model is measured by batch size and draft length, the time of the draft model per
+token.
+
+Writes STEM.toml, a server profile for --server STEM.toml of every command, STEM.csv with each measured pass, and
+STEM.png. To resume a stopped run, repeat the command.
+
+With --table nothing is measured: the times come from the package aiconfigurator-core (extra tables), for many models
+and GPUs.
+"""
 
 import argparse
 from functools import partial
@@ -31,15 +41,6 @@ from multispin_env.apps.terminal.output import Progress
 from multispin_env.checks import check_integer
 from multispin_env.evaluation.statistics import aligned
 from multispin_env.server import Server
-
-_DESCRIPTION = """Measure the verification time of the target model by batch size and draft length, and the time of the
-draft model per token, and fit the verification law to these times.
-
-Writes STEM.toml, a server profile for --server STEM.toml of every command, STEM.csv with each measured pass, and
-STEM.png. To resume a stopped run, repeat the command.
-
-With --table nothing is measured: the times come from the package aiconfigurator-core (extra tables), for many models
-and GPUs."""
 
 _SUFFIXES = (".toml", ".csv", ".png")
 
@@ -148,7 +149,7 @@ def _measure(options: argparse.Namespace, cells: list[PassCell], passes_file: Pa
 
 
 COMMAND = Command(
-    _DESCRIPTION,
+    __doc__,
     (
         "--target large --draft small --out mine-server",
         "--target large.gguf --batches 1 2 4 --lengths 0 2 6 --repeats 9 --out mine-server",

@@ -1,4 +1,15 @@
-"""``multispin record``: acceptance of the draft model's tokens along texts of the target model."""
+"""Measure how often the target model accepts tokens of the draft model.
+
+At each position of a text of the target model, the draft model proposes one token; its acceptance probability and the
+outcome are recorded. The record does not depend on a draft length.
+
+Writes STEM.npz, the record for RecordedAcceptance-v0 (--set records=STEM.npz), STEM.toml, a scenario with the recorded
+tasks, STEM.json with all numbers, and STEM.png. To resume a stopped run, repeat the command.
+
+Without models, acceptance rates are written but no record: --from-counts reads a log of drafted and accepted tokens,
+--counters reads metrics pages or benchmark results of vLLM or SGLang, one per task, and --acceptance-length gives one
+rate for all tasks.
+"""
 
 import argparse
 import sys
@@ -55,17 +66,6 @@ from multispin_env.server import with_law
 
 if TYPE_CHECKING:
     from multispin_env.apps.models.network import Pair
-
-_DESCRIPTION = """Measure how often the target model accepts tokens of the draft model. At each position of a text of
-the target model, the draft model proposes one token; its acceptance probability and the outcome are recorded. The
-record does not depend on a draft length.
-
-Writes STEM.npz, the record for RecordedAcceptance-v0 (--set records=STEM.npz), STEM.toml, a scenario with the recorded
-tasks, STEM.json with all numbers, and STEM.png. To resume a stopped run, repeat the command.
-
-Without models, acceptance rates are written but no record: --from-counts reads a log of drafted and accepted tokens,
---counters reads metrics pages or benchmark results of vLLM or SGLang, one per task, and --acceptance-length gives one
-rate for all tasks."""
 
 _RATE_KINDS, _RECORD_KINDS = (".toml", ".json"), (".npz", ".toml", ".json", ".png")
 """Suffixes of the files with rates, and of those with a record."""
@@ -344,7 +344,7 @@ def _count_engines(options: argparse.Namespace, scenario: Scenario) -> None:
 
 
 COMMAND = Command(
-    _DESCRIPTION,
+    __doc__,
     (
         "--target big --draft small --prompts examples/prompts.jsonl --out mine",
         "--target big.gguf --draft-bits 4 --prompts prompts.txt --server mine-server.toml --out mine",

@@ -1,4 +1,4 @@
-"""``multispin reproduce``: the paper's figures and claims as tables, pictures and a page."""
+"""Compute and draw the paper's figures and check its claims on this model."""
 
 import argparse
 import json
@@ -128,7 +128,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 COMMAND = Command(
-    "Compute and draw the paper's figures and check its claims on this model.",
+    __doc__,
     ("--quick", "--only users claims --out figures", "--list"),
     _add_options,
     _run,
