@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import check_name, shown
+from multispin_env.checks import check_name, located, shown
 from multispin_env.files import MIB, read_csv
 from multispin_env.npz import INTEGERS, MOST_NUMBERS, read_arrays, read_file, read_packaged
 
@@ -154,10 +154,8 @@ def load_trace(trace: str | PathLike[str] | RequestTrace) -> RequestTrace:
         check_name("trace, by its name or as a .csv or .npz file", trace, TRACES)
         return _packaged(str(trace))
     content = read_file(trace, LARGEST_FILE, suffix)
-    try:
+    with located(fspath(trace)):
         return reader(content)
-    except ValueError as error:
-        raise ValueError(f"{fspath(trace)}: {error}") from None
 
 
 @cache

@@ -27,7 +27,6 @@ from multispin_env.apps.terminal.output import (
     write_tables,
 )
 from multispin_env.baselines.systems import SYSTEMS
-from multispin_env.checks import check_integer
 from multispin_env.controllers.names import CUSTOM_CONTROLLER
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
@@ -86,7 +85,6 @@ def _play(cases: Episodes, name: str, progress: ReportProgress | None = None) ->
 
 def _run(options: argparse.Namespace) -> int | None:
     check_outputs(options.json, options.csv)
-    check_integer("seed", options.seed, 0)
     executor = executor_of(options)
     arguments = collect_arguments(options)
     check_settings(options, arguments, [options.env], COMMON_ARGUMENTS)

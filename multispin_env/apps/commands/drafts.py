@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.apps.commands.model_options import add_out_option, out_files
-from multispin_env.apps.reproduce.drawing import BLUE, GREEN, ORANGE, check_matplotlib, legend_below, save
+from multispin_env.apps.reproduce.drawing import BLUE, GREEN, ORANGE, legend_below, save
 from multispin_env.apps.terminal.arguments import (
     Command,
     add_scenario_options,
@@ -173,14 +173,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     check_integer("states", options.states, 1)
-    check_integer("seed", options.seed, 0)
     check_real("time_factor", options.time_factor, 0.0, open_low=True)
     scenario, settings = resolve_scenario(options), collect_arguments(options)
     if scenario.draft_ahead:
         raise ValueError("draft_ahead: expected False, since rows are optima of single rounds, got True")
     files = () if options.out is None else out_files(options.out, _SUFFIXES)
-    if files:
-        check_matplotlib()
     names = list(dict.fromkeys(options.profiles))
     rows = compare_drafts(scenario, names, settings, options.states, options.seed, options.time_factor)
     title = f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / MHZ:g} MHz"

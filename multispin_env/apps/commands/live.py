@@ -42,7 +42,6 @@ from multispin_env.apps.models.verdict import (
     verdict_cells,
     verdict_lines,
 )
-from multispin_env.apps.reproduce.drawing import check_matplotlib
 from multispin_env.apps.terminal.arguments import Command, add_scenario_options, add_set_option, resolve_scenario
 from multispin_env.apps.terminal.output import Progress, provenance, write_output
 from multispin_env.arrays import IntArray
@@ -192,7 +191,6 @@ def _run(options: argparse.Namespace) -> None:
     prompts = read_prompts(options.prompts)
     _task_indices(scenario, prompts)
     files = out_files(options.out, _SUFFIXES)
-    check_matplotlib()
     pair = load_pair(options)
     contenders = _live_contenders(names, scenario, pair, prompts, options)
     ended = _play_in_turns(contenders, options.rounds)

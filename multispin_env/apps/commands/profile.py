@@ -35,7 +35,7 @@ from multispin_env.apps.models.profile import (
     make_profile,
     table_lines,
 )
-from multispin_env.apps.reproduce.drawing import check_matplotlib, save
+from multispin_env.apps.reproduce.drawing import save
 from multispin_env.apps.terminal.arguments import Command
 from multispin_env.apps.terminal.output import Progress
 from multispin_env.checks import check_integer
@@ -96,7 +96,6 @@ def _run(options: argparse.Namespace) -> None:
         return
     _set_defaults(options)
     cells, files = _cells(options), _outputs(options.out)
-    check_matplotlib()
     profile = (_measure if options.table is None else _look_up)(options, cells, files[1])
     profile.server.save(files[0])
     save(partial(draw_profile, profile), PICTURE_SIZE, options.out, (files[-1].suffix,))
@@ -127,7 +126,7 @@ def _look_up(options: argparse.Namespace, cells: list[PassCell], passes_file: Pa
 def _measure(options: argparse.Namespace, cells: list[PassCell], passes_file: Path) -> Profile:
     context = check_integer("context", options.context, 1)
     repeats = check_integer("repeats", options.repeats, 1)
-    rng = np.random.default_rng(check_integer("seed", options.seed, 0))
+    rng = np.random.default_rng(options.seed)
     pair = load_pair(options)
     longest = context + max(*(cell.length + 1 for cell in cells), DRAFT_CELL.length)
     if longest > pair.context:

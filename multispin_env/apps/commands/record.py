@@ -29,7 +29,6 @@ from multispin_env.apps.commands.model_options import (
     out_file,
     out_files,
 )
-from multispin_env.apps.executors import Stopped, on_signals
 from multispin_env.apps.models.counters import GLOSSARY, EngineCounts, read_counters
 from multispin_env.apps.models.counts import (
     ALL,
@@ -45,7 +44,6 @@ from multispin_env.apps.models.counts import (
 )
 from multispin_env.apps.models.passes import Journal
 from multispin_env.apps.models.prompts import Prompts, read_prompts
-from multispin_env.apps.reproduce.drawing import check_matplotlib
 from multispin_env.apps.terminal.arguments import DEFAULT_SCENARIO, Command, add_scenario_options
 from multispin_env.apps.terminal.output import Progress, provenance
 from multispin_env.arrays import FloatArray
@@ -128,18 +126,15 @@ def _check(options: argparse.Namespace) -> None:
     if options.acceptance_length is not None:
         check_real("acceptance_length", options.acceptance_length, 1.0, options.drafted + 1.0)
     if options.out is not None:
-        recorded = sources[0] not in _RATE_SOURCES
-        out_files(options.out, _RECORD_KINDS if recorded else _RATE_KINDS)
-        if recorded:
-            check_matplotlib()
+        out_files(options.out, _RATE_KINDS if sources[0] in _RATE_SOURCES else _RECORD_KINDS)
 
 
-def _run(options: argparse.Namespace) -> int | None:
+def _run(options: argparse.Namespace) -> None:
     _check(options)
     scenario = _scenario(options)
     if options.prompts is not None:
-        return _record(options, scenario)
-    if options.from_counts is not None:
+        _record(options, scenario)
+    elif options.from_counts is not None:
         _count(options, scenario)
     elif options.read is not None:
         path = None if options.read == _PACKAGED else Path(options.read)
@@ -147,10 +142,9 @@ def _run(options: argparse.Namespace) -> int | None:
         _show(options, scenario, records, load_overlap(path, records), _names(options, scenario, records))
     else:
         _count_engines(options, scenario)
-    if options.read is None:
+    if options.prompts is None and options.read is None:
         time = f"draft time of {1e3 * scenario.mean_draft_time:g} ms"
         print(f"\nvocabulary of {scenario.vocabulary_size} tokens and {time}: those of {scenario.label}")
-    return None
 
 
 def _names(options: argparse.Namespace, scenario: Scenario, records: Records) -> Sequence[str]:
@@ -163,7 +157,7 @@ def _names(options: argparse.Namespace, scenario: Scenario, records: Records) ->
     return [f"task {index}" for index in range(records.num_tasks)]
 
 
-def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
+def _record(options: argparse.Namespace, scenario: Scenario) -> None:
     prompts = read_prompts(options.prompts)
     count = len(prompts.texts)
     if count * options.tokens > MAX_POSITIONS:
@@ -176,15 +170,14 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     groups = -(-count // options.batch)
     journal = Journal(out_file(options.out, ".part"), "record", _settings(options, prompts), parse_texts)
     try:
-        with on_signals():
-            pair = load_pair(options)
-            encoded = prompts.encode(pair.target, MIN_POSITIONS, options.raw, pair.context)
-            _record_groups(pair, encoded, options, journal, groups)
-    except Stopped as stopped:
+        pair = load_pair(options)
+        encoded = prompts.encode(pair.target, MIN_POSITIONS, options.raw, pair.context)
+        _record_groups(pair, encoded, options, journal, groups)
+    except KeyboardInterrupt:
         done = len(journal.parts)
         saved = f"{done} of {groups} groups are saved in {str(journal.path)!r}; repeat the command to resume"
-        print(f"\n{options.program}: interrupted; {saved if done else 'nothing is saved yet'}", file=sys.stderr)
-        return 128 + stopped.number
+        print(f"\n{saved if done else 'nothing is saved yet'}", file=sys.stderr)
+        raise
     finally:
         if not journal.parts:
             journal.path.unlink()
@@ -203,7 +196,6 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     shifts = ", ".join(f"{count}: {shift:+.3f}" for count, shift in texts.shifts)
     print(f"\nshift of the acceptance in logits by uploaded probabilities (1: ids), for a sampling target: {shifts}")
     journal.path.unlink()
-    return None
 
 
 def _settings(options: argparse.Namespace, prompts: Prompts) -> dict[str, Any]:

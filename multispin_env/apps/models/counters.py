@@ -22,7 +22,7 @@ import numpy as np
 
 from multispin_env.apps.models.counts import LARGEST_FILE
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_instance, check_name, check_real, cut, shown
+from multispin_env.checks import check_instance, check_name, check_real, cut, located, shown
 from multispin_env.evaluation.statistics import LEVEL, Cells, table
 from multispin_env.files import decode_text
 from multispin_env.npz import read_file
@@ -114,18 +114,14 @@ class EngineCounts:
 
         Pearson's χ² test, without positions where fewer than 5 acceptances or refusals are expected.
         """
-        from scipy.stats import chi2
+        from scipy.stats import chi2_contingency
 
-        accepted = np.array(self.accepted, dtype=np.float64)
-        reached = np.array([self.drafts, *self.accepted[:-1]], dtype=np.float64)[: len(accepted)]
-        share = accepted.sum() / max(reached.sum(), 1.0)
+        reached, accepted = np.array([self.drafts, *self.accepted])[: len(self.accepted)], np.array(self.accepted)
+        share = accepted.sum() / max(reached.sum(), 1)
         enough = reached * min(share, 1.0 - share) >= 5.0
         if np.count_nonzero(enough) < 2:
             return 1.0
-        accepted, reached = accepted[enough], reached[enough]
-        share = accepted.sum() / reached.sum()
-        distance = ((accepted - reached * share) ** 2 / (reached * share * (1.0 - share))).sum()
-        return float(chi2.sf(distance, len(accepted) - 1))
+        return float(chi2_contingency([accepted[enough], (reached - accepted)[enough]], correction=False).pvalue)
 
     @property
     def remarks(self) -> list[str]:
@@ -181,12 +177,10 @@ def read_counters(path: str | PathLike[str], model: str | None = None, drafted: 
     ``ValueError`` for an unreadable file, missing metrics or impossible values.
     """
     content = read_file(path, LARGEST_FILE, "text", "counters")
-    try:
+    with located(f"counters, {str(path)!r}"):
         series = _of_model(_series(decode_text(content)), model)
         read = _vllm if any(name in series for name in _VLLM) else _sglang
         return read(Path(path).stem, series, drafted)
-    except ValueError as error:
-        raise ValueError(f"counters, {str(path)!r}: {error}") from None
 
 
 def _series(text: str) -> _Series:

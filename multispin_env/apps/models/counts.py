@@ -16,7 +16,7 @@ import numpy as np
 from multispin_env.apps.models.prompts import MAX_TASKS
 from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below, save
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import check_integer, check_label, shown
+from multispin_env.checks import check_integer, check_label, located, shown
 from multispin_env.evaluation.statistics import LEVEL, RESAMPLES, Cells, table
 from multispin_env.files import MIB, read_csv
 from multispin_env.npz import BOOLEANS, FLOATS, INTEGERS, MOST_NUMBERS, archive_of, read_arrays, read_file
@@ -59,10 +59,8 @@ def read_counts(path: str | PathLike[str]) -> list[TaskCounts]:
     Rounds without a draft are ignored. ``ValueError`` names the line (from 1, with the header) and the field.
     """
     content = read_file(path, LARGEST_FILE, ".csv", "from_counts")
-    try:
+    with located(path):
         return _by_task(content)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
 
 
 def _by_task(content: bytes) -> list[TaskCounts]:

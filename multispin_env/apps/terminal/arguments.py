@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from multispin_env.apps.executors import Cluster, Executor, Processes, Serial
-from multispin_env.checks import check_plausible, shown, suggestion
+from multispin_env.checks import check_integer, check_plausible, shown, suggestion
 from multispin_env.evaluation.contenders import ContenderError
 from multispin_env.registry import (
     ACCEPTANCES,
@@ -201,6 +201,8 @@ class Command:
         """Parse the arguments and run."""
         options = self.parser(program).parse_args(separate_settings(arguments))
         check_plausible(vars(options))
+        if vars(options).get("seed") is not None:
+            check_integer("seed", options.seed, 0)
         if vars(options).get("env") is not None:
             options.env = import_environment(options.env)
         options.program = program

@@ -202,7 +202,7 @@ def test_standard_input(monkeypatch, error, capsys):
         (f"{HEADER},name\n12,15,0.8,{LONG}\t\x07x\n", "row 1, name: expected a text of one line, .* got 'xxx"),
         ("{}", "state.json: expected a list of objects, got a JSON dict"),
         ("[]", "state.json: expected at least one device, got no rows"),
-        ("[3]", "state.json, row 1: expected an object whose keys are columns, got 3.0"),
+        ("[3]", "state.json: row 1: expected an object whose keys are columns, got 3.0"),
         ("[" * 900 + "]" * 900, "got broken JSON .* at most 32 deep, got deeper ones"),
         ('[{"draft_time_ms": 1, "snr_db": 2}]', r"row 1, columns: .* one of \['acceptance_rate'\]"),
         (row(draft_time_ms='"1"'), "row 1, draft_time_ms: .*, got '1'"),

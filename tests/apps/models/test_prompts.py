@@ -58,5 +58,5 @@ def test_long_prompts_are_refused_with_their_line(tmp_path):
     model = tiny_model(0, context=10)
     prompts = read_prompts(written(tmp_path, "a.txt", "w2 w3\nw4 w5 w6"))
     assert prompts.encode(model, room=7) == [[2, 3], [4, 5, 6]]
-    with pytest.raises(ValueError, match=r"line 2, prompt: expected at most 2 tokens, so that 8 more .* 10, got 3"):
+    with pytest.raises(ValueError, match=r"line 2: prompt: expected at most 2 tokens, so that 8 more .* 10, got 3"):
         prompts.encode(model, room=8)
