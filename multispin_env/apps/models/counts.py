@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from multispin_env.apps.models.prompts import MAX_TASKS
-from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below, save
+from multispin_env.apps.reproduce.drawing import BLACK, BLUE, COLOURS, Series, legend_below, save
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_label, located, shown
 from multispin_env.evaluation.statistics import LEVEL, RESAMPLES, Cells, table
@@ -215,9 +215,6 @@ def parse_texts(line: str) -> RecordedTexts:
 
 ALL = "all"  # name of the row over all tasks
 
-COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
-"""Colours of tasks and batch sizes; a picture shows no more tasks."""
-
 _SUMMARY_COLUMNS = 3  # panels per row
 
 
@@ -340,13 +337,12 @@ def draw_summary(rows: Sequence[_TaskSummary], records: Records, stem: Path) -> 
 
 
 def _draw_rounds(axes: Any, row: _TaskSummary) -> None:
-    lengths = [entry.draft_length for entry in row.rounds]
-    replayed, formula = [entry.replayed for entry in row.rounds], [entry.formula for entry in row.rounds]
-    axes.plot(lengths, replayed, color=BLUE, marker="o", markersize=3.5, label="replayed")
-    axes.plot(lengths, formula, color=BLACK, linestyle="--", label="E[N] at the prompts' α")
+    Series("replayed", (BLUE, "o", "-"), "replayed").draw(axes, row.rounds, "draft_length")
+    Series("E[N] at the prompts' α", (BLACK, "", "--"), "formula").draw(axes, row.rounds, "draft_length")
     title = f"{row.task}: α {row.rate:.3f}, {row.prompts} prompt{'s' if row.prompts > 1 else ''}"
-    axes.set(title=title, xlabel="draft length L (tokens)", ylabel="tokens per round", ylim=(0.0, 1.08 * max(replayed)))
-    axes.set_xticks([1, *(length for length in lengths if length % 4 == 0)])
+    top = 1.08 * max(entry.replayed for entry in row.rounds)
+    axes.set(title=title, xlabel="draft length L (tokens)", ylabel="tokens per round", ylim=(0.0, top))
+    axes.set_xticks([1, *range(4, len(row.rounds) + 1, 4)])
 
 
 def _draw_probabilities(axes: Any, rows: Sequence[_TaskSummary], records: Records) -> None:

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.apps.models.counts import COLOURS
 from multispin_env.apps.models.passes import DRAFT, Fit, PassCell, Passes, Setting, fit_cells, law_times
-from multispin_env.apps.reproduce.drawing import BLACK, legend_below
+from multispin_env.apps.reproduce.drawing import BLACK, COLOURS, legend_below
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import Cells
 from multispin_env.server import Server

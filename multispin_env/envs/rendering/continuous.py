@@ -391,6 +391,5 @@ class TraceFilm(Film):
     def frames(self) -> list[Frame]:
         end = min(view.duration for view in self._views)
         begin = max(min(self._axes.window, 0.5 * end), *(view.ends[0] for view in self._views))
-        clocks = [*np.arange(begin, end, STEP).tolist(), end]
-        last = len(clocks) - 1
-        return [Frame(number, self._views, clock, END if number == last else 1) for number, clock in enumerate(clocks)]
+        frames = [Frame(self._views, clock, 1) for clock in np.arange(begin, end, STEP).tolist()]
+        return [*frames, Frame(self._views, end, END)]

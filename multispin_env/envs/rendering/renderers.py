@@ -327,7 +327,6 @@ def require_display() -> None:
 class Frame:
     """Picture of a film."""
 
-    number: int  # of the step; of the frame if the steps of two episodes differ
     views: Sequence[Any]
     clock: float | None  # s, of the round or the episode; None for the end
     times: int  # repetitions
@@ -374,6 +373,6 @@ class RoundsFilm(Film):
         for number, views in enumerate(self._rounds):
             longest = max(float(view.last.outcome.round_latency) for view in views if view.last is not None)
             *moves, end = np.linspace(0.0, longest, MOVES + 2)[1:].tolist()  # without time 0, at which nothing is drawn
-            frames += [Frame(number, views, clock, 1) for clock in moves if number]
-            frames.append(Frame(number, views, end, JUDGED if number < len(self._rounds) - 1 else END))
+            frames += [Frame(views, clock, 1) for clock in moves if number]
+            frames.append(Frame(views, end, JUDGED if number < len(self._rounds) - 1 else END))
         return frames
