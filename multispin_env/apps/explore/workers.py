@@ -87,8 +87,7 @@ def compile_rules() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     for name in VIEWS.names():
-        view = VIEWS.load(name)
-        view.compute(view.settings(), ScenarioSources())
+        VIEWS.load(name)().compute(ScenarioSources())
 
 
 def _work(connection: Connection) -> None:
