@@ -47,7 +47,7 @@ def engine_times(users: int, rounds: int) -> tuple[float, float]:
     """Return median seconds of a round of tiny models, in all and without the models, laws of tokens and decision."""
     from multispin_env.apps.models.contender import LiveContender, draw_conditions
     from multispin_env.apps.models.network import Pair
-    from multispin_env.apps.models.rounds import EmulatedDevices, Player, PromptOrder
+    from multispin_env.apps.models.rounds import EmulatedDevices, Player
     from tests.apps.models import tiny
 
     scenario = ms.Scenario.preset("llama2", num_users=users)
@@ -56,7 +56,7 @@ def engine_times(users: int, rounds: int) -> tuple[float, float]:
         Pair(tiny.tiny_model(0), tiny.tiny_model(1)),
         prompts,
         np.zeros(16, dtype=np.int64),
-        PromptOrder(16, users, 0),
+        0,
         users,
         64,
         scenario.max_draft_length,

@@ -112,16 +112,16 @@ def _live_contenders(
 ) -> list[LiveContender]:
     """Make contenders with the same requests, devices, channels and random numbers."""
     from multispin_env.apps.models.ahead import ChainPlayer
-    from multispin_env.apps.models.rounds import EmulatedDevices, Player, PromptOrder
+    from multispin_env.apps.models.rounds import EmulatedDevices, Player
 
     users = scenario.num_users
     longest = scenario.max_draft_length * (2 if scenario.draft_ahead else 1)  # a chain continues after a draft
     encoded = prompts.encode(pair.target, longest + 1, options.raw, pair.context)
-    task, order = _task_indices(scenario, prompts), PromptOrder(len(encoded), users, options.seed)
+    task = _task_indices(scenario, prompts)
     air = draw_conditions(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
     contenders = []
     for name in names:
-        devices = EmulatedDevices(pair, encoded, task, order, users, options.tokens, longest)
+        devices = EmulatedDevices(pair, encoded, task, options.seed, users, options.tokens, longest)
         arguments, kept = (devices, options.temperature, options.seed), scenario.sent_probabilities
         play = ChainPlayer(*arguments, scenario.guess, kept) if scenario.draft_ahead else Player(*arguments, kept)
         contenders.append(LiveContender(name, scenario, air, devices, play))
