@@ -229,8 +229,8 @@ def _record_groups(
             )
             length = np.array([len(text.token) for text in texts])
             _, beta, accepted, overlap, kept = map(np.concatenate, zip(*texts, strict=True))
-            shares = (array.ravel().astype(np.float16) for array in (beta, overlap, kept))
-            journal.add(RecordedTexts(length, next(shares), accepted, *shares).line())
+            half: list[Any] = [array.ravel().astype(np.float16) for array in (beta, overlap, kept)]
+            journal.add(RecordedTexts(length, half[0], accepted, *half[1:]).line())
 
 
 def _long_texts(prompts: Prompts, texts: RecordedTexts) -> tuple[Records, FloatArray]:
