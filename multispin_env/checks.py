@@ -1,7 +1,8 @@
 """Checks of user input; each error is one sentence with the field, the expected value and the value passed."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -150,6 +151,15 @@ def check_real(
         interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or np.isinf(high) else ']'}"
         raise ValueError(f"{field}: expected a finite number in {interval}, got {shown(value)}")
     return number
+
+
+@contextmanager
+def located(where: object) -> Iterator[None]:
+    """Begin the message of a ``ValueError`` with where it is, such as a file or a line."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 class _Unit(NamedTuple):

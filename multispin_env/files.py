@@ -1,16 +1,20 @@
 """Reading of untrusted files, with limits on size and nesting, and atomic writing."""
 
+import csv
+import io
 import json
 import os
 import re
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from multispin_env.checks import cut, shown
 
 MIB = 2**20
 
@@ -51,6 +55,36 @@ def read_bytes(path: str | PathLike[str], limit: int) -> bytes:
         raise OSError(f"not a regular file: {str(path)!r}")
     with path.open("rb") as file:
         return read_limited(file, limit)
+
+
+def decode_text(content: bytes) -> str:
+    """Decode UTF-8, with or without a byte order mark; ``ValueError`` names a wrong byte."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"expected text in UTF-8, got the byte {error.object[error.start]:#x}") from None
+
+
+def read_csv(content: bytes, columns: Sequence[str] = (), most: int | None = None) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line number and the cells of each row of a CSV file that is not empty, without spaces around cells.
+
+    The header has each of the ``columns`` once, and rows have their cells in this order, "" for missing ones; without
+    ``columns``, the header is the first row. ``ValueError`` for a bad header, broken CSV or more than ``most`` rows.
+    """
+    reader = csv.reader(io.StringIO(decode_text(content), newline=""), strict=True)
+    lines = ([cell.strip() for cell in line] for line in reader)
+    rows = ((reader.line_num, cells) for cells in lines if any(cells))
+    try:
+        header = next(rows, (0, []))[1] if columns else []
+        if any(header.count(name) != 1 for name in columns):
+            raise ValueError(f"header: expected the columns {list(columns)}, each once, got {shown(header)}")
+        positions = [header.index(name) for name in columns]
+        for count, (line, cells) in enumerate(rows):
+            if count == most:
+                raise ValueError(f"rows: expected at most {most}, got more")
+            yield line, [cells[at] if at < len(cells) else "" for at in positions] if columns else cells
+    except csv.Error as error:
+        raise ValueError(f"expected CSV with commas and a header, got broken CSV ({cut(str(error))})") from None
 
 
 def read_json(path: str | PathLike[str]) -> Any:

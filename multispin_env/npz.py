@@ -40,12 +40,12 @@ def read_packaged(name: str, sha256: str) -> bytes:
     return content
 
 
-def read_file(path: str | PathLike[str], limit: int, suffix: str = ".npz") -> bytes:
-    """Read an untrusted file; ``ValueError`` if it can't be read or has more than ``limit`` bytes."""
+def read_file(path: str | PathLike[str], limit: int, suffix: str = ".npz", field: str = "path") -> bytes:
+    """Read an untrusted file; ``ValueError`` about ``field`` if it can't be read or has more than ``limit`` bytes."""
     try:
         return read_bytes(path, limit)
     except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"path: expected a readable {suffix} file, got {shown(str(path))} ({error})") from None
+        raise ValueError(f"{field}: expected a readable {suffix} file, got {shown(str(path))} ({error})") from None
 
 
 def read_arrays(content: bytes, kinds: Mapping[str, _Kind]) -> dict[str, NDArray[Any]]:

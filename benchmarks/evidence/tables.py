@@ -15,14 +15,13 @@ import multispin_env as ms
 from benchmarks.evidence.fit import TABLES
 from benchmarks.tools import Options, Row, show
 from multispin_env.apps.models.passes import VERIFY, PassCell, fit_law, law_times
-from multispin_env.apps.models.profile import cell_sizes
+from multispin_env.apps.models.profile import Profile, cell_sizes
 from multispin_env.apps.models.tables import (
     BATCHES,
     CONTEXT,
     LENGTHS,
     Machine,
     StepTimes,
-    TableProfile,
     make_table_profile,
 )
 from multispin_env.registry import SERVERS
@@ -57,14 +56,14 @@ MACHINES = {
 COMMENT = "# Written by `python -m benchmarks.evidence tables --out multispin_env/data/servers`.\n"
 
 
-def profile_of(name: str, folder: Path) -> TableProfile:
+def profile_of(name: str, folder: Path) -> Profile:
     """Fit the law of a profile to its passes, which are kept in a file of the folder."""
     cells = [PassCell(VERIFY, batch, length) for batch in BATCHES for length in LENGTHS]
     model = MODELS[name.rpartition("-")[2]]
     return make_table_profile(name, folder / f"{name}.csv", MACHINES[name], model, DRAFT, cells)
 
 
-def write(profile: TableProfile, folder: Path) -> Path:
+def write(profile: Profile, folder: Path) -> Path:
     file = folder / f"{profile.server.name}.toml"
     profile.server.save(file)
     file.write_text(COMMENT + file.read_text(encoding="utf-8"), encoding="utf-8", newline="\n")

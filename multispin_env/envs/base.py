@@ -5,7 +5,7 @@ The class of the single environment of an id is next to its configuration, whose
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -21,7 +21,7 @@ from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.config import DEFAULT_SCENARIO, EnvConfig
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation
-from multispin_env.envs.rendering.renderers import RENDER_FPS, RENDERERS, Renderer
+from multispin_env.envs.rendering.renderers import RENDER_FPS, Renderer, Window
 from multispin_env.envs.simulator import Step
 from multispin_env.scenario import Scenario
 
@@ -30,7 +30,6 @@ class BaseEnv:
     """Base of the single and the vector environments."""
 
     env_id: str
-    renderers: ClassVar[Mapping[str, type[Renderer]]]
     metadata: dict[str, Any]
 
     def _start(self, config: EnvConfig, render_mode: str | None, *batch: int) -> None:
@@ -43,9 +42,9 @@ class BaseEnv:
         self.render_mode = render_mode
         self._renderer: Renderer | None = None
         if render_mode is not None:
-            check_name("render_mode", render_mode, self.renderers)
-            family = config.family
-            self._renderer = self.renderers[render_mode](family.recorder(config, num_envs), family.drawing())
+            check_name("render_mode", render_mode, self.metadata["render_modes"])
+            window = Window("multispin_env", RENDER_FPS) if render_mode == "human" else None
+            self._renderer = config.family.renderer(config, num_envs, config.family.sheet(), window)
 
     def _unbatched(self, batched: Any) -> Any:
         return batched if self._batch else batched[0]
@@ -110,9 +109,8 @@ class BaseEnv:
 class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
     """Base of the single environments; the docstring of a subclass is its page, with Gymnasium's headings."""
 
-    renderers = RENDERERS
     metadata: dict[str, Any] = {  # noqa: RUF012 (type of the base)
-        "render_modes": list(RENDERERS),
+        "render_modes": ["rgb_array", "human"],
         "render_fps": RENDER_FPS,
     }
 
@@ -212,9 +210,8 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         not write into them.
     """
 
-    renderers: ClassVar[Mapping[str, type[Renderer]]] = {"rgb_array": Renderer}  # a window shows one environment
     metadata: dict[str, Any] = {  # noqa: RUF012 (type of the base)
-        "render_modes": list(renderers),
+        "render_modes": ["rgb_array"],  # a window shows one environment
         "render_fps": RENDER_FPS,
         "autoreset_mode": AutoresetMode.NEXT_STEP,
     }

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from multispin_env.envs.rendering.charts import Recorder
-from multispin_env.envs.rendering.renderers import Film, Sheet
+from multispin_env.envs.rendering.renderers import Film, Renderer, Sheet
 from multispin_env.registry import Registry
 
 
@@ -16,8 +15,8 @@ class Family:
     name: str  # "rounds" or "continuous", an argument of `controller_names`
     encodings: Registry  # allowed values of ``action``
     universal_encoding: str  # the encoding that can express every decision
-    recorder: Callable[[Any, int], Recorder]  # from an `EnvConfig` and a number of environments
-    drawing: Callable[[], Sheet]  # draws the views of a recorder
+    renderer: type[Renderer]
+    sheet: Callable[[], Sheet]  # draws the views of a renderer
     film: Callable[[list[Any], list[Any]], Film]  # from the views of two episodes, one view for each step
 
 

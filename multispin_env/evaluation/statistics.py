@@ -6,9 +6,9 @@ The ranges of seeds are disjoint, so nothing is evaluated on training data.
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union
 
 import numpy as np
 
@@ -95,18 +95,31 @@ Cells = tuple[str, ...]
 """Cells of one line of a table."""
 
 
-def _content(row: "DataclassInstance") -> dict[str, Any]:
+Row = TypeVar("Row")
+
+
+def table(rows: Iterable[Row], columns: Mapping[str, Callable[[Row], str]]) -> tuple[Cells, list[Cells]]:
+    """Return header and lines of a table; ``columns`` have a title and the text of a row's cell."""
+    return tuple(columns), [tuple(text(row) for text in columns.values()) for row in rows]
+
+
+_Content = Union["DataclassInstance", Mapping[str, Any]]
+
+
+def _content(row: _Content) -> Mapping[str, Any]:
     to_dict = getattr(row, "to_dict", None)
-    return asdict(row) if to_dict is None else to_dict()
+    if to_dict is not None:
+        return to_dict()
+    return row if isinstance(row, Mapping) else asdict(row)
 
 
-def to_json(rows: "Sequence[DataclassInstance]", about: Mapping[str, Any]) -> str:
-    """Return JSON text with ``about`` and the rows, which are dataclasses."""
+def to_json(rows: Sequence[_Content], about: Mapping[str, Any]) -> str:
+    """Return JSON text with ``about`` and the rows, which are dataclasses or mappings."""
     return json.dumps({"about": dict(about), "rows": list(map(_content, rows))}, indent=2, ensure_ascii=False)
 
 
-def to_csv(rows: "Sequence[DataclassInstance]") -> str:
-    """Return CSV text with a header for one or more dataclasses of the same class without nested fields.
+def to_csv(rows: Sequence[_Content]) -> str:
+    """Return CSV text with a header for one or more dataclasses or mappings with the same names and no nested values.
 
     Spreadsheets would take a text that begins with "=", "+", "-" or "@" for a formula; it gets a leading apostrophe.
     """

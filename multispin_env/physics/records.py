@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from multispin_env import npz
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, put
-from multispin_env.checks import check_integer, require
+from multispin_env.checks import check_integer, located, require
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import (
     Acceptance,
@@ -179,10 +179,8 @@ def load_overlap(path: str | PathLike[str] | None, records: Records) -> FloatArr
 @contextmanager
 def _file(path: str | PathLike[str] | None) -> Iterator[bytes]:
     content = npz.read_packaged(_PACKAGED, PACKAGED_SHA256) if path is None else npz.read_file(path, LARGEST_FILE)
-    try:
+    with located(_PACKAGED if path is None else path):
         yield content
-    except ValueError as error:
-        raise ValueError(f"{_PACKAGED if path is None else path}: {error}") from None
 
 
 def record_file(records: Records, overlap: FloatArray | None = None) -> bytes:

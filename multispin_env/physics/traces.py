@@ -1,9 +1,6 @@
 """Recorded arrival times and lengths of requests: file formats, checks, and two packaged traces of one hour each."""
 
-import csv
 import hashlib
-import io
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from os import PathLike, fspath
@@ -13,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import check_name, cut, shown
-from multispin_env.files import MIB
+from multispin_env.checks import check_name, located, shown
+from multispin_env.files import MIB, read_csv
 from multispin_env.npz import INTEGERS, MOST_NUMBERS, read_arrays, read_file, read_packaged
 
 _PACKAGED = "data/records/requests.npz"
@@ -157,10 +154,8 @@ def load_trace(trace: str | PathLike[str] | RequestTrace) -> RequestTrace:
         check_name("trace, by its name or as a .csv or .npz file", trace, TRACES)
         return _packaged(str(trace))
     content = read_file(trace, LARGEST_FILE, suffix)
-    try:
+    with located(fspath(trace)):
         return reader(content)
-    except ValueError as error:
-        raise ValueError(f"{fspath(trace)}: {error}") from None
 
 
 @cache
@@ -178,26 +173,11 @@ def _from_npz(content: bytes, prefix: str = "") -> RequestTrace:
 
 
 def _from_csv(content: bytes) -> RequestTrace:
-    try:
-        rows = list(_csv_rows(io.StringIO(content.decode("utf-8-sig"), newline="")))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"expected text in UTF-8, got the byte {error.object[error.start]:#x}") from None
-    except csv.Error as error:
-        raise ValueError(f"expected CSV with commas and a header, got broken CSV ({cut(str(error))})") from None
+    rows = [
+        [_cell(row, name, cell) for name, cell in zip(_COLUMNS, cells, strict=True)]
+        for row, (_, cells) in enumerate(read_csv(content, _COLUMNS, MOST_NUMBERS), start=1)
+    ]
     return RequestTrace(*np.array(rows, dtype=np.float64).reshape(-1, len(_COLUMNS)).T)
-
-
-def _csv_rows(text: io.StringIO) -> Iterator[list[float]]:
-    lines = (line for line in csv.reader(text, strict=True) if any(cell.strip() for cell in line))
-    header = [cell.strip() for cell in next(lines, [])]
-    for name in _COLUMNS:
-        if header.count(name) != 1:
-            raise ValueError(f"header: expected the columns {list(_COLUMNS)}, each once, got {shown(header)}")
-    positions = [header.index(name) for name in _COLUMNS]
-    for row, line in enumerate(lines, start=1):
-        if row > MOST_NUMBERS:
-            raise ValueError(f"rows: expected at most {MOST_NUMBERS}, got more")
-        yield [_cell(row, header[position], line[position] if position < len(line) else "") for position in positions]
 
 
 def _cell(row: int, name: str, text: str) -> float:

@@ -7,7 +7,7 @@ import multispin_env as ms
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.rendering import continuous
 from multispin_env.envs.rendering.canvas import Area, Layout
-from multispin_env.envs.rendering.charts import Histories, History, Round, Scales, View
+from multispin_env.envs.rendering.charts import History, Round, Scales, View
 from multispin_env.envs.rendering.continuous import (
     Axes,
     Mark,
@@ -17,7 +17,7 @@ from multispin_env.envs.rendering.continuous import (
     draw_trace,
     request_marks,
 )
-from multispin_env.envs.rendering.renderers import Picture
+from multispin_env.envs.rendering.renderers import Histories, Picture
 from multispin_env.envs.simulator import Step
 from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.types import ContinuousOutcome, Served

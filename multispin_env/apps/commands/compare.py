@@ -1,4 +1,4 @@
-"""``multispin compare``: a comparison of contenders on whole episodes of an environment."""
+"""Compare controllers, and plug-ins of controllers and estimators, on the same whole episodes."""
 
 import argparse
 from collections.abc import Iterable
@@ -27,7 +27,6 @@ from multispin_env.apps.terminal.output import (
     write_tables,
 )
 from multispin_env.baselines.systems import SYSTEMS
-from multispin_env.checks import check_integer
 from multispin_env.controllers.names import CUSTOM_CONTROLLER
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
@@ -92,8 +91,7 @@ def _run(options: argparse.Namespace) -> int | None:
     executor = executor_of(options)
     arguments = collect_arguments(options)
     check_settings(options, arguments, [options.env], COMMON_ARGUMENTS)
-    config, seed = EnvConfig.of(options.env, options.scenario, **arguments), check_integer("seed", options.seed, 0)
-    cases = Episodes(config, options.episodes, seed)
+    cases = Episodes(EnvConfig.of(options.env, options.scenario, **arguments), options.episodes, options.seed)
     errors: list[ContenderError] = []
     play_all = partial(_play_all, cases, executor, errors)
     comparison = compare_cases(cases, options.controllers, options.reference, options.metric, play_all)
@@ -104,7 +102,7 @@ def _run(options: argparse.Namespace) -> int | None:
 
 
 COMMAND = Command(
-    "Compare controllers, and plug-ins of controllers and estimators, on the same whole episodes.",
+    __doc__,
     (
         "",
         "--scenario qwen3.5 --num-users 8 --total-bandwidth 5e6",

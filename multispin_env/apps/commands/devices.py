@@ -1,11 +1,10 @@
 """Devices from a file: CSV with a header, or a JSON list of objects."""
 
-import csv
-import io
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import count, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import numpy as np
 
 from multispin_env.apps.terminal.output import STDOUT
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_label, check_name, check_plausible, check_real, shown
-from multispin_env.files import MIB, parse_json, read_limited
+from multispin_env.checks import check_label, check_name, check_plausible, check_real, located, shown
+from multispin_env.files import MIB, decode_text, parse_json, read_csv, read_limited
 from multispin_env.physics.types import SystemState
 from multispin_env.units import BITS_PER_NAT, MS, db_to_linear
 
@@ -66,46 +65,48 @@ def read_devices(file: Path) -> Devices:
     ``ValueError`` names the file, the row (from 1, without the header), the column and the expected value.
     """
     where = "stdin" if file == STDOUT else str(file)
-    text = _text(file, where)
-    suffix = file.suffix.lower()
-    is_json = suffix == ".json" or (suffix != ".csv" and text.lstrip()[:1] in ("[", "{"))
-    records = _json_records(text, where) if is_json else _csv_records(text, where)
-    if not records:
-        raise ValueError(f"{where}: expected at least one device, got no rows")
-    return _devices(records, where)
-
-
-def _text(file: Path, where: str) -> str:
     try:
-        if file == STDOUT:
-            return read_limited(sys.stdin.buffer, _MAX_BYTES).decode("utf-8-sig")
-        with file.open("rb") as stream:
-            return read_limited(stream, _MAX_BYTES).decode("utf-8-sig")
+        with located(where), nullcontext(sys.stdin.buffer) if file == STDOUT else file.open("rb") as stream:
+            return _devices(read_limited(stream, _MAX_BYTES), file.suffix.lower())
     except OSError as error:
         raise ValueError(f"file: expected a CSV or JSON file, got {where!r} ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: expected text in UTF-8, got the byte {error.object[error.start]:#x}") from None
-    except ValueError as error:  # too large, or not a file name
-        raise ValueError(f"{where}: {error}") from None
 
 
-def _csv_records(text: str, where: str) -> list[_Record]:
-    try:
-        lines = [line for line in csv.reader(io.StringIO(text), strict=True) if any(cell.strip() for cell in line)]
-    except csv.Error as error:
-        raise ValueError(f"{where}: expected CSV with commas and a header, got broken CSV ({error})") from None
-    if not lines:
-        return []
-    header = [cell.strip() for cell in lines[0]]
-    _check_columns(header, f"{where}, header")
+def _devices(content: bytes, suffix: str) -> Devices:
+    text = decode_text(content)
+    is_json = suffix == ".json" or (suffix != ".csv" and text.lstrip()[:1] in ("[", "{"))
+    records = _json_records(text) if is_json else _csv_records(content)
+    if not records:
+        raise ValueError("expected at least one device, got no rows")
+    names, required, weights = zip(*map(_device, count(1), records), strict=True)
+    weighted = any("weight" in record for record in records)
+    if weighted and not any(weights):
+        raise ValueError("weight: expected at least one number > 0, got only zeros")
+    return Devices(names, SystemState(*np.array(required).T), np.array(weights) if weighted else None)
+
+
+def _device(row: int, record: _Record) -> tuple[str, list[float], float]:
+    """Return the name, the values of `_REQUIRED` and the weight of a device."""
+    values = []
+    for group in _REQUIRED:
+        column = next((name for name in group if name in record), None)
+        if column is None:
+            raise ValueError(f"row {row}, {' or '.join(group)}: expected a number, got nothing")
+        values.append(_checked(record[column], column, row))
+    name = check_label(f"row {row}, name", record.get("name", str(row)))
+    return name, values, _checked(record.get("weight", 1.0), "weight", row)
+
+
+def _csv_records(content: bytes) -> list[_Record]:
+    header, *lines = [cells for _, cells in read_csv(content)] or [[]]
+    if header:
+        _check_columns(header, "header")
     records = []
-    for row, line in enumerate(lines[1:], start=1):
+    for row, line in enumerate(lines, start=1):
         if len(line) > len(header):
-            raise ValueError(f"{where}, row {row}: expected {len(header)} values as in the header, got {len(line)}")
-        cells = dict(zip_longest(header, (cell.strip() for cell in line), fillvalue=""))
-        records.append(
-            {name: _number(name, cell) for name, cell in cells.items() if cell or name not in ("name", "weight")}
-        )
+            raise ValueError(f"row {row}: expected {len(header)} values as in the header, got {len(line)}")
+        cells = zip_longest(header, line, fillvalue="")
+        records.append({name: _number(name, cell) for name, cell in cells if cell or name not in ("name", "weight")})
     return records
 
 
@@ -116,17 +117,17 @@ def _number(name: str, cell: str) -> float | str:
         return cell
 
 
-def _json_records(text: str, where: str) -> list[_Record]:
+def _json_records(text: str) -> list[_Record]:
     try:
         rows = parse_json(text, parse_int=float)
     except ValueError as error:
-        raise ValueError(f"{where}: expected a list of objects, got broken JSON ({error})") from None
+        raise ValueError(f"expected a list of objects, got broken JSON ({error})") from None
     if not isinstance(rows, list):
-        raise ValueError(f"{where}: expected a list of objects, got a JSON {type(rows).__name__}")
+        raise ValueError(f"expected a list of objects, got a JSON {type(rows).__name__}")
     for row, record in enumerate(rows, start=1):
         if not isinstance(record, dict):
-            raise ValueError(f"{where}, row {row}: expected an object whose keys are columns, got {shown(record)}")
-        _check_columns(record, f"{where}, row {row}")
+            raise ValueError(f"row {row}: expected an object whose keys are columns, got {shown(record)}")
+        _check_columns(record, f"row {row}")
     return [{name: value for name, value in record.items() if value is not None} for record in rows]
 
 
@@ -142,30 +143,8 @@ def _check_columns(names: Iterable[str], where: str) -> None:
             raise ValueError(f"{where}, columns: expected exactly one of {list(group)}, got {present or columns}")
 
 
-def _devices(records: list[_Record], where: str) -> Devices:
-    numbered = [(record, f"{where}, row {row}") for row, record in enumerate(records, start=1)]
-    required = [np.array([_required(record, group, position) for record, position in numbered]) for group in _REQUIRED]
-    names = tuple(
-        check_label(f"{position}, name", record.get("name", str(row)))
-        for row, (record, position) in enumerate(numbered, start=1)
-    )
-    weights = None
-    if any("weight" in record for record in records):
-        weights = np.array([_checked(record.get("weight", 1.0), "weight", position) for record, position in numbered])
-        if not weights.any():
-            raise ValueError(f"{where}, weight: expected at least one number > 0, got only zeros")
-    return Devices(names, SystemState(required[0], required[1], required[2]), weights)
-
-
-def _required(record: _Record, group: tuple[str, ...], position: str) -> float:
-    for name in group:
-        if name in record:
-            return _checked(record[name], name, position)
-    raise ValueError(f"{position}, {' or '.join(group)}: expected a number, got nothing")
-
-
-def _checked(value: Any, name: str, position: str) -> float:
+def _checked(value: Any, name: str, row: int) -> float:
     column = _COLUMNS[name]
-    number = check_real(f"{position}, {name}", value, column.low, column.high, open_low=column.open_low)
-    check_plausible({name: number}, f"{position}, ")
+    number = check_real(f"row {row}, {name}", value, column.low, column.high, open_low=column.open_low)
+    check_plausible({name: number}, f"row {row}, ")
     return column.convert(number)

@@ -1,7 +1,13 @@
-"""``multispin drafts``: the optimum with each draft profile."""
+"""Compare draft models and other ways to draft by the goodput of the optimum.
+
+All profiles have the same random states. A profile sets acceptance and, where it has them, the draft time, payload and
+target; --set overrides these. Draft times of devices are those of the measured hardware, times --time-factor. Where the
+server drafts, nothing is uploaded and all drafts have the best common length. Acceptance is marked "assumed" where it
+was measured for another target model than the scenario's target_model.
+"""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -10,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from multispin_env.apps.commands.model_options import add_out_option, out_files
-from multispin_env.apps.reproduce.drawing import BLUE, GREEN, ORANGE, check_matplotlib, legend_below, save
+from multispin_env.apps.reproduce.drawing import BLUE, GREEN, ORANGE, legend_below, save
 from multispin_env.apps.terminal.arguments import (
-    DEFAULT_SCENARIO,
     Command,
     add_scenario_options,
     add_set_option,
@@ -23,20 +28,12 @@ from multispin_env.apps.terminal.output import provenance, write_output
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.names import make_controller
 from multispin_env.draft import DraftProfile
-from multispin_env.evaluation.statistics import Cells, aligned, to_csv, to_json
+from multispin_env.evaluation.statistics import aligned, table, to_csv, to_json
 from multispin_env.physics.acceptance import task_means
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.registry import DRAFTS
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
-
-_DESCRIPTION = """Compare draft models and other ways to draft: goodput of the optimum with each draft
-profile, for the same random states.
-
-A profile sets acceptance and, where it has them, the draft time, payload and target; --set overrides these. Draft times
-of devices are those of the measured hardware, times --time-factor. Where the server drafts, nothing is uploaded and all
-drafts have the best common length. Acceptance is marked "assumed" where it was measured for another target model than
-the scenario's target_model."""
 
 _SUFFIXES = (".csv", ".json", ".png")
 _OWN = "(scenario's own)"
@@ -125,15 +122,21 @@ def compare_drafts(
     return sorted((replace(row, share=row.goodput / best) for row in rows), key=lambda row: -row.goodput)
 
 
-_HEADER = ("draft", "by", "target", "acceptance", "tokens/s", "share", "tokens a round", "length", "bits a token")
-
-
-def _line(row: DraftRow) -> Cells:
-    rate = "a tree" if row.acceptance is None else f"{row.acceptance:.3f}"
-    length = f"{row.mean_length:.1f} (to {row.longest})" if row.drafts_on == "devices" else str(row.longest)
-    bits = f"{row.bits_per_token} ({row.payload})" if row.payload else "0"
-    numbers = f"{row.goodput:.1f}", f"{row.share:.3f}", f"{row.tokens:.2f}", length, bits
-    return row.draft, row.drafts_on, row.target, rate + (" assumed" if row.assumed else ""), *numbers
+_COLUMNS: dict[str, Callable[[DraftRow], str]] = {
+    "draft": lambda row: row.draft,
+    "by": lambda row: row.drafts_on,
+    "target": lambda row: row.target,
+    "acceptance": lambda row: (
+        ("a tree" if row.acceptance is None else f"{row.acceptance:.3f}") + " assumed" * row.assumed
+    ),
+    "tokens/s": lambda row: f"{row.goodput:.1f}",
+    "share": lambda row: f"{row.share:.3f}",
+    "tokens a round": lambda row: f"{row.tokens:.2f}",
+    "length": lambda row: (
+        f"{row.mean_length:.1f} (to {row.longest})" if row.drafts_on == "devices" else str(row.longest)
+    ),
+    "bits a token": lambda row: f"{row.bits_per_token} ({row.payload})" if row.payload else "0",
+}
 
 
 def _draw(rows: Sequence[DraftRow], title: str, stem: Path) -> None:
@@ -157,7 +160,6 @@ def _draw(rows: Sequence[DraftRow], title: str, stem: Path) -> None:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser, draft=False)
-    parser.set_defaults(scenario=DEFAULT_SCENARIO)
     parser.add_argument("--num-users", type=int, metavar="K", help="number of devices (default: the scenario's)")
     add_set_option(parser)
     names = f"profiles: {', '.join(DRAFTS.names())}, or .toml or .json files (default: all)"
@@ -171,18 +173,15 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     check_integer("states", options.states, 1)
-    check_integer("seed", options.seed, 0)
     check_real("time_factor", options.time_factor, 0.0, open_low=True)
     scenario, settings = resolve_scenario(options), collect_arguments(options)
     if scenario.draft_ahead:
         raise ValueError("draft_ahead: expected False, since rows are optima of single rounds, got True")
     files = () if options.out is None else out_files(options.out, _SUFFIXES)
-    if files:
-        check_matplotlib()
     names = list(dict.fromkeys(options.profiles))
     rows = compare_drafts(scenario, names, settings, options.states, options.seed, options.time_factor)
     title = f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / MHZ:g} MHz"
-    print(f"{title}, {options.states} states\n\n{aligned(_HEADER, [_line(row) for row in rows])}")
+    print(f"{title}, {options.states} states\n\n{aligned(*table(rows, _COLUMNS))}")
     if idle := [row.draft for row in rows if not row.longest]:
         print(f"\nlength 0, the server alone: {', '.join(idle)}")
     if files:
@@ -193,7 +192,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 COMMAND = Command(
-    _DESCRIPTION,
+    __doc__,
     (
         "--scenario qwen3.5 --server a100-32b --set min_draft_length=0",
         "--profiles qwen2.5-0.5b-q4 qwen2.5-1.5b-q4 mine.toml --time-factor 4 --out drafts",

@@ -1,4 +1,7 @@
-"""``multispin explore``: a page with sliders in the browser."""
+"""Open a page with sliders in the browser that shows one round and the goodput around its optimum.
+
+The page is served from this machine and loads nothing from other sites. Other machines can reach it only with --host.
+"""
 
 import argparse
 import threading
@@ -9,11 +12,6 @@ from pprint import pprint
 from multispin_env.apps.explore.page import view_numbers
 from multispin_env.apps.explore.settings import ScenarioSources
 from multispin_env.apps.terminal.arguments import Command
-
-_DESCRIPTION = """Open a page with sliders in the browser that shows one round and the goodput around its optimum.
-
-The page is served from this machine and loads nothing from other sites. Other machines can reach it only with --host.
-"""
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +50,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 COMMAND = Command(
-    _DESCRIPTION,
+    __doc__,
     ("", "--scenario mine.toml", "--port 0 --no-browser", "--print '/landscape?num_users=8'"),
     _add_options,
     _run,

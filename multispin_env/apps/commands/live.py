@@ -1,9 +1,17 @@
-"""``multispin live``: real models for emulated devices, with predicted and realised tokens and times."""
+"""Run real models for emulated devices and compare predicted and realised tokens and times.
+
+In each round the controller decides from the observations of the server. The draft model drafts for each device, the
+target model verifies all drafts in one batch, and both keep and trim their caches. Draft and upload times come from
+the scenario; the verification pass is timed on this machine. Devices draft from the probabilities that they upload.
+The two contenders take turns, round by round, with the same requests, devices and channels. The time to read prompts
+between rounds is not included. With --draft-ahead, devices continue to draft while their drafts are uploaded and
+verified, one token per draft time of the scenario.
+"""
 
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -34,7 +42,6 @@ from multispin_env.apps.models.verdict import (
     verdict_cells,
     verdict_lines,
 )
-from multispin_env.apps.reproduce.drawing import check_matplotlib
 from multispin_env.apps.terminal.arguments import Command, add_scenario_options, add_set_option, resolve_scenario
 from multispin_env.apps.terminal.output import Progress, provenance, write_output
 from multispin_env.arrays import IntArray
@@ -47,16 +54,6 @@ from multispin_env.units import MS
 if TYPE_CHECKING:
     from multispin_env.apps.models.network import Pair
 
-_DESCRIPTION = """Run real models for emulated devices and compare predicted and realised tokens and times.
-
-In each round the controller decides from the observations of the server. The draft model drafts for each device, the
-target model verifies all drafts in one batch, and both keep and trim their caches. Draft and upload times come from
-the scenario; the verification pass is timed on this machine. Devices draft from the probabilities that they upload.
-The two contenders take turns, round by round, with the same requests, devices and channels. The time to read prompts
-between rounds is not included. With --draft-ahead, devices continue to draft while their drafts are uploaded and
-verified, one token per draft time of the scenario.
-"""
-
 _SUFFIXES = (".json", ".csv", ".png")
 
 _MIN_ROUNDS = 2  # for an estimate of a spread
@@ -64,7 +61,6 @@ _MIN_ROUNDS = 2  # for an estimate of a spread
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser, draft=False)
-    parser.set_defaults(scenario="llama2")
     parser.add_argument("--num-users", type=int, metavar="K", help="number of devices (default: the scenario's)")
     add_set_option(parser)
     add_model_options(parser)
@@ -116,16 +112,16 @@ def _live_contenders(
 ) -> list[LiveContender]:
     """Make contenders with the same requests, devices, channels and random numbers."""
     from multispin_env.apps.models.ahead import ChainPlayer
-    from multispin_env.apps.models.rounds import EmulatedDevices, Player, PromptOrder
+    from multispin_env.apps.models.rounds import EmulatedDevices, Player
 
     users = scenario.num_users
     longest = scenario.max_draft_length * (2 if scenario.draft_ahead else 1)  # a chain continues after a draft
     encoded = prompts.encode(pair.target, longest + 1, options.raw, pair.context)
-    task, order = _task_indices(scenario, prompts), PromptOrder(len(encoded), users, options.seed)
+    task = _task_indices(scenario, prompts)
     air = draw_conditions(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
     contenders = []
     for name in names:
-        devices = EmulatedDevices(pair, encoded, task, order, users, options.tokens, longest)
+        devices = EmulatedDevices(pair, encoded, task, options.seed, users, options.tokens, longest)
         arguments, kept = (devices, options.temperature, options.seed), scenario.sent_probabilities
         play = ChainPlayer(*arguments, scenario.guess, kept) if scenario.draft_ahead else Player(*arguments, kept)
         contenders.append(LiveContender(name, scenario, air, devices, play))
@@ -151,45 +147,35 @@ def _play_in_turns(contenders: Sequence[LiveContender], rounds: int) -> BaseExce
     return None
 
 
-@dataclass(frozen=True, eq=False)
-class _RoundRecord:
-    """Row of the file of rounds; values of devices are separated by spaces, times are in seconds."""
-
-    contender: str
-    number: int
-    played: LiveRound
-
-    def to_dict(self) -> dict[str, Any]:
-        row = self.played
-        lists = {
-            "request": (row.request, ""),
-            "age": (row.age, ""),
-            "draft_length": (row.draft_length, ""),
-            "bandwidth_hz": (row.bandwidth, ".1f"),
-            "accepted": (row.played.accepted, ""),
-            "tokens": (row.played.gained, ""),
-            "predicted_tokens": (row.predicted, ".4f"),
-            "draft_time": (row.drafting, ".6f"),
-            "upload_time": (row.uploading, ".6f"),
-        }
-        if row.chains is not None:
-            lists |= {"head_start": (row.chains.head_start, ".4f"), "hit": (row.chains.hit.astype(int), "")}
-        return {
-            "contender": self.contender,
-            "round": self.number,
-            **{
-                name: " ".join(format(value, form) for value in array.tolist()) for name, (array, form) in lists.items()
-            },
-            "access_time": row.access,
-            "predicted_pass": row.predicted_pass,
-            "measured_pass": row.played.verification_time,
-            "predicted_round": row.predicted_time,
-            "measured_round": row.measured_time,
-            "accepting_time": row.played.accepting_time,
-            "drafting_here": row.played.drafting_time,
-            "prompts_here": row.played.prompt_time,
-            "decide_time": row.deciding,
-        }
+def _round_row(contender: str, number: int, row: LiveRound) -> dict[str, Any]:
+    """Return the row of the file of rounds; values of devices are separated by spaces, times are in seconds."""
+    lists = {
+        "request": (row.request, ""),
+        "age": (row.age, ""),
+        "draft_length": (row.draft_length, ""),
+        "bandwidth_hz": (row.bandwidth, ".1f"),
+        "accepted": (row.played.accepted, ""),
+        "tokens": (row.played.gained, ""),
+        "predicted_tokens": (row.predicted, ".4f"),
+        "draft_time": (row.drafting, ".6f"),
+        "upload_time": (row.uploading, ".6f"),
+    }
+    if row.chains is not None:
+        lists |= {"head_start": (row.chains.head_start, ".4f"), "hit": (row.chains.hit.astype(int), "")}
+    return {
+        "contender": contender,
+        "round": number,
+        **{name: " ".join(format(value, form) for value in array.tolist()) for name, (array, form) in lists.items()},
+        "access_time": row.access,
+        "predicted_pass": row.predicted_pass,
+        "measured_pass": row.played.verification_time,
+        "predicted_round": row.predicted_time,
+        "measured_round": row.measured_time,
+        "accepting_time": row.played.accepting_time,
+        "drafting_here": row.played.drafting_time,
+        "prompts_here": row.played.prompt_time,
+        "decide_time": row.deciding,
+    }
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -205,7 +191,6 @@ def _run(options: argparse.Namespace) -> None:
     prompts = read_prompts(options.prompts)
     _task_indices(scenario, prompts)
     files = out_files(options.out, _SUFFIXES)
-    check_matplotlib()
     pair = load_pair(options)
     contenders = _live_contenders(names, scenario, pair, prompts, options)
     ended = _play_in_turns(contenders, options.rounds)
@@ -237,9 +222,7 @@ def _write_files(
         **provenance(options, "torch", "transformers"),
     }
     write_output(f"{to_json(lines, about)}\n", as_json)
-    rounds = [
-        _RoundRecord(player.name, *played) for player in contenders for played in enumerate(player.rounds, start=1)
-    ]
+    rounds = [_round_row(player.name, *played) for player in contenders for played in enumerate(player.rounds, 1)]
     write_output(to_csv(rounds), as_csv)
     small, large = (Path(model.name).name for model in (pair.draft, pair.target))
     title = f"{small} drafts for {large}: {scenario.name}, K = {scenario.num_users}"
@@ -256,7 +239,7 @@ def _write_files(
 
 
 COMMAND = Command(
-    _DESCRIPTION,
+    __doc__,
     (
         "--scenario mine.toml --draft small --target large --prompts examples/prompts.jsonl --num-users 4 --out live",
         "--scenario mine.toml --target model.gguf --draft-bits 4 --prompts mine.txt --controller optimal+beta "

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multispin_env.apps.models import DTYPES
+from multispin_env.apps.reproduce.drawing import check_matplotlib
 from multispin_env.apps.terminal.output import check_outputs
 from multispin_env.checks import check_integer, check_label, check_name, check_real
 
@@ -57,6 +58,8 @@ def out_files(stem: Path, suffixes: Iterable[str]) -> tuple[Path, ...]:
     for file in files:
         if not all(os.access(path, os.W_OK) for path in (file, file.resolve().parent) if path.exists()):
             raise ValueError(f"out: expected files that can be written, got {str(file)!r}")
+        if file.suffix == ".png":
+            check_matplotlib()
     return files
 
 
@@ -67,7 +70,6 @@ def check_model_options(options: Namespace) -> None:
         check_integer("draft_bits", options.draft_bits, 2, 8)
     if hasattr(options, "temperature"):
         check_real("temperature", options.temperature, 0.0)
-        check_integer("seed", options.seed, 0)
 
 
 def load_pair(options: Namespace) -> "Pair":

@@ -1,4 +1,14 @@
-"""``multispin profile``: times of your models to verify and to draft, as a server for scenarios."""
+"""Measure how long your models take to verify and to draft, and fit the verification law.
+
+The verification time of the target model is measured by batch size and draft length, the time of the draft model per
+token.
+
+Writes STEM.toml, a server profile for --server STEM.toml of every command, STEM.csv with each measured pass, and
+STEM.png. To resume a stopped run, repeat the command.
+
+With --table nothing is measured: the times come from the package aiconfigurator-core (extra tables), for many models
+and GPUs.
+"""
 
 import argparse
 from functools import partial
@@ -25,21 +35,12 @@ from multispin_env.apps.models.profile import (
     make_profile,
     table_lines,
 )
-from multispin_env.apps.reproduce.drawing import check_matplotlib, save
+from multispin_env.apps.reproduce.drawing import save
 from multispin_env.apps.terminal.arguments import Command
 from multispin_env.apps.terminal.output import Progress
 from multispin_env.checks import check_integer
 from multispin_env.evaluation.statistics import aligned
 from multispin_env.server import Server
-
-_DESCRIPTION = """Measure the verification time of the target model by batch size and draft length, and the time of the
-draft model per token, and fit the verification law to these times.
-
-Writes STEM.toml, a server profile for --server STEM.toml of every command, STEM.csv with each measured pass, and
-STEM.png. To resume a stopped run, repeat the command.
-
-With --table nothing is measured: the times come from the package aiconfigurator-core (extra tables), for many models
-and GPUs."""
 
 _SUFFIXES = (".toml", ".csv", ".png")
 
@@ -95,7 +96,6 @@ def _run(options: argparse.Namespace) -> None:
         return
     _set_defaults(options)
     cells, files = _cells(options), _outputs(options.out)
-    check_matplotlib()
     profile = (_measure if options.table is None else _look_up)(options, cells, files[1])
     profile.server.save(files[0])
     save(partial(draw_profile, profile), PICTURE_SIZE, options.out, (files[-1].suffix,))
@@ -126,7 +126,7 @@ def _look_up(options: argparse.Namespace, cells: list[PassCell], passes_file: Pa
 def _measure(options: argparse.Namespace, cells: list[PassCell], passes_file: Path) -> Profile:
     context = check_integer("context", options.context, 1)
     repeats = check_integer("repeats", options.repeats, 1)
-    rng = np.random.default_rng(check_integer("seed", options.seed, 0))
+    rng = np.random.default_rng(options.seed)
     pair = load_pair(options)
     longest = context + max(*(cell.length + 1 for cell in cells), DRAFT_CELL.length)
     if longest > pair.context:
@@ -148,7 +148,7 @@ def _measure(options: argparse.Namespace, cells: list[PassCell], passes_file: Pa
 
 
 COMMAND = Command(
-    _DESCRIPTION,
+    __doc__,
     (
         "--target large --draft small --out mine-server",
         "--target large.gguf --batches 1 2 4 --lengths 0 2 6 --repeats 9 --out mine-server",

@@ -1,9 +1,19 @@
-"""``multispin record``: acceptance of the draft model's tokens along texts of the target model."""
+"""Measure how often the target model accepts tokens of the draft model.
+
+At each position of a text of the target model, the draft model proposes one token; its acceptance probability and the
+outcome are recorded. The record does not depend on a draft length.
+
+Writes STEM.npz, the record for RecordedAcceptance-v0 (--set records=STEM.npz), STEM.toml, a scenario with the recorded
+tasks, STEM.json with all numbers, and STEM.png. To resume a stopped run, repeat the command.
+
+Without models, acceptance rates are written but no record: --from-counts reads a log of drafted and accepted tokens,
+--counters reads metrics pages or benchmark results of vLLM or SGLang, one per task, and --acceptance-length gives one
+rate for all tasks.
+"""
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +29,10 @@ from multispin_env.apps.commands.model_options import (
     out_file,
     out_files,
 )
-from multispin_env.apps.executors import Stopped, on_signals
 from multispin_env.apps.models.counters import GLOSSARY, EngineCounts, read_counters
 from multispin_env.apps.models.counts import (
     ALL,
-    RateEstimate,
     RecordedTexts,
-    TaskCounts,
     draw_summary,
     estimate,
     make_tasks,
@@ -37,12 +44,11 @@ from multispin_env.apps.models.counts import (
 )
 from multispin_env.apps.models.passes import Journal
 from multispin_env.apps.models.prompts import Prompts, read_prompts
-from multispin_env.apps.reproduce.drawing import check_matplotlib
 from multispin_env.apps.terminal.arguments import DEFAULT_SCENARIO, Command, add_scenario_options
 from multispin_env.apps.terminal.output import Progress, provenance
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_real
-from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, Cells, aligned
+from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, aligned, table, to_json
 from multispin_env.files import write_atomically
 from multispin_env.physics.records import (
     MAX_POSITIONS,
@@ -59,16 +65,10 @@ from multispin_env.server import with_law
 if TYPE_CHECKING:
     from multispin_env.apps.models.network import Pair
 
-_DESCRIPTION = """Measure how often the target model accepts tokens of the draft model. At each position of a text of
-the target model, the draft model proposes one token; its acceptance probability and the outcome are recorded. The
-record does not depend on a draft length.
+_RATE_KINDS, _RECORD_KINDS = (".toml", ".json"), (".npz", ".toml", ".json", ".png")
+"""Suffixes of the files with rates, and of those with a record."""
 
-Writes STEM.npz, the record for RecordedAcceptance-v0 (--set records=STEM.npz), STEM.toml, a scenario with the recorded
-tasks, STEM.json with all numbers, and STEM.png. To resume a stopped run, repeat the command.
-
-Without models, acceptance rates are written but no record: --from-counts reads a log of drafted and accepted tokens,
---counters reads metrics pages or benchmark results of vLLM or SGLang, one per task, and --acceptance-length gives one
-rate for all tasks."""
+_IF_EQUAL = "95 % if all are equal"  # column
 
 _PACKAGED = "packaged"  # file name for the record of the package
 
@@ -126,18 +126,15 @@ def _check(options: argparse.Namespace) -> None:
     if options.acceptance_length is not None:
         check_real("acceptance_length", options.acceptance_length, 1.0, options.drafted + 1.0)
     if options.out is not None:
-        recorded = sources[0] not in _RATE_SOURCES
-        out_files(options.out, (".npz", ".toml", ".json", ".png") if recorded else (".toml", ".json"))
-        if recorded:
-            check_matplotlib()
+        out_files(options.out, _RATE_KINDS if sources[0] in _RATE_SOURCES else _RECORD_KINDS)
 
 
-def _run(options: argparse.Namespace) -> int | None:
+def _run(options: argparse.Namespace) -> None:
     _check(options)
     scenario = _scenario(options)
     if options.prompts is not None:
-        return _record(options, scenario)
-    if options.from_counts is not None:
+        _record(options, scenario)
+    elif options.from_counts is not None:
         _count(options, scenario)
     elif options.read is not None:
         path = None if options.read == _PACKAGED else Path(options.read)
@@ -145,10 +142,9 @@ def _run(options: argparse.Namespace) -> int | None:
         _show(options, scenario, records, load_overlap(path, records), _names(options, scenario, records))
     else:
         _count_engines(options, scenario)
-    if options.read is None:
+    if options.prompts is None and options.read is None:
         time = f"draft time of {1e3 * scenario.mean_draft_time:g} ms"
         print(f"\nvocabulary of {scenario.vocabulary_size} tokens and {time}: those of {scenario.label}")
-    return None
 
 
 def _names(options: argparse.Namespace, scenario: Scenario, records: Records) -> Sequence[str]:
@@ -161,7 +157,7 @@ def _names(options: argparse.Namespace, scenario: Scenario, records: Records) ->
     return [f"task {index}" for index in range(records.num_tasks)]
 
 
-def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
+def _record(options: argparse.Namespace, scenario: Scenario) -> None:
     prompts = read_prompts(options.prompts)
     count = len(prompts.texts)
     if count * options.tokens > MAX_POSITIONS:
@@ -174,15 +170,14 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     groups = -(-count // options.batch)
     journal = Journal(out_file(options.out, ".part"), "record", _settings(options, prompts), parse_texts)
     try:
-        with on_signals():
-            pair = load_pair(options)
-            encoded = prompts.encode(pair.target, MIN_POSITIONS, options.raw, pair.context)
-            _record_groups(pair, encoded, options, journal, groups)
-    except Stopped as stopped:
+        pair = load_pair(options)
+        encoded = prompts.encode(pair.target, MIN_POSITIONS, options.raw, pair.context)
+        _record_groups(pair, encoded, options, journal, groups)
+    except KeyboardInterrupt:
         done = len(journal.parts)
         saved = f"{done} of {groups} groups are saved in {str(journal.path)!r}; repeat the command to resume"
-        print(f"\n{options.program}: interrupted; {saved if done else 'nothing is saved yet'}", file=sys.stderr)
-        return 128 + stopped.number
+        print(f"\n{saved if done else 'nothing is saved yet'}", file=sys.stderr)
+        raise
     finally:
         if not journal.parts:
             journal.path.unlink()
@@ -201,7 +196,6 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     shifts = ", ".join(f"{count}: {shift:+.3f}" for count, shift in texts.shifts)
     print(f"\nshift of the acceptance in logits by uploaded probabilities (1: ids), for a sampling target: {shifts}")
     journal.path.unlink()
-    return None
 
 
 def _settings(options: argparse.Namespace, prompts: Prompts) -> dict[str, Any]:
@@ -233,14 +227,10 @@ def _record_groups(
                 options.seed,
                 lambda done: progress(done, options.tokens),
             )
-            beta, accepted, overlap, kept = (
-                np.concatenate([getattr(text, name) for text in texts])
-                for name in ("probability", "accepted", "overlap", "kept")
-            )
             length = np.array([len(text.token) for text in texts])
-            shares: list[Any] = [overlap.astype(np.float16), kept.ravel().astype(np.float16)]
-            group = RecordedTexts(length, beta.astype(np.float16), accepted, *shares)
-            journal.add(group.line())
+            _, beta, accepted, overlap, kept = map(np.concatenate, zip(*texts, strict=True))
+            half: list[Any] = [array.ravel().astype(np.float16) for array in (beta, overlap, kept)]
+            journal.add(RecordedTexts(length, half[0], accepted, *half[1:]).line())
 
 
 def _long_texts(prompts: Prompts, texts: RecordedTexts) -> tuple[Records, FloatArray]:
@@ -260,11 +250,16 @@ def _long_texts(prompts: Prompts, texts: RecordedTexts) -> tuple[Records, FloatA
     return records, texts.overlap[selected].astype(np.float64)
 
 
-def _write(options: argparse.Namespace, scenario: Scenario, rows: list[dict[str, Any]]) -> None:
-    scenario.save(out_file(options.out, ".toml"))
-    content = {"about": {"scenario": scenario.to_dict(), **provenance(options)}, "rows": rows}
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(out_file(options.out, ".json"), f"{text}\n".encode())
+def _finish(
+    options: argparse.Namespace, scenario: Scenario, rows: Sequence[Mapping[str, Any]], text: str, kinds: Sequence[str]
+) -> None:
+    """Print a table; with ``--out``, also write the scenario and the rows, and print all files that were written."""
+    if options.out is not None:
+        scenario.save(out_file(options.out, ".toml"))
+        content = f"{to_json(rows, {'scenario': scenario.to_dict(), **provenance(options)})}\n"
+        write_atomically(out_file(options.out, ".json"), content.encode())
+        text += f"\n\n{', '.join(str(out_file(options.out, kind)) for kind in kinds)}"
+    print(text)
 
 
 def _show(
@@ -277,13 +272,10 @@ def _show(
     rows = summarise(records, overlap, names)
     if options.out is not None:
         write_atomically(out_file(options.out, ".npz"), record_file(records, overlap))
-        _write(options, scenario.replace(tasks=make_tasks(rows)), [row.to_dict() for row in rows])
         draw_summary(rows, records, options.out)
-    print(aligned(*task_cells(rows)))
-    print("\ntokens per round along the record, and the relative error of E[N | L] at the prompts' α:\n")
-    print(aligned(*round_cells(rows)))
-    if options.out is not None:
-        print(f"\n{', '.join(str(out_file(options.out, kind)) for kind in ('.npz', '.toml', '.json', '.png'))}")
+    about = "tokens per round along the record, and the relative error of E[N | L] at the prompts' α"
+    text = f"{aligned(*task_cells(rows))}\n\n{about}:\n\n{aligned(*round_cells(rows))}"
+    _finish(options, scenario.replace(tasks=make_tasks(rows)), [row.to_dict() for row in rows], text, _RECORD_KINDS)
 
 
 def _count(options: argparse.Namespace, scenario: Scenario) -> None:
@@ -294,21 +286,23 @@ def _count(options: argparse.Namespace, scenario: Scenario) -> None:
         tasks.append(Task(name=counts.task, acceptance_rate=rate.rate, acceptance_std=rate.std_over_requests))
         numbers = {"requests": len(counts.hits), "rounds": counts.rounds, "drafted": counts.drafted}
         rows.append({"task": counts.task, **numbers, **rate._asdict()})
-    _write(options, scenario.replace(name=options.out.name, tasks=tuple(tasks)), rows)
-    header = (
-        *("task", "requests", "rounds", "drafted", "accepted", "α", "95 % if all are equal", "95 % over requests"),
-        *("mean over requests", "± requests"),
+    cells = table(
+        estimates,
+        {
+            "task": lambda pair: pair[0].task,
+            "requests": lambda pair: str(len(pair[0].hits)),
+            "rounds": lambda pair: str(pair[0].rounds),
+            "drafted": lambda pair: str(pair[0].drafted),
+            "accepted": lambda pair: str(pair[0].hits.sum()),
+            "α": lambda pair: f"{pair[1].rate:.4f}",
+            _IF_EQUAL: lambda pair: f"{pair[1].low:.4f} to {pair[1].high:.4f}",
+            "95 % over requests": lambda pair: f"{pair[1].low_over_requests:.4f} to {pair[1].high_over_requests:.4f}",
+            "mean over requests": lambda pair: f"{pair[1].mean_over_requests:.4f}",
+            "± requests": lambda pair: f"{pair[1].std_over_requests:.4f}",
+        },
     )
-    print(aligned(header, [_count_line(*pair) for pair in estimates]))
-    print(f"\n{out_file(options.out, '.toml')}, {out_file(options.out, '.json')}")
-
-
-def _count_line(counts: TaskCounts, rate: RateEstimate) -> Cells:
-    numbers = len(counts.hits), counts.rounds, counts.drafted, int(counts.hits.sum())
-    ends = (rate.low, rate.high), (rate.low_over_requests, rate.high_over_requests)
-    spread = f"{rate.mean_over_requests:.4f}", f"{rate.std_over_requests:.4f}"
-    intervals = (f"{low:.4f} to {high:.4f}" for low, high in ends)
-    return counts.task, *map(str, numbers), f"{rate.rate:.4f}", *intervals, *spread
+    named = scenario.replace(name=options.out.name, tasks=tuple(tasks))
+    _finish(options, named, rows, aligned(*cells), _RATE_KINDS)
 
 
 def _count_engines(options: argparse.Namespace, scenario: Scenario) -> None:
@@ -319,34 +313,30 @@ def _count_engines(options: argparse.Namespace, scenario: Scenario) -> None:
     names = [task.task for task in counts]
     if len(set(names)) < len(names):
         raise ValueError(f"counters: expected files with different names, which name the tasks, got {names}")
+    cells = table(
+        counts,
+        {
+            "task": lambda task: task.task,
+            "drafts": lambda task: str(task.drafts or ""),
+            "tokens drafted": lambda task: f"{task.drafted:.2f}",
+            "acceptance length": lambda task: f"{task.length:.4f}",
+            "draft acceptance rate": lambda task: f"{(task.length - 1.0) / task.drafted:.4f}",
+            "acceptance rate": lambda task: f"{task.rate:.4f}",
+            _IF_EQUAL: lambda task: " to ".join(f"{end:.4f}" for end in task.interval or ()),
+        },
+    )
+    parts = [aligned(*cells)]
+    parts += [f"{task.task}, by position:\n\n{aligned(*task.position_cells())}" for task in counts if task.accepted]
+    parts.append("\n".join(f"{term}: {meaning}" for term, meaning in GLOSSARY.items()))
+    if remarks := [remark for task in counts for remark in task.remarks]:
+        parts.append("\n".join(remarks))
     tasks = tuple(Task(name=task.task, acceptance_rate=task.rate) for task in counts)
     rows = [asdict(task) | {"rate": task.rate, "interval": task.interval} for task in counts]
-    _write(options, scenario.replace(name=options.out.name, tasks=tasks), rows)
-    header = (
-        *("task", "drafts", "tokens drafted", "acceptance length", "draft acceptance rate", "acceptance rate"),
-        "95 % if all are equal",
-    )
-    lines = [
-        (
-            *(task.task, str(task.drafts) if task.drafts else "", f"{task.drafted:.2f}", f"{task.length:.4f}"),
-            *(f"{(task.length - 1.0) / task.drafted:.4f}", f"{task.rate:.4f}"),
-            "" if task.interval is None else " to ".join(f"{end:.4f}" for end in task.interval),
-        )
-        for task in counts
-    ]
-    print(aligned(header, lines))
-    for task in counts:
-        if task.accepted:
-            print(f"\n{task.task}, by position:\n\n{aligned(*task.position_cells())}")
-    print("", *(f"{term}: {meaning}" for term, meaning in GLOSSARY.items()), sep="\n")
-    remarks = [remark for task in counts for remark in task.remarks]
-    if remarks:
-        print("", *remarks, sep="\n")
-    print(f"\n{out_file(options.out, '.toml')}, {out_file(options.out, '.json')}")
+    _finish(options, scenario.replace(name=options.out.name, tasks=tasks), rows, "\n\n".join(parts), _RATE_KINDS)
 
 
 COMMAND = Command(
-    _DESCRIPTION,
+    __doc__,
     (
         "--target big --draft small --prompts examples/prompts.jsonl --out mine",
         "--target big.gguf --draft-bits 4 --prompts prompts.txt --server mine-server.toml --out mine",

@@ -1,4 +1,4 @@
-"""``multispin reproduce``: the paper's figures and claims as tables, pictures and a page."""
+"""Compute and draw the paper's figures and check its claims on this model."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from multispin_env.apps.reproduce.drawing import PageFigure, check_matplotlib, m
 from multispin_env.apps.reproduce.figure import QUICK_STATES, STATES, FigureSpec, Scale
 from multispin_env.apps.terminal.arguments import Command, add_executor_options, executor_of
 from multispin_env.apps.terminal.output import Progress
-from multispin_env.checks import check_integer, check_name
+from multispin_env.checks import check_name
 from multispin_env.evaluation.statistics import HELD_OUT_SEED, Cells, aligned, to_csv
 from multispin_env.files import make_folder, read_json, write_text
 from multispin_env.registry import FIGURES
@@ -102,7 +102,6 @@ def _run(options: argparse.Namespace) -> None:
     names = list(dict.fromkeys(options.only or FIGURES.names()))
     for name in names:
         check_name(FIGURES.kind, name, FIGURES.names())
-    check_integer("seed", options.seed, 0)
     executor = executor_of(options)
     check_matplotlib()
     make_folder(options.out)
@@ -128,7 +127,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 COMMAND = Command(
-    "Compute and draw the paper's figures and check its claims on this model.",
+    __doc__,
     ("--quick", "--only users claims --out figures", "--list"),
     _add_options,
     _run,

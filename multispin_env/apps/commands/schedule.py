@@ -1,12 +1,17 @@
-"""``multispin schedule``: draft lengths by batch size, as configuration of a server."""
+"""Compute the best draft length by batch size for a server that hosts both models.
+
+The output, with the predicted speed-up over no drafting, is a table or the configuration of a server.
+
+The result depends on the verification law (of --server, or of the scenario), the time of the draft model per token (of
+the server, by batch size, or --draft-time) and the acceptance rates of the tasks.
+"""
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from multispin_env.apps.terminal.arguments import (
-    DEFAULT_SCENARIO,
     Command,
     add_scenario_options,
     add_set_option,
@@ -18,15 +23,9 @@ from multispin_env.baselines.systems import Span, draft_schedule, schedule_goodp
 from multispin_env.checks import check_name, check_real
 from multispin_env.draft import DraftProfile
 from multispin_env.evaluation.cases import changed_settings
-from multispin_env.evaluation.statistics import aligned
+from multispin_env.evaluation.statistics import aligned, table
 from multispin_env.scenario import Scenario, Task
 from multispin_env.units import MS
-
-_DESCRIPTION = """Compute the best draft length by batch size for a server that hosts both models, with the predicted
-speed-up over no drafting. The output is a table or the configuration of a server.
-
-The result depends on the verification law (of --server, or of the scenario), the time of the draft model per token (of
-the server, by batch size, or --draft-time) and the acceptance rates of the tasks."""
 
 _METHODS = {
     "vllm": {"draft-model": "draft_model", "eagle": "eagle", "eagle3": "eagle3", "mtp": "mtp", "ngram": "ngram"},
@@ -51,12 +50,9 @@ _VLLM = (
 )
 """Known problems of vLLM with several draft lengths."""
 
-_HEADER = ("batch size", "draft length", "tokens/s at the largest", "speed-up there")
-
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser, draft=False)
-    parser.set_defaults(scenario=DEFAULT_SCENARIO)
     draft = "draft profile whose acceptance and, where the server drafts, times replace the scenario's"
     parser.add_argument("--draft", metavar="NAME", help=draft)
     draft_time = "time of the draft model per token in seconds (default: the server's, or 0.004)"
@@ -73,11 +69,13 @@ def _table(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespac
     times = dict.fromkeys(f"{scenario.draft_step_time(size) / MS:.4g}" for size in (1, options.max_batch))
     changed = changed_settings(parse_settings(options.set))
     print(f"{scenario.label}{changed}, draft time {' to '.join(times)} ms, at most {options.max_batch} requests\n")
-    lines = [
-        (f"{span.first} to {span.last}", str(span.draft_length), f"{span.goodput:.1f}", f"{span.speed_up:.2f}")
-        for span in spans
-    ]
-    print(aligned(_HEADER, lines))
+    columns: dict[str, Callable[[Span], str]] = {
+        "batch size": lambda span: f"{span.first} to {span.last}",
+        "draft length": lambda span: str(span.draft_length),
+        "tokens/s at the largest": lambda span: f"{span.goodput:.1f}",
+        "speed-up there": lambda span: f"{span.speed_up:.2f}",
+    }
+    print(aligned(*table(spans, columns)))
 
 
 def _vllm(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
@@ -164,7 +162,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 COMMAND = Command(
-    _DESCRIPTION,
+    __doc__,
     (
         "--scenario qwen3.5 --server a100-32b",
         "--scenario qwen3.5 --server h100-32b --method eagle3 --draft-time 0.0005 --max-batch 128 --format vllm",

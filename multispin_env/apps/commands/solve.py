@@ -1,8 +1,19 @@
-"""``multispin solve``: the decision for devices from a file, its goodput, and a comparison."""
+"""Compute draft lengths, bandwidths and goodput for your own devices.
+
+The decision is compared with the optimum and two rules: equal bandwidth with the best lengths, and equal bandwidth with
+one length.
+
+The file is CSV with a header, or a JSON list of objects with the same keys; "-" reads standard input. Each row is one
+device. Columns:
+  draft_time_s or draft_time_ms   time of the draft model per token
+  spectral_efficiency or snr_db   of the uplink: bit/s/Hz, or signal-to-noise ratio with r = log2(1 + snr)
+  acceptance_rate                 probability that the target model accepts a drafted token
+  name, weight                    optional: a label, and the weight of the tokens of this device (default 1)
+"""
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +22,6 @@ import numpy as np
 
 from multispin_env.apps.commands.devices import Devices, read_devices
 from multispin_env.apps.terminal.arguments import (
-    DEFAULT_SCENARIO,
     Command,
     add_scenario_options,
     add_set_option,
@@ -30,25 +40,13 @@ from multispin_env.controllers.names import (
 )
 from multispin_env.evaluation.cases import changed_settings
 from multispin_env.evaluation.contenders import contender_errors
-from multispin_env.evaluation.statistics import Cells, aligned, to_csv
+from multispin_env.evaluation.statistics import Cells, aligned, table, to_csv
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, Outcome
 from multispin_env.registry import option_names
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
 from multispin_env.units import MHZ, MS
-
-_DESCRIPTION = """Compute draft lengths, bandwidths and goodput for your own devices, and compare with the optimum and
-two rules: equal bandwidth with the best lengths, and equal bandwidth with one length.
-
-The file is CSV with a header, or a JSON list of objects with the same keys; "-" reads standard input. Each row is one
-device. Columns:
-  draft_time_s or draft_time_ms   time of the draft model per token
-  spectral_efficiency or snr_db   of the uplink: bit/s/Hz, or signal-to-noise ratio with r = log2(1 + snr)
-  acceptance_rate                 probability that the target model accepts a drafted token
-  name, weight                    optional: a label, and the weight of the tokens of this device (default 1)
-"""
-
 
 _COMPARED = ("optimal", "uniform-bandwidth", "fixed")  # the optimum, and rules without an optimizer
 
@@ -182,30 +180,29 @@ def _device_rows(scenario: Scenario, devices: Devices, decision: Decision, outco
 
 
 def _device_cells(rows: list[_DeviceRow]) -> tuple[Cells, list[Cells]]:
-    header = "device", "draft length", "bandwidth (MHz)", "share (%)", "draft (ms)", "upload (ms)", "expected tokens"
-    lines: list[Cells] = [
-        (
-            row.name,
-            str(row.draft_length),
-            f"{row.bandwidth / MHZ:.4f}",
-            f"{100.0 * row.share:.2f}",
-            f"{row.draft_time / MS:.2f}",
-            f"{row.upload_time / MS:.2f}",
-            f"{row.expected_tokens:.3f}",
-        )
-        for row in rows
-    ]
-    return header, lines
+    return table(
+        rows,
+        {
+            "device": lambda row: row.name,
+            "draft length": lambda row: str(row.draft_length),
+            "bandwidth (MHz)": lambda row: f"{row.bandwidth / MHZ:.4f}",
+            "share (%)": lambda row: f"{100.0 * row.share:.2f}",
+            "draft (ms)": lambda row: f"{row.draft_time / MS:.2f}",
+            "upload (ms)": lambda row: f"{row.upload_time / MS:.2f}",
+            "expected tokens": lambda row: f"{row.expected_tokens:.3f}",
+        },
+    )
 
 
 def _rival_cells(rows: list[_RivalRow], controller: str, weighted: bool) -> tuple[Cells, list[Cells]]:
-    quantity = "weighted goodput" if weighted else "goodput"
-    header: Cells = ("decided by", f"{quantity} (tokens/s)", f"of {controller}")
-    lines: list[Cells] = [(row.name, f"{row.goodput:.2f}", f"{row.share:.4f}") for row in rows]
-    if rows[0].token_time is None:
-        return header, lines
-    times = [f"{(row.token_time or 0.0) / MS:.2f}" for row in rows]
-    return (*header, "slowest device (ms a token)"), [(*line, time) for line, time in zip(lines, times, strict=True)]
+    columns: dict[str, Callable[[_RivalRow], str]] = {
+        "decided by": lambda row: row.name,
+        f"{'weighted goodput' if weighted else 'goodput'} (tokens/s)": lambda row: f"{row.goodput:.2f}",
+        f"of {controller}": lambda row: f"{row.share:.4f}",
+    }
+    if rows[0].token_time is not None:
+        columns["slowest device (ms a token)"] = lambda row: f"{(row.token_time or 0.0) / MS:.2f}"
+    return table(rows, columns)
 
 
 def summary(solution: _PricedDecision) -> str:
@@ -243,7 +240,6 @@ def to_record(solution: _PricedDecision, about: Mapping[str, Any]) -> dict[str, 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="devices as CSV or JSON; - reads standard input")
     add_scenario_options(parser)
-    parser.set_defaults(scenario=DEFAULT_SCENARIO)
     names = f"one of {', '.join(controller_names('rounds'))}, or {CUSTOM_CONTROLLER} (default optimal)"
     parser.add_argument("--controller", default="optimal", metavar="NAME", help=names)
     certify = "prove that no decision is better by more than this relative gap, for example 1e-6"
@@ -286,7 +282,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 COMMAND = Command(
-    _DESCRIPTION,
+    __doc__,
     (
         "examples/devices.csv",
         "--scenario qwen3.5 --total-bandwidth 5e6 --certify 1e-6 examples/devices.csv",

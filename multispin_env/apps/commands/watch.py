@@ -1,4 +1,4 @@
-"""``multispin watch``: a window or film of two contenders on the same states."""
+"""Watch two controllers, or plug-ins of controllers and estimators, on the same states."""
 
 import argparse
 import sys
@@ -113,7 +113,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 COMMAND = Command(
-    "Watch two controllers, or plug-ins of controllers and estimators, on the same states.",
+    __doc__,
     (
         "--controller optimal --versus fixed",
         "--controller optimal --versus fixed --set reward=sampled --rounds 24 --out watch.gif",

@@ -68,7 +68,7 @@ _ASSETS = files("multispin_env.apps.explore") / "assets"
 def make_app(sources: ScenarioSources, host: str, port: int) -> ASGIApp:
     """Return the page for these sources at this address; ``ValueError`` if the page can't start with the file."""
     first = VIEWS.names()[0]
-    VIEWS.load(first).settings.start(sources)
+    VIEWS.load(first).start(sources)
     workers = Workers()
 
     async def page(request: Request) -> Response:

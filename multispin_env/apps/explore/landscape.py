@@ -18,7 +18,6 @@ from multispin_env.apps.explore.markup import (
     numbers,
     scroll_box,
 )
-from multispin_env.apps.explore.page import PageView
 from multispin_env.apps.explore.settings import MAX_DEVICES, ScenarioSources, Slider, SystemSettings, control_field
 from multispin_env.baselines.systems import autoregressive_goodput, colocated_goodput
 from multispin_env.controllers.names import make_controller
@@ -46,8 +45,56 @@ _CurvePoints = dict[str, tuple[float, ...]]  # tokens/s by controller
 class LandscapeSettings(SystemSettings):
     """Settings of the landscape view."""
 
+    title = "Landscape"
+    about = (
+        "Goodput around the current settings: how it changes with draft length, bandwidth and number of devices, and "
+        "where drafting on the devices pays off."
+    )
+
     states: int = control_field(4, Slider("random states per mean", 1, 20))
     seed: int = control_field(0, Slider("seed of the states", 0, 99))
+
+    def compute(self, sources: ScenarioSources) -> "_LandscapeNumbers":
+        """Compute all numbers of the page."""
+        scenario = self.system(sources)
+        seed, states = self.seed, self.states
+        here = scenario.total_bandwidth / MHZ
+        any_budget = scenario.replace(total_bandwidth=MHZ)  # so that cached results serve all values of B
+        systems = [scenario.replace(num_users=users) for users in USERS]
+        return _LandscapeNumbers(
+            scenario,
+            tuple(range(scenario.min_draft_length, scenario.max_draft_length + 1)),
+            _by_length(scenario, seed, states),
+            {name: _over_budgets(any_budget, BUDGETS, name, seed, states) for name in _PLOTTED},
+            {name: tuple(_over_budgets(s, (here,), name, seed, states)[0] for s in systems) for name in _PLOTTED},
+            {name: _over_budgets(any_budget, (here,), name, seed, states)[0] for name in _PLOTTED},
+            _pay(any_budget.replace(num_users=1), seed, states),
+        )
+
+    def draw(self, results: "_LandscapeNumbers") -> Markup:
+        """Return the HTML of the numbers."""
+        means = f"Means over {self.states} random states. Dots mark the current settings."
+        pays = (
+            f"Goodput of Multi-SPIN ({results.scenario.label}, draft lengths from 0), divided by that of the server "
+            "alone (upper number) and by that of a server that hosts both models and drafts for all (lower number). "
+            "The colour shows the system with the highest goodput. The frame marks the cell nearest to the current "
+            "settings."
+        )
+        here = {name: f"{value:.2f} tokens/s" for name, value in results.here.items()}
+        return fragment(
+            [
+                card("Current settings", numbers(here), about=means, wide=True),
+                card("Draft length", _over_length(results)),
+                card("Bandwidth", _over(results.by_bandwidth, BUDGETS, self.megahertz, "bandwidth B (MHz)", results)),
+                card("Number of devices", _over(results.by_users, USERS, self.num_users, "devices K", results)),
+                card("Does it pay?", _map(self, results), about=pays),
+            ]
+        )
+
+    def as_command(self, sources: ScenarioSources) -> str:
+        """Return the command that prints the numbers."""
+        file = [] if sources.scenario_file is None else ["--scenario", str(sources.scenario_file)]
+        return shlex.join(["multispin", "explore", *file, "--print", f"/landscape?{self.query()}"]) + "\n"
 
 
 @dataclass(frozen=True)
@@ -70,24 +117,6 @@ class _LandscapeNumbers:
     by_users: _CurvePoints  # at each of USERS
     here: dict[str, float]  # at the current settings, by controller
     pay: tuple[_PayCell, ...]  # rows by _MAP_USERS, columns by _MAP_BUDGETS
-
-
-def compute(settings: LandscapeSettings, sources: ScenarioSources) -> _LandscapeNumbers:
-    """Compute all numbers of the page."""
-    scenario = settings.system(sources)
-    seed, states = settings.seed, settings.states
-    here = scenario.total_bandwidth / MHZ
-    any_budget = scenario.replace(total_bandwidth=MHZ)  # so that cached results serve all values of B
-    systems = [scenario.replace(num_users=users) for users in USERS]
-    return _LandscapeNumbers(
-        scenario,
-        tuple(range(scenario.min_draft_length, scenario.max_draft_length + 1)),
-        _by_length(scenario, seed, states),
-        {name: _over_budgets(any_budget, BUDGETS, name, seed, states) for name in _PLOTTED},
-        {name: tuple(_over_budgets(s, (here,), name, seed, states)[0] for s in systems) for name in _PLOTTED},
-        {name: _over_budgets(any_budget, (here,), name, seed, states)[0] for name in _PLOTTED},
-        _pay(any_budget.replace(num_users=1), seed, states),
-    )
 
 
 @lru_cache(maxsize=64)
@@ -143,30 +172,6 @@ def _pay(scenario: Scenario, seed: int, states: int) -> tuple[_PayCell, ...]:
     return tuple(cells)
 
 
-def _as_command(settings: LandscapeSettings, sources: ScenarioSources) -> str:
-    file = [] if sources.scenario_file is None else ["--scenario", str(sources.scenario_file)]
-    return shlex.join(["multispin", "explore", *file, "--print", f"/landscape?{settings.query()}"]) + "\n"
-
-
-def _draw(settings: LandscapeSettings, results: _LandscapeNumbers) -> Markup:
-    means = f"Means over {settings.states} random states. Dots mark the current settings."
-    pays = (
-        f"Goodput of Multi-SPIN ({results.scenario.label}, draft lengths from 0), divided by that of the server alone "
-        "(upper number) and by that of a server that hosts both models and drafts for all (lower number). The "
-        "colour shows the system with the highest goodput. The frame marks the cell nearest to the current settings."
-    )
-    here = {name: f"{value:.2f} tokens/s" for name, value in results.here.items()}
-    return fragment(
-        [
-            card("Current settings", numbers(here), about=means, wide=True),
-            card("Draft length", _over_length(results)),
-            card("Bandwidth", _over(results.by_bandwidth, BUDGETS, settings.megahertz, "bandwidth B (MHz)", results)),
-            card("Number of devices", _over(results.by_users, USERS, settings.num_users, "devices K", results)),
-            card("Does it pay?", _map(settings, results), about=pays),
-        ]
-    )
-
-
 def _over_length(results: _LandscapeNumbers) -> Markup:
     common, optimal = "one length for all devices, optimal bandwidth", "one length per device (optimal)"
     points = list(zip(map(float, results.lengths), results.by_length, strict=True))
@@ -200,14 +205,3 @@ def _map(settings: LandscapeSettings, results: _LandscapeNumbers) -> Markup:
         rows[cell.num_users].append(element("td", ratios, style=colour, title=f"best: {cell.winner}"))
     header = ("K \\ MHz", *(f"{megahertz:g}" for megahertz in _MAP_BUDGETS))
     return element("div", legend(WINNERS), scroll_box(cell_table("pay", header, rows.values())), class_="map")
-
-
-VIEW = PageView(
-    title="Landscape",
-    about="Goodput around the current settings: how it changes with draft length, bandwidth and number of devices, and "
-    "where drafting on the devices pays off.",
-    settings=LandscapeSettings,
-    compute=compute,
-    draw=_draw,
-    as_command=_as_command,
-)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from multispin_env.apps.explore.markup import Markup, card, cell_table, element, fragment, numbers, scroll_box
-from multispin_env.apps.explore.page import PageView
 from multispin_env.apps.explore.settings import Choice, ScenarioSources, Slider, SystemSettings, control_field
 from multispin_env.apps.explore.timelines import TICKS, PlayedEpisodes, play, timeline
 from multispin_env.bounds.rate import rate_bound
@@ -57,6 +56,13 @@ _COLOURS = ("paper", "ink", "faint", "drafting", "uploading", "waiting", "verify
 class NoBarrierSettings(SystemSettings):
     """Settings of the view: two controllers and the seed of the first episode, which is drawn."""
 
+    title = "No barrier"
+    about = (
+        "The server verifies the drafts that have arrived and does not wait for the other devices. Two controllers "
+        "are shown side by side on the same devices and requests."
+    )
+    scripts = ("player.js",)
+
     left: str = control_field("groups", Choice("left", _OFFERED))
     right: str = control_field("optimal", Choice("right", _OFFERED))
     requests: str = control_field(_ALWAYS, Choice("requests", _REQUESTS))
@@ -100,6 +106,68 @@ class NoBarrierSettings(SystemSettings):
             options["start"] = rush_start(trace, self.seconds * stretch)
         return fields | options
 
+    def compute(self, sources: ScenarioSources) -> "_NoBarrierNumbers":
+        """Play the episodes of both controllers and compute all numbers of the page."""
+        scenario = self.system(sources)
+        config = EnvConfig.of(self.env_id, scenario, action="full", **self.arguments(scenario))
+        with ThreadPoolExecutor(1) as pool:  # the linear program releases the interpreter
+            env = native(config.make_vec(1))
+            env.reset(seed=self.seed)
+            bound_task = pool.submit(rate_bound, scenario, env.state.system[0])
+            played = {name: _play(config, name, self.episodes, self.seed) for name in (self.left, self.right)}
+        cases, stats = Episodes(config, self.episodes), {name: episodes.stats for name, episodes in played.items()}
+        with np.errstate(divide="ignore"):  # the logarithm of a device without tokens, which is not shown
+            tables = compare_cases(cases, list(played), self.right, None, lambda _: stats).tables
+        bound = float(bound_task.result().value)
+        record = {
+            "users": scenario.num_users,
+            "ticks": TICKS,
+            "window": Axes.of(*(episodes.trace for episodes in played.values())).window,
+            "colours": {name: "#" + bytes(getattr(style, name.upper())).hex() for name in _COLOURS},
+            "serving": self.serving,
+            "bound": bound,
+            "sides": [{"name": name, **timeline(episodes.trace)} for name, episodes in played.items()],
+        }
+        first = {name: _first_metrics(episodes.stats) for name, episodes in played.items()}
+        return _NoBarrierNumbers(bound, first, tables, record)
+
+    def draw(self, results: "_NoBarrierNumbers") -> Markup:
+        """Return the HTML of the numbers."""
+        record = Markup(json.dumps(results.record, separators=(",", ":")).replace("<", "\\u003c"))
+        timelines = card(
+            "Timelines",
+            element("div", id="player"),
+            element("script", record, id="record", type="application/json"),
+            about="Activity of each device and of the server (row S, with the batch size) in the first episode.",
+            wide=True,
+        )
+        keys = list(next(iter(results.first.values())))
+        rows = [(name, *(f"{metrics[key]:.3f}" for key in keys)) for name, metrics in results.first.items()]
+        first = card(
+            "First episode",
+            numbers({"bound": f"{results.bound:.2f} tokens/s"}),
+            scroll_box(cell_table("first", ("controller", *(_TITLES[key] for key in keys)), rows)),
+            about="In the long run no controller exceeds the bound, which holds if every device always has a request.",
+            wide=True,
+        )
+        tables = [
+            scroll_box(cell_table(f"means-{index}", header, lines))
+            for index, (header, lines) in enumerate(results.tables)
+        ]
+        about = f"{self.episodes} episodes of {self.seconds:g} s with consecutive seeds from {self.seed}."
+        return fragment([timelines, first, card("Means", *tables, about=about, wide=True)])
+
+    def as_command(self, sources: ScenarioSources) -> str:
+        """Return the command that prints the tables of the page."""
+        arguments = self.arguments(self.system(sources))
+        words = [
+            *("multispin", "compare", "--env", self.env_id, *self.option_words(sources)),
+            *("--controllers", self.left, self.right, "--reference", self.right),
+            *("--episodes", str(self.episodes), "--seed", str(self.seed)),
+            *("--set", *(f"{name}={value}" for name, value in arguments.items())),
+        ]
+        return shlex.join(words) + "\n"
+
 
 def rush_start(trace: RequestTrace, seconds: float) -> int:
     """Index of the first request of a window of the trace whose middle third requests most tokens."""
@@ -119,34 +187,6 @@ class _NoBarrierNumbers:
     ``serving``, ``bound``, and ``sides``, each with its ``name`` and a `timeline`."""
 
 
-def compute(settings: NoBarrierSettings, sources: ScenarioSources) -> _NoBarrierNumbers:
-    """Play the episodes of both controllers and compute all numbers of the page."""
-    scenario = settings.system(sources)
-    config = EnvConfig.of(settings.env_id, scenario, action="full", **settings.arguments(scenario))
-    with ThreadPoolExecutor(1) as pool:  # the linear program releases the interpreter
-        env = native(config.make_vec(1))
-        env.reset(seed=settings.seed)
-        bound_task = pool.submit(rate_bound, scenario, env.state.system[0])
-        played = {
-            name: _play(config, name, settings.episodes, settings.seed) for name in (settings.left, settings.right)
-        }
-    cases, stats = Episodes(config, settings.episodes), {name: episodes.stats for name, episodes in played.items()}
-    with np.errstate(divide="ignore"):  # the logarithm of a device without tokens, which is not shown
-        tables = compare_cases(cases, list(played), settings.right, None, lambda _: stats).tables
-    bound = float(bound_task.result().value)
-    record = {
-        "users": scenario.num_users,
-        "ticks": TICKS,
-        "window": Axes.of(*(episodes.trace for episodes in played.values())).window,
-        "colours": {name: "#" + bytes(getattr(style, name.upper())).hex() for name in _COLOURS},
-        "serving": settings.serving,
-        "bound": bound,
-        "sides": [{"name": name, **timeline(episodes.trace)} for name, episodes in played.items()],
-    }
-    first = {name: _first_metrics(episodes.stats) for name, episodes in played.items()}
-    return _NoBarrierNumbers(bound, first, tables, record)
-
-
 @lru_cache(8)  # often only one of the two controllers changes
 def _play(config: EnvConfig, name: str, episodes: int, seed: int) -> PlayedEpisodes:
     return play(Episodes(config, episodes, seed), name)
@@ -155,52 +195,3 @@ def _play(config: EnvConfig, name: str, episodes: int, seed: int) -> PlayedEpiso
 def _first_metrics(stats: EpisodeStats) -> dict[str, float]:
     metrics = {"token_goodput": float(stats.throughput[0])}
     return metrics | {name: float(stats.episode[name][0]) for name in SERVED if name in stats.episode}
-
-
-def as_command(settings: NoBarrierSettings, sources: ScenarioSources) -> str:
-    """Return the command that prints the tables of the page."""
-    arguments = settings.arguments(settings.system(sources))
-    words = [
-        *("multispin", "compare", "--env", settings.env_id, *settings.option_words(sources)),
-        *("--controllers", settings.left, settings.right, "--reference", settings.right),
-        *("--episodes", str(settings.episodes), "--seed", str(settings.seed)),
-        *("--set", *(f"{name}={value}" for name, value in arguments.items())),
-    ]
-    return shlex.join(words) + "\n"
-
-
-def _draw(settings: NoBarrierSettings, results: _NoBarrierNumbers) -> Markup:
-    record = Markup(json.dumps(results.record, separators=(",", ":")).replace("<", "\\u003c"))
-    timelines = card(
-        "Timelines",
-        element("div", id="player"),
-        element("script", record, id="record", type="application/json"),
-        about="Activity of each device and of the server (row S, with the batch size) in the first episode.",
-        wide=True,
-    )
-    keys = list(next(iter(results.first.values())))
-    rows = [(name, *(f"{metrics[key]:.3f}" for key in keys)) for name, metrics in results.first.items()]
-    first = card(
-        "First episode",
-        numbers({"bound": f"{results.bound:.2f} tokens/s"}),
-        scroll_box(cell_table("first", ("controller", *(_TITLES[key] for key in keys)), rows)),
-        about="In the long run no controller exceeds the bound, which holds if every device always has a request.",
-        wide=True,
-    )
-    tables = [
-        scroll_box(cell_table(f"means-{index}", header, lines)) for index, (header, lines) in enumerate(results.tables)
-    ]
-    about = f"{settings.episodes} episodes of {settings.seconds:g} s with consecutive seeds from {settings.seed}."
-    return fragment([timelines, first, card("Means", *tables, about=about, wide=True)])
-
-
-VIEW = PageView(
-    title="No barrier",
-    about="The server verifies the drafts that have arrived and does not wait for the other devices. Two controllers "
-    "are shown side by side on the same devices and requests.",
-    settings=NoBarrierSettings,
-    compute=compute,
-    draw=_draw,
-    as_command=as_command,
-    scripts=("player.js",),
-)

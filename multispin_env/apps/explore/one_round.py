@@ -21,7 +21,6 @@ from multispin_env.apps.explore.markup import (
     signed_bar,
     stacked_bars,
 )
-from multispin_env.apps.explore.page import PageView
 from multispin_env.apps.explore.settings import (
     MAX_DEVICES,
     Control,
@@ -123,6 +122,12 @@ def draw_devices(scenario: Scenario, seed: int, edits: _Edits) -> _DeviceTable:
 class RoundSettings(SystemSettings):
     """Settings of the one-round view."""
 
+    title = "One round"
+    about = (
+        "Devices draft tokens, upload them over a shared uplink and wait for one server. Move a slider to see how "
+        "the optimal decision changes."
+    )
+
     seed: int = control_field(0, Slider("seed of the devices", 0, 99))
     moved: int = control_field(1, Slider("device with changed SNR", 1, MAX_DEVICES))
     moved_db: float = control_field(0.0, Slider("change of its SNR", -20.0, 20.0, 0.5, "dB"))
@@ -141,6 +146,59 @@ class RoundSettings(SystemSettings):
             snr[self.moved - 1] = min(max(shifted, column.low), column.high)
             table = _DeviceTable(table.draft_ms, snr, table.acceptance)
         return table
+
+    def compute(self, sources: ScenarioSources) -> "_RoundNumbers":
+        """Compute all numbers of the page."""
+        scenario = self.system(sources)
+        table, before = self.devices(scenario), self.devices(scenario, moved=False)
+        state = table.state()
+        decision, outcome = _optimum(scenario, table)
+        names = [name for name in controller_names("rounds", scenario) if name != "optimal"]
+        goodputs = {name: float(StateCases(scenario, state).values(name)) for name in names}
+        is_moved = not np.array_equal(table.snr_db, before.snr_db)
+        old_decision, old = _optimum(scenario, before) if is_moved else (decision, outcome)
+        return _RoundNumbers(
+            scenario,
+            table,
+            decision,
+            outcome,
+            {"optimal": float(outcome.goodput), **dict(sorted(goodputs.items(), key=lambda pair: -pair[1]))},
+            float(decision.bound),
+            None if scenario.padded_verification else sensitivities(scenario, state),
+            self.moved if is_moved else None,
+            outcome.tokens / outcome.round_latency - old.tokens / old.round_latency,
+            decision.bandwidth - old_decision.bandwidth,
+        )
+
+    def draw(self, results: "_RoundNumbers") -> Markup:
+        """Return the HTML of the numbers."""
+        gains = element("ul", [element("li", line) for line in describe_sensitivities(results)], id="sensitivities")
+        return fragment(
+            [
+                _optimum_card(results),
+                card(
+                    "Round",
+                    _timeline(results),
+                    about="Each device drafts, uploads and waits; then the server verifies.",
+                ),
+                card(
+                    "Devices",
+                    _device_table(self, results),
+                    element("button", "Undo all edits", type="button", data_set="edits", data_value=""),
+                    about="Click a number, or select it with Tab, to edit it. Enter applies it, Escape cancels it.",
+                ),
+                card("Optimal allocation", _allocation_table(results)),
+                card("Sensitivities", gains, about="Gain of goodput from a small improvement of one resource."),
+                card("Effect of an SNR change", _changes(self, results), about="Set by the last two sliders."),
+            ]
+        )
+
+    def as_command(self, sources: ScenarioSources) -> str:
+        """Return the command that prints the decision, its tokens and goodput, the bound and the gap."""
+        table = self.devices(self.system(sources))
+        options = self.option_words(sources, "num_users")
+        line = shlex.join(["multispin", "solve", *options, "--certify", "1e-06", "-"])
+        return f"{line} <<'END'\n{table.csv()}\nEND\n"
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,30 +227,6 @@ def _optimum(scenario: Scenario, table: _DeviceTable) -> tuple[CertifiedDecision
     return decision, expected_outcome(scenario, cases.state, decision)
 
 
-def compute(settings: RoundSettings, sources: ScenarioSources) -> _RoundNumbers:
-    """Compute all numbers of the page."""
-    scenario = settings.system(sources)
-    table, before = settings.devices(scenario), settings.devices(scenario, moved=False)
-    state = table.state()
-    decision, outcome = _optimum(scenario, table)
-    names = [name for name in controller_names("rounds", scenario) if name != "optimal"]
-    goodputs = {name: float(StateCases(scenario, state).values(name)) for name in names}
-    is_moved = not np.array_equal(table.snr_db, before.snr_db)
-    old_decision, old = _optimum(scenario, before) if is_moved else (decision, outcome)
-    return _RoundNumbers(
-        scenario,
-        table,
-        decision,
-        outcome,
-        {"optimal": float(outcome.goodput), **dict(sorted(goodputs.items(), key=lambda pair: -pair[1]))},
-        float(decision.bound),
-        None if scenario.padded_verification else sensitivities(scenario, state),
-        settings.moved if is_moved else None,
-        outcome.tokens / outcome.round_latency - old.tokens / old.round_latency,
-        decision.bandwidth - old_decision.bandwidth,
-    )
-
-
 def describe_sensitivities(numbers: _RoundNumbers) -> list[str]:
     """Return a sentence on the marginal goodput of each resource."""
     gains = numbers.sensitivities
@@ -210,33 +244,6 @@ def describe_sensitivities(numbers: _RoundNumbers) -> list[str]:
 
 def _rate(value: FloatArray | float) -> str:
     return f"{float(value):+.3g} tokens/s"
-
-
-def as_command(settings: RoundSettings, sources: ScenarioSources) -> str:
-    """Return the command that prints the decision, its tokens and goodput, the bound and the gap."""
-    table = settings.devices(settings.system(sources))
-    options = settings.option_words(sources, "num_users")
-    line = shlex.join(["multispin", "solve", *options, "--certify", "1e-06", "-"])
-    return f"{line} <<'END'\n{table.csv()}\nEND\n"
-
-
-def _draw(settings: RoundSettings, results: _RoundNumbers) -> Markup:
-    gains = element("ul", [element("li", line) for line in describe_sensitivities(results)], id="sensitivities")
-    return fragment(
-        [
-            _optimum_card(results),
-            card("Round", _timeline(results), about="Each device drafts, uploads and waits; then the server verifies."),
-            card(
-                "Devices",
-                _device_table(settings, results),
-                element("button", "Undo all edits", type="button", data_set="edits", data_value=""),
-                about="Click a number, or select it with Tab, to edit it. Enter applies the edit, Escape cancels it.",
-            ),
-            card("Optimal allocation", _allocation_table(results)),
-            card("Sensitivities", gains, about="Gain of goodput from a small improvement of one resource."),
-            card("Effect of an SNR change", _changes(settings, results), about="Set by the last two sliders."),
-        ]
-    )
 
 
 def _optimum_card(results: _RoundNumbers) -> Markup:
@@ -323,14 +330,3 @@ def _changes(settings: RoundSettings, results: _RoundNumbers) -> Markup:
         f"Change for all others together: {others:+.2f} tokens/s."
     )
     return fragment([element("p", text, id="changes"), element("div", lines)])
-
-
-VIEW = PageView(
-    title="One round",
-    about="Devices draft tokens, upload them over a shared uplink and wait for one server. Move a slider to see how "
-    "the optimal decision changes.",
-    settings=RoundSettings,
-    compute=compute,
-    draw=_draw,
-    as_command=as_command,
-)

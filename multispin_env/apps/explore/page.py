@@ -1,7 +1,6 @@
 """HTML of the page: views, menu, controls and results. No state of a visitor is stored."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,51 +8,31 @@ from urllib.parse import urlsplit
 from multispin_env.apps.explore.markup import Markup, element
 from multispin_env.apps.explore.settings import Choice, Control, ScenarioSources, Slider, SystemSettings
 from multispin_env.apps.terminal.output import error_message
-from multispin_env.checks import check_name
 from multispin_env.registry import Registry
-
-
-@dataclass(frozen=True)
-class PageView:
-    """A view of the page, which is a function of its settings."""
-
-    title: str
-    about: str  # purpose, in one or two sentences
-    settings: type[SystemSettings]
-    compute: Callable[[Any, ScenarioSources], Any]  # settings -> numbers
-    draw: Callable[[Any, Any], Markup]  # settings, numbers -> HTML
-    as_command: Callable[[Any, ScenarioSources], str]  # settings -> command that prints the numbers
-    scripts: tuple[str, ...] = ()  # further files of ``assets``, which listen to the document's event ``drawn``
-
 
 VIEWS = Registry(
     "view",
-    "multispin_env.apps.explore.page:PageView",
+    "multispin_env.apps.explore.settings:SystemSettings",
     {
-        "one-round": "multispin_env.apps.explore.one_round:VIEW",
-        "landscape": "multispin_env.apps.explore.landscape:VIEW",
-        "no-barrier": "multispin_env.apps.explore.no_barrier:VIEW",
+        "one-round": "multispin_env.apps.explore.one_round:RoundSettings",
+        "landscape": "multispin_env.apps.explore.landscape:LandscapeSettings",
+        "no-barrier": "multispin_env.apps.explore.no_barrier:NoBarrierSettings",
     },
+    classes=True,
 )
 """Views by path, in the order of the menu."""
-
-
-def _view(name: str) -> PageView:
-    check_name("view", name, VIEWS.names())
-    return VIEWS.load(name)
 
 
 def answer(name: str, query: str, sources: ScenarioSources) -> dict[str, Any]:
     """Return ``html``, ``link``, ``python``, ``command`` and ``option_labels`` of a view, or only an ``error``."""
     try:
-        view = _view(name)
-        settings = _view_settings(view, query, sources)
+        settings = _settings(name, query, sources)
         link = f"/{name}?{settings.query()}"
         return {
-            "html": view.draw(settings, view.compute(settings, sources)),
+            "html": settings.draw(settings.compute(sources)),
             "link": link,
             "python": _as_python(link, sources),
-            "command": view.as_command(settings, sources),
+            "command": settings.as_command(sources),
             "option_labels": settings.option_labels(sources),
         }
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
@@ -63,9 +42,8 @@ def answer(name: str, query: str, sources: ScenarioSources) -> dict[str, Any]:
 def view_numbers(link: str, scenario_file: str | Path | None = None) -> Any:
     """Return the numbers of the page for a link such as "/landscape?num_users=8"; ``ValueError`` for a bad link."""
     parts = urlsplit(link)
-    view = _view(parts.path.strip("/"))
     sources = ScenarioSources(None if scenario_file is None else Path(scenario_file))
-    return view.compute(_view_settings(view, parts.query, sources), sources)
+    return _settings(parts.path.strip("/"), parts.query, sources).compute(sources)
 
 
 def _as_python(link: str, sources: ScenarioSources) -> str:
@@ -79,35 +57,35 @@ pprint(numbers, compact=True, sort_dicts=False)
 """
 
 
-def _view_settings(view: PageView, query: str, sources: ScenarioSources) -> SystemSettings:
+def _settings(name: str, query: str, sources: ScenarioSources) -> SystemSettings:
+    view: type[SystemSettings] = VIEWS.load(name)
     if not query:
-        return view.settings.start(sources)
-    settings = view.settings.from_query(query)
+        return view.start(sources)
+    settings = view.from_query(query)
     settings.check_choices(sources)
     return settings
 
 
 def render_view(name: str, query: str, sources: ScenarioSources) -> str:
     """Return the page of a view; for a bad link, the initial page of the view with the error."""
-    view = _view(name)
     results = answer(name, query, sources)
     error = results.get("error", "")
     if error:
         query = ""
         results = answer(name, query, sources)
-    settings = _view_settings(view, query, sources)
+    settings = _settings(name, query, sources)
     menu = [
         element("a", VIEWS.load(other).title, href=f"/{other}", aria_current="page" if other == name else None)
         for other in VIEWS.names()
     ]
     labels = settings.option_labels(sources)
-    controls = [_control(entry.name, control, settings, sources, labels) for entry, control in view.settings.controls()]
+    controls = [_control(entry.name, control, settings, sources, labels) for entry, control in settings.controls()]
     body = [
         element("header", element("p", "multispin explore"), element("nav", menu, aria_label="views")),
         element(
             "main",
-            element("h1", view.title),
-            element("p", view.about),
+            element("h1", settings.title),
+            element("p", settings.about),
             element("p", error or results.get("error", ""), id="error", role="alert"),
             element(
                 "div",
@@ -128,10 +106,10 @@ def render_view(name: str, query: str, sources: ScenarioSources) -> str:
     head = [
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1, minimum-scale=1"),
-        element("title", f"{view.title} - multispin explore"),
+        element("title", f"{settings.title} - multispin explore"),
         element("link", rel="icon", href="data:,"),
         element("link", rel="stylesheet", href="/assets/explore.css"),
-        *(element("script", src=f"/assets/{file}", defer=True) for file in ("explore.js", *view.scripts)),
+        *(element("script", src=f"/assets/{file}", defer=True) for file in ("explore.js", *settings.scripts)),
     ]
     return "<!DOCTYPE html>" + element("html", element("head", head), element("body", body), lang="en")
 

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import parse_qsl, urlencode
 
 from typing_extensions import override
 
+from multispin_env.apps.explore.markup import Markup
 from multispin_env.checks import check_integer, check_keywords, check_name, check_real, shown
 from multispin_env.draft import PAYLOADS
 from multispin_env.registry import SCENARIOS, SERVERS
@@ -47,8 +48,6 @@ class Control:
 
     def check(self, name: str, value: Any, default: Any) -> None:
         """Raise ``ValueError`` for a value that the control can't have."""
-        if not isinstance(value, str) or len(value) > 4096:
-            raise ValueError(f"{name}: expected a string of at most 4096 characters, got {shown(value)}")
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,6 @@ class Choice(Control):
 
     @override
     def check(self, name: str, value: Any, default: Any) -> None:
-        super().check(name, value, default)
         if not callable(self.options):
             check_name(name, value, self.options)
 
@@ -117,7 +115,11 @@ def law_label(scenario: Scenario) -> str:
 
 @dataclass(frozen=True)
 class SystemSettings:
-    """Base class of a view's settings: the scenario; each field is a `control_field`."""
+    """Base of the views of the page, each a function of its settings: the scenario; each field is a `control_field`."""
+
+    title: ClassVar[str]
+    about: ClassVar[str]  # purpose, in one or two sentences
+    scripts: ClassVar[tuple[str, ...]] = ()  # further files of ``assets``, which listen to the event ``drawn``
 
     scenario: str = control_field("llama2", Choice("scenario", ScenarioSources.scenarios))
     num_users: int = control_field(20, Slider("devices K", 1, MAX_DEVICES))
@@ -149,6 +151,18 @@ class SystemSettings:
         known = {entry.name: (entry, control) for entry, control in cls.controls()}
         check_keywords("link", dict(pairs), known)
         return cls(**{name: known[name][1].read(name, text, known[name][0].default) for name, text in pairs})
+
+    def compute(self, sources: ScenarioSources) -> Any:
+        """Compute the numbers of the page."""
+        raise NotImplementedError
+
+    def draw(self, results: Any) -> Markup:
+        """Return the HTML of the numbers."""
+        raise NotImplementedError
+
+    def as_command(self, sources: ScenarioSources) -> str:
+        """Return the command that prints the numbers."""
+        raise NotImplementedError
 
     def check_choices(self, sources: ScenarioSources) -> None:
         """Raise ``ValueError`` for a name that is in no menu, such as that of another file."""

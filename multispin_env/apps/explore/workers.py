@@ -83,5 +83,4 @@ def _ask(worker: Worker, function: Callable[..., Any], arguments: tuple[Any, ...
 def compile_rules() -> None:
     """Compute the initial views: the first use of a rule compiles it, once for all processes."""
     for name in VIEWS.names():
-        view = VIEWS.load(name)
-        view.compute(view.settings(), ScenarioSources())
+        VIEWS.load(name)().compute(ScenarioSources())

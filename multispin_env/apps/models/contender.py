@@ -8,7 +8,6 @@ time. So drafts and decisions follow from the seed and do not depend on the spee
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from time import thread_time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -58,32 +57,24 @@ def make_assumptions(scenario: Scenario) -> Assumptions:
     return Assumptions(means, tuple(min(spread, 0.5) for spread in spreads), correlation=1.0, delay=0)
 
 
-@dataclass(frozen=True, eq=False)
 class Prediction:
-    """Prediction of a round's tokens from a request's counts."""
+    """Prediction of a round's tokens with a plug-in's information: the prior of its filter, and counts if it uses them.
 
-    scenario: Scenario
-    assumptions: Assumptions  # mean and spread of α in each task
-    spreads: tuple[float, ...] = (1.0,)  # multiples of the spread, see `Filter`
-    counting: bool = True  # whether counts are used, not only the prior
+    ``assumptions`` have mean and spread of α in each task.
+    """
 
-    @classmethod
-    def of(cls, plug_in: PlugIn, scenario: Scenario, assumptions: Assumptions) -> "Prediction":
-        """Make the prediction with a plug-in's information: the prior of its filter, and counts if it uses them."""
+    def __init__(self, plug_in: PlugIn, scenario: Scenario, assumptions: Assumptions) -> None:
         estimator = next(estimator for estimator in plug_in.estimators if estimator.part == "acceptance_rate")
         spreads = estimator.spreads if isinstance(estimator, Filter) else (1.0,)
-        return cls(scenario, assumptions, spreads, not isinstance(estimator, TaskMean))
-
-    @cached_property
-    def _filters(self) -> list[Filter]:
-        orders = range(1, self.scenario.max_draft_length + 1)
-        return [Filter(self.scenario, self.assumptions, self.spreads, float(order)) for order in orders]
+        orders = range(1, scenario.max_draft_length + 1)
+        self._filters = [Filter(scenario, assumptions, spreads, float(order)) for order in orders]
+        self._counting = not isinstance(estimator, TaskMean)
 
     def tokens(
         self, draft_length: IntArray, left: IntArray, hits: FloatArray, misses: FloatArray, task: IntArray
     ) -> FloatArray:
         """Return E[min(N, R) | L, counts] of drafts; all arrays (..., K), R ≥ 1 in ``left``."""
-        if not self.counting:
+        if not self._counting:
             hits, misses = np.zeros(task.shape), np.zeros(task.shape)
         terms = np.minimum(draft_length, left - 1)
         total = np.ones(task.shape)
@@ -173,7 +164,7 @@ class LiveContender:
         assumptions = make_assumptions(scenario)
         self.name, self.scenario, self.conditions, self.devices, self._play = name, scenario, conditions, devices, play
         self.plug_in = live_plug_in(name, scenario, assumptions)
-        self.prediction = Prediction.of(self.plug_in, scenario, assumptions)
+        self.prediction = Prediction(self.plug_in, scenario, assumptions)
         self.rounds: list[LiveRound] = []
         self._counts = initial_counts(1, scenario.num_users)  # of the current requests
         self._last = np.zeros((2, scenario.num_users), dtype=np.int64)  # drafted, accepted

@@ -22,9 +22,10 @@ import numpy as np
 
 from multispin_env.apps.models.counts import LARGEST_FILE
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_instance, check_name, check_real, cut, shown
+from multispin_env.checks import check_instance, check_name, check_real, cut, located, shown
 from multispin_env.draft import expected_tokens, rate_of_length
-from multispin_env.evaluation.statistics import LEVEL, Cells
+from multispin_env.evaluation.statistics import LEVEL, Cells, table
+from multispin_env.files import decode_text
 from multispin_env.npz import read_file
 
 _DRAFTS, DRAFTED, _ACCEPTED, _BY_POSITION = _VLLM = (
@@ -111,18 +112,14 @@ class EngineCounts:
 
         Pearson's χ² test, without positions where fewer than 5 acceptances or refusals are expected.
         """
-        from scipy.stats import chi2
+        from scipy.stats import chi2_contingency
 
-        accepted = np.array(self.accepted, dtype=np.float64)
-        reached = np.array([self.drafts, *self.accepted[:-1]], dtype=np.float64)[: len(accepted)]
-        share = accepted.sum() / max(reached.sum(), 1.0)
+        reached, accepted = np.array([self.drafts, *self.accepted])[: len(self.accepted)], np.array(self.accepted)
+        share = accepted.sum() / max(reached.sum(), 1)
         enough = reached * min(share, 1.0 - share) >= 5.0
         if np.count_nonzero(enough) < 2:
             return 1.0
-        accepted, reached = accepted[enough], reached[enough]
-        share = accepted.sum() / reached.sum()
-        distance = ((accepted - reached * share) ** 2 / (reached * share * (1.0 - share))).sum()
-        return float(chi2.sf(distance, len(accepted) - 1))
+        return float(chi2_contingency([accepted[enough], (reached - accepted)[enough]], correction=False).pvalue)
 
     @property
     def remarks(self) -> list[str]:
@@ -144,24 +141,19 @@ class EngineCounts:
     def position_cells(self) -> tuple[Cells, list[Cells]]:
         """Return header and rows of the table by position, with the tokens per step of drafts that end there."""
         reached = (self.drafts, *self.accepted)
-        tokens = 1.0 + np.cumsum(self.accepted) / self.drafts
-        header = (
-            *("position", "reached", "accepted", "conditional rate", "share of drafts", "acceptance length up to it"),
-            "formula error",
+        mean = (1.0 + np.cumsum([0, *self.accepted]) / self.drafts).tolist()
+        return table(
+            range(1, len(reached)),
+            {
+                "position": str,
+                "reached": lambda length: str(reached[length - 1]),
+                "accepted": lambda length: str(reached[length]),
+                "conditional rate": lambda length: f"{reached[length] / max(reached[length - 1], 1):.4f}",
+                "share of drafts": lambda length: f"{reached[length] / self.drafts:.4f}",
+                "acceptance length up to it": lambda length: f"{mean[length]:.4f}",
+                "formula error": lambda length: f"{100.0 * (_tokens(length, self.rate) / mean[length] - 1.0):+.1f} %",
+            },
         )
-        lines: list[Cells] = [
-            (
-                str(length),
-                str(reached[length - 1]),
-                str(reached[length]),
-                f"{reached[length] / max(reached[length - 1], 1):.4f}",
-                f"{reached[length] / self.drafts:.4f}",
-                f"{mean:.4f}",
-                f"{100.0 * (_tokens(length, self.rate) / mean - 1.0):+.1f} %",
-            )
-            for length, mean in enumerate(tokens.tolist(), 1)
-        ]
-        return header, lines
 
 
 def _tokens(drafted: float, rate: float) -> float:
@@ -182,19 +174,11 @@ def read_counters(path: str | PathLike[str], model: str | None = None, drafted: 
     file without it. A result is the output or the JSON of ``vllm bench serve`` or ``sglang.bench_serving``.
     ``ValueError`` for an unreadable file, missing metrics or impossible values.
     """
-    try:
-        text = read_file(path, LARGEST_FILE, "text").decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        got = f"{error.object[error.start]:#x}"
-        raise ValueError(f"counters: expected text in UTF-8 in {str(path)!r}, got the byte {got}") from None
-    except ValueError as error:
-        raise ValueError(str(error).replace("path:", "counters:", 1)) from None
-    try:
-        series = _of_model(_series(text), model)
+    content = read_file(path, LARGEST_FILE, "text", "counters")
+    with located(f"counters, {str(path)!r}"):
+        series = _of_model(_series(decode_text(content)), model)
         read = _vllm if any(name in series for name in _VLLM) else _sglang
         return read(Path(path).stem, series, drafted)
-    except ValueError as error:
-        raise ValueError(f"counters, {str(path)!r}: {error}") from None
 
 
 def _series(text: str) -> _Series:

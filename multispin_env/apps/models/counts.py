@@ -4,8 +4,6 @@ The accepted tokens A and the rounds with a refusal F are sufficient statistics 
 likelihood estimate is A / (A + F): a run that reaches the end of its draft is censored.
 """
 
-import csv
-import io
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from multispin_env.apps.models.prompts import MAX_TASKS
-from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below, save
+from multispin_env.apps.reproduce.drawing import BLACK, BLUE, COLOURS, Series, legend_below, save
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import check_integer, check_label, cut, shown
+from multispin_env.checks import check_integer, check_label, located, shown
 from multispin_env.draft import expected_tokens
-from multispin_env.evaluation.statistics import LEVEL, RESAMPLES, Cells
-from multispin_env.files import MIB
+from multispin_env.evaluation.statistics import LEVEL, RESAMPLES, Cells, table
+from multispin_env.files import MIB, read_csv
 from multispin_env.npz import BOOLEANS, FLOATS, INTEGERS, MOST_NUMBERS, archive_of, read_arrays, read_file
 from multispin_env.physics.records import FITTED_LENGTHS, Records, prompt_rates, replayed_expectations
 from multispin_env.scenario import Task
@@ -60,23 +58,14 @@ def read_counts(path: str | PathLike[str]) -> list[TaskCounts]:
     A ``.csv`` file with the columns ``request``, ``task``, ``drafted`` and ``accepted`` (tokens), and a row per round.
     Rounds without a draft are ignored. ``ValueError`` names the line (from 1, with the header) and the field.
     """
-    try:
-        content = read_file(path, LARGEST_FILE, ".csv")
-    except ValueError as error:
-        raise ValueError(str(error).replace("path:", "from_counts:", 1)) from None
-    try:
-        return _by_task(io.StringIO(content.decode("utf-8-sig"), newline=""))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected text in UTF-8, got the byte {error.object[error.start]:#x}") from None
-    except csv.Error as error:
-        raise ValueError(f"{path}: expected CSV with commas and a header, got broken CSV ({cut(str(error))})") from None
-    except ValueError as error:
-        raise ValueError(f"{path}, {error}") from None
+    content = read_file(path, LARGEST_FILE, ".csv", "from_counts")
+    with located(path):
+        return _by_task(content)
 
 
-def _by_task(text: io.StringIO) -> list[TaskCounts]:
+def _by_task(content: bytes) -> list[TaskCounts]:
     tasks: dict[str, dict[str, list[int]]] = {}
-    for request, task, drafted, accepted in _rows(text):
+    for request, task, drafted, accepted in _rows(content):
         sums = tasks.setdefault(task, {}).setdefault(request, [0] * 4)
         for index, number in enumerate((1, drafted, accepted, int(accepted < drafted))):
             sums[index] += number
@@ -92,24 +81,8 @@ def _by_task(text: io.StringIO) -> list[TaskCounts]:
     return results
 
 
-def _rows(text: io.StringIO) -> Iterator[tuple[str, str, int, int]]:
-    reader = csv.reader(text, strict=True)
-    header = [cell.strip() for cell in next(reader, [])]
-    for name in _COLUMNS:
-        if header.count(name) != 1:
-            raise ValueError(f"header: expected the columns {list(_COLUMNS)}, each once, got {shown(header)}")
-    positions = [header.index(name) for name in _COLUMNS]
-    count = 0
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
-        count += 1
-        if count > MOST_NUMBERS:
-            raise ValueError(f"rows: expected at most {MOST_NUMBERS}, got more")
-        line = reader.line_num
-        request, task, drafted, accepted = (
-            cells[position].strip() if position < len(cells) else "" for position in positions
-        )
+def _rows(content: bytes) -> Iterator[tuple[str, str, int, int]]:
+    for line, (request, task, drafted, accepted) in read_csv(content, _COLUMNS, MOST_NUMBERS):
         for name, value in (("request", request), ("task", task)):
             if not value:
                 raise ValueError(f"line {line}, {name}: expected a non-empty string, got {value!r}")
@@ -242,9 +215,6 @@ def parse_texts(line: str) -> RecordedTexts:
 
 ALL = "all"  # name of the row over all tasks
 
-COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
-"""Colours of tasks and batch sizes; a picture shows no more tasks."""
-
 _SUMMARY_COLUMNS = 3  # panels per row
 
 
@@ -320,34 +290,21 @@ def _without_total(rows: Sequence[_TaskSummary]) -> Sequence[_TaskSummary]:
 
 def task_cells(rows: Sequence[_TaskSummary]) -> tuple[Cells, list[Cells]]:
     """Return header and rows of the table of rates."""
-    header = (
-        "task",
-        "prompts",
-        "positions",
-        "mean β",
-        "± tokens",
-        "overlap",
-        "α",
-        "± prompts",
-        "formula error",
-        "at L",
+    return table(
+        rows,
+        {
+            "task": lambda row: row.task,
+            "prompts": lambda row: str(row.prompts),
+            "positions": lambda row: str(row.positions),
+            "mean β": lambda row: f"{row.mean_probability:.3f}",
+            "± tokens": lambda row: f"{row.token_std:.3f}",
+            "overlap": lambda row: "" if row.overlap is None else f"{row.overlap:.3f}",
+            "α": lambda row: f"{row.rate:.3f}",
+            "± prompts": lambda row: f"{row.prompt_std:.3f}",
+            "formula error": lambda row: f"{100.0 * row.worst.off:+.1f} %",
+            "at L": lambda row: str(row.worst.draft_length),
+        },
     )
-    lines: list[Cells] = [
-        (
-            row.task,
-            str(row.prompts),
-            str(row.positions),
-            f"{row.mean_probability:.3f}",
-            f"{row.token_std:.3f}",
-            "" if row.overlap is None else f"{row.overlap:.3f}",
-            f"{row.rate:.3f}",
-            f"{row.prompt_std:.3f}",
-            f"{100.0 * row.worst.off:+.1f} %",
-            str(row.worst.draft_length),
-        )
-        for row in rows
-    ]
-    return header, lines
 
 
 def round_cells(rows: Sequence[_TaskSummary]) -> tuple[Cells, list[Cells]]:
@@ -380,13 +337,12 @@ def draw_summary(rows: Sequence[_TaskSummary], records: Records, stem: Path) -> 
 
 
 def _draw_rounds(axes: Any, row: _TaskSummary) -> None:
-    lengths = [entry.draft_length for entry in row.rounds]
-    replayed, formula = [entry.replayed for entry in row.rounds], [entry.formula for entry in row.rounds]
-    axes.plot(lengths, replayed, color=BLUE, marker="o", markersize=3.5, label="replayed")
-    axes.plot(lengths, formula, color=BLACK, linestyle="--", label="E[N] at the prompts' α")
+    Series("replayed", (BLUE, "o", "-"), "replayed").draw(axes, row.rounds, "draft_length")
+    Series("E[N] at the prompts' α", (BLACK, "", "--"), "formula").draw(axes, row.rounds, "draft_length")
     title = f"{row.task}: α {row.rate:.3f}, {row.prompts} prompt{'s' if row.prompts > 1 else ''}"
-    axes.set(title=title, xlabel="draft length L (tokens)", ylabel="tokens per round", ylim=(0.0, 1.08 * max(replayed)))
-    axes.set_xticks([1, *(length for length in lengths if length % 4 == 0)])
+    top = 1.08 * max(entry.replayed for entry in row.rounds)
+    axes.set(title=title, xlabel="draft length L (tokens)", ylabel="tokens per round", ylim=(0.0, top))
+    axes.set_xticks([1, *range(4, len(row.rounds) + 1, 4)])
 
 
 def _draw_probabilities(axes: Any, rows: Sequence[_TaskSummary], records: Records) -> None:

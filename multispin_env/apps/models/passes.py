@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_integer, check_name, check_real, shown
+from multispin_env.checks import check_integer, check_name, check_real, located, shown
 from multispin_env.files import MIB, name_file_in_errors, parse_json, read_bytes, write_text
 from multispin_env.server import line_time
 
@@ -164,10 +164,8 @@ class Journal(Generic[T]):
         if lines[1 : len(begin)] != begin[1:]:
             raise ValueError(f"{path}, line 2: expected {header!r}, got {shown((lines[1:] or [rest])[0])}")
         for number, line in enumerate(lines[len(begin) :], len(begin) + 1):
-            try:
+            with located(f"{path}, line {number}"):
                 self.parts.append(parse(line))
-            except ValueError as error:
-                raise ValueError(f"{path}, line {number}: {error}") from None
         if rest:
             with name_file_in_errors(path), path.open("r+b") as file:
                 file.truncate(len(text.removesuffix(rest).encode()))

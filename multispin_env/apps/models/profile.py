@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.apps.models.counts import COLOURS
 from multispin_env.apps.models.passes import DRAFT, Fit, PassCell, Passes, Setting, fit_cells, law_times
-from multispin_env.apps.reproduce.drawing import BLACK, legend_below
+from multispin_env.apps.reproduce.drawing import BLACK, COLOURS, legend_below
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import Cells
 from multispin_env.server import Server
@@ -27,7 +26,8 @@ class Profile:
     server: Server
     cells: Sequence[PassCell]  # measured verifications, by batch and length
     passes: Passes  # of the cells and of `DRAFT_CELL`
-    context: int = 0  # tokens of context per draft, if the server has a time for them
+    context: int = 0  # tokens of context per draft, if the times are from tables
+    drafting: Fit | None = None  # of T_srv by number of requests, if the times are from tables
 
     @cached_property
     def measured(self) -> FloatArray:
@@ -51,17 +51,46 @@ class Profile:
         return self.fitted / self.measured - 1.0
 
     def describe(self) -> str:
-        """Return text on the fitted verification time, its errors, the spread of passes, and the draft time."""
-        passes, length = self.passes.count(DRAFT_CELL), DRAFT_CELL.length
-        seconds = map(self.passes.seconds.__getitem__, self.cells)
-        factor = float(np.median([max(values) / min(values) for values in seconds]))
-        busy = "; the machine was busy: measure again when it is idle" if factor > 1.5 else ""
-        draft_time = (self.server.draft_time or 0.0) / MS
-        return (
-            f"{describe_law(self)}\n"
-            f"The longest pass of a cell takes {factor:.2f} times the shortest (median over cells){busy}.\n"
-            f"A drafted token takes {draft_time:.4g} ms (median of {passes} passes of {length} tokens)."
-        )
+        """Return text on the fitted verification time, its errors, and the draft time; for tables also the source."""
+        server, errors = self.server, np.abs(self.errors)
+        padded = "K (longest draft + 1), as shorter drafts are padded (padded = true)"
+        lines = [
+            f"A pass of K drafts{' with C tokens of context' if server.context_time else ''} takes {formula(server)}.",
+            f"Its tokens are n = {padded if server.padded else 'Σ (draft + 1)'}.",
+            f"The fit has relative errors of at most {errors.max():.1%} (median {np.median(errors):.1%}) "
+            f"in {len(errors)} cells.",
+        ]
+        if self.context:  # from tables
+            lines += [
+                f"1000 tokens of context add {1e3 * server.context_time / MS:.3g} ms to each draft.",
+                f"Model: {server.model}.",
+                f"Source: {server.source}.",
+            ]
+            if self.drafting is not None:
+                time, error = describe_pieces(server.draft_pieces), self.drafting.error
+                lines.insert(3, f"A drafted token for each of n requests takes {time} (errors at most {error:.1%}).")
+            return "\n".join(lines)
+        ratios = [max(self.passes.seconds[cell]) / min(self.passes.seconds[cell]) for cell in self.cells]
+        busy = "; the machine was busy: measure again when it is idle" if np.median(ratios) > 1.5 else ""
+        passes, draft_time = self.passes.count(DRAFT_CELL), (server.draft_time or 0.0) / MS
+        lines += [
+            f"The longest pass of a cell takes {np.median(ratios):.2f} times the shortest (median over cells){busy}.",
+            f"A drafted token takes {draft_time:.4g} ms (median of {passes} passes of {DRAFT_CELL.length} tokens).",
+        ]
+        return "\n".join(lines)
+
+
+def describe_pieces(lines: Iterable[Any]) -> str:
+    """Return the maximum of lines (a_j, b_j) at n as text."""
+    terms = [f"{start / MS:.4g} ms + {slope / MS:.4g} ms n" for start, slope in lines]
+    return terms[0] if len(terms) == 1 else f"the larger of {' and of '.join(terms)}"
+
+
+def formula(server: Server) -> str:
+    """Return the verification time as a formula of K drafts, n tokens and C tokens of context of all drafts."""
+    drafts = f"{server.time_per_draft / MS:.4g} ms K + " if server.time_per_draft else ""
+    context = f"{1e9 * server.context_time:.4g} ns C + " if server.context_time else ""
+    return f"{drafts}{context}{describe_pieces(server.pieces)}"
 
 
 def make_profile(name: str, cells: Sequence[PassCell], passes: Passes, setting: Setting) -> Profile:
@@ -111,32 +140,6 @@ def table_lines(profile: Profile) -> list[Cells]:
         sizes = str(cell.batch), str(cell.length), str(cell.tokens)
         lines.append((*sizes, f"{measured / MS:.2f}", spread, f"{fitted / MS:.2f}", f"{error:+.1%}"))
     return lines
-
-
-def describe_pieces(lines: Iterable[Any]) -> str:
-    """Return the maximum of lines (a_j, b_j) at n as text."""
-    terms = [f"{start / MS:.4g} ms + {slope / MS:.4g} ms n" for start, slope in lines]
-    return terms[0] if len(terms) == 1 else f"the larger of {' and of '.join(terms)}"
-
-
-def formula(server: Server) -> str:
-    """Return the verification time as a formula of K drafts, n tokens and C tokens of context of all drafts."""
-    drafts = f"{server.time_per_draft / MS:.4g} ms K + " if server.time_per_draft else ""
-    context = f"{1e9 * server.context_time:.4g} ns C + " if server.context_time else ""
-    return f"{drafts}{context}{describe_pieces(server.pieces)}"
-
-
-def describe_law(profile: Profile) -> str:
-    """Return text on the fitted verification time and its errors."""
-    server, errors = profile.server, np.abs(profile.errors)
-    drafts = f"K drafts{' with C tokens of context' if server.context_time else ''}"
-    padded = "K (longest draft + 1), as shorter drafts are padded (padded = true)"
-    return (
-        f"A pass of {drafts} takes {formula(server)}.\n"
-        f"Its tokens are n = {padded if server.padded else 'Σ (draft + 1)'}.\n"
-        f"The fit has relative errors of at most {errors.max():.1%} (median {np.median(errors):.1%}) "
-        f"in {len(errors)} cells."
-    )
 
 
 PICTURE_SIZE = (7.0, 4.6)  # inches

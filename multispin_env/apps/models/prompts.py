@@ -6,8 +6,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multispin_env.checks import check_label, shown
-from multispin_env.files import MIB, parse_json, read_bytes
+from multispin_env.checks import check_label, located, shown
+from multispin_env.files import MIB, decode_text, parse_json
+from multispin_env.npz import read_file
 
 if TYPE_CHECKING:
     from multispin_env.apps.models.network import Model
@@ -32,16 +33,11 @@ class Prompts:
         limit = (model.context if context is None else context) - room
         encoded = []
         for line, text in enumerate(self.texts, start=1):
-            try:
-                tokens = model.encode(text, raw)
-            except ValueError as error:
-                raise ValueError(f"{self.file}, line {line}, {error}") from None
-            if len(tokens) > limit:
-                raise ValueError(
-                    f"{self.file}, line {line}, prompt: expected at most {limit} tokens, so that {room} more fit in "
-                    f"the context of {limit + room}, got {len(tokens)}"
-                )
-            encoded.append(tokens)
+            with located(f"{self.file}, line {line}"):
+                encoded.append(model.encode(text, raw))
+                if (size := len(encoded[-1])) > limit:
+                    expected = f"at most {limit} tokens, so that {room} more fit in the context of {limit + room}"
+                    raise ValueError(f"prompt: expected {expected}, got {size}")
         return encoded
 
 
@@ -55,22 +51,16 @@ def read_prompts(path: str | PathLike[str]) -> Prompts:
     suffix = path.suffix.lower()
     if suffix not in (".txt", ".jsonl"):
         raise ValueError(f"prompts: expected a .txt or .jsonl file, got {str(path)!r}")
-    try:
-        content = read_bytes(path, LARGEST_FILE)
-        text = content.decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"prompts: expected a file that can be read, got {str(path)!r} ({error})") from None
-    lines = text.rstrip().split("\n")  # other line separators may be part of a prompt
-    if lines == [""]:
-        raise ValueError(f"prompts: expected at least one prompt, got none in {str(path)!r}")
-    try:
+    content = read_file(path, LARGEST_FILE, suffix, "prompts")
+    with located(path):
+        lines = decode_text(content).rstrip().split("\n")  # other line separators may be part of a prompt
+        if lines == [""]:
+            raise ValueError("prompts: expected at least one prompt, got none")
         rows = [_row(line.removesuffix("\r"), suffix, number) for number, line in enumerate(lines, start=1)]
         texts, names = zip(*rows, strict=True)
         tasks = tuple(dict.fromkeys(names))
         if len(tasks) > MAX_TASKS:
             raise ValueError(f"task: expected at most {MAX_TASKS} different tasks, got {len(tasks)}")
-    except ValueError as error:
-        raise ValueError(f"{path}, {error}") from None
     return Prompts(texts, tasks, tuple(map(tasks.index, names)), str(path), hashlib.sha256(content).hexdigest())
 
 

@@ -26,21 +26,15 @@ from multispin_env.apps.models.passes import VERIFY, PassCell, Setting
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 
 
-class PromptOrder:
-    """Assignment of prompts to requests: repeated random permutations of all P ``prompts``.
+def prompt_index(device: int, number: int, prompts: int, num_users: int, seed: int) -> int:
+    """Return the prompt of a device's request number, all from 0: repeated random permutations of all P ``prompts``.
 
     Request j of device k has position j K + k in this sequence. So it depends on the seed only: device k gets the same
     requests under any controller.
     """
-
-    def __init__(self, prompts: int, num_users: int, seed: int) -> None:
-        self._prompts, self._users, self._seed = prompts, num_users, seed
-
-    def prompt(self, device: int, number: int) -> int:
-        """Return the index of the prompt of a device's request number, all from 0."""
-        cycle, position = divmod(number * self._users + device, self._prompts)
-        stream = [self._seed, 1, cycle]  # the 1 separates this random stream
-        return int(np.random.default_rng(stream).permutation(self._prompts)[position])
+    cycle, position = divmod(number * num_users + device, prompts)
+    stream = [seed, 1, cycle]  # the 1 separates this random stream
+    return int(np.random.default_rng(stream).permutation(prompts)[position])
 
 
 class EmulatedDevices:
@@ -59,7 +53,7 @@ class EmulatedDevices:
         pair: Pair,
         prompts: Sequence[Sequence[int]],
         task: IntArray,
-        order: PromptOrder,
+        seed: int,
         num_users: int,
         most_tokens: int,
         longest: int,
@@ -68,7 +62,7 @@ class EmulatedDevices:
         self.draft, self.target = (
             Sequences(model, num_users, pair.vocabulary_size) for model in (pair.draft, pair.target)
         )
-        self._prompts, self._task, self._order = prompts, task, order
+        self._prompts, self._task, self._seed = prompts, task, seed
         self._most_tokens, self._room = most_tokens, pair.context - longest
         self.texts: list[list[int]] = [[] for _ in range(num_users)]
         self.number: IntArray = np.full(num_users, -1)  # request of each device, (K,), counted from 0
@@ -112,7 +106,8 @@ class EmulatedDevices:
         self.number, self.age, self.task, self.left = (array.copy() for array in arrays)
         for device in devices.tolist():
             self.number[device] += 1
-            prompt = self._order.prompt(device, int(self.number[device]))
+            order = len(self._prompts), len(self.texts), self._seed
+            prompt = prompt_index(device, int(self.number[device]), *order)
             self.texts[device] = list(self._prompts[prompt])
             self.task[device] = self._task[prompt]
             self.age[device] = 0

@@ -13,16 +13,14 @@ would be up to twice as long. Layers with a state instead of a context (Qwen3.5)
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from typing_extensions import override
 
 from multispin_env.apps.models.passes import DRAFT, Fit, PassCell, Passes, Setting, fit_cells, fit_pieces
-from multispin_env.apps.models.profile import Profile, cell_sizes, describe_law, describe_pieces, make_server
+from multispin_env.apps.models.profile import Profile, cell_sizes, make_server
 from multispin_env.checks import check_integer, check_name, cut, missing_package, shown, suggestion
 from multispin_env.units import MS
 
@@ -96,26 +94,6 @@ class StepTimes:
         return self.step(cell.tokens, 1) + self.step(cell.batch, context) - self.step(cell.batch, 1)
 
 
-@dataclass(frozen=True, eq=False)
-class TableProfile(Profile):
-    """Profile of a server from tables."""
-
-    drafting: Fit | None = None  # T_srv by number of requests
-
-    @override
-    def describe(self) -> str:
-        lines = [
-            describe_law(self),
-            f"1000 tokens of context add {1e3 * self.server.context_time / MS:.3g} ms to each draft.",
-            f"Model: {self.server.model}.",
-            f"Source: {self.server.source}.",
-        ]
-        if self.drafting is not None:
-            time, error = describe_pieces(self.server.draft_pieces), self.drafting.error
-            lines.insert(1, f"A drafted token for each of n requests takes {time} (errors at most {error:.1%}).")
-        return "\n".join(lines)
-
-
 def make_table_profile(
     name: str,
     file: Path,
@@ -124,7 +102,7 @@ def make_table_profile(
     draft: str | None,
     cells: Sequence[PassCell],
     context: int = CONTEXT,
-) -> TableProfile:
+) -> Profile:
     """Look up the times of passes, store them in a ``file`` of `Passes`, and fit the server.
 
     The verification time is fitted to passes with and without ``context`` tokens per draft, so that the time per draft
@@ -161,7 +139,7 @@ def make_table_profile(
         by="context_time",
         draft_pieces=() if drafting is None else drafting.pieces,
     )
-    return TableProfile(server, cells, passes, context, drafting)
+    return Profile(server, cells, passes, context, drafting)
 
 
 def _package() -> str:

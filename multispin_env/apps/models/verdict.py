@@ -12,13 +12,15 @@ from multispin_env.apps.models.counts import exact_interval
 from multispin_env.apps.reproduce.drawing import BLUE, RED, save
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.rendering.style import ACCEPTED, GREY, REFUSED, UPLOADING, VERIFYING, WAITING
-from multispin_env.evaluation.statistics import Cells, Interval, block_intervals
+from multispin_env.evaluation.statistics import Cells, Interval, block_intervals, table
 from multispin_env.units import MS
 
 TOKENS, PASS, ROUND, GOODPUT = "tokens a round", "verification (ms)", "round (ms)", "goodput (tokens/s)"
 """Quantities: tokens of a device, the server's pass, the whole round, and tokens of all devices over time."""
 
 _COLUMNS = 7  # of `_numbers`
+
+_INTERVALS = ("predicted", "realised", "difference", "ratio")
 
 _DIGITS = {TOKENS: 3, PASS: 1, ROUND: 1, GOODPUT: 2}
 
@@ -34,12 +36,12 @@ class _Line:
     difference: Interval  # realised − predicted, paired
     ratio: Interval  # realised / predicted, paired
 
+    @property
+    def digits(self) -> int:
+        return _DIGITS.get(self.quantity, 3)
+
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "contender": self.contender,
-            "quantity": self.quantity,
-            **{name: getattr(self, name)._asdict() for name in ("predicted", "realised", "difference", "ratio")},
-        }
+        return {name: value._asdict() if name in _INTERVALS else value for name, value in vars(self).items()}
 
 
 def block_length(contenders: Sequence[LiveContender]) -> int:
@@ -100,20 +102,22 @@ def _quantities(sums: FloatArray, users: int) -> FloatArray:
 
 def verdict_cells(lines: Sequence[_Line]) -> tuple[Cells, list[Cells]]:
     """Return header and rows of the table of quantities."""
-    header = ("contender", "quantity", "predicted", "realised", "realised − predicted", "ratio")
-    return header, [
-        (
-            line.contender,
-            line.quantity,
-            f"{line.predicted.mean:.{digits}f}",
-            f"{line.realised.mean:.{digits}f} ({line.realised.low:.{digits}f} to {line.realised.high:.{digits}f})",
-            f"{line.difference.mean:+.{digits}f} "
-            f"({line.difference.low:+.{digits}f} to {line.difference.high:+.{digits}f})",
-            f"{line.ratio.mean:.3f}",
-        )
-        for line in lines
-        for digits in (_DIGITS.get(line.quantity, 3),)
-    ]
+    return table(
+        lines,
+        {
+            "contender": lambda line: line.contender,
+            "quantity": lambda line: line.quantity,
+            "predicted": lambda line: f"{line.predicted.mean:.{line.digits}f}",
+            "realised": lambda line: _with_ends(line.realised, f".{line.digits}f"),
+            "realised − predicted": lambda line: _with_ends(line.difference, f"+.{line.digits}f"),
+            "ratio": lambda line: f"{line.ratio.mean:.3f}",
+        },
+    )
+
+
+def _with_ends(interval: Interval, form: str) -> str:
+    mean, low, high = (format(number, form) for number in interval)
+    return f"{mean} ({low} to {high})"
 
 
 @dataclass(frozen=True)
@@ -146,17 +150,16 @@ def hit_lines(contenders: Sequence[LiveContender]) -> list[_HitLine]:
 
 def hit_cells(lines: Sequence[_HitLine]) -> tuple[Cells, list[Cells]]:
     """Return header and rows of the table of hits."""
-    header = ("contender", "L", "drafts", "predicted", "hits")
-    return header, [
-        (
-            line.contender,
-            str(line.draft_length),
-            str(line.drafts),
-            f"{line.predicted:.3f}",
-            f"{line.hits / line.drafts:.3f} ({line.low:.3f} to {line.high:.3f})",
-        )
-        for line in lines
-    ]
+    return table(
+        lines,
+        {
+            "contender": lambda line: line.contender,
+            "L": lambda line: str(line.draft_length),
+            "drafts": lambda line: str(line.drafts),
+            "predicted": lambda line: f"{line.predicted:.3f}",
+            "hits": lambda line: _with_ends(Interval(line.hits / line.drafts, line.low, line.high), ".3f"),
+        },
+    )
 
 
 _SLOWER_ROUNDS = 6  # first rounds of the slower contender in the timeline; the other's are shown up to the same time

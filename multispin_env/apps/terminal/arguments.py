@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from multispin_env.apps.executors import Cluster, Executor, Processes, Serial
-from multispin_env.checks import check_plausible, shown, suggestion
+from multispin_env.checks import check_integer, check_plausible, shown, suggestion
 from multispin_env.evaluation.contenders import ContenderError
 from multispin_env.registry import (
     ACCEPTANCES,
@@ -138,7 +138,7 @@ def resolve_scenario(options: Namespace, **fixed: Any) -> Scenario:
     """Return the scenario of a command without an environment; ``fixed`` fields are set by the command."""
     fields = collect_arguments(options)
     check_settings(options, fields)
-    return Scenario.resolve(options.scenario).replace(**fixed, **fields)
+    return Scenario.resolve(options.scenario or DEFAULT_SCENARIO).replace(**fixed, **fields)
 
 
 def check_settings(
@@ -175,7 +175,7 @@ def _remedy(name: str, options: Namespace, expected: tuple[str, ...]) -> str:
 class Command:
     """Console command; call it with the program name for messages and with its arguments."""
 
-    description: str  # first part of the help
+    description: str | None  # first part of the help, the docstring of the command's module
     examples: Sequence[str]  # last part of the help: the arguments of each example
     add_options: Callable[[ArgumentParser], None]
     run: Callable[[Namespace], int | None]
@@ -201,6 +201,8 @@ class Command:
         """Parse the arguments and run."""
         options = self.parser(program).parse_args(separate_settings(arguments))
         check_plausible(vars(options))
+        if vars(options).get("seed") is not None:
+            check_integer("seed", options.seed, 0)
         if vars(options).get("env") is not None:
             options.env = import_environment(options.env)
         options.program = program

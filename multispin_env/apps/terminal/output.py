@@ -10,7 +10,7 @@ from importlib.metadata import version
 from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from typing_extensions import override
 
@@ -41,7 +41,10 @@ class _Line:
         else:
             print(line, file=sys.stderr, flush=True)
 
-    def _leave(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
         if self._terminal:
             print(file=sys.stderr)
 
@@ -56,14 +59,12 @@ class Progress(_Line):
         super().__init__(total)
         self._begun, self._name, self._since = 0, "", self._started
 
-    def __enter__(self) -> "Progress":
-        return self
-
+    @override
     def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
         if self._begun:
             if error is None:
                 self._show(1.0)
-            self._leave()
+            super().__exit__()
 
     def begin(self, name: str) -> "Progress":
         """Begin the next part; call the returned object to report its progress."""
@@ -100,13 +101,7 @@ class Tally(_Line):
     def __init__(self, total: int, width: int) -> None:
         super().__init__(total)
         self.width, self.done, self.failed = width, 0, 0
-
-    def __enter__(self) -> "Tally":
         self._show("")
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._leave()
 
     def add(self, name: str, failed: bool = False) -> None:
         """Report that a task is done or has ``failed``."""

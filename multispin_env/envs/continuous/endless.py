@@ -44,8 +44,8 @@ class ContinuousConfig(EnvConfig):
         name="continuous",
         encodings=CONTINUOUS_ENCODINGS,
         universal_encoding="full",
-        recorder=Traces,
-        drawing=TracePicture,
+        renderer=Traces,
+        sheet=TracePicture,
         film=TraceFilm,
     )
     entries: ClassVar[tuple[str, ...]] = CONTINUOUS_STATE

@@ -1,7 +1,6 @@
 """Records of rounds for pictures, and charts of time, tokens, bandwidth and goodput."""
 
 import math
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,12 +8,10 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from typing_extensions import override
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import HEADER, Area, Canvas, Colour, Layout
-from multispin_env.envs.simulator import Step
 from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.types import Decision, Outcome
 from multispin_env.scenario import Scenario
@@ -112,74 +109,6 @@ class History:
 
 def _append_to_mean(means: list[float], value: float, count: float) -> None:
     means.append(means[-1] + (value - means[-1]) / count if means else value)
-
-
-class Recorder(ABC):
-    """Base of the recorders, which store the episodes of a batch of environments for pictures."""
-
-    def __init__(self, config: Any, num_envs: int) -> None:
-        self._config = config
-        self._episodes = [self._episode() for _ in range(num_envs)]
-
-    def begin(self, envs: IntArray) -> None:
-        """Start new records for these environments."""
-        for env in envs.tolist():
-            self._episodes[env] = self._episode()
-
-    def add(self, step: Step, over: BoolArray | None = None) -> None:
-        """Record a step; environments in the mask ``over`` start a new record instead."""
-        for env, episode in enumerate(self._episodes):
-            if over is not None and over[env]:
-                self._episodes[env] = self._episode()
-            else:
-                self._record(episode, step, env)
-
-    @abstractmethod
-    def _episode(self) -> Any:
-        """Make an empty record."""
-
-    @abstractmethod
-    def _record(self, episode: Any, step: Step, env: int) -> None:
-        """Add a step of an environment to its record."""
-
-    @abstractmethod
-    def view(self, env: int = 0) -> Any:
-        """Return the data for the picture of an environment; later steps do not change it."""
-
-
-class Histories(Recorder):
-    """Recorder of environments of rounds."""
-
-    @override
-    def _episode(self) -> History:
-        return History(by_time=self._by_time)
-
-    @property
-    def _by_time(self) -> bool:
-        return self._config.info_keys.goodput is None
-
-    @override
-    def _record(self, episode: History, step: Step, env: int) -> None:
-        best, tokens = step.info.get("optimal_goodput"), step.info["accepted_tokens"]
-        zeros = np.zeros_like(tokens)
-        chain = ChainRound(*(step.info.get(name, zeros)[env].copy() for name in ChainRound._fields))
-        level = step.info["battery"][env] / step.info["capacity"][env] if "battery" in step.info else None
-        last = Round(step.decision[env].copy(), step.outcome[env], tokens[env].copy(), chain, level)
-        episode.add(last, None if best is None else float(best[env]))
-
-    @override
-    def view(self, env: int = 0) -> View:
-        history, drawn = self._episodes[env], self._config.drawn
-        return View(
-            self._config.scenario,
-            drawn,
-            history.last,
-            tuple(history.goodput),
-            tuple(history.optimum),
-            "optimum (expected)" if drawn else "optimum",
-            history.scales,
-            goodput_name="tokens over time" if self._by_time else View.goodput_name,
-        )
 
 
 _DASH = 5.0

@@ -17,7 +17,6 @@ from multispin_env.envs.rendering.canvas import Area, Canvas, Layout
 from multispin_env.envs.rendering.charts import (
     MIN_CELLS,
     Curve,
-    Recorder,
     draw_chain,
     draw_curves,
     draw_judged_row,
@@ -27,7 +26,7 @@ from multispin_env.envs.rendering.charts import (
     place_cells,
     round_up,
 )
-from multispin_env.envs.rendering.renderers import LEGEND, LEGEND_LINE, MARGIN, Film, Frame, Sheet
+from multispin_env.envs.rendering.renderers import LEGEND, LEGEND_LINE, MARGIN, Film, Frame, Renderer, Sheet
 from multispin_env.envs.simulator import Step
 from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.types import ContinuousOutcome
@@ -111,8 +110,8 @@ def _cells_of(outcome: ContinuousOutcome) -> IntArray:
     return outcome.draft_length + 1 + np.ceil(outcome.drafted_ahead).astype(np.int64)
 
 
-class Traces(Recorder):
-    """Recorder of environments without the barrier."""
+class Traces(Renderer):
+    """Renderer of environments without the barrier."""
 
     @override
     def _episode(self) -> list[ContinuousOutcome]:
@@ -392,6 +391,5 @@ class TraceFilm(Film):
     def frames(self) -> list[Frame]:
         end = min(view.duration for view in self._views)
         begin = max(min(self._axes.window, 0.5 * end), *(view.ends[0] for view in self._views))
-        clocks = [*np.arange(begin, end, STEP).tolist(), end]
-        last = len(clocks) - 1
-        return [Frame(number, self._views, clock, END if number == last else 1) for number, clock in enumerate(clocks)]
+        frames = [Frame(self._views, clock, 1) for clock in np.arange(begin, end, STEP).tolist()]
+        return [*frames, Frame(self._views, end, END)]

@@ -2,9 +2,8 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,7 +14,7 @@ from multispin_env.arrays import BoolArray, IntArray
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Area, Canvas, Colour, Layout, load_pygame
 from multispin_env.envs.rendering.charts import (
-    Recorder,
+    History,
     Round,
     Scales,
     View,
@@ -29,6 +28,7 @@ from multispin_env.envs.rendering.charts import (
     draw_tokens,
 )
 from multispin_env.envs.simulator import Step
+from multispin_env.physics.chains import ChainRound
 
 V = TypeVar("V")
 
@@ -176,62 +176,95 @@ RENDER_FPS = 4
 """Steps per second in windows and films."""
 
 
-class Renderer:
-    """Renderer for ``render_mode="rgb_array"``, which draws on request."""
+class Renderer(ABC):
+    """Base of the renderers, which record the episodes of a batch of environments and draw the last step on request.
 
-    def __init__(self, recorder: Recorder, drawing: Sheet) -> None:
-        self._recorder = recorder
-        self._drawing = drawing
+    With a ``window``, every reset and every step is shown at once instead. Without a ``sheet`` there are only views.
+    """
+
+    def __init__(self, config: Any, num_envs: int, sheet: Sheet | None = None, window: "Window | None" = None) -> None:
+        self._config, self._sheet, self._window = config, sheet, window
+        self._episodes = [self._episode() for _ in range(num_envs)]
 
     def begin(self, envs: IntArray) -> None:
-        """Record a reset of environments."""
-        self._recorder.begin(envs)
+        """Start new records for these environments."""
+        for env in envs.tolist():
+            self._episodes[env] = self._episode()
+        self._show()
 
     def add(self, step: Step, over: BoolArray | None = None) -> None:
-        """Record a step; environments in the mask ``over`` started a new episode."""
-        self._recorder.add(step, over)
-
-    def view(self, env: int = 0) -> Any:
-        """Return the data of the picture of an environment."""
-        return self._recorder.view(env)
+        """Record a step; environments in the mask ``over`` start a new record instead."""
+        for env, episode in enumerate(self._episodes):
+            if over is not None and over[env]:
+                self._episodes[env] = self._episode()
+            else:
+                self._record(episode, step, env)
+        self._show()
 
     def frame(self, env: int = 0) -> NDArray[np.uint8] | None:
-        """Return the picture of the last step of an environment, (450, 800, 3)."""
-        self._drawing.draw([self.view(env)])
-        return self._drawing.canvas.array()
+        """Return the picture of the last step of an environment, (450, 800, 3); ``None`` if it is in a window."""
+        return None if self._window is not None else self._drawn(env).array()
 
     def close(self) -> None:
         """Close the window, if any."""
-
-
-class _WindowRenderer(Renderer):
-    """Renderer for ``render_mode="human"``, which shows every reset and every step immediately."""
-
-    def __init__(self, recorder: Recorder, drawing: Sheet) -> None:
-        super().__init__(recorder, drawing)
-        self._window = Window("multispin_env", RENDER_FPS)
-
-    @override
-    def begin(self, envs: IntArray) -> None:
-        super().begin(envs)
-        self._show()
-
-    def add(self, step: Step, over: BoolArray | None = None) -> None:
-        super().add(step, over)
-        self._show()
-
-    def frame(self, env: int = 0) -> NDArray[np.uint8] | None:
-        return None
-
-    def close(self) -> None:
-        self._window.close()
+        if self._window is not None:
+            self._window.close()
 
     def _show(self) -> None:
-        self._drawing.draw([self.view()])
-        self._window.show(self._drawing.canvas)
+        if self._window is not None:
+            self._window.show(self._drawn(0))
+
+    def _drawn(self, env: int) -> Canvas:
+        assert self._sheet is not None
+        self._sheet.draw([self.view(env)])
+        return self._sheet.canvas
+
+    @abstractmethod
+    def _episode(self) -> Any:
+        """Make an empty record."""
+
+    @abstractmethod
+    def _record(self, episode: Any, step: Step, env: int) -> None:
+        """Add a step of an environment to its record."""
+
+    @abstractmethod
+    def view(self, env: int = 0) -> Any:
+        """Return the data for the picture of an environment; later steps do not change it."""
 
 
-RENDERERS: Mapping[str, type[Renderer]] = MappingProxyType({"rgb_array": Renderer, "human": _WindowRenderer})
+class Histories(Renderer):
+    """Renderer of environments of rounds."""
+
+    @override
+    def _episode(self) -> History:
+        return History(by_time=self._by_time)
+
+    @property
+    def _by_time(self) -> bool:
+        return self._config.info_keys.goodput is None
+
+    @override
+    def _record(self, episode: History, step: Step, env: int) -> None:
+        best, tokens = step.info.get("optimal_goodput"), step.info["accepted_tokens"]
+        zeros = np.zeros_like(tokens)
+        chain = ChainRound(*(step.info.get(name, zeros)[env].copy() for name in ChainRound._fields))
+        level = step.info["battery"][env] / step.info["capacity"][env] if "battery" in step.info else None
+        last = Round(step.decision[env].copy(), step.outcome[env], tokens[env].copy(), chain, level)
+        episode.add(last, None if best is None else float(best[env]))
+
+    @override
+    def view(self, env: int = 0) -> View:
+        history, drawn = self._episodes[env], self._config.drawn
+        return View(
+            self._config.scenario,
+            drawn,
+            history.last,
+            tuple(history.goodput),
+            tuple(history.optimum),
+            "optimum (expected)" if drawn else "optimum",
+            history.scales,
+            goodput_name="tokens over time" if self._by_time else View.goodput_name,
+        )
 
 
 class Window:
@@ -294,7 +327,6 @@ def require_display() -> None:
 class Frame:
     """Picture of a film."""
 
-    number: int  # of the step; of the frame if the steps of two episodes differ
     views: Sequence[Any]
     clock: float | None  # s, of the round or the episode; None for the end
     times: int  # repetitions
@@ -341,6 +373,6 @@ class RoundsFilm(Film):
         for number, views in enumerate(self._rounds):
             longest = max(float(view.last.outcome.round_latency) for view in views if view.last is not None)
             *moves, end = np.linspace(0.0, longest, MOVES + 2)[1:].tolist()  # without time 0, at which nothing is drawn
-            frames += [Frame(number, views, clock, 1) for clock in moves if number]
-            frames.append(Frame(number, views, end, JUDGED if number < len(self._rounds) - 1 else END))
+            frames += [Frame(views, clock, 1) for clock in moves if number]
+            frames.append(Frame(views, end, JUDGED if number < len(self._rounds) - 1 else END))
         return frames

@@ -17,8 +17,7 @@ from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.family import Family, InfoKeys
 from multispin_env.envs.objectives import Goodput, Objective, ProportionalFairness
 from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
-from multispin_env.envs.rendering.charts import Histories
-from multispin_env.envs.rendering.renderers import Picture, RoundsFilm
+from multispin_env.envs.rendering.renderers import Histories, Picture, RoundsFilm
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.simulator import RoundsSimulator
 from multispin_env.physics.acceptance import ByRequest
@@ -40,8 +39,8 @@ class RoundsConfig(EnvConfig):
         name="rounds",
         encodings=ENCODINGS,
         universal_encoding="shares",
-        recorder=Histories,
-        drawing=Picture,
+        renderer=Histories,
+        sheet=Picture,
         film=RoundsFilm,
     )
     drafts_ahead: ClassVar[bool] = False

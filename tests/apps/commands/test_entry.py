@@ -236,7 +236,7 @@ WRONG = (
     ("record --prompts x.txt --target x --out m --tokens 7", "tokens: expected an integer ≥ 8, got 7"),
     ("record --prompts x.txt --target x --out m --temperature -1", "temperature: expected a finite number in [0, inf)"),
     ("record --prompts x.txt --target x --out m --dtype float23", "did you mean 'float32'"),
-    ("record --prompts x.txt --target x --out m", "prompts: expected a file that can be read, got 'x.txt'"),
+    ("record --prompts x.txt --target x --out m", "prompts: expected a readable .txt file, got 'x.txt'"),
     ("live --target nowhere --prompts nowhere.txt --out live", "nowhere.txt"),
     ("export nowhere", "nowhere"),
 )

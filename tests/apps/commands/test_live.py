@@ -239,7 +239,7 @@ def test_requests_that_end_at_once_have_a_token_each_round(folder, draft_ahead):
             {"draft": "{}/permuted"},
             r"draft: expected the vocabulary of the target \(24 tokens\), got 24 tokens; 22 differ",
         ),
-        ({"draft": "{}/short", "prompts": "{}/long.jsonl"}, "long.jsonl, line 1, prompt: expected at most 21 tokens"),
+        ({"draft": "{}/short", "prompts": "{}/long.jsonl"}, "long.jsonl, line 1: prompt: expected at most 21 tokens"),
         ({"target": "{}/nothing"}, "model: expected a folder that exists, or"),
         ({"out": "{}/no/folder"}, "file: expected a file in a folder that exists, got"),
     ],

@@ -111,15 +111,16 @@ def test_texts_of_the_record_are_those_of_the_models(models, here, whole):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_goes_on_to_the_same_files(models, here, whole, number, capsys, monkeypatch, error):
+    stopped = f"multispin record: stopped by {signal.Signals(number).name}\n"
     with monkeypatch.context() as patch:
         patch.setattr(rounds, "record_texts", failing_from(0, lambda: signal.raise_signal(number)))
         assert main(arguments(models)) == 128 + number
-        assert capsys.readouterr().err.endswith("\nmultispin record: interrupted; nothing is saved yet\n")
+        assert capsys.readouterr().err.endswith(f"\nnothing is saved yet\n{stopped}")
         assert names(here) == ["prompts.jsonl"]
         patch.setattr(rounds, "record_texts", failing_from(2, lambda: signal.raise_signal(number)))
         assert main(arguments(models)) == 128 + number
-    saved = "multispin record: interrupted; 1 of 3 groups are saved in 'mine.part'; repeat the command to resume"
-    assert capsys.readouterr().err.splitlines()[-1] == saved
+    saved = f"\n1 of 3 groups are saved in 'mine.part'; repeat the command to resume\n{stopped}"
+    assert capsys.readouterr().err.endswith(saved)
     assert not Path("mine.npz").exists()
     before = Path("mine.part").read_bytes()
     assert "mine.part: expected a file with seed = 4, got 3" in error(*arguments(models, "--seed", 4)[1:])
@@ -167,7 +168,7 @@ def test_wrong_models_leave_no_files(models, here, error):
     assert "model: expected a folder that exists" in error(*options, "--target", "./nowhere")
     Path("prompts.jsonl").write_text('{"prompt": "w5"}\n{"prompt": "w2 w3 w4 w5 w6 w7 w8 w9 w10"}\n', encoding="utf-8")
     long = error(*options, "--target", models["short"])
-    assert "prompts.jsonl, line 2, prompt: expected at most 8 tokens, so that 8 more fit in the context of 16" in long
+    assert "prompts.jsonl, line 2: prompt: expected at most 8 tokens, so that 8 more fit in the context of 16" in long
     assert names(here) == ["prompts.jsonl"]
 
 
@@ -213,7 +214,7 @@ def test_counts_make_a_scenario(here, error):
     assert numbers == [("x", 2, 3, 12), ("y", 2, 2, 8)]
     assert names(here) == ["log.csv", "mine.json", "mine.toml", "prompts.jsonl"]
     Path("log.csv").write_text(log + "3,y,4,five\n", encoding="utf-8")
-    assert "log.csv, line 7, accepted: expected an integer in 0..4" in error("--from-counts", "log.csv", "--out", "m")
+    assert "log.csv: line 7, accepted: expected an integer in 0..4" in error("--from-counts", "log.csv", "--out", "m")
 
 
 PAGES = ROOT / "tests" / "apps" / "models" / "pages"

@@ -187,7 +187,7 @@ def test_standard_input(monkeypatch, error, capsys):
         (f"{HEADER},name\n12,15,0.8,{LONG}\t\x07x\n", "row 1, name: expected a text of one line, .* got 'xxx"),
         ("{}", "state.json: expected a list of objects, got a JSON dict"),
         ("[]", "state.json: expected at least one device, got no rows"),
-        ("[3]", "state.json, row 1: expected an object whose keys are columns, got 3.0"),
+        ("[3]", "state.json: row 1: expected an object whose keys are columns, got 3.0"),
         ('[{"draft_time_ms": 1, "snr_db": 2}]', r"row 1, columns: .* one of \['acceptance_rate'\]"),
         (row(draft_time_ms='"1"'), "row 1, draft_time_ms: .*, got '1'"),
         (row(draft_time_ms="null"), "draft_time_s or draft_time_ms: expected a number, got nothing"),

@@ -6,7 +6,7 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from multispin_env.apps.explore import no_barrier
-from multispin_env.apps.explore.one_round import RoundSettings, compute
+from multispin_env.apps.explore.one_round import RoundSettings
 from multispin_env.apps.explore.page import VIEWS, view_numbers
 from multispin_env.apps.explore.settings import ScenarioSources
 from multispin_env.envs.rendering.charts import round_up
@@ -166,7 +166,7 @@ def test_the_timelines_play_by_the_keyboard(driver, address):
 def test_the_words_beside_the_timelines_are_those_of_the_episode(driver, address):
     query = "num_users=3&seconds=2&episodes=2&requests=poisson&load=1.5"
     visit(driver, f"{address}/no-barrier?{query}")
-    result = no_barrier.compute(no_barrier.NoBarrierSettings.from_query(query), ScenarioSources())
+    result = no_barrier.NoBarrierSettings.from_query(query).compute(ScenarioSources())
     for position, (name, facts) in enumerate(result.first.items(), start=1):
         shown = texts(driver, f"[data-table=first] tbody tr:nth-child({position}) td")
         assert shown == [name, *(f"{value:.3f}" for value in facts.values())]
@@ -198,7 +198,7 @@ def test_a_bad_cell_is_refused_and_the_last_good_state_stays(driver, address):
     redraw(driver, "megahertz", 20)
     assert text(driver, "#error") == ""
     assert text(driver, '[data-cell="2.snr_db"]') == "4.5"
-    result = compute(RoundSettings(num_users=3, megahertz=20.0, edits="2.snr_db=4.5"), ScenarioSources())
+    result = RoundSettings(num_users=3, megahertz=20.0, edits="2.snr_db=4.5").compute(ScenarioSources())
     assert text(driver, "[data-number=goodput]") == f"{result.goodputs['optimal']:.2f} tokens/s"
     edit(driver, "1.snr_db", "59", key=Keys.ESCAPE)
     assert text(driver, "[data-number=goodput]") == f"{result.goodputs['optimal']:.2f} tokens/s"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.apps.explore.landscape import BUDGETS, USERS, VIEW, WINNERS, LandscapeSettings, compute
+from multispin_env.apps.explore.landscape import BUDGETS, USERS, WINNERS, LandscapeSettings
 from multispin_env.apps.explore.settings import MAX_DEVICES, ScenarioSources
 
 HERE = ScenarioSources()
@@ -13,7 +13,7 @@ SETTINGS = LandscapeSettings(num_users=5, megahertz=7.0, states=2, seed=3, serve
 
 @pytest.fixture(scope="module")
 def result():
-    return compute(SETTINGS, HERE)
+    return SETTINGS.compute(HERE)
 
 
 def test_lines_pass_through_the_present_point(result):
@@ -27,9 +27,9 @@ def test_lines_pass_through_the_present_point(result):
 
 
 def test_what_is_kept_belongs_to_its_settings(result):
-    other = compute(LandscapeSettings(num_users=5, megahertz=7.0, states=2, seed=2, server="a100-32b"), HERE)
+    other = LandscapeSettings(num_users=5, megahertz=7.0, states=2, seed=2, server="a100-32b").compute(HERE)
     assert other.by_bandwidth != result.by_bandwidth
-    assert compute(SETTINGS, HERE) == result
+    assert SETTINGS.compute(HERE) == result
 
 
 def mean(scenario, name, **options):
@@ -59,6 +59,6 @@ def test_numbers_are_those_of_one_system_after_the_other(result):
 
 
 def test_cells_of_the_map_have_the_colour_of_the_winner(result):
-    shown = re.findall(r'background:(rgb[^;"]+)[^>]*title="best: ([^"]+)"', VIEW.draw(SETTINGS, result))
+    shown = re.findall(r'background:(rgb[^;"]+)[^>]*title="best: ([^"]+)"', SETTINGS.draw(result))
     assert [winner for _, winner in shown] == [cell.winner for cell in result.pay]
     assert all(colour == WINNERS[winner] for colour, winner in shown)

@@ -8,7 +8,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
-from multispin_env.apps.explore.no_barrier import NoBarrierSettings, as_command, compute, rush_start
+from multispin_env.apps.explore.no_barrier import NoBarrierSettings, rush_start
 from multispin_env.apps.explore.settings import ScenarioSources
 from tests.repository import ROOT
 
@@ -22,7 +22,7 @@ CHOSEN = (
 
 @pytest.fixture(scope="module", params=CHOSEN, ids=["endless", "rush"])
 def case(request):
-    return request.param, compute(request.param, PLACES)
+    return request.param, request.param.compute(PLACES)
 
 
 def test_first_and_means_are_those_of_the_environment(case):
@@ -52,7 +52,7 @@ def test_first_and_means_are_those_of_the_environment(case):
 
 def test_the_command_prints_the_tables(case, capsys):
     settings, result = case
-    words = shlex.split(as_command(settings, PLACES))
+    words = shlex.split(settings.as_command(PLACES))
     assert words[0] == "multispin"
     assert main(words[1:]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]

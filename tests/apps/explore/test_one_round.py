@@ -8,8 +8,6 @@ from multispin_env.apps.commands.main import main
 from multispin_env.apps.explore.one_round import (
     COLUMNS,
     RoundSettings,
-    as_command,
-    compute,
     describe_sensitivities,
     draw_devices,
     read_edits,
@@ -42,20 +40,20 @@ def test_edits_and_more_devices_change_nothing_else():
 
 
 def test_who_pays_for_a_channel_that_got_worse():
-    result, before = (compute(RoundSettings(num_users=5, moved=3, moved_db=by), HERE) for by in (-10.0, 0.0))
+    result, before = (RoundSettings(num_users=5, moved=3, moved_db=by).compute(HERE) for by in (-10.0, 0.0))
     assert result.moved == 3
     lost = float(before.outcome.goodput - result.outcome.goodput)
     assert -result.rate_change.sum() == pytest.approx(lost)
     assert lost > 0.0
     assert result.devices.snr_db[2] == pytest.approx(before.devices.snr_db[2] - 10.0)
     for settings in (RoundSettings(num_users=2), RoundSettings(num_users=2, moved=3, moved_db=5.0)):
-        result = compute(settings, HERE)  # no device has moved
+        result = settings.compute(HERE)  # no device has moved
         assert result.moved is None
         assert not result.rate_change.any()
 
 
 def test_one_more_megahertz_is_worth_what_it_says():
-    result = compute(RoundSettings(num_users=5), HERE)
+    result = RoundSettings(num_users=5).compute(HERE)
     text = float(re.search(r"1 MHz more bandwidth: \+([\d.]+) tokens/s", describe_sensitivities(result)[0])[1])
     state = result.devices.state()
     more, less = (result.scenario.replace(total_bandwidth=10e6 + step) for step in (1e4, -1e4))
@@ -65,14 +63,14 @@ def test_one_more_megahertz_is_worth_what_it_says():
 
 def test_a_padded_server_does_not_keep_the_page_waiting():
     settings = RoundSettings(num_users=2, server="cpu-1.5b")
-    assert "ms.sensitivities" in describe_sensitivities(compute(settings, HERE))[0]
+    assert "ms.sensitivities" in describe_sensitivities(settings.compute(HERE))[0]
 
 
 MOVED = RoundSettings(num_users=4, moved=2, moved_db=-6.0, edits="1.acceptance=0.9", spread=1.5, payload="ids")
 
 
 def test_numbers_are_those_of_the_library():
-    result = compute(MOVED, HERE)
+    result = MOVED.compute(HERE)
     state, best = result.devices.state(), result.goodputs["optimal"]
     assert set(result.goodputs) == set(ms.controller_names("rounds", result.scenario))
     assert best <= result.bound <= best * (1 + 1e-6)
@@ -82,12 +80,12 @@ def test_numbers_are_those_of_the_library():
 
 
 def test_the_command_prints_the_decision(capsys, tmp_path):
-    command, _, rest = as_command(MOVED, HERE).partition(" <<'END'\n")
+    command, _, rest = MOVED.as_command(HERE).partition(" <<'END'\n")
     file = tmp_path / "devices.csv"
     file.write_text(rest.removesuffix("END\n"), encoding="utf-8")
     assert main([*command.removesuffix(" -").split()[1:], str(file)]) == 0
     printed = capsys.readouterr().out
-    result = compute(MOVED, HERE)
+    result = MOVED.compute(HERE)
     assert f"goodput        {result.goodputs['optimal']:.2f} tokens/s" in printed
     assert f"upper bound    {result.bound:.2f} tokens/s" in printed
     rows = re.findall(r"^(\d+) +(\d+) +([\d.]+)", printed, re.MULTILINE)

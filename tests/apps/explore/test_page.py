@@ -72,7 +72,7 @@ def test_no_file_but_the_assets_is_served(path):
 LOOKED_UP = [
     (view, entry.name)
     for view in VIEWS.names()
-    for entry, control in VIEWS.load(view).settings.controls()
+    for entry, control in VIEWS.load(view).controls()
     if isinstance(control, Choice) and callable(control.options)
 ]
 """All choices whose names are known only where the page is served."""

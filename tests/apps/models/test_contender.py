@@ -148,7 +148,7 @@ TWO_TASKS = system((0.6, 0.1), (0.8, 0.2))
 
 def prediction(name="optimal+filter", scenario=TWO_TASKS, **options):
     assumptions = make_assumptions(scenario)
-    return Prediction.of(ms.make_controller(name, scenario, assumptions=assumptions, **options), scenario, assumptions)
+    return Prediction(ms.make_controller(name, scenario, assumptions=assumptions, **options), scenario, assumptions)
 
 
 def integral(length, left, hits, misses, mean, spread):

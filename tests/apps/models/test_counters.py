@@ -173,7 +173,7 @@ def test_impossible_pages_are_refused(tmp_path, text, sentence):
         read(tmp_path, text)
     with pytest.raises(ValueError, match=r"^counters: expected a readable text file"):
         read_counters(tmp_path / "none.txt")
-    with pytest.raises(ValueError, match=r"^counters: expected text in UTF-8 .* got the byte 0xff"):
+    with pytest.raises(ValueError, match=r"^counters, .*: expected text in UTF-8, got the byte 0xff"):
         read(tmp_path, "\udcff\udcfe")
 
 

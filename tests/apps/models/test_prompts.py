@@ -28,9 +28,9 @@ def test_rows_have_tasks(tmp_path):
     ("name", "text", "sentence"),
     [
         ("a.csv", "x", r"prompts: expected a \.txt or \.jsonl file, got"),
-        ("a.txt", "\udcff\udcfe\udcfa", "prompts: expected a file that can be read, got"),
-        ("a.txt", " \n\n", "prompts: expected at least one prompt, got none in"),
-        ("a.txt", "x\n  \ny", r"a\.txt, line 2, prompt: expected a non-empty string, got '  '"),
+        ("a.txt", "\udcff\udcfe\udcfa", r"a\.txt: expected text in UTF-8, got the byte 0xff"),
+        ("a.txt", " \n\n", "prompts: expected at least one prompt, got none"),
+        ("a.txt", "x\n  \ny", r"a\.txt: line 2, prompt: expected a non-empty string, got '  '"),
         ("a.jsonl", '{"prompt": "x"}\n\n{"prompt": "x"}', "line 2, prompt: expected a non-empty string, got ''"),
         ("a.jsonl", '{"prompt": "x"}\n{"prompt": ""}', "line 2, prompt: expected a non-empty string, got ''"),
         ("a.jsonl", '{"prompt": 7}', "line 1, prompt: expected a non-empty string, got 7"),
@@ -50,7 +50,7 @@ def test_rows_have_tasks(tmp_path):
 def test_bad_files_are_refused(name, text, sentence, tmp_path):
     with pytest.raises(ValueError, match=sentence):
         read_prompts(written(tmp_path, name, text))
-    with pytest.raises(ValueError, match="prompts: expected a file that can be read, got"):
+    with pytest.raises(ValueError, match=r"prompts: expected a readable \.txt file, got"):
         read_prompts(tmp_path / "none.txt")
 
 
@@ -58,5 +58,5 @@ def test_long_prompts_are_refused_with_their_line(tmp_path):
     model = tiny_model(0, context=10)
     prompts = read_prompts(written(tmp_path, "a.txt", "w2 w3\nw4 w5 w6"))
     assert prompts.encode(model, room=7) == [[2, 3], [4, 5, 6]]
-    with pytest.raises(ValueError, match=r"line 2, prompt: expected at most 2 tokens, so that 8 more .* 10, got 3"):
+    with pytest.raises(ValueError, match=r"line 2: prompt: expected at most 2 tokens, so that 8 more .* 10, got 3"):
         prompts.encode(model, room=8)

@@ -14,9 +14,9 @@ from multispin_env.apps.models.passes import DRAFT, VERIFY, PassCell
 from multispin_env.apps.models.rounds import (
     EmulatedDevices,
     Player,
-    PromptOrder,
     Stopwatch,
     describe_setting,
+    prompt_index,
     record_texts,
 )
 from tests.apps.models.tiny import WORDS, tiny_model
@@ -42,7 +42,7 @@ class Kept(EmulatedDevices):
 def made(users, pair=None, tokens=40, longest=LONGEST, prompts=PROMPTS):
     pair = Pair(tiny_model(1), tiny_model(0)) if pair is None else pair
     task = np.arange(len(prompts)) % 3
-    return Kept(pair, prompts, task, PromptOrder(len(prompts), users, 0), users, tokens, longest)
+    return Kept(pair, prompts, task, 0, users, tokens, longest)
 
 
 def lengths(users, count, seed=0):
@@ -130,7 +130,7 @@ def check_text(devices, before, device, new):
     left = before.left[device] - len(gained)
     ended = gained[-1] == 0 or left == 0
     number = before.number[device] + ended
-    prompt = PROMPTS[PromptOrder(len(PROMPTS), len(devices.texts), 0).prompt(device, number)]
+    prompt = PROMPTS[prompt_index(device, number, len(PROMPTS), len(devices.texts), 0)]
     assert devices.texts[device] == (prompt if ended else before.texts[device] + gained)
     expected = (number, 0, 15) if ended else (number, before.age[device] + 1, left)
     assert (devices.number[device], devices.age[device], devices.left[device]) == expected
@@ -176,13 +176,15 @@ def test_requests_end_with_their_tokens_and_with_the_context():
     assert max(len(text) for _, _, text in devices.ended) == 16
 
 
+def indices(seed):
+    return [prompt_index(position % 3, position // 3, 7, 3, seed) for position in range(14)]
+
+
 def test_every_prompt_comes_once_before_any_comes_again_and_players_share_them():
-    order = PromptOrder(7, 3, seed=4)
-    first = [order.prompt(position % 3, position // 3) for position in range(14)]
+    first = indices(4)
     assert sorted(first[:7]) == sorted(first[7:]) == list(range(7))
     assert first[:7] != first[7:]
-    assert first == [PromptOrder(7, 3, seed=4).prompt(position % 3, position // 3) for position in range(14)]
-    assert first != [PromptOrder(7, 3, seed=5).prompt(position % 3, position // 3) for position in range(14)]
+    assert first == indices(4) != indices(5)
 
 
 def test_too_little_memory_says_batch_and_length(monkeypatch):
