@@ -19,6 +19,7 @@ from multispin_env.bounds.ahead import rate_optimum
 from multispin_env.bounds.energy import energy_bound
 from multispin_env.bounds.rate import RatePrices, rate_bound, rate_prices
 from multispin_env.bounds.round import upper_bound
+from multispin_env.certificates.write import certificate
 from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, Modifier, RoundsController
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
@@ -70,11 +71,11 @@ __all__ = [
     "Objective", "Observed", "Outcome", "Phase", "PlugIn", "RatePrices", "Records", "RequestTrace", "RoundsConfig",
     "RoundsController", "RoundsSimulator", "Scenario", "Sensitivities", "Served", "Server", "ServiceLevel",
     "ServiceRun", "SystemState", "Task", "Workload", "autoregressive_goodput", "capacity", "centralized_goodput",
-    "colocated_goodput", "compare", "controller_names", "energy_bound", "evaluate", "expected_outcome", "load_records",
-    "load_trace", "long_run", "long_run_rate", "make_arrivals", "make_controller", "make_lengths", "oracle",
-    "overlapping_goodput", "p2p_goodput", "rate_bound", "rate_optimum", "rate_prices", "register_environment",
-    "registry", "sample_state", "sampled_outcome", "sensitivities", "serve", "suite", "unregister_environment",
-    "upper_bound",
+    "certificate", "colocated_goodput", "compare", "controller_names", "energy_bound", "evaluate", "expected_outcome",
+    "load_records", "load_trace", "long_run", "long_run_rate", "make_arrivals", "make_controller", "make_lengths",
+    "oracle", "overlapping_goodput", "p2p_goodput", "rate_bound", "rate_optimum", "rate_prices",
+    "register_environment", "registry", "sample_state", "sampled_outcome", "sensitivities", "serve", "suite",
+    "unregister_environment", "upper_bound",
 ]  # fmt: skip
 
 register_packaged_environments()

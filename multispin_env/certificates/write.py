@@ -14,6 +14,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.certificates import check
 from multispin_env.certificates.check import BITS, GRID, Part, Table
 from multispin_env.checks import check_array, check_instance
+from multispin_env.physics.energy import token_energy
 from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
@@ -33,6 +34,7 @@ def certificate(
     weights: ArrayLike | None = None,
     fixed_length: IntArray | None = None,
     tpot: float | None = None,
+    energy_price: float = 0.0,
 ) -> dict[str, Any]:
     """Return the proof of a certified decision as an object for ``json.dump``.
 
@@ -45,7 +47,7 @@ def certificate(
         State (K,) of one round.
     decision
         Decision of ``make_controller("optimal", scenario, certify=...)`` in this state.
-    weights, fixed_length, tpot
+    weights, fixed_length, tpot, energy_price
         As in `multispin_env.controllers.rounds.optimal.Optimal`.
 
     Raises
@@ -82,7 +84,7 @@ def certificate(
         "spectral_efficiency": state.spectral_efficiency,
         "acceptance_rate": state.acceptance_rate,
         "weights": problem.weights[0],
-        "token_price": np.zeros(scenario.num_users),
+        "token_price": energy_price * token_energy(scenario, state.spectral_efficiency),
         "head_start": state.head_start,
     }
     numbers = {
