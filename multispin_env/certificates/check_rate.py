@@ -5,8 +5,8 @@ drafts l in low..high tokens in l T_k seconds, uploads them in w = l u_kb second
 which has probability p_kb) and is in a batch of n in fewest..K drafts, which the server verifies in V(n) seconds. It
 gains E(l) = 1 + α_k + ... + α_k^l tokens. The rates z_n of batches and y_kn of cycles in them fulfil
 (docs/evidence/bound.md derives it) Σ_n z_n V(n) ≤ 1; Σ w ≤ 1; Σ (τ + l T_k + w) + Σ_n y_kn V(n) ≤ 1; y_kn ≤ z_n and
-Σ_k y_kn = n z_n; and, for any set A of devices, Σ (τ + l T_k + j w) + Σ y_kn V(n) ≤ |A|, where j is the place of a cycle
-among those of A in its batch: place j is used at most Σ_{n ≥ j} z_n times a second.
+Σ_k y_kn = n z_n; and, for any set A of devices, Σ (τ + l T_k + j w) + Σ y_kn V(n) ≤ |A|, where the j-th place among
+those of A in a batch is used at most Σ_{n ≥ j} z_n times a second.
 
 For prices p, p_k, θ_A ≥ 0 of these seconds and π_Aj ≥ 0 of the places, a cycle of device k earns at most
 
@@ -30,10 +30,8 @@ FORMAT, ONE = "multispin rate certificate 1", 1 << 128
 
 def exact(item: Any) -> Any:
     """Return text such as 0x1.8p+1 as an exact number, also in lists and objects; integers are unchanged."""
-    if isinstance(item, list):
-        return [exact(part) for part in item]
-    if isinstance(item, dict):
-        return {name: exact(part) for name, part in item.items()}
+    if isinstance(item, dict | list):
+        return [exact(part) for part in item] if isinstance(item, list) else {n: exact(item[n]) for n in item}
     number = Fraction(float.fromhex(item)) if type(item) is str and item.startswith("0x") else item
     if type(number) not in (int, Fraction) or number < 0:
         raise ValueError(f"expected an integer >= 0 or text such as 0x1.8p+1, got {item!r:.40}")
@@ -61,12 +59,11 @@ def earned(k: int, system: dict[str, Any], prices: dict[str, Any], sets: list[di
 
 def bound(certificate: dict[str, Any]) -> Fraction:
     """Return the bound in tokens/s that a certificate proves; ``ValueError`` if it proves none."""
-    if certificate["format"] != FORMAT or certificate["system"]["fewest"] < 1:
-        raise ValueError(f"expected the format {FORMAT!r} and batches of at least one draft")
-    system, prices = ({n: exact(part) for n, part in certificate[name].items()} for name in ("system", "prices"))
+    system, prices = exact(certificate["system"]), exact(certificate["prices"])
     users, sets = range(system["num_users"]), prices["sets"]
-    if any(len(set(group["devices"])) != len(group["places"]) for group in sets):
-        raise ValueError("expected sets with one place for each of their devices")
+    good = all(len(set(group["devices"])) == len(group["places"]) for group in sets)
+    if not good or certificate["format"] != FORMAT:
+        raise ValueError(f"expected the format {FORMAT!r}, and one place for each device of a set")
     inside = [[group for group in sets if k in group["devices"]] for k in users]
     earnings = [earned(k, system, prices, inside[k]) for k in users]
     owed = [prices["device"][k] + sum(group["time"] for group in inside[k]) for k in users]
