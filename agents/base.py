@@ -68,7 +68,7 @@ def step_discount(config: EnvConfig) -> float:
     if config.family.name == "rounds":
         return discount_of(config)
     users = config.scenario.num_users
-    return discount_of(config) ** float(config.scenario.pass_time(0.5 * users, users))
+    return discount_of(config) ** float(config.scenario.law.time(0.5 * users, users))
 
 
 def has_late_reports(config: EnvConfig) -> bool:

@@ -24,7 +24,9 @@ from multispin_env.arrays import FloatArray
 from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.observations import Observation
 from multispin_env.evaluation.contenders import native
+from multispin_env.evaluation.episodes import play
 
 
 class Population:
@@ -69,21 +71,24 @@ class Evolution(DirectLearner):
         """Return rewards per second (2 · pairs, cases) and the number of environment steps."""
         first = first_seed(self.seed or 0, self._n_updates, self.trial.cases)
         seeds = np.tile(first + np.arange(self.trial.cases), 2 * self.trial.pairs)
-        observation, _ = env.reset(seed=seeds.tolist())
-        reward, time = np.zeros(env.num_envs), np.zeros(env.num_envs)
-        now, steps, playing = np.zeros(env.num_envs), 0, np.ones(env.num_envs, dtype=np.bool_)
-        duration = env.config.info_keys.time
-        while playing.any():
+
+        def act(observation: Observation) -> NDArray[np.float32]:
             with th.no_grad():
                 tensors = {key: th.as_tensor(array, device=self.device) for key, array in observation.items()}
                 actions = population(self.policy.features_extractor(tensors)).clamp(-LIMIT, LIMIT)
-            played = actions.cpu().numpy().reshape(env.num_envs, -1, self.policy.columns)
-            observation, step_reward, _, _, info = env.step(played)
+            return actions.cpu().numpy().reshape(env.num_envs, -1, self.policy.columns)
+
+        reward, time = np.zeros(env.num_envs), np.zeros(env.num_envs)
+        now, steps, playing = np.zeros(env.num_envs), 0, np.ones(env.num_envs, dtype=np.bool_)
+        duration = env.config.info_keys.time
+        for step_reward, _, info in play(env, act, seeds.tolist()):
             counted = playing & (now >= self.trial.warm_up)
             reward += counted * step_reward
             time += counted * info[duration]
             now, steps = now + info[duration], steps + int(playing.sum())
             playing &= now < self.trial.end
+            if not playing.any():
+                break
         rates = np.full(env.num_envs, -np.inf)  # the value of a case in which no step counts
         return np.divide(reward, time, out=rates, where=time > 0.0).reshape(-1, self.trial.cases), steps
 

@@ -14,7 +14,7 @@ from agents.registry import AGENTS
 from agents.runs import CONFIG, RunConfig, load_config
 from agents.vec_env import NativeVecEnv
 from multispin_env.envs.config import EnvConfig
-from multispin_env.evaluation.policy import Policy
+from multispin_env.evaluation.policy import Policy, check_entries
 from multispin_env.files import read_json
 
 
@@ -25,7 +25,7 @@ def load_run_model(folder: Path, env_config: EnvConfig) -> BaseAlgorithm:
     with other observations.
     """
     config, _ = load_config(folder, env_config.arguments)
-    _check_same_entries(config.env, env_config)
+    check_entries(config.env, env_config)
     model = _untrained(config, env_config)
     load_checkpoint(folder, MODEL).restore(model)
     return model
@@ -35,25 +35,6 @@ def _untrained(config: RunConfig, env_config: EnvConfig) -> BaseAlgorithm:
     agent: AgentSettings = AGENTS.load(config.agent).for_environment(config.env)
     env = NativeVecEnv.of(env_config, agent.num_envs, seed=0)
     return agent.build(env, lambda progress: progress, seed=0, device="cpu")
-
-
-def _check_same_entries(trained: EnvConfig, other: EnvConfig) -> None:
-    entries, other_entries = (list(config.observations.space.spaces) for config in (trained, other))
-    if entries != other_entries:
-        raise ValueError(
-            f"env: expected an environment with the observation entries of the run, {entries}, got {other.env_id!r} "
-            f"with {other_entries}"
-        )
-    times = ("of drafts only", "that depend on tokens")  # in the second case, observations have more numbers
-    time, other_time = (times[bool(config.scenario.verification_pieces)] for config in (trained, other))
-    if time != other_time:
-        raise ValueError(
-            f"server: expected verification times {time}, as in the run, got {other.scenario.label!r} with times "
-            f"{other_time}; the network cannot read its observations"
-        )
-    tasks, other_tasks = (len(config.scenario.tasks) for config in (trained, other))
-    if "task" in entries and tasks != other_tasks:
-        raise ValueError(f"scenario: expected {tasks} tasks, as in the run, got {other_tasks}")
 
 
 SCORE = "score.json"

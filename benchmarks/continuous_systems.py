@@ -1,7 +1,7 @@
-"""Systems without the barrier that controllers are tuned and compared on (docs/evidence/continuous.md)."""
+"""Systems that controllers are tuned and compared on (docs/evidence/continuous.md and drafting-ahead.md)."""
 
-from argparse import ArgumentParser
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -56,13 +56,22 @@ SYSTEMS = tuple(
 """The sixteen systems of the table."""
 
 
-def add_systems(parser: ArgumentParser) -> None:
-    parser.add_argument("--systems", default="", metavar="WORDS", help='of their names, as "llama2 K8" (default: all)')
-
-
 def chosen(text: str) -> list[System]:
     """Return the systems whose names have all words of a text; ``ValueError`` if there are none."""
     systems = [system for system in SYSTEMS if all(word in system.name.split() for word in text.split())]
     if not systems:
         raise ValueError(f"systems: expected words of {[system.name for system in SYSTEMS]}, got {text!r}")
     return systems
+
+
+def make_rule(text: str, scenario: ms.Scenario) -> Any:
+    """Make a controller from its name, or from one such as ``"groups 2"`` with a number of groups."""
+    name, _, groups = text.partition(" ")
+    options: dict[str, Any] = {"groups": int(groups)} if groups else {}
+    return ms.make_controller(name, scenario, **options)
+
+
+def ahead_scenario(preset: str, server: str = "paper", **fields: Any) -> ms.Scenario:
+    """Return a scenario in which devices draft ahead, on the paper's server, or on another one with ids."""
+    sent = {} if server == "paper" else {"server": server, "payload": "ids"}
+    return ms.Scenario.preset(preset, **{"min_draft_length": 0, "draft_ahead": True, **sent, **fields})

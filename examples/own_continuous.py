@@ -29,7 +29,7 @@ def main() -> dict[str, float]:
         state = ms.sample_state(scenario, np.random.default_rng(0), 4)
         names = ("optimal", "in-time", "groups")
         controllers = {name: ms.make_controller(name, scenario) for name in names}
-        rates = {name: ms.long_run_rate(rule, state, horizon=10.0).mean() for name, rule in controllers.items()}
+        rates = {name: ms.long_run(rule, state, horizon=10.0).rate.mean() for name, rule in controllers.items()}
         for name, rate in rates.items():
             print(f"{name:10} {rate:6.1f} tokens/s")
         return rates

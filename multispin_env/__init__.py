@@ -15,9 +15,10 @@ from multispin_env.baselines.systems import (
     overlapping_goodput,
     p2p_goodput,
 )
-from multispin_env.bounds.ahead import rate_optimum
+from multispin_env.bounds.ahead import RateOptimum, rate_optimum
 from multispin_env.bounds.energy import energy_bound
-from multispin_env.bounds.rate import RatePrices, rate_bound, rate_prices
+from multispin_env.bounds.rate import RateBound, rate_bound
+from multispin_env.bounds.rate_certificate import rate_certificate
 from multispin_env.bounds.round import upper_bound
 from multispin_env.certificates.write import certificate
 from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, Modifier, RoundsController
@@ -53,7 +54,7 @@ from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.scenario import Scenario, Task
 from multispin_env.server import Server
 from multispin_env.simulation.capacity import Capacity, capacity
-from multispin_env.simulation.long_run import long_run, long_run_rate, serve
+from multispin_env.simulation.long_run import long_run, serve
 from multispin_env.solver.certify import CertifiedDecision
 from multispin_env.solver.energy import EnergyBound
 from multispin_env.solver.sensitivities import Sensitivities, sensitivities
@@ -68,12 +69,12 @@ __all__ = [
     "Assumptions", "BatteryState", "Capacity", "CertifiedDecision", "ComparisonTable", "ContinuousConfig",
     "ContinuousController", "ContinuousDecision", "ContinuousObserved", "ContinuousOutcome", "ContinuousState",
     "Controller", "Decision", "Demand", "DraftProfile", "EnergyBound", "EnvConfig", "Join", "LongRun", "Modifier",
-    "Objective", "Observed", "Outcome", "Phase", "PlugIn", "RatePrices", "Records", "RequestTrace", "RoundsConfig",
-    "RoundsController", "RoundsSimulator", "Scenario", "Sensitivities", "Served", "Server", "ServiceLevel",
-    "ServiceRun", "SystemState", "Task", "Workload", "autoregressive_goodput", "capacity", "centralized_goodput",
-    "certificate", "colocated_goodput", "compare", "controller_names", "energy_bound", "evaluate", "expected_outcome",
-    "load_records", "load_trace", "long_run", "long_run_rate", "make_arrivals", "make_controller", "make_lengths",
-    "oracle", "overlapping_goodput", "p2p_goodput", "rate_bound", "rate_optimum", "rate_prices",
+    "Objective", "Observed", "Outcome", "Phase", "PlugIn", "RateBound", "RateOptimum", "Records", "RequestTrace",
+    "RoundsConfig", "RoundsController", "RoundsSimulator", "Scenario", "Sensitivities", "Served", "Server",
+    "ServiceLevel", "ServiceRun", "SystemState", "Task", "Workload", "autoregressive_goodput", "capacity",
+    "centralized_goodput", "certificate", "colocated_goodput", "compare", "controller_names", "energy_bound",
+    "evaluate", "expected_outcome", "load_records", "load_trace", "long_run", "make_arrivals", "make_controller",
+    "make_lengths", "oracle", "overlapping_goodput", "p2p_goodput", "rate_bound", "rate_certificate", "rate_optimum",
     "register_environment", "registry", "sample_state", "sampled_outcome", "sensitivities", "serve", "suite",
     "unregister_environment", "upper_bound",
 ]  # fmt: skip

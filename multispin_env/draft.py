@@ -1,11 +1,11 @@
-"""Profiles of drafts: acceptance and time of a draft model, or of another method, with their source."""
+"""The expected tokens E[N] of a draft, and profiles: measured acceptance and time of a way to draft, with source."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import (
     check_bool,
     check_instance,
@@ -19,6 +19,60 @@ from multispin_env.checks import (
 from multispin_env.field_files import ProfileFile, is_file_name
 from multispin_env.registry import DRAFTS
 from multispin_env.server import VerificationLaw, check_draft_pieces, line_time
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenLaw:
+    """Terms of E[N | L] that depend only on the acceptance rates α, computed once for many draft lengths."""
+
+    log_acceptance: FloatArray  # ln α
+    minus_miss: FloatArray  # α − 1, and −1 where α = 1
+    certain: BoolArray | None  # where α = 1; None if nowhere
+
+    @classmethod
+    def of(cls, acceptance_rate: FloatArray) -> Self:
+        """Make the law of rates α in [0, 1], of any shape."""
+        alpha = np.asarray(acceptance_rate, dtype=np.float64)
+        minus_miss = alpha - 1.0
+        certain = minus_miss == 0.0
+        with np.errstate(divide="ignore"):  # ln 0 = −∞ is intended
+            log_acceptance = np.log(alpha)
+        if not np.count_nonzero(certain):
+            return cls(log_acceptance, minus_miss, None)
+        return cls(log_acceptance, np.where(certain, -1.0, minus_miss), certain)
+
+    def rows(self, rows: IntArray | BoolArray) -> "TokenLaw":
+        """Return the law of these rows."""
+        certain = None if self.certain is None else self.certain[rows]
+        return TokenLaw(self.log_acceptance[rows], self.minus_miss[rows], certain)
+
+    def expected(self, draft_length: FloatArray | IntArray | float) -> FloatArray:
+        """Return `expected_tokens` of draft lengths L, broadcast against α."""
+        count = np.add(draft_length, 1.0)
+        # expm1 keeps all digits where α^{L+1} is close to 1
+        tokens: FloatArray = np.expm1(count * self.log_acceptance) / self.minus_miss
+        return tokens if self.certain is None else np.where(self.certain, count, tokens)
+
+
+def expected_tokens(draft_length: FloatArray | IntArray | float, acceptance_rate: FloatArray) -> FloatArray:
+    """Return E[N | L] = (1 − α^{L+1}) / (1 − α), and L + 1 at α = 1 ([MS] 12).
+
+    Parameters
+    ----------
+    draft_length
+        L ≥ 0 in tokens, integer or real, broadcast against α.
+    acceptance_rate
+        α in [0, 1]; exact to rounding at and near both ends.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from multispin_env.draft import expected_tokens
+    >>> expected_tokens(2, np.array([0.0, 0.5, 1.0]))
+    array([1.  , 1.75, 3.  ])
+    """
+    return TokenLaw.of(acceptance_rate).expected(draft_length)
+
 
 PAYLOADS = ("distributions", "ids")
 TARGETS = ("greedy", "sampling")
@@ -139,9 +193,9 @@ class DraftProfile(ProfileFile):
         """Pairs (task, acceptance rate); a single task is that of all prompts."""
         rate = self.acceptance
         if rate is None:
-            rate = _rate_of_length(float(self.acceptance_length or 1.0), self.draft_length or 1)
+            rate = rate_of_length(float(self.acceptance_length or 1.0), self.draft_length or 1)
         elif isinstance(rate, tuple) and isinstance(rate[0], float):  # by position
-            rate = _rate_of_length(1.0 + float(np.cumprod(rate).sum()), len(rate))
+            rate = rate_of_length(1.0 + float(np.cumprod(rate).sum()), len(rate))
         return rate if isinstance(rate, tuple) else (("all prompts", rate),)
 
     def lengths(self, longest: int) -> IntArray:
@@ -150,9 +204,7 @@ class DraftProfile(ProfileFile):
 
     def tokens(self, draft_length: IntArray) -> FloatArray:
         """Return the mean E[N | L] over tasks for lengths (l,)."""
-        rates = np.array([rate for _, rate in self.rates])
-        powers = rates[:, None] ** np.arange(int(draft_length.max()) + 1)
-        return np.asarray(powers.cumsum(-1).mean(0)[draft_length])
+        return np.asarray(expected_tokens(draft_length, np.array([[rate] for _, rate in self.rates])).mean(0))
 
     def round_time(self, law: VerificationLaw, num_requests: int, draft_length: IntArray) -> FloatArray:
         """Return the time (l,) in s in which the server drafts and verifies drafts of n requests, for lengths (l,)."""
@@ -184,10 +236,10 @@ def _acceptance(value: Any) -> float | tuple[Any, ...]:
     return tuple(float(rate) if task is None else (task, float(rate)) for task, rate in pairs)
 
 
-def _rate_of_length(length: float, draft_length: int) -> float:
+def rate_of_length(length: float, draft_length: float) -> float:
     """Return the rate α with E[N | L] = length, by bisection: E[N | L] increases with α."""
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if sum(middle**i for i in range(draft_length + 1)) < length else (low, middle)
+        low, high = (middle, high) if expected_tokens(draft_length, np.array(middle)) < length else (low, middle)
     return high

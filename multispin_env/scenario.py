@@ -361,16 +361,6 @@ class Scenario:
         values = with_law({**values, "tasks": _tasks(values.get("tasks"))}, read_files=False)
         return make_from_fields(cls, with_draft(values, read_files=False))
 
-    def pass_time(
-        self, num_drafts: FloatArray | IntArray | float, num_tokens: FloatArray | IntArray | float
-    ) -> FloatArray | float:
-        """Return T_ver in seconds of a pass of K drafts and n tokens, which include K tokens of the server.
-
-        It is T_fix + K T_lin ([MS] 7), plus max_j (a_j + b_j n) of the pieces, plus K · ``context`` · ``context_time``.
-        K may be a mean and need not be an integer. K and n are numbers or arrays that broadcast to the result's shape.
-        """
-        return self.law.time(num_drafts, num_tokens)
-
     def draft_step_time(self, num_requests: FloatArray | IntArray | float) -> Any:
         """Return the time (...) in seconds that the server takes to draft one token for each of n requests (...)."""
         return line_time(self.server_draft_pieces or ((self.server_draft_time, 0.0),), num_requests)
@@ -434,9 +424,9 @@ class Scenario:
     @property
     def verification_time(self) -> float:
         """T_ver in seconds of a pass of all users without drafts; by the paper's law, of any pass ([MS] 7)."""
-        return float(self.pass_time(self.num_users, self.num_users))
+        return float(self.law.time(self.num_users, self.num_users))
 
-    @property
+    @cached_property  # read in every step
     def transmit_snr(self) -> float:
         """p_k / N0 at unit gain, as a power ratio."""
         return db_to_linear(self.transmit_snr_db)

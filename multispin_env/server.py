@@ -61,7 +61,10 @@ class VerificationLaw:
         return time + line_time(self.drafting, num_drafts) if self.drafting else time
 
     def time(self, num_drafts: FloatArray | IntArray | float, num_tokens: FloatArray | IntArray | float) -> FloatArray:
-        """Return T_ver in seconds of passes of K drafts and n tokens; K and n broadcast."""
+        """Return T_ver in seconds of passes of K drafts and n tokens, which include K tokens of the server.
+
+        K may be a mean and need not be an integer. K and n broadcast.
+        """
         return self.time_of_drafts(num_drafts) + line_time(self.lines, num_tokens)
 
     def tokens(self, draft_length: FloatArray | IntArray, num_drafts: IntArray | int) -> FloatArray | IntArray:

@@ -28,7 +28,7 @@ from multispin_env.envs.rounds.known import RoundsConfig
 from multispin_env.envs.rounds.slopes import length_slope
 from multispin_env.evaluation.cases import StateCases
 from multispin_env.evaluation.contenders import contenders_of
-from multispin_env.evaluation.episodes import make_episode_env, play_episodes
+from multispin_env.evaluation.episodes import play_episodes
 from multispin_env.physics.acceptance import ByTask
 from multispin_env.physics.arrivals import GapArrivals
 from multispin_env.physics.radio import Independent
@@ -251,20 +251,20 @@ def test_controllers_of_rounds(name):
 def test_estimators(name):
     hiding = {"acceptance_rate": HIDDEN, "weights": "MultiSpin/Fair-v0"}
     env_id = hiding.get(registry.ESTIMATORS.load(name).part, "MultiSpin/DelayedChannel-v0")
-    env = make_episode_env(EnvConfig.of(env_id, num_users=3, rounds=2), 2)
+    env = EnvConfig.of(env_id, num_users=3, rounds=2).make_vec(2)
     assert (play_episodes(env, f"optimal+{name}").goodput > 0.0).all()
 
 
 @pytest.mark.parametrize("name", ["optimal", "synchronous", "groups", "waiting", "mine"])
 def test_controllers_without_the_barrier(name):
-    env = make_episode_env(EnvConfig.of(WITHOUT, num_users=3, horizon=0.5, action="full"), 2)
+    env = EnvConfig.of(WITHOUT, num_users=3, horizon=0.5, action="full").make_vec(2)
     assert (play_episodes(env, name).throughput > 0.0).all()
 
 
 @pytest.mark.parametrize("name", [*registry.MODIFIERS.names(), "stubborn"])
 def test_modifiers(name):
     arguments = {"num_users": 3, "horizon": 4.0, "warm_up": 0.0, "load": 1.5, "action": "full"}
-    played = play_episodes(make_episode_env(EnvConfig.of(SERVING, **arguments), 2), f"greedy+{name}")
+    played = play_episodes(EnvConfig.of(SERVING, **arguments).make_vec(2), f"greedy+{name}")
     assert (played.throughput > 0.0).all()
 
 

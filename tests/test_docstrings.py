@@ -8,9 +8,10 @@ from multispin_env import wrappers
 from multispin_env.baselines.systems import draft_schedule
 from multispin_env.controllers.rounds.homogeneous import Algorithm1, homogeneous_draft_length
 from multispin_env.controllers.rounds.optimal import Optimal
+from multispin_env.draft import expected_tokens
 from multispin_env.parallel import parallel_env
 from multispin_env.physics.rounds import jain_index
-from multispin_env.physics.tokens import expected_tokens, sample_tokens
+from multispin_env.physics.tokens import sample_tokens
 
 PUBLIC = {name: getattr(ms, name) for name in ms.__all__}
 WRAPPERS = {name: getattr(wrappers, name) for name in wrappers.__all__} | {"parallel_env": parallel_env}

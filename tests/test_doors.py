@@ -30,7 +30,7 @@ def encode(env_id, decision):
 
 
 OF_A_STATE = (
-    ms.upper_bound, ms.sensitivities, ms.rate_bound, ms.rate_prices, ms.rate_optimum, ms.p2p_goodput,
+    ms.upper_bound, ms.sensitivities, ms.rate_bound, ms.rate_optimum, ms.p2p_goodput,
     ms.autoregressive_goodput, ms.centralized_goodput, ms.colocated_goodput, ms.overlapping_goodput,
 )  # fmt: skip
 
@@ -57,7 +57,7 @@ KINDS = [
     ("controller", lambda: ms.serve("optimal", WORKLOAD)),
     ("workload", lambda: ms.serve(GREEDY, 3)),
     ("controller", lambda: ms.long_run("optimal", STATE)),
-    ("state", lambda: ms.long_run_rate(GREEDY, 3)),
+    ("state", lambda: ms.long_run(GREEDY, 3)),
     ("scenario", lambda: ms.capacity("llama2", tpot=0.1)),
     ("workload", lambda: ms.capacity(SCENARIO, workload=3)),
     ("controller", lambda: ms.capacity(SCENARIO, workload=WORKLOAD, controller=GREEDY)),

@@ -226,13 +226,13 @@ def test_rates_have_the_measured_tokens():
 
 def test_the_server_drafts_in_one_pass_or_token_by_token():
     law, lengths = QWEN.law, np.array([0, 1, 5])
-    verifying = [QWEN.pass_time(20, 20 * (length + 1)) for length in lengths]
+    verifying = [QWEN.law.time(20, 20 * (length + 1)) for length in lengths]
     assert HEADS.round_time(law, 20, lengths) == pytest.approx(verifying + np.array([0.0, 0.003, 0.003]))
     chain = replace(HEADS, one_pass=False).round_time(law, 20, lengths)
     assert chain == pytest.approx(verifying + np.array([0.0, 0.003, 0.015]))
     tree = DRAFTS.load("eagle-3")
     assert tree.lengths(25).tolist() == [0, 6]
-    expected = [QWEN.pass_time(20, 20), 0.89 * QWEN.pass_time(1, 1) + QWEN.pass_time(20, 20 * 60)]
+    expected = [QWEN.law.time(20, 20), 0.89 * QWEN.law.time(1, 1) + QWEN.law.time(20, 20 * 60)]
     assert tree.round_time(law, 20, tree.lengths(25)) == pytest.approx(expected)
     assert tree.tokens(tree.lengths(25)) == pytest.approx([1.0, 5.71])
 
@@ -250,7 +250,7 @@ def test_rows_are_optima_of_the_scenarios_with_each_draft(tmp_path):
     assert (row.goodput, row.assumed, row.bits_per_token) == (pytest.approx(goodput), False, own.bits_per_token)
     assert row.acceptance == pytest.approx(own.received_acceptance([0.9, 0.7]).mean())
     drafts = base.replace(server_draft_pieces=HEADS.draft_pieces, max_draft_length=25)
-    best = max(4 * (1 - 0.8 ** (n + 1)) / 0.2 / (0.002 * (n > 0) + drafts.pass_time(4, 4 * (n + 1))) for n in range(26))
+    best = max(4 * (1 - 0.8 ** (n + 1)) / 0.2 / (0.002 * (n > 0) + drafts.law.time(4, 4 * (n + 1))) for n in range(26))
     assert rows["mineserver"].goodput == pytest.approx(best)
     assert max(row.share for row in rows.values()) == 1.0
     slow = compare_drafts(base, ["qwen2.5-0.5b-q4"], {"mean_draft_time": 0.5}, 5)[-1]

@@ -28,7 +28,7 @@ FULL = "MultiSpin/Heterogeneous-v0"
 @pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_pettingzoo_has_nothing_against_it(env_id, capsys):
     options = {"num_users": 3, "max_episode_steps": 20, **LONG[env_id]}
-    parallel_api_test(parallel_env(env_id, **options), num_cycles=70)
+    parallel_api_test(parallel_env(env_id, **options), num_cycles=45)
     parallel_seed_test(lambda: parallel_env(env_id, **options), num_cycles=5)
     assert capsys.readouterr().out == "Passed Parallel API test\n"
 

@@ -68,7 +68,7 @@ def test_what_follows_from_the_fields():
     law = {"verification_fixed_time": 0.25, "verification_time_per_draft": 0.125}
     scenario = Scenario(name="mine", vocabulary_size=1000, mean_draft_time=0.01, **system, **law)
     assert scenario.bits_per_token == 100 * (16 + 10)
-    assert (scenario.verification_time, scenario.pass_time(1, 9)) == (0.75, 0.375)
+    assert (scenario.verification_time, scenario.law.time(1, 9)) == (0.75, 0.375)
     assert scenario.transmit_snr == pytest.approx(100.0)
     assert scenario.autoregressive_goodput == 4 / 0.75
     assert scenario.tasks == (task,)

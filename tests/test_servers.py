@@ -63,7 +63,7 @@ def test_profiles_are_what_they_are_called(name):
     server = SERVERS.load(name)
     assert (server.name, bool(server.model), bool(server.source)) == (name, True, True)
     scenario = QWEN.replace(server=name, num_users=4)
-    times = scenario.pass_time(4, np.arange(4, 200))
+    times = scenario.law.time(4, np.arange(4, 200))
     assert (np.diff(times) > 0.0).all()
     assert (np.diff(times, 2) > -1e-12).all()
 
@@ -115,7 +115,7 @@ def test_a_file_gives_its_law_and_no_name(server, ending, tmp_path, monkeypatch)
     assert scenario == QWEN.replace(**{**server.fields, "server": ""}, num_users=4)
     assert scenario == QWEN.replace(server=file, num_users=4)
     pieces = 0.02 + 8e-4 if server.pieces else 0.0
-    assert scenario.pass_time(4, 8) == pytest.approx(0.001 + 4 * (0.0005 + scenario.context * 1e-6) + pieces)
+    assert scenario.law.time(4, 8) == pytest.approx(0.001 + 4 * (0.0005 + scenario.context * 1e-6) + pieces)
     assert scenario.padded_verification
     assert scenario.server_draft_time == (QWEN.server_draft_time if server.draft_time is None else 0.003)
     assert QWEN.replace(server=str(file), padded_verification=False).padded_verification is False

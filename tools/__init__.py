@@ -1,1 +1,1 @@
-"""Tools of the maintainers: ``python -m tools.pack``, ``python -m tools.cards``."""
+"""Scripts of the maintainers: ``python -m tools.build``, ``tools.pack``, ``tools.cards``, ..."""

@@ -14,63 +14,42 @@ from typing import Any
 
 import multispin_env as ms
 from benchmarks.continuous.serving import LOADS, Service
-from benchmarks.continuous_systems import System
-from benchmarks.tools import Row, show
+from benchmarks.continuous_systems import System, ahead_scenario, make_rule
+from benchmarks.tools import PAIRS, Options, Row, gain, plus_minus, show
 from multispin_env.arrays import FloatArray
 from multispin_env.units import MHZ
 
 SEED, WARM_UP, HORIZON = 330, 5.0, 20.0
-RULES: dict[str, tuple[str, dict[str, Any]]] = {
-    "greedy": ("greedy", {}),
-    "own-pace": ("own-pace", {}),
-    "synchronous": ("synchronous", {}),
-    "groups 2": ("groups", {"groups": 2}),
-    "groups 3": ("groups", {"groups": 3}),
-    "prices": ("prices", {}),
-}
+RULES = ("greedy", "own-pace", "synchronous", "groups 2", "groups 3", "prices")
 
 
 @dataclass(frozen=True)
 class AheadSystem(System):
     """System with a server."""
 
-    server: str | None
+    server: str
     draft_ahead: bool = False
 
     @property
     def name(self) -> str:
         """Name in tables."""
-        return f"{self.preset} {self.server or 'paper'} K{self.users}"
+        return f"{self.preset} {self.server} K{self.users}"
 
     @property
     def scenario(self) -> ms.Scenario:
         """Return the scenario."""
-        sent = {} if self.server is None else {"server": self.server, "payload": "ids"}
-        return ms.Scenario.preset(
-            self.preset,
-            num_users=self.users,
-            total_bandwidth=self.megahertz * MHZ,
-            min_draft_length=0,
-            draft_ahead=self.draft_ahead,
-            **sent,
-        )
+        fields = {"num_users": self.users, "total_bandwidth": self.megahertz * MHZ, "draft_ahead": self.draft_ahead}
+        return ahead_scenario(self.preset, self.server, **fields)
 
     def rates(self, rule: str, instances: int) -> FloatArray:
         """Return tokens/s (instances,) of one of `RULES`."""
-        name, options = RULES[rule]
-        controller = ms.make_controller(name, self.scenario, **options)
-        return ms.long_run_rate(controller, self.states(SEED, instances), warm_up=WARM_UP, horizon=HORIZON)
-
-
-def gain(ahead: FloatArray, plain: FloatArray) -> str:
-    """Return the mean of paired gains in percent, with its standard error."""
-    gains = 100.0 * (ahead / plain - 1.0)
-    return f"{gains.mean():+.1f} ± {gains.std(ddof=1) / len(gains) ** 0.5:.1f} %"
+        state = self.states(SEED, instances)
+        return ms.long_run(make_rule(rule, self.scenario), state, warm_up=WARM_UP, horizon=HORIZON).rate
 
 
 def rate_rows(options: argparse.Namespace) -> Iterator[Row]:
     for server, preset, users in product(options.servers, options.presets, options.users):
-        system = AheadSystem(preset, users, 10, False, None if server == "paper" else server)
+        system = AheadSystem(preset, users, 10, False, server)
         pairs = {}
         for rule in RULES:
             count = options.synchronous if rule == "synchronous" else options.instances
@@ -88,9 +67,9 @@ def load_rows(options: argparse.Namespace) -> Iterator[Row]:
     ):
         if preset not in options.presets:
             continue
-        system = AheadSystem(preset, users, megahertz, False, None if server == "paper" else server)
+        system = AheadSystem(preset, users, megahertz, False, server)
         full = max(system.rates(rule, 4).mean() for rule in ("groups 2", "groups 3"))
-        level = per_token if system.server is None else 2.0 * users / full  # as tight as on the paper's server
+        level = per_token if system.server == "paper" else 2.0 * users / full  # as tight as on the paper's server
         for load in LOADS:
             cells: dict[str, Any] = {"system": f"{system.name}, load {load:g}"}
             for rule in options.rules:
@@ -99,21 +78,21 @@ def load_rows(options: argparse.Namespace) -> Iterator[Row]:
                     for ahead in (True, False)
                 )
                 more = with_it.tokens_in_time - without.tokens_in_time
-                error = more.std(ddof=1) / len(more) ** 0.5
                 missed = f"missed {without.share_missed.mean():.2f} -> {with_it.share_missed.mean():.2f}"
-                cells[rule] = f"{without.tokens_in_time.mean():.1f} {more.mean():+.1f} ± {error:.1f}, {missed}"
+                cells[rule] = f"{without.tokens_in_time.mean():.1f} {plus_minus(more, '+.1f')}, {missed}"
             yield cells
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--servers", nargs="+", default=["a100-32b", "paper"], metavar="NAME")
-    parser.add_argument("--presets", nargs="+", default=["llama2", "qwen3.5"], metavar="NAME")
-    parser.add_argument("--users", nargs="+", type=int, default=[8, 20], metavar="K")
-    parser.add_argument("--instances", type=int, default=6, metavar="N", help="default 6")
-    parser.add_argument("--synchronous", type=int, default=2, metavar="N", help="instances of it, slow (default 2)")
-    parser.add_argument("--copies", type=int, default=24, metavar="N", help="under load (default 24)")
-    parser.add_argument("--rules", nargs="+", default=["load-aware", "greedy+deadlines"], help="under load")
-    parser.add_argument("--load", action="store_true", help="tokens in time of requests with deadlines instead")
+OPTIONS: Options = {
+    "servers": ["a100-32b", "paper"],
+    "presets": PAIRS,
+    "users": [8, 20],
+    "instances": 6,
+    "synchronous": (2, "instances of it, slow"),
+    "copies": (24, "under load"),
+    "rules": (["load-aware", "greedy+deadlines"], "under load"),
+    "load": (False, "tokens in time of requests with deadlines instead"),
+}
 
 
 def run(options: argparse.Namespace) -> None:

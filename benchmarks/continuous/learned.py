@@ -13,20 +13,17 @@ from typing import Any
 
 import numpy as np
 import torch as th
-from gymnasium.vector import VectorWrapper
-from numpy.typing import NDArray
 
 import agents
-from benchmarks.tools import Row, show
+from benchmarks.tools import PAIRS, Options, Row, interval_text, show
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_integer
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
-from multispin_env.evaluation.contenders import make_contender
-from multispin_env.evaluation.episodes import play_episodes
+from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.policy import Policy
-from multispin_env.evaluation.statistics import EPISODE_SEED, Interval, mean_interval
+from multispin_env.evaluation.statistics import EPISODE_SEED, mean_interval
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
 
@@ -53,18 +50,10 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 """Systems with 8 devices; the last four are of `OPEN`."""
 
-HABITS = {
-    "tokens/s": 1,
-    "mean batch": 2,
-    "verifications/s": 2,
-    "server idle": 3,
-    "mean draft": 2,
-    "least served (tokens/s)": 2,
-    "least/mean": 3,
-    "with nothing": 2,
-    "missed": 3,
-}
-"""Columns, with their digits."""
+HABITS = (
+    *("tokens/s", "mean batch", "verifications/s", "server idle", "mean draft", "least served (tokens/s)"),
+    *("least/mean", "with nothing", "missed"),
+)
 
 
 @dataclass(frozen=True)
@@ -109,32 +98,16 @@ class Match:
         return trained.space["shared"].shape == here.space["shared"].shape
 
 
-class Recorder(VectorWrapper):
-    """Sum of drafts in batches and idle seconds of the server, over the first episode of each environment."""
-
-    playing: BoolArray
-    sums: FloatArray
-
-    def step(self, actions: NDArray[Any]) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Play one step in every environment."""
-        observation, reward, terminated, truncated, info = super().step(actions)
-        self.sums += self.playing * np.stack([info["batch_size"], info["start_delay"]])
-        self.playing = self.playing & ~(terminated | truncated)
-        return observation, reward, terminated, truncated, info
-
-    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
-        """Reset."""
-        self.sums = np.zeros((2, self.num_envs))
-        self.playing = np.ones(self.num_envs, np.bool_)
-        return super().reset(**options)
-
-
 def habits(episodes: Episodes, contender: Policy | str) -> dict[str, FloatArray]:
     """Return the columns of `HABITS`, (n,) each; shares of devices are of all delivered tokens."""
-    policy = make_contender(contender, episodes.env()) if isinstance(contender, str) else contender
-    env = Recorder(episodes.env_for(policy))
-    stats = play_episodes(env, policy, episodes.seed)
-    batches, idle = env.sums
+    policy = episodes.config.contender(contender) if isinstance(contender, str) else contender
+    env, (batches, idle) = native(episodes.env_for(policy)), np.zeros((2, episodes.size))
+
+    def record(playing: BoolArray) -> None:
+        np.add(batches, playing * env.outcome.batch_size, out=batches)
+        np.add(idle, playing * env.outcome.start_delay, out=idle)
+
+    stats = episodes.play(policy, watch=record)
     rates = stats.user_throughput
     numbers = (
         METRICS[episodes.metric].values(stats),
@@ -150,10 +123,6 @@ def habits(episodes: Episodes, contender: Policy | str) -> dict[str, FloatArray]
     return dict(zip(HABITS, numbers, strict=False))
 
 
-def shown(interval: Interval) -> str:
-    return f"{interval.mean:+.2f} ({interval.low:+.2f} to {interval.high:+.2f})"
-
-
 def show_habits(env_id: str, options: argparse.Namespace) -> None:
     for preset, users in product(options.presets, options.users or [20]):
         match = Match.of(env_id, preset, users)
@@ -164,8 +133,12 @@ def show_habits(env_id: str, options: argparse.Namespace) -> None:
             f"{env_id}, {match.title}",
             (
                 {"decided by": name}
-                | {head: f"{values.mean():.{HABITS[head]}f}" for head, values in columns.items()}
-                | {"agent minus it": "" if name == AGENT else shown(mean_interval(agent_rates - columns["tokens/s"]))}
+                | {head: float(values.mean()) for head, values in columns.items()}
+                | {
+                    "agent minus it": ""
+                    if name == AGENT
+                    else interval_text(mean_interval(agent_rates - columns["tokens/s"]))
+                }
                 for name, columns in columns_of.items()
             ),
         )
@@ -190,7 +163,7 @@ def generalisation_row(match: Match, size: int) -> Row:
     over_rule, over_best = (mean_interval(agent_rates - rates[name]) for name in (match.rule, best))
     rate = rates[best].mean()
     gain = f"{100 * over_best.mean / rate:+.1f} %"
-    cells = (f"{agent_rates.mean():.1f}", shown(over_rule), best, f"{rate:.1f}", shown(over_best), gain)
+    cells = (f"{agent_rates.mean():.1f}", interval_text(over_rule), best, f"{rate:.1f}", interval_text(over_best), gain)
     return {"system": match.title} | dict(zip(heads, cells, strict=True))
 
 
@@ -203,12 +176,13 @@ def show_generalisation(env_id: str, options: argparse.Namespace) -> None:
 PARTS = {"habits": show_habits, "generalisation": show_generalisation}
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--envs", nargs="+", metavar="ID", choices=RULES, default=list(RULES))
-    parser.add_argument("--presets", nargs="+", metavar="NAME", default=["llama2", "qwen3.5"])
-    parser.add_argument("--users", nargs="+", type=int, metavar="K", help="numbers of devices (default: as above)")
-    parser.add_argument("--size", type=int, default=20, help="episodes of each system (default 20)")
+OPTIONS: Options = {
+    "only": (list(PARTS), "tables", {"choices": PARTS}),
+    "envs": (list(RULES), "", {"choices": RULES}),
+    "presets": PAIRS,
+    "users": (None, "K (default: as above)", {"type": int, "nargs": "+"}),
+    "size": 20,
+}
 
 
 def run(options: argparse.Namespace) -> None:

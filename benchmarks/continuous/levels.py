@@ -10,7 +10,7 @@ import argparse
 from itertools import product
 
 import multispin_env as ms
-from benchmarks.tools import show
+from benchmarks.tools import PAIRS, Options, show
 from multispin_env.simulation.capacity import MAX_USERS
 
 LEVELS = ((0.5, 0.06), (1.0, 0.1), (2.0, 0.15))
@@ -35,10 +35,7 @@ def users(rule: str, preset: str, arrivals: str, level: ms.ServiceLevel) -> str:
     )
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--presets", nargs="+", default=["llama2", "qwen3.5"])
-    parser.add_argument("--arrivals", nargs="+", default=["poisson", "trace"])
-    parser.add_argument("--rules", nargs="+", default=RULES)
+OPTIONS: Options = {"presets": PAIRS, "arrivals": ["poisson", "trace"], "rules": list(RULES)}
 
 
 def run(options: argparse.Namespace) -> None:

@@ -8,8 +8,8 @@ import argparse
 from itertools import product
 from typing import Any
 
-from benchmarks.continuous.serving import BURSTS, SERVICES, Service, add_service_options
-from benchmarks.tools import Row, show
+from benchmarks.continuous.serving import BURSTS, SERVICES, Service, service_options
+from benchmarks.tools import Options, Row, interval_text, show
 from multispin_env.evaluation.statistics import mean_interval
 
 BUDGETS, NEEDS = (0.3, 0.45, 0.6, 0.8), (0.03, 0.045, 0.06)
@@ -38,14 +38,12 @@ def row(service: Service, load: float, burstiness: float, options: argparse.Name
     base = service.played(REFERENCE, load, burstiness, options.copies, **constants).tokens_in_time
     cells = {"load": service.title(load, burstiness), REFERENCE: f"{base.mean():.1f}"}
     for rule in options.rules:
-        mean, low, high = mean_interval(service.played(rule, load, burstiness, options.copies).tokens_in_time - base)
-        cells[rule] = f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+        more = service.played(rule, load, burstiness, options.copies).tokens_in_time - base
+        cells[rule] = interval_text(mean_interval(more), "+.1f")
     return cells
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    add_service_options(parser, RULES, 24)
-    parser.add_argument("--tuned", action="store_true", help="tune the constants of the first")
+OPTIONS: Options = {**service_options(RULES), "tuned": (False, "tune the constants of the first")}
 
 
 def run(options: argparse.Namespace) -> None:

@@ -13,9 +13,10 @@ from itertools import product, starmap
 import numpy as np
 
 import multispin_env as ms
-from benchmarks.tools import Row, show
+from benchmarks.tools import Options, Row, show
 from multispin_env.arrays import FloatArray
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.continuous.averages import seeded_core
+from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.radio import full_share_token_time
 
 MEAN_OUTPUT = 20.0
@@ -30,7 +31,7 @@ def service_moments(scenario: ms.Scenario, state: ms.SystemState, length: int) -
     mean, square, cycle = np.zeros(most + 1), np.zeros(most + 1), np.zeros(most + 1)
     for remaining in range(1, most + 1):
         drafted = max(min(length, remaining - 1), scenario.min_draft_length)
-        time = scenario.round_trip_time + drafted * token + float(scenario.pass_time(1, drafted + 1))
+        time = scenario.round_trip_time + drafted * token + float(scenario.law.time(1, drafted + 1))
         gained = np.arange(1, drafted + 2)
         chance = np.where(gained <= drafted, (1.0 - alpha) * alpha ** (gained - 1), alpha**drafted)
         left = np.maximum(remaining - gained, 0)
@@ -53,9 +54,7 @@ def simulated(
     lengths = ms.make_lengths("geometric", mean_output=MEAN_OUTPUT)
     workload = ms.Workload(arrivals=ms.make_arrivals("poisson"), lengths=lengths, rate=rate, level=ms.ServiceLevel())
     system = ContinuousSystem.of(scenario.replace(channel="static"), workload=workload)
-    core = ContinuousCore(system, copies, drawn=True)
-    for env, generator in enumerate(np.random.default_rng(0).spawn(copies)):
-        core.seed(env, generator)
+    core = seeded_core(system, copies, 0, drawn=True)
     core.hold(state)
     rule = ms.make_controller("greedy", scenario, draft_length=length)
     count, total = np.zeros(copies), np.zeros((2, copies))
@@ -97,11 +96,12 @@ def latency_law(length: int, rates: FloatArray, copies: int, horizon: float) -> 
         yield {"requests/s": rate, "mean E2EL (s), simulated": latency, "C1 / (1 - rate C2)": law}
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--copies", type=int, default=64, help="default 64; half of them for the law")
-    parser.add_argument("--lengths", nargs="+", type=int, default=[0, 4, 8], metavar="L", help="draft lengths")
-    parser.add_argument("--loads", nargs="+", type=float, default=[0.3, 0.6, 0.8])
-    parser.add_argument("--services", type=float, default=1000.0, help="simulated time in services (default 1000)")
+OPTIONS: Options = {
+    "copies": (64, "half of them for the law"),
+    "lengths": ([0, 4, 8], "draft lengths"),
+    "loads": [0.3, 0.6, 0.8],
+    "services": (1000.0, "simulated time in services"),
+}
 
 
 def run(options: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ from time import perf_counter
 import numpy as np
 
 import multispin_env as ms
+from benchmarks.tools import Options
 from multispin_env.arrays import FloatArray
 
 TIMES = np.array([5e-324, 1e-308, 1e-100, 1e-9, 1e-3, 1e-2, 1.0, 7.0, 1e5, 1e100, 1e308])
@@ -63,10 +64,11 @@ def decide(instance: Instance) -> tuple[int, int]:
     return len(weights), int(decision.certified.sum())
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batches", type=int, default=100, help="batches of several users (default 100)")
-    parser.add_argument("--size", type=int, default=100, help="instances a batch (default 100)")
-    parser.add_argument("--long", type=int, default=100_000, help="instances of the long batch (default 100,000)")
+OPTIONS: Options = {
+    "batches": (100, "batches of several users"),
+    "size": (100, "instances a batch"),
+    "long": (100_000, "instances of the long batch"),
+}
 
 
 def run(options: argparse.Namespace) -> None:

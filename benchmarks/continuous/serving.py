@@ -13,7 +13,7 @@ import numpy as np
 
 import multispin_env as ms
 from benchmarks.continuous_systems import System
-from benchmarks.tools import show
+from benchmarks.tools import Options, plus_minus, show
 from multispin_env.controllers.continuous.greedy import Greedy
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
 from multispin_env.physics.continuous.service_log import ServiceRun
@@ -74,22 +74,17 @@ CONTROLLERS.register(BARRIER, WaitForAll)
 RULES = (BARRIER, "greedy", "groups", f"{BARRIER}+deadlines", "greedy+deadlines", "groups+deadlines")
 
 
-def add_service_options(parser: argparse.ArgumentParser, rules: tuple[str, ...], copies: int) -> None:
-    """``--systems --loads --rules --copies``."""
+def service_options(rules: tuple[str, ...]) -> dict[str, Any]:
+    """Return the options of a table of rules under load."""
     names = [service.system.preset for service in SERVICES]
-    parser.add_argument("--systems", nargs="+", choices=names, default=names, metavar="NAME", help=f"of {names}")
-    parser.add_argument("--loads", nargs="+", type=float, default=LOADS, metavar="LOAD")
-    parser.add_argument("--rules", nargs="+", default=rules, metavar="NAME", help=f"default {' '.join(rules)}")
-    parser.add_argument("--copies", type=int, default=copies, help=f"default {copies}")
+    return {"systems": (names, "", {"choices": names}), "loads": list(LOADS), "rules": list(rules), "copies": 24}
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    add_service_options(parser, RULES, 24)
+OPTIONS: Options = service_options(RULES)
 
 
 def _cell(run: ServiceRun) -> str:
-    error = run.tokens_in_time.std(ddof=1) / len(run.time) ** 0.5
-    return f"{run.tokens_in_time.mean():.1f} ± {error:.1f} ({run.share_missed.mean():.2f})"
+    return f"{plus_minus(run.tokens_in_time)} ({run.share_missed.mean():.2f})"
 
 
 def run(options: argparse.Namespace) -> None:

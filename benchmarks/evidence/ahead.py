@@ -5,17 +5,18 @@ defaults, followed by those whose ρ is a multiple c of `none`, with the standar
 The last columns are the fixed points of `price` with ρ = its own rate, from below and from above.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 import multispin_env as ms
-from benchmarks.tools import Row, show
+from benchmarks.continuous_systems import ahead_scenario
+from benchmarks.tools import PAIRS, Options, Row, gain, show
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
-from multispin_env.units import MHZ
 
 MULTIPLES = (1.0, 1.25, 1.5, 2.0, 3.0)
 BELOW, ABOVE, STEPS = 0.5, 4.0, 3
@@ -24,25 +25,8 @@ BELOW, ABOVE, STEPS = 0.5, 4.0, 3
 
 def systems() -> Iterator[ms.Scenario]:
     """Yield eight systems in which devices draft ahead."""
-    for server, payload in (("", "distributions"), ("a100-32b", "ids")):
-        for preset in ("llama2", "qwen3.5"):
-            for users in (8, 20):
-                options: dict[str, Any] = {"server": server} if server else {}
-                yield ms.Scenario.preset(
-                    preset,
-                    num_users=users,
-                    total_bandwidth=10 * MHZ,
-                    payload=payload,
-                    min_draft_length=0,
-                    draft_ahead=True,
-                    **options,
-                )
-
-
-def gain(rate: FloatArray, none: FloatArray) -> str:
-    """Return the mean gain and its standard error in per cent."""
-    gains = 100.0 * (rate / none - 1.0)
-    return f"{gains.mean():+.1f} ± {gains.std(ddof=1) / len(gains) ** 0.5:.1f}"
+    for server, preset, users in product(("paper", "a100-32b"), PAIRS, (8, 20)):
+        yield ahead_scenario(preset, server, num_users=users)
 
 
 def row(scenario: ms.Scenario, instances: int, rounds: int, weights: list[float]) -> Row:
@@ -53,7 +37,7 @@ def row(scenario: ms.Scenario, instances: int, rounds: int, weights: list[float]
 
     def rate(name: str, **options: Any) -> FloatArray:
         controller = ms.make_controller(name, scenario, **options)
-        return ms.long_run_rate(controller, state, warm_up=20 * cycle, horizon=rounds * cycle)
+        return ms.long_run(controller, state, warm_up=20 * cycle, horizon=rounds * cycle).rate
 
     name = f"{scenario.name} {scenario.server or 'paper'} K{scenario.num_users}"
     cells = {"system": name, "none": f"{none.mean():.1f}", "ratio": gain(rate("optimal"), none)}
@@ -70,10 +54,7 @@ def row(scenario: ms.Scenario, instances: int, rounds: int, weights: list[float]
     return cells
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--instances", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=100, help="approximate number of rounds (default 100)")
-    parser.add_argument("--weights", type=float, nargs="*", default=[0.0, 0.25, 0.5], metavar="β")
+OPTIONS: Options = {"instances": 6, "rounds": (100, "approximate number of rounds"), "weights": ([0.0, 0.25, 0.5], "β")}
 
 
 def run(options: Namespace) -> None:

@@ -7,14 +7,14 @@ defaults, and `tuned` has the ρ, in units of the goodput without drafting ahead
 devices.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from rich.console import Console
@@ -26,7 +26,8 @@ from agents.ppo import PPOSettings
 from agents.registry import AGENTS
 from agents.runs import Limits, RunConfig
 from agents.training import train
-from benchmarks.tools import Row, add_counts, show
+from benchmarks.continuous_systems import ahead_scenario
+from benchmarks.tools import Options, Row, show
 from multispin_env.arrays import FloatArray
 from multispin_env.bounds.ahead import ahead_rate, rate_optimum
 from multispin_env.controllers.names import make_controller
@@ -38,7 +39,7 @@ from multispin_env.scenario import Scenario
 
 ENV = "MultiSpin/DraftAhead-v0"
 STEPS = {1: 0.125, 2: 0.5}  # of the grid of head starts
-PLACES = tuple(product(("llama2", "qwen3.5"), ("", "a100-32b")))
+PLACES = tuple(product(("llama2", "qwen3.5"), ("paper", "a100-32b")))
 DISCOUNTS = (0.0, 0.9, 0.97)
 TRIED = tuple(product((1.25, 1.5, 2.0, 3.0), (0.0, 0.25, 0.5, 0.75)))  # ρ / goodput, and β
 
@@ -75,7 +76,7 @@ def parts(
 ) -> dict[str, FloatArray]:
     """Return the shares (n,) of the optimum of rules, which may depend on the devices (n, K)."""
     step = STEPS[scenario.num_users]
-    best = rate_optimum(scenario, devices, step=step)
+    best = rate_optimum(scenario, devices, step=step).rate
     systems = [devices[i] for i in range(len(best))]
     return {
         title: np.array([ahead_rate(scenario, system, rule(system), step=step) for system in systems]) / best
@@ -83,14 +84,8 @@ def parts(
     }
 
 
-def _always(rule: Rule, devices: SystemState) -> Rule:
-    return rule
-
-
 def row(pair: str, server: str, users: int, instances: int, timesteps: int | None) -> Row:
-    scenario = Scenario.preset(pair, num_users=users, min_draft_length=0, draft_ahead=True, channel="static")
-    if server:
-        scenario = scenario.replace(server=server, payload="ids")
+    scenario = ahead_scenario(pair, server, num_users=users, channel="static")
 
     def drawn(seed: int) -> SystemState:
         return sample_state(scenario, np.random.default_rng(seed), instances)
@@ -101,16 +96,18 @@ def row(pair: str, server: str, users: int, instances: int, timesteps: int | Non
     agents = {f"ppo γ {discount:g}": trained(f"ppo-{discount:g}", scenario, timesteps) for discount in DISCOUNTS}
     agents["evolution"] = trained("evolution", scenario, timesteps)
     always = {name: make_controller(rule, scenario) for name, rule in (("ratio", "optimal"), ("price", "ahead-price"))}
-    rules = {title: partial(_always, rule) for title, rule in (always | agents).items()} | {"tuned": tries[best]}
+    rules: dict[str, Any] = {title: partial(lambda rule, _: rule, rule) for title, rule in (always | agents).items()}
+    rules["tuned"] = tries[best]
     columns = parts(scenario, drawn(HELD_OUT_SEED), rules)
     cells = {title: f"{part.mean():.4f} {part.min():.4f}" for title, part in columns.items()}
-    return {"system": f"{pair} {server or 'paper'}", **cells}
+    return {"system": f"{pair} {server}", **cells}
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--devices", type=int, choices=STEPS, default=2, help="of a system (default 2)")
-    add_counts(parser, {"instances": (6, "drawn systems")})
-    parser.add_argument("--timesteps", type=int, metavar="N", help="rounds to train (default: the agent's own)")
+OPTIONS: Options = {
+    "devices": (2, "of a system", {"choices": STEPS}),
+    "instances": 6,
+    "timesteps": (None, "rounds to train (default: the agent's own)", {"type": int}),
+}
 
 
 def run(options: Namespace) -> None:

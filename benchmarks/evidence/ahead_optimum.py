@@ -1,29 +1,24 @@
-"""Best long-run rate of barrier rounds in which one, two or three devices draft ahead, and shares of rules.
+"""Best long-run rate of barrier rounds in which one, two or three devices draft ahead, and the share of a rule.
 
 Greedy guesses, 10 MHz, gain 0.35, T̄ times the factors of the row; the paper's server with distributions, `a100-32b`
 with ids. *None* is the best rate without drafting ahead, *gain* that of drafting ahead, and *ratio* the share of the
-optimum of the rule with the largest E N / τ of each round. The others are controllers, each with the best of some
-options. Head starts are on a grid of 0.125, 0.5 or 1 tokens for one, two or three devices, whose drafts have 8 tokens
-at most where there are three. *Least* is the smallest draft length, 1 on the paper's server as in the prototype.
+optimum of `optimal`, the rule with the largest E N / τ of each round. Head starts are on a grid of 0.125, 0.5 or 1
+tokens for one, two or three devices, whose drafts have 8 tokens at most where there are three. *Least* is the smallest
+draft length, 1 on the paper's server as in the prototype.
 """
 
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
 from itertools import product
 from time import process_time
-from typing import Any
 
 import numpy as np
 
-from benchmarks.tools import Row, add_counts, show
-from multispin_env.bounds.ahead import ahead_optimum, ahead_rate
-from multispin_env.controllers.names import make_controller
+from benchmarks.continuous_systems import ahead_scenario
+from benchmarks.tools import Options, Row, show
+from multispin_env.bounds.ahead import rate_optimum
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.types import SystemState
-from multispin_env.scenario import Scenario
-
-RULES: Mapping[str, tuple[str, Sequence[Mapping[str, Any]]]] = {"optimal": ("optimal", [{}])}
-"""Columns: controller, and the options that are tried in each case."""
 
 ACCEPTANCE = {"llama2": (0.7126, 0.8582), "qwen3.5": (0.81, 0.965)}  # the lowest and the highest of the pair's tasks
 STEPS = {1: 0.125, 2: 0.5, 3: 1.0}  # by the number of devices
@@ -31,29 +26,22 @@ STEPS = {1: 0.125, 2: 0.5, 3: 1.0}  # by the number of devices
 
 def row(pair: str, server: str, alphas: Sequence[float], factors: Sequence[float], least: int) -> Row:
     users = len(alphas)
-    scenario = Scenario.preset(pair, num_users=users, min_draft_length=least, draft_ahead=True)
-    if server:
-        scenario = scenario.replace(server=server, payload="ids")
-    if users > 2:
-        scenario = scenario.replace(max_draft_length=8)
+    shorter = {"max_draft_length": 8} if users > 2 else {}
+    scenario = ahead_scenario(pair, server, num_users=users, min_draft_length=least, **shorter)
     efficiency = spectral_efficiency(scenario, np.full(users, 0.35))
     state = SystemState(scenario.mean_draft_time * np.array(factors), efficiency, np.array(alphas))
     start = process_time()
-    best = ahead_optimum(scenario, state, step=STEPS[users])
+    best = rate_optimum(scenario, state, step=STEPS[users])
     seconds = process_time() - start
-    parts = {"ratio": best.myopic_rate / best.rate}
-    for title, (name, tried) in RULES.items():
-        rules = (make_controller(name, scenario, **options) for options in tried)
-        parts[title] = max(ahead_rate(scenario, state, rule, step=STEPS[users]) for rule in rules) / best.rate
     return {
-        "system": f"{pair} {server or 'paper'}",
+        "system": f"{pair} {server}",
         "α": " ".join(f"{alpha:g}" for alpha in alphas),
         "T ×": " ".join(f"{factor:g}" for factor in factors),
         "least": str(least),
         "none": f"{best.rate_without_ahead:.1f}",
         "optimum": f"{best.rate:.1f}",
         "gain": f"{best.rate / best.rate_without_ahead - 1.0:+.1%}",
-        **{title: f"{part:.3f}" for title, part in parts.items()},
+        "ratio": f"{best.myopic_rate / best.rate:.3f}",
         "gap": f"{max(best.bound - best.rate, 0.0):.0e}",
         "seconds": f"{seconds:.2f}",
     }
@@ -61,7 +49,7 @@ def row(pair: str, server: str, alphas: Sequence[float], factors: Sequence[float
 
 def cells(users: int) -> Iterator[Row]:
     """Yield the systems with this number of devices."""
-    for pair, (server, least) in product(ACCEPTANCE, (("", 1), ("", 0), ("a100-32b", 0))):
+    for pair, (server, least) in product(ACCEPTANCE, (("paper", 1), ("paper", 0), ("a100-32b", 0))):
         low, high = ACCEPTANCE[pair]
         devices: Sequence[tuple[Sequence[float], Sequence[float]]] = {
             1: (((low,), (1.0,)), ((high,), (1.0,))),
@@ -72,8 +60,7 @@ def cells(users: int) -> Iterator[Row]:
             yield row(pair, server, alphas, factors, least)
 
 
-def add_options(parser: ArgumentParser) -> None:
-    add_counts(parser, {"devices": (3, "most devices, of 1, 2 and 3")})
+OPTIONS: Options = {"devices": (3, "most devices, of 1, 2 and 3")}
 
 
 def run(options: Namespace) -> None:

@@ -6,25 +6,24 @@ bound. As hits are random, a rate is a mean over copies of a system, and is abov
 on.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 from typing_extensions import override
 
 import multispin_env as ms
-from benchmarks.tools import Row, add_counts, show
+from benchmarks.continuous_systems import ahead_scenario
+from benchmarks.tools import PAIRS, Options, Row, show
 from multispin_env.bounds.ahead import rate_optimum
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
 from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.radio import spectral_efficiency
 
-SERVERS: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "a100-32b": {"server": "a100-32b", "payload": "ids", "min_draft_length": 0},
-}
+SYSTEMS = tuple(product((("paper", 1), ("a100-32b", 0)), PAIRS))  # servers with the least draft length, and presets
 RULES = ("greedy", "groups", "synchronous", "optimal")
 COPIES = 8  # of a drawn system, each with its own hits
 
@@ -43,24 +42,16 @@ class Plainest(ms.ContinuousController):
         return ms.ContinuousDecision(length, np.full(length.shape, join))
 
 
-def cell(preset: str, server: str, pick: Any) -> tuple[ms.Scenario, ms.SystemState]:
-    """Return one device of mean speed at gain 0.35, with the lowest or highest α of the preset."""
-    scenario = ms.Scenario.preset(preset, num_users=1, draft_ahead=True, **SERVERS[server])
-    alpha = pick(task.acceptance_rate for task in scenario.tasks)
-    efficiency = spectral_efficiency(scenario, np.array([0.35]))
-    return scenario, ms.SystemState(np.array([scenario.mean_draft_time]), efficiency, np.array([alpha]))
-
-
 def cells() -> Iterator[Row]:
-    for server in SERVERS:
-        for preset in ("llama2", "qwen3.5"):
-            for pick in (min, max):
-                scenario, state = cell(preset, server, pick)
-                best = float(rate_optimum(scenario, state, step=0.125))
-                bound = float(ms.rate_bound(scenario, state))
-                alpha = float(state.acceptance_rate[0])
-                name = f"{preset}, {server}"
-                yield {"cell": name, "α": alpha, "optimum": best, "bound": bound, "optimum / bound": best / bound}
+    """Yield rows of one device of mean speed at gain 0.35, with the lowest and the highest α of the preset."""
+    for ((server, least), preset), pick in product(SYSTEMS, (min, max)):
+        scenario = ahead_scenario(preset, server, num_users=1, min_draft_length=least)
+        alpha = pick(task.acceptance_rate for task in scenario.tasks)
+        efficiency = spectral_efficiency(scenario, np.array([0.35]))
+        state = ms.SystemState(np.array([scenario.mean_draft_time]), efficiency, np.array([alpha]))
+        best, bound = float(rate_optimum(scenario, state, step=0.125).rate), float(ms.rate_bound(scenario, state).value)
+        cells = {"α": alpha, "optimum": best, "bound": bound, "optimum / bound": best / bound}
+        yield {"cell": f"{preset}, {server}"} | cells
 
 
 def controllers(scenario: ms.Scenario) -> dict[str, ms.Controller[Any, Any]]:
@@ -99,7 +90,7 @@ def drawn_system(seed: int) -> tuple[ms.Scenario, ms.SystemState]:
 def played(controller: ms.Controller[Any, Any], state: ms.SystemState, seconds: float) -> tuple[float, float]:
     """Return mean tokens/s over copies of a system with state (K,), and its standard error."""
     many = state.mapped(lambda array: np.repeat(array[None], COPIES, 0))
-    rates = ms.long_run_rate(controller, many, warm_up=1.0, horizon=seconds)
+    rates = ms.long_run(controller, many, warm_up=1.0, horizon=seconds).rate
     return float(rates.mean()), float(rates.std(ddof=1) / np.sqrt(COPIES))
 
 
@@ -108,7 +99,7 @@ def drawn(count: int, seconds: float) -> Row:
     ratios, above = [], 0
     for seed in range(count):
         scenario, state = drawn_system(seed)
-        bound = float(ms.rate_bound(scenario, state))
+        bound = float(ms.rate_bound(scenario, state).value)
         rates = [played(controller, state, seconds) for controller in controllers(scenario).values()]
         above += any(rate - 4.0 * error > bound * (1.0 + 1e-9) for rate, error in rates)
         ratios.append(max(rate for rate, _ in rates) / bound)
@@ -125,36 +116,33 @@ def drawn(count: int, seconds: float) -> Row:
 
 def systems(users: int, instances: int, seconds: float) -> Iterator[Row]:
     """Return the row of the best rule over the bound with and without drafting ahead."""
-    for server in SERVERS:
-        for preset in ("llama2", "qwen3.5"):
-            scenario = ms.Scenario.preset(preset, num_users=users, draft_ahead=True, **SERVERS[server])
-            state = ms.sample_state(scenario, np.random.default_rng(HELD_OUT_SEED), instances)
-            bound = ms.rate_bound(scenario, state)
-            none = ms.rate_bound(scenario.replace(draft_ahead=False), state)
-            rounds = ms.rate_bound(scenario, state, barrier=True)
-            rates = {
-                name: ms.long_run_rate(controller, state, warm_up=2.0, horizon=seconds)
-                for name, controller in controllers(scenario).items()
-            }
-            best = max(rates, key=lambda name: float(rates[name].mean()))
-            yield {
-                "system": f"{preset}, {server}, K = {users}",
-                "bound": float(bound.mean()),
-                "best rule": best,
-                "rate / bound": float((rates[best] / bound).mean()),
-                "bound / bound without": float((bound / none).mean()),
-                "bound of rounds / bound": float((rounds / bound).mean()),
-                "rate / bound without": float((rates[best] / none).mean()),
-            }
+    for (server, least), preset in SYSTEMS:
+        scenario = ahead_scenario(preset, server, num_users=users, min_draft_length=least)
+        state = ms.sample_state(scenario, np.random.default_rng(HELD_OUT_SEED), instances)
+        bound = ms.rate_bound(scenario, state).value
+        none = ms.rate_bound(scenario.replace(draft_ahead=False), state).value
+        rounds = ms.rate_bound(scenario, state, barrier=True).value
+        rates = {
+            name: ms.long_run(controller, state, warm_up=2.0, horizon=seconds).rate
+            for name, controller in controllers(scenario).items()
+        }
+        best = max(rates, key=lambda name: float(rates[name].mean()))
+        yield {
+            "system": f"{preset}, {server}, K = {users}",
+            "bound": float(bound.mean()),
+            "best rule": best,
+            "rate / bound": float((rates[best] / bound).mean()),
+            "bound / bound without": float((bound / none).mean()),
+            "bound of rounds / bound": float((rounds / bound).mean()),
+            "rate / bound without": float((rates[best] / none).mean()),
+        }
 
 
-def add_options(parser: ArgumentParser) -> None:
-    counts = {
-        "drawn": (200, "drawn systems"),
-        "instances": (4, "instances of each system with 8 and 20 devices"),
-        "seconds": (10, "simulated seconds"),
-    }
-    add_counts(parser, counts)
+OPTIONS: Options = {
+    "drawn": (200, "drawn systems"),
+    "instances": (4, "instances of each system with 8 and 20 devices"),
+    "seconds": 10,
+}
 
 
 def run(options: Namespace) -> None:

@@ -7,7 +7,7 @@ batteries a budget for H seconds, with a price for each device. ``--runs`` adds 
 """
 
 import json
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
@@ -19,7 +19,7 @@ import numpy as np
 import agents
 import multispin_env as ms
 from agents.models import read_policy
-from benchmarks.tools import Row, show
+from benchmarks.tools import Options, Row, show
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
@@ -135,9 +135,8 @@ def budget_row(acceptance: str, envs: int, horizon: float) -> Row:
             sums += playing * np.array((info["accepted_tokens"].sum(-1), info["round_latency"], largest))
             playing &= ~terminated
         tokens, time, largest = sums
-        lost = largest - (
-            tokens - rate * time + (price * power).sum(-1) * (time - horizon)
-        )  # all joules count as spent
+        # all joules count as spent
+        lost = largest - (tokens - rate * time + (price * power).sum(-1) * (time - horizon))
         return f"{tokens.sum() / (tokens.sum() + lost.sum()):.4f}"
 
     rules: dict[str, Any] = {name: config.contender(name) for name in ("optimal", "energy-prices", "paced")}
@@ -172,12 +171,10 @@ def curve(preset: str, size: int) -> tuple[list[dict[str, float]], FloatArray, F
 
 
 def draw(path: Path, size: int) -> None:
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8))
+    figure = Figure(figsize=(9, 3.8), layout="tight")
+    axes = figure.subplots(1, 2)
     for axis, preset in zip(axes, ("llama2", "qwen3.5"), strict=True):
         rows, joules, bound = curve(preset, size)
         show(f"{preset}: optimal with energy_price", rows)
@@ -192,9 +189,7 @@ def draw(path: Path, size: int) -> None:
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("goodput (tokens/s)")
     axes[0].legend(loc="lower right", fontsize=8)
-    figure.tight_layout()
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def random_systems(count: int, charge: float) -> Iterator[Row]:
@@ -239,15 +234,16 @@ def write_laws() -> None:
     LAWS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--laws", action="store_true", help="write the file of the presets' laws")
-    parser.add_argument("--envs", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=400, help="rounds after the warm-up (default 400)")
-    parser.add_argument("--figure", type=Path, metavar="FILE")
-    parser.add_argument("--systems", type=int, default=0, metavar="N")
-    parser.add_argument("--charge", type=float, default=1.0, help="factor of the charge in D, with --systems")
-    parser.add_argument("--runs", nargs="*", metavar="RUN", help="shares of trained agents")
-    parser.add_argument("--budget", type=float, default=0.0, metavar="H", help="shares with a budget for H seconds")
+OPTIONS: Options = {
+    "laws": (False, "write the file of the presets' laws"),
+    "envs": (64, "environments"),
+    "rounds": (400, "rounds after the warm-up"),
+    "figure": (None, "file of the figure", {"type": Path}),
+    "systems": (0, "random systems"),
+    "charge": (1.0, "factor of the charge in D, with --systems"),
+    "runs": (None, "shares of trained agents", {"nargs": "*"}),
+    "budget": (0.0, "shares with a budget for so many seconds"),
+}
 
 
 def run(options: Namespace) -> None:

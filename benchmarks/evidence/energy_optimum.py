@@ -6,10 +6,10 @@ becomes one of them at random. Howard's policy iteration gives the optimum; ``ch
 around it, relative to the rate, which bounds the error.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -19,10 +19,10 @@ from scipy import optimize, sparse
 from scipy.sparse.linalg import spsolve
 
 import multispin_env as ms
-from benchmarks.tools import Row, show
+from benchmarks.tools import Options, Row, show
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import beta_quantile
 from multispin_env.physics.radio import full_share_token_time, spectral_efficiency
-from multispin_env.physics.tokens import expected_tokens
 
 CASES = (("qwen3.5", 1.0), ("qwen3.5", 5.0), ("qwen3.5", 20.0), ("llama2", 5.0), ("llama2", 20.0))
 LEVELS, STEP, MEAN_GAIN, NEW = 4, 0.5, 0.35, 1.0 / 20.0
@@ -148,11 +148,6 @@ class Device:
         return self.evaluated(self.rule(lambda n, level: n - price * lengths * (1.0 - level), time_price))[0]
 
 
-def loss(device: Device, price: float, rate: float, factors: Array) -> float:
-    """Return minus the rate of `drift` with prices relative to those of the bound."""
-    return -device.drift(price * factors[0], rate * factors[1])
-
-
 def rows(cases: list[tuple[str, float]]) -> Iterator[Row]:
     for preset, rounds in cases:
         device = Device(preset, rounds)
@@ -160,8 +155,11 @@ def rows(cases: list[tuple[str, float]]) -> Iterator[Row]:
         best, span = device.optimum()
         greedy = device.evaluated(device.rule(lambda net, level: net))[0]
         grid = list(product(np.linspace(0.6, 2.6, 9), np.linspace(0.2, 2.0, 10)))
-        drift = partial(loss, device, bound.x, bound.fun)
-        near = optimize.minimize(drift, min(grid, key=drift), method="Nelder-Mead", options={"maxfev": 40})
+
+        def loss(factors: Any, device: Device = device, bound: Any = bound) -> float:
+            return -device.drift(bound.x * factors[0], bound.fun * factors[1])  # prices relative to those of the bound
+
+        near = optimize.minimize(loss, min(grid, key=loss), method="Nelder-Mead", options={"maxfev": 40})
         yield {
             "system": preset,
             "C": rounds,
@@ -174,8 +172,7 @@ def rows(cases: list[tuple[str, float]]) -> Iterator[Row]:
         }
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--cases", type=int, nargs="*", default=list(range(len(CASES))), help="rows, from 0")
+OPTIONS: Options = {"cases": (list(range(len(CASES))), "rows, from 0")}
 
 
 def run(options: Namespace) -> None:

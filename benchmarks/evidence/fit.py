@@ -5,9 +5,9 @@ least (`multispin_env.apps.models.passes`). The table has the pieces, the error,
 the package.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,13 +18,12 @@ from multispin_env.server import line_time
 from multispin_env.units import MS
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """Milliseconds of a pass by its tokens, and number of pieces of its law."""
 
     tokens: tuple[int, ...]
     milliseconds: tuple[float, ...]
-    pieces: int
+    pieces: int = 1
 
 
 TOKENS = (128, 256, 384, 512, 640, 768, 896, 1024)
@@ -35,8 +34,8 @@ TABLES = {
         (9.5, 10.0, 11.3, 11.8, 15.1, 15.5, 26.4, 29.5, 41.9, 54.6),
         pieces=2,
     ),
-    "a100-32b": Measured(TOKENS, (48, 66, 84, 104, 124, 144, 164, 188), pieces=1),
-    "a100-70b": Measured(TOKENS, (55, 85, 105, 125, 145, 165, 185, 205), pieces=1),
+    "a100-32b": Measured(TOKENS, (48, 66, 84, 104, 124, 144, 164, 188)),
+    "a100-70b": Measured(TOKENS, (55, 85, 105, 125, 145, 165, 185, 205)),
 }
 """Measured passes; sources are in the profiles in ``multispin_env/data/servers``."""
 
@@ -48,10 +47,6 @@ def rows() -> Iterator[Row]:
         law = " or ".join(f"{start:.3f} + {slope:.5f} n" for start, slope in fitted.pieces)
         shipped = np.abs(line_time(np.array(SERVERS.load(name).pieces) / MS, tokens) / times - 1.0).max()
         yield {"server": name, "largest of (ms)": law, "fit": f"{fitted.error:.2%}", "profile": f"{shipped:.2%}"}
-
-
-def add_options(parser: ArgumentParser) -> None:
-    """Add no options."""
 
 
 def run(_: Namespace) -> None:

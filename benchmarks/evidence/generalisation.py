@@ -3,20 +3,20 @@
 A score is 0 for the fixed controller and 1 for the reference. In brackets: the best plug-in of the training scenario.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 
 import agents
 from agents.base import scenarios_like
-from benchmarks.tools import Row, show
+from benchmarks.tools import Options, Row, show
 from multispin_env.evaluation.cases import StateCases, cases_of, held_out
 from multispin_env.evaluation.defaults import baseline_of
 from multispin_env.scenario import Scenario
 
-
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--envs", nargs="+", default=agents.PRETRAINED, metavar="ID", help="(default: all)")
-    parser.add_argument("--users", nargs="+", type=int, default=[2, 5, 10, 20, 50, 100, 200], metavar="K")
-    parser.add_argument("--size", type=int, help="cases of each (default: 50 states or 10 episodes)")
+OPTIONS: Options = {
+    "envs": list(agents.PRETRAINED),
+    "users": [2, 5, 10, 20, 50, 100, 200],
+    "size": (None, "cases of each (default: 50 states or 10 episodes)", {"type": int}),
+}
 
 
 def scores(env_id: str, scenario: Scenario, size: int | None) -> str:

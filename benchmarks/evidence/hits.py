@@ -4,12 +4,12 @@ For each task: the share of positions from which L + 1 tokens in a row are accep
 α^(L+1), α the share of accepted positions. Windows overlap; intervals of 95 % are a bootstrap over texts.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.tools import Row, show
+from benchmarks.tools import Options, Row, show
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import LEVEL, RESAMPLES
 from multispin_env.physics.records import Records, accepted_runs, load_records
@@ -47,8 +47,7 @@ def _over(sums: FloatArray, length: int) -> FloatArray:
     return over
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--record", metavar="FILE", help="as multispin record writes it (default: the package's)")
+OPTIONS: Options = {"record": (None, "as multispin record writes it (default: that of the package)")}
 
 
 def run(options: Namespace) -> None:

@@ -3,7 +3,7 @@
 *Exact* means within 1e-9 of the certified value; *loss* is of the fast rule. A count of 0 omits a table.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.tools import Row, add_counts, show
+from benchmarks.tools import Options, Row, show
 from multispin_env.arrays import FloatArray
 from multispin_env.bounds.round import upper_bound
 from multispin_env.controllers.names import controller_names, make_controller
@@ -186,15 +186,13 @@ def leads(instances: int) -> Iterator[Row]:
                 yield row
 
 
-def add_options(parser: ArgumentParser) -> None:
-    counts = {
-        "hostile": (2000, "instances against brute force"),
-        "preset": (1000, "instances of each preset, K and budget"),
-        "leads": (250, "instances of each K and budget against controllers"),
-        "wide": (500, "instances of each K"),
-        "extreme": (5000, "legal instances far from any network"),
-    }
-    add_counts(parser, counts)
+OPTIONS: Options = {
+    "hostile": (2000, "instances against brute force"),
+    "preset": (1000, "instances of each preset, K and budget"),
+    "leads": (250, "instances of each K and budget against controllers"),
+    "wide": (500, "instances of each K"),
+    "extreme": (5000, "legal instances far from any network"),
+}
 
 
 def run(options: Namespace) -> None:

@@ -8,13 +8,13 @@ of the paired difference excludes zero, else undecided.
 
 import shlex
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise, product
 from typing import Any
 
-from multispin_env.apps.reproduce.figure import PRESETS
+from benchmarks.tools import PAIRS, Options, interval_text
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS, compare_episodes, comparison_cells, user_cells
@@ -62,8 +62,7 @@ def order_lines(case: Case, all_stats: Mapping[str, EpisodeStats]) -> Iterator[s
         values = METRICS[name].values
         lead = mean_interval(values(all_stats[ahead]) - values(all_stats[behind]))
         verdict = "yes" if lead.low > 0.0 else "no" if lead.high < 0.0 else "undecided"
-        difference = f"{lead.mean:+.3f} ({lead.low:+.3f} to {lead.high:+.3f})"
-        yield f"- {verdict:9s} {ahead} ahead of {behind} by {name}: {difference}"
+        yield f"- {verdict:9s} {ahead} ahead of {behind} by {name}: {interval_text(lead, '+.3f')}"
 
 
 def section(case: Case, preset: str, users: int, episodes: int) -> str:
@@ -80,12 +79,8 @@ def section(case: Case, preset: str, users: int, episodes: int) -> str:
     return "\n\n".join([*parts, "\n".join(order_lines(case, all_stats))])
 
 
-def add_options(parser: ArgumentParser) -> None:
-    envs = list(dict.fromkeys(case.env for case in CASES))
-    parser.add_argument("--episodes", type=int, default=200, help="episodes of each contender (default 200)")
-    parser.add_argument("--env", nargs="+", metavar="ID", choices=envs, default=envs, help=f"of {', '.join(envs)}")
-    parser.add_argument("--scenarios", nargs="+", metavar="NAME", default=PRESETS)
-    parser.add_argument("--users", nargs="+", type=int, default=[8, 20], help="K (default 8 20)")
+ENVS = list(dict.fromkeys(case.env for case in CASES))
+OPTIONS: Options = {"episodes": 200, "env": (ENVS, "", {"choices": ENVS}), "scenarios": PAIRS, "users": [8, 20]}
 
 
 def run(options: Namespace) -> None:

@@ -4,26 +4,18 @@ Means over the same instances, with a static channel or with fading for every cy
 `prices` over `optimal` and `synchronous`, with the standard error of the mean of the paired ratios.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from dataclasses import replace
 from typing import Any
 
 import multispin_env as ms
-from benchmarks.continuous_systems import System, add_systems, chosen
-from benchmarks.tools import Row, show
+from benchmarks.continuous_systems import System, chosen, make_rule
+from benchmarks.tools import Options, Row, plus_minus, show
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
 from multispin_env.physics.radio import spectral_efficiency
 
-COLUMNS: dict[str, tuple[str, dict[str, Any]]] = {
-    "optimal": ("optimal", {}),
-    "synchronous": ("synchronous", {}),
-    "greedy": ("greedy", {}),
-    "groups 2": ("groups", {"groups": 2}),
-    "groups 3": ("groups", {"groups": 3}),
-    "prices": ("prices", {}),
-}
-"""Columns, with controllers and their options."""
+COLUMNS = ("optimal", "synchronous", "greedy", "groups 2", "groups 3", "prices")
 
 SHORT = 1.0
 """Simulated seconds of a controller with a barrier in a static channel, where all rounds are equal."""
@@ -43,7 +35,7 @@ def priced(controller: Any, state: ms.SystemState, channel: str) -> ms.Continuou
     decided: Any = controller
     if channel != "static" and hasattr(controller, "rho"):
         for _ in range(2):
-            rate = ms.long_run_rate(decided, state, warm_up=2.0, horizon=10.0, channel=channel, seed=1)
+            rate = ms.long_run(decided, state, warm_up=2.0, horizon=10.0, channel=channel, seed=1).rate
             decided = replace(controller, rho=rate)
     return decided  # type: ignore[no-any-return]
 
@@ -52,11 +44,11 @@ def rates(system: System, count: int, channel: str, seconds: float) -> dict[str,
     """Return tokens/s (count,) for each column."""
     state = instances(system, count, channel)
     columns = {}
-    for head, (name, options) in COLUMNS.items():
-        controller = priced(ms.make_controller(name, system.scenario, **options), state, channel)
-        alike = channel == "static" and name in ("optimal", "synchronous")
+    for head in COLUMNS:
+        controller = priced(make_rule(head, system.scenario), state, channel)
+        alike = channel == "static" and head in ("optimal", "synchronous")
         window = (0.0, SHORT) if alike else (10.0, seconds)
-        columns[head] = ms.long_run_rate(controller, state, warm_up=window[0], horizon=window[1], channel=channel)
+        columns[head] = ms.long_run(controller, state, warm_up=window[0], horizon=window[1], channel=channel).rate
     return columns
 
 
@@ -65,17 +57,17 @@ def row(system: System, columns: dict[str, FloatArray]) -> Row:
     best = columns[max(("groups 2", "groups 3", "prices"), key=lambda head: means[head])]
     cells = {"system": system.name, **{head: f"{mean:.1f}" for head, mean in means.items()}}
     for head in ("optimal", "synchronous"):
-        ratio = best / columns[head]
-        error = ratio.std(ddof=1) / len(ratio) ** 0.5
-        cells[f"best over {head}"] = f"{best.mean() / columns[head].mean():.3f} ± {error:.3f}"
+        error = plus_minus(best / columns[head], ".3f").partition(" ")[2]
+        cells[f"best over {head}"] = f"{best.mean() / columns[head].mean():.3f} {error}"
     return cells
 
 
-def add_options(parser: ArgumentParser) -> None:
-    add_systems(parser)
-    parser.add_argument("--channel", default="static", choices=("static", "independent"))
-    parser.add_argument("--instances", type=int, default=12)
-    parser.add_argument("--seconds", type=float, default=45.0, help="simulated, after ten (default 45)")
+OPTIONS: Options = {
+    "systems": "",
+    "channel": ("static", "static or independent", {"choices": ("static", "independent")}),
+    "instances": 12,
+    "seconds": (45.0, "simulated, after ten"),
+}
 
 
 def run(options: Namespace) -> None:

@@ -5,7 +5,7 @@ of 0 omits a table. ``python -m benchmarks.speed controllers --servers NAME`` me
 """
 
 import warnings
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.evidence.optimum import BUDGETS, TOLERANCE, hostile, judged
-from benchmarks.tools import Row, add_counts, show
+from benchmarks.tools import Options, Row, show
 from multispin_env.controllers.names import make_controller
 from multispin_env.draft import PAYLOADS
 from multispin_env.physics.rounds import expected_outcome, sample_state
@@ -70,18 +70,14 @@ def total(rows: Sequence[Row]) -> Row:
     return {"all": "", **counts, **means, "worst loss": max(row["worst loss"] for row in rows)}
 
 
-def add_options(parser: ArgumentParser) -> None:
-    counts = {
-        "hostile": (300, "instances of each kind of law against brute force"),
-        "preset": (6, "states of each server, pair, K, budget and payload"),
-        "tpot": (20, "the same at 10 MHz with a TPOT limit for every device"),
-        "numbers": (1000, "instances with extreme numbers"),
-    }
-    add_counts(parser, counts)
-    parser.add_argument(
-        "--pairs", nargs="+", default=SCENARIOS.names(), metavar="NAME", help="scenarios (default: all)"
-    )
-    parser.add_argument("--servers", nargs="+", default=SERVERS.names(), metavar="NAME", help="profiles (default: all)")
+OPTIONS: Options = {
+    "hostile": (300, "instances of each kind of law against brute force"),
+    "preset": (6, "states of each server, pair, K, budget and payload"),
+    "tpot": (20, "the same at 10 MHz with a TPOT limit for every device"),
+    "numbers": (1000, "instances with extreme numbers"),
+    "pairs": (list(SCENARIOS.names()), "scenarios"),
+    "servers": list(SERVERS.names()),
+}
 
 
 def run(options: Namespace) -> None:

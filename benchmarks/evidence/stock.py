@@ -7,8 +7,9 @@ held-out episodes.
 """
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
+from itertools import product
 from time import process_time
 from typing import Any
 
@@ -23,10 +24,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents import DevicePolicy, make_vec_env
-from benchmarks.tools import Row, add_counts, show
+from benchmarks.tools import Options, Row, show
 from multispin_env.envs.config import DEFAULT_SCENARIO
 from multispin_env.evaluation.public import compare
-from multispin_env.registry import ENVIRONMENTS, SCENARIOS
+from multispin_env.registry import ENVIRONMENTS
 
 OURS = "DevicePolicy"  # PPO with the policy of this package
 STEPS = {"PPO": 40_960, "A2C": 40_960, "SAC": 3_000, "TD3": 3_000, "TQC": 3_000, OURS: 40_960}
@@ -55,7 +56,7 @@ def train(algorithm: str, env_id: str, seed: int, seconds: float, **arguments: A
     return model, process_time() - start
 
 
-def row(algorithm: str, env_id: str, users: int, seed: int, options: Namespace) -> Row:
+def row(env_id: str, users: int, algorithm: str, seed: int, options: Namespace) -> Row:
     rounds = {} if options.rounds is None else {"rounds": options.rounds}
     arguments = {"scenario": options.scenario, "num_users": users, **rounds}
     model, seconds = train(algorithm, env_id, seed, options.seconds, **arguments, reward=options.reward)
@@ -79,25 +80,23 @@ def row(algorithm: str, env_id: str, users: int, seed: int, options: Namespace) 
 
 
 def rows(options: Namespace) -> Iterator[Row]:
-    for env_id in options.envs:
-        for users in options.users:
-            for algorithm in options.algorithms:
-                for seed in range(options.seeds):
-                    done = row(algorithm, env_id, users, seed, options)
-                    print(*done.values(), sep="  ", file=sys.stderr, flush=True)  # a row takes minutes
-                    yield done
+    for setting in product(options.envs, options.users, options.algorithms, range(options.seeds)):
+        done = row(*setting, options)
+        print(*done.values(), sep="  ", file=sys.stderr, flush=True)  # a row takes minutes
+        yield done
 
 
-def add_options(parser: ArgumentParser) -> None:
-    names = ENVIRONMENTS.names()
-    parser.add_argument("--envs", nargs="+", choices=names, default=names, metavar="ID", help="default: all")
-    parser.add_argument("--algorithms", nargs="+", choices=STEPS, default=["PPO"], help="default: PPO")
-    parser.add_argument("--users", type=int, nargs="+", default=[8], metavar="K", help="default: 8")
-    parser.add_argument("--seconds", type=float, default=120.0, help="maximum CPU time of a training (default 120)")
-    parser.add_argument("--reward", help="reward to train with (default: that of the environment)")
-    parser.add_argument("--scenario", choices=SCENARIOS.names(), default=DEFAULT_SCENARIO, help="default: llama2")
-    parser.add_argument("--rounds", type=int, metavar="N", help="of an episode (default: that of the environment)")
-    add_counts(parser, {"seeds": (3, "trainings of each row"), "episodes": (200, "held-out episodes")})
+OPTIONS: Options = {
+    "envs": (list(ENVIRONMENTS.names()), "", {"choices": ENVIRONMENTS.names()}),
+    "algorithms": (["PPO"], "", {"choices": STEPS}),
+    "users": [8],
+    "seconds": (120.0, "maximum CPU time of a training"),
+    "reward": (None, "reward to train with (default: that of the environment)"),
+    "scenario": DEFAULT_SCENARIO,
+    "rounds": (None, "of an episode (default: that of the environment)", {"type": int}),
+    "seeds": (3, "trainings of each row"),
+    "episodes": 200,
+}
 
 
 def run(options: Namespace) -> None:

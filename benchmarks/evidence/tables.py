@@ -4,7 +4,7 @@
 are known: recorded passes are slower, since a table has kernels and nothing between them.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +13,7 @@ import numpy as np
 
 import multispin_env as ms
 from benchmarks.evidence.fit import TABLES
-from benchmarks.tools import Row, show
+from benchmarks.tools import Options, Row, show
 from multispin_env.apps.models.passes import VERIFY, PassCell, fit_law, law_times
 from multispin_env.apps.models.profile import cell_sizes
 from multispin_env.apps.models.tables import (
@@ -129,15 +129,14 @@ def by_context() -> Iterator[Row]:
             "context": context,
             "worst error": f"{np.max(errors):.0%}",
             "median error": f"{np.median(errors):.1%}",
-            "60 drafts of 4 (ms)": f"{float(scenario.pass_time(60, 300)) / MS:.1f}",
+            "60 drafts of 4 (ms)": f"{float(scenario.law.time(60, 300)) / MS:.1f}",
             "alone": f"{scenario.autoregressive_goodput:.0f}",
             "devices draft": f"{goodput:.0f}",
             "mean L": f"{decision.draft_length.mean():.1f}",
         }
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the profiles there")
+OPTIONS: Options = {"out": (None, "folder to write the profiles to", {"type": Path})}
 
 
 def run(options: Namespace) -> None:

@@ -21,7 +21,7 @@ from multispin_env.physics.lengths import make_lengths
 from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.scenario import Scenario
-from multispin_env.simulation.long_run import long_run, long_run_rate, serve
+from multispin_env.simulation.long_run import long_run, serve
 
 _PAPERS, _BASE, BOUND = "optimal", "synchronous", "bound"
 RULES = (_PAPERS, _BASE, "greedy", "groups", "prices")
@@ -92,7 +92,7 @@ def _barrier_rows(scale: Scale, setting: tuple[str, str, int, float]) -> list[Ba
         name: long_run(make_controller(name, scenario), state, warm_up=warm_up, horizon=horizon)
         for name, (warm_up, horizon) in times.items()
     }
-    bound = rate_bound(scenario, state)
+    bound = rate_bound(scenario, state).value
     base = runs[_BASE].rate
     head = preset, server or "paper", users, megahertz
     rows = [_barrier_row(head, name, run, bound, base) for name, run in runs.items()]
@@ -234,7 +234,7 @@ def _full_rate(scale: Scale, preset: str) -> float:
     scenario = _pair_scenario(preset)
     state = sample_state(scenario, np.random.default_rng(scale.seed), scale.pick(12, 4))
     groups = make_controller("groups", scenario)
-    return float(long_run_rate(groups, state, warm_up=3.0, horizon=scale.pick(15.0, 5.0)).mean())
+    return float(long_run(groups, state, warm_up=3.0, horizon=scale.pick(15.0, 5.0)).rate.mean())
 
 
 def _load_rows(scale: Scale, setting: tuple[str, float, str]) -> list[_LoadRow]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from typing import Any
 
@@ -12,6 +11,7 @@ from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PUR
 from multispin_env.apps.reproduce.figure import PRESETS, FigureSpec, Scale, scenario_at
 from multispin_env.arrays import FloatArray
 from multispin_env.baselines.systems import autoregressive_goodput, colocated_goodput, overlapping_goodput
+from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import make_controller
 from multispin_env.evaluation.statistics import Cells, mean_interval
 from multispin_env.physics.arrivals import make_arrivals
@@ -22,7 +22,7 @@ from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.registry import SERVERS
 from multispin_env.scenario import Scenario
 from multispin_env.simulation.capacity import MAX_USERS, capacity
-from multispin_env.simulation.long_run import long_run_rate
+from multispin_env.simulation.long_run import long_run
 
 NAMES = {
     "autoregressive": "server alone",
@@ -111,12 +111,14 @@ def _rates(scenario: Scenario, state: SystemState, part: float) -> dict[str, tup
     ahead = scenario.replace(draft_ahead=True)
     rounds = expected_outcome(scenario, state, make_controller("optimal", scenario)(state))
     time = part * float(rounds.round_latency.mean())
-    simulated = partial(long_run_rate, state=state, warm_up=WARM_UP * time)
+
+    def simulated(controller: Controller[Any, Any], rounds: float) -> FloatArray:
+        return long_run(controller, state, warm_up=WARM_UP * time, horizon=rounds * time).rate
 
     def best_free(system: Scenario) -> tuple[FloatArray, str]:
         rules = [rule for rule in _FREE_RULES if rule != "groups" or system.num_users <= _MOST_GROUPED]
         made = {rule: make_controller(rule, system, **_FREE_RULES[rule]) for rule in rules}
-        rates = ((simulated(controller, horizon=2 * _ROUNDS * time), rule) for rule, controller in made.items())
+        rates = ((simulated(controller, 2 * _ROUNDS), rule) for rule, controller in made.items())
         return max(rates, key=lambda pair: pair[0].mean())
 
     price = make_controller("ahead-price", ahead, rho=_PRICE * rounds.goodput)
@@ -125,7 +127,7 @@ def _rates(scenario: Scenario, state: SystemState, part: float) -> dict[str, tup
         "colocated": (colocated_goodput(scenario, state), ""),
         "overlapping": (overlapping_goodput(scenario, state), ""),
         "multi-spin": (rounds.goodput, "optimal"),
-        "multi-spin-ahead": (simulated(price, horizon=_ROUNDS * time), "ahead-price"),
+        "multi-spin-ahead": (simulated(price, _ROUNDS), "ahead-price"),
         "no-barrier": best_free(scenario),
         "no-barrier-ahead": best_free(ahead),
     }

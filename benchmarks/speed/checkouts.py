@@ -9,7 +9,7 @@ do not count.
 import os
 import subprocess
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,23 +21,23 @@ from typing import Any
 NO_LIMIT = 10**9
 """Rounds of an episode."""
 
-AHEAD = {"num_users": 20, "action": "shares", "rho": 100.0}
+LONG = {"num_users": 20, "rounds": NO_LIMIT}
 
 SUBJECTS: dict[str, tuple[str, int, dict[str, Any]]] = {
-    "vector 256 x 20, shares": ("MultiSpin/Heterogeneous-v0", 256, {"num_users": 20, "action": "shares"}),
-    "vector 256 x 20, residual": ("MultiSpin/Heterogeneous-v0", 256, {"num_users": 20, "action": "residual"}),
-    "single, K = 20, residual": ("MultiSpin/Heterogeneous-v0", 1, {"num_users": 20, "action": "residual"}),
-    "DraftAhead 256 x 20, shares": ("MultiSpin/DraftAhead-v0", 256, AHEAD),
+    "vector 256 x 20, shares": ("MultiSpin/Heterogeneous-v0", 256, LONG | {"action": "shares"}),
+    "vector 256 x 20, residual": ("MultiSpin/Heterogeneous-v0", 256, LONG | {"action": "residual"}),
+    "single, K = 20, residual": ("MultiSpin/Heterogeneous-v0", 1, LONG | {"action": "residual"}),
+    "DraftAhead 256 x 20, shares": ("MultiSpin/DraftAhead-v0", 256, LONG | {"action": "shares", "rho": 100.0}),
     "Continuous 256 x 8, plain": ("MultiSpin/Continuous-v0", 256, {"num_users": 8, "action": "plain"}),
 }
 """Id, number of environments (1 for ``gymnasium.make``) and arguments of each subject."""
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("old", type=Path, help="folder of a checkout")
-    parser.add_argument("new", type=Path, help="folder of another")
-    parser.add_argument("--pairs", type=int, default=25, help="pairs of turns of each subject (default 25)")
-    parser.add_argument("--seconds", type=float, default=0.2, help="CPU-seconds of a turn (default 0.2)")
+OPTIONS = {
+    "checkouts": (None, "two folders, the old one first", {"nargs": 2, "type": Path}),
+    "pairs": (25, "pairs of turns of each subject"),
+    "seconds": 0.2,
+}
 
 
 def make(env_id: str, num_envs: int, arguments: dict[str, Any]) -> Any:
@@ -57,10 +57,7 @@ def play() -> None:
         name, steps = line.rstrip("\n").split("\t")
         if name not in made:
             env_id, num_envs, arguments = SUBJECTS[name]
-            try:
-                env = make(env_id, num_envs, {**arguments, "rounds": NO_LIMIT})
-            except TypeError:  # this id, or this checkout, has no argument ``rounds``
-                env = make(env_id, num_envs, arguments)
+            env = make(env_id, num_envs, arguments)
             env.reset(seed=0)
             env.action_space.seed(0)
             made[name] = env, [env.action_space.sample() for _ in range(8)]
@@ -113,7 +110,7 @@ def run(options: Namespace) -> None:
     from benchmarks.tools import show
 
     with ExitStack() as stack:
-        old, new = (Player(checkout) for checkout in (options.old, options.new))
+        old, new = (Player(checkout) for checkout in options.checkouts)
         for player in (old, new):
             stack.callback(player.process.kill)
         show(f"medians of {options.pairs} pairs", compare(old, new, options))

@@ -4,33 +4,28 @@ CPU time of a decision in a batch, and alone; with ``OMP_NUM_THREADS=1`` that of
 certified goodput.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from functools import partial
 from itertools import product
 
 import numpy as np
 
-from benchmarks.tools import Row, cpu_seconds, show
+from benchmarks.tools import Options, Row, cpu_seconds, show
 from multispin_env.controllers.names import make_controller
 from multispin_env.draft import PAYLOADS
 from multispin_env.physics.rounds import expected_outcome, sample_state
-from multispin_env.registry import SERVERS
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
 
-
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--scenarios", nargs="+", default=["llama2"], metavar="NAME")
-    parser.add_argument(
-        "--servers", nargs="+", metavar="NAME", help=f"of {', '.join(SERVERS.names())}, with draft lengths from 0"
-    )
-    parser.add_argument("--payloads", nargs="+", default=["distributions"], choices=PAYLOADS)
-    parser.add_argument("--users", type=int, nargs="+", default=[4, 8, 20, 100, 1024], help="K (default: %(default)s)")
-    parser.add_argument("--megahertz", type=float, default=10.0)
-    parser.add_argument(
-        "--instances", type=int, default=20_000, help="instances of a batch times users (default 20000)"
-    )
-    parser.add_argument("--singles", type=int, default=100, help="single decisions (default 100)")
+OPTIONS: Options = {
+    "scenarios": ["llama2"],
+    "servers": (None, "with draft lengths from 0 (default: none)", {"nargs": "+"}),
+    "payloads": (["distributions"], "", {"choices": PAYLOADS}),
+    "users": [4, 8, 20, 100, 1024],
+    "megahertz": 10.0,
+    "instances": (20_000, "instances of a batch times users"),
+    "singles": (100, "single decisions"),
+}
 
 
 def measure(scenario: Scenario, instances: int, singles: int) -> Row:

@@ -1,22 +1,18 @@
 """Median CPU time of a decision, alone and in a batch, and its loss of goodput to the certified optimum."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 import agents
-from benchmarks.tools import Row, cpu_seconds, show
+from benchmarks.tools import Options, Row, cpu_seconds, show
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.rounds import expected_outcome, sample_state
-from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 
-
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--users", type=int, default=20, help="K (default 20)")
-    parser.add_argument("--states", type=int, default=100, help="of the batch (default 100)")
+OPTIONS: Options = {"users": 20, "states": (100, "of the batch")}
 
 
 def run(options: Namespace) -> None:
@@ -27,6 +23,7 @@ def run(options: Namespace) -> None:
     deciding |= {"optimal, certified": certified}
     deciding |= {name: make_controller(name, scenario) for name in ("homogeneous", "fixed")}
     deciding |= {"pretrained agent": agents.load("MultiSpin/Heterogeneous-v0").on(scenario)}
+    single = [state[index] for index in range(options.states)]
     best = expected_outcome(scenario, state, certified(state)).goodput
 
     def row(name: str, decide: Any) -> Row:
@@ -34,13 +31,9 @@ def run(options: Namespace) -> None:
         batch = np.median([cpu_seconds(partial(decide, state)) for _ in range(5)]) / options.states
         return {
             "decided by": name,
-            "alone ms": float(np.median([cpu_seconds(partial(decide, entry)) for entry in _single(state)])) * 1e3,
+            "alone ms": float(np.median([cpu_seconds(partial(decide, entry)) for entry in single])) * 1e3,
             f"in a batch of {options.states}, ms": float(batch) * 1e3,
             "goodput lost": f"{np.median(lost):.2e}",
         }
 
     show(f"Decisions with {options.users} devices", (row(*entry) for entry in deciding.items()))
-
-
-def _single(state: SystemState) -> list[SystemState]:
-    return [state[index] for index in range(len(state.draft_time))]

@@ -6,11 +6,11 @@ Whole episodes are timed, with their resets. All subjects take turns, so that a 
 best turn counts.
 """
 
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import gymnasium as gym
 
@@ -22,14 +22,11 @@ from benchmarks.speed.subjects import (
     Subject,
     cart_pole,
     floor,
-    native,
     playing,
-    single,
-    staggered,
-    sync,
+    subject,
     take_turns,
 )
-from benchmarks.tools import Row, show
+from benchmarks.tools import Options, Row, show
 from multispin_env.registry import ENVIRONMENTS
 
 WITHOUT_BARRIER, SERVING = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"
@@ -46,57 +43,47 @@ MANY = 4096
 """Environments at which an env-step must cost no more than at `REFERENCE_N`."""
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--copies", type=int, nargs="+", default=[1, 16, REFERENCE_N, MANY], help="N (default: %(default)s)"
-    )
-    parser.add_argument("--users", type=int, nargs="+", default=[8, REFERENCE_K, 100], help="K (default: %(default)s)")
-    parser.add_argument("--turns", type=int, default=5, help="the best one counts (default 5)")
-    parser.add_argument("--seconds", type=float, default=0.15, help="of a turn, or one period (default 0.15)")
-    parser.add_argument("--picture", type=Path, help="file of the picture (default: none)")
+OPTIONS: Options = {
+    "copies": [1, 16, REFERENCE_N, MANY],
+    "users": [8, REFERENCE_K, 100],
+    "turns": 5,
+    "seconds": 0.15,
+    "picture": (None, "file of the picture", {"type": Path}),
+}
 
 
 def compared(num_envs: int, users: int) -> list[Subject]:
     """Return the subjects of one N and K."""
-    subjects = [floor(num_envs, users)]
-    for action in ENCODINGS:
-        subjects.append(native(DEFAULT_ID, action, num_envs, users))
-        if num_envs > 1:
-            subjects.append(staggered(action, num_envs, users))
-        if num_envs <= REFERENCE_N:
-            subjects.append(sync(action, num_envs, users))
-        if num_envs == 1:
-            subjects.append(single(DEFAULT_ID, action, users))
-    return subjects
+    names = ["native", *(["staggered"] if num_envs > 1 else ["single"]), *(["sync"] if num_envs <= REFERENCE_N else [])]
+    made = [subject(name, DEFAULT_ID, action, num_envs, users) for action in ENCODINGS for name in names]
+    return [floor(num_envs, users), *made]
 
 
 def others() -> list[Subject]:
     """Return the other environments, and mobile-env (5 users, 3 stations)."""
-    subjects = [native(env_id, action, REFERENCE_N, FEW) for env_id, action in PLAIN.items()]
-    subjects.append(native(AHEAD, "shares", REFERENCE_N, REFERENCE_K))
+    subjects = [subject("native", env_id, action, REFERENCE_N, FEW) for env_id, action in PLAIN.items()]
+    subjects.append(subject("native", AHEAD, "shares", REFERENCE_N, REFERENCE_K))
     for env_id in ENVIRONMENTS.names():
         if env_id != DEFAULT_ID:
-            action = PLAIN.get(env_id, "residual")
-            subjects += [native(env_id, action, REFERENCE_N, REFERENCE_K), single(env_id, action, REFERENCE_K)]
+            for name, num_envs in (("native", REFERENCE_N), ("single", 1)):
+                subjects.append(subject(name, env_id, PLAIN.get(env_id, "residual"), num_envs, REFERENCE_K))
     if find_spec("mobile_env"):
         env_id = "mobile-small-central-v0"
         subjects.append(Subject("mobile-env", env_id, "", 1, 5, playing(gym.make(f"mobile_env:{env_id}"))))
     return subjects
 
 
-def groups(options: Namespace) -> Iterator[Callable[[], list[Subject]]]:
+def groups(options: Namespace) -> Iterator[list[Subject]]:
     """Yield groups of subjects that take turns together."""
     for num_envs in options.copies:
-        yield lambda num_envs=num_envs: [cart_pole(num_envs)]  # type: ignore[misc]
-        for users in options.users:
-            yield lambda num_envs=num_envs, users=users: compared(num_envs, users)  # type: ignore[misc]
-    yield others
+        yield [cart_pole(num_envs)]
+        yield from (compared(num_envs, users) for users in options.users)
+    yield others()
 
 
 def measure(options: Namespace) -> list[Subject]:
     done: list[Subject] = []
-    for make in groups(options):
-        subjects = make()
+    for subjects in groups(options):
         take_turns(subjects, options.turns, options.seconds)
         done += subjects
     return done
@@ -146,29 +133,24 @@ def targets(subjects: list[Subject]) -> Iterator[Row]:
 
 def draw(subjects: list[Subject], options: Namespace) -> None:
     """Draw env-steps per CPU-second over N, one panel for each K."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
+    from multispin_env.apps.reproduce.drawing import Series, Sweep
 
     colours = {"residual": "#0072B2", "shares": "#D55E00", "lengths": "#009E73"}
     lines = {"floor": "-", "CartPole": "--", "native": "-", "sync": ":", "single": "none"}
-    figure = Figure(figsize=(3.6 * len(options.users) + 1.6, 4.4), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(options.users), sharey=True, squeeze=False)[0]
-    for axes, users in zip(panels, options.users, strict=True):
-        of = [s for s in subjects if (s.users == users and s.env_id in ("", DEFAULT_ID)) or s.name == "CartPole"]
-        for name, line in lines.items():
-            for action in dict.fromkeys(s.action for s in of if s.name == name):
-                points = [s for s in of if (s.name, s.action) == (name, action)]
-                style: dict[str, Any] = {"color": colours.get(action, "#555555"), "linestyle": line}
-                style["marker"] = "*" if name == "single" else "o"
-                axes.loglog([s.num_envs for s in points], [s.rate for s in points], label=f"{name} {action}", **style)
-        axes.set_title(f"K = {users}")
-        axes.set_xlabel("environments N")
-        axes.set_xticks(options.copies, [str(n) for n in options.copies])
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-    panels[0].set_ylabel("env-steps per CPU-second")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize="small")
+    rows = [entry for entry in subjects if entry.env_id in ("", DEFAULT_ID)]
+    rows += [replace(entry, users=users) for entry in subjects if entry.name == "CartPole" for users in options.users]
+    series = []
+    for name, action in dict.fromkeys((row.name, row.action) for row in rows if row.name in lines):
+        style = (colours.get(action, "#555555"), "*" if name == "single" else "o", lines[name])
+        series.append(Series(f"{name} {action}", style, "rate", {"name": name, "action": action}))
+    figure = Figure(figsize=(max(3.6 * len(options.users) + 1.6, 10.0), 4.4), dpi=150, layout="constrained")
+    y, least = "env-steps per CPU-second", 0.5 * min(row.rate for row in rows)
+    Sweep("num_envs", "environments N", series, y, lambda row: f"K = {row.users}", options.copies).draw(rows, figure)
+    for axes in figure.axes:
+        axes.set_ylim(least, None)
+        axes.set_yscale("log")
     figure.savefig(options.picture)
 
 

@@ -6,13 +6,13 @@ answer is on the screen, with 20 devices; for animations also frames per second.
 
 import time
 import urllib.request
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.tools import Row, show
+from benchmarks.tools import Options, Row, show
 from multispin_env.apps.explore.page import VIEWS
 from tests.apps.explore.browser import browser, redraw, resize, served, visit
 
@@ -77,9 +77,10 @@ def take_pictures(driver: Any, address: str, folder: Path) -> None:
             driver.save_screenshot(str(folder / f"explore-{name}-{size}.png"))
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--count", type=int, default=31, help="moves of a slider (default 31)")
-    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="only take the documentation's pictures")
+OPTIONS: Options = {
+    "count": (31, "moves of a slider"),
+    "pictures": (None, "folder; only take the documentation's pictures", {"type": Path}),
+}
 
 
 def measure(driver: Any, address: str, count: int) -> Iterator[Row]:

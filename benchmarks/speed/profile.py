@@ -1,7 +1,7 @@
 """Parts of one call of `step`, by timers in functions."""
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from inspect import isclass, isfunction
@@ -9,8 +9,8 @@ from time import perf_counter_ns
 from typing import Any
 
 import multispin_env as ms
-from benchmarks.speed.subjects import DEFAULT_ID, ENCODINGS, PERIOD, REFERENCE_K, REFERENCE_N, Play, native, single
-from benchmarks.tools import Row, cpu_seconds, show
+from benchmarks.speed.subjects import DEFAULT_ID, ENCODINGS, PERIOD, REFERENCE_K, REFERENCE_N, Play, subject
+from benchmarks.tools import Options, Row, cpu_seconds, show
 
 PARTS = {
     "equal-latency root": ("equal_latency", "equal_finish"),
@@ -87,7 +87,7 @@ def profile(num_envs: int, action: str, turns: int) -> dict[str, float]:
 
     def make() -> Play:
         users = REFERENCE_K
-        return (native(DEFAULT_ID, action, num_envs, users) if num_envs > 1 else single(DEFAULT_ID, action, users)).play
+        return subject("native" if num_envs > 1 else "single", DEFAULT_ID, action, num_envs, users).play
 
     calls = PERIOD * (2 if num_envs > 1 else 8)
     usual = make()
@@ -111,8 +111,7 @@ def table(profiles: dict[str, dict[str, float]]) -> Iterator[Row]:
     yield {"": "the step without timers", **{label: f"{parts['step']:.1f}" for label, parts in profiles.items()}}
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--turns", type=int, default=5, help="the best one counts (default 5)")
+OPTIONS: Options = {"turns": 5}
 
 
 def run(options: Namespace) -> None:

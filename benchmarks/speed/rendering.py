@@ -1,16 +1,14 @@
 """Pictures per second on one core, drawing alone, after a first picture."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from typing import Any
 
 import gymnasium as gym
 
 from benchmarks.speed.subjects import DEFAULT_ID
-from benchmarks.tools import cpu_seconds, show
+from benchmarks.tools import Options, cpu_seconds, show
 
-
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--rounds", type=int, default=60, help="pictures of each (default 60)")
+OPTIONS: Options = {"rounds": (60, "pictures of each")}
 
 
 def pictures_a_second(users: int, rounds: int) -> float:

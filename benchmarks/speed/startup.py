@@ -3,13 +3,13 @@
 import os
 import subprocess
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from benchmarks.tools import Row, show
+from benchmarks.tools import Options, Row, show
 
 HERE = Path(__file__).resolve().parents[2]
 
@@ -74,9 +74,7 @@ def rows(spent: dict[str, list[float]]) -> Iterator[Row]:
         yield {"CPU-s": name, "least": f"{least[name]:.3f}", "median": f"{median(values):.3f}", "wanted": verdict}
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--turns", type=int, default=7, help="processes of each kind (default 7)")
-    parser.add_argument("--versus", type=Path, metavar="FOLDER", help="another checkout, for comparison")
+OPTIONS: Options = {"turns": 7, "versus": (None, "folder of another checkout, for comparison", {"type": Path})}
 
 
 def run(options: Namespace) -> None:

@@ -1,6 +1,6 @@
 """Cost of a row of fading (N, K), by the assignment of random numbers to environments."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.speed.subjects import REFERENCE_K, REFERENCE_N
-from benchmarks.tools import cpu_seconds, show
+from benchmarks.tools import Options, cpu_seconds, show
 from multispin_env.arrays import FloatArray
 from multispin_env.physics.streams import EnvStreams
 
@@ -42,8 +42,7 @@ def exponential(bits: UIntArray) -> FloatArray:
     return -np.log1p(-((bits >> np.uint64(11)) * 2.0**-53))
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--turns", type=int, default=5, help="the best one counts (default 5)")
+OPTIONS: Options = {"turns": 5}
 
 
 def run(options: Namespace) -> None:

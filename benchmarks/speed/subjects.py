@@ -75,40 +75,22 @@ def floor(num_envs: int, users: int) -> Subject:
     return Subject("floor", "", "", num_envs, users, play)
 
 
-def _options(env_id: str, action: str, users: int) -> dict[str, Any]:
-    """Return the arguments of an environment; an episode of rounds has `ROUNDS`."""
+def subject(name: str, env_id: str, action: str, num_envs: int, users: int) -> Subject:
+    """Make a ``"single"`` environment, Gymnasium's ``"sync"`` vector of them, or the ``"native"`` vector.
+
+    In a ``"staggered"`` native vector, environments are at different rounds, so that some are reset in every step. An
+    episode of rounds has `ROUNDS`.
+    """
     rounds = {"rounds": ROUNDS} if "rounds" in ENVIRONMENTS.load(env_id).own_fields() else {}
-    return {"action": action, "num_users": users, **rounds}
-
-
-def native(env_id: str, action: str, num_envs: int, users: int) -> Subject:
-    """Make the native vector, by `gymnasium.make_vec`."""
-    options = _options(env_id, action, users)
-    env = gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", **options)
-    return Subject("native", env_id, action, num_envs, users, playing(env))
-
-
-def staggered(action: str, num_envs: int, users: int) -> Subject:
-    """Make the native vector with environments at different rounds, so that some are reset in every step."""
-    options = _options(DEFAULT_ID, action, users)
-    env: Any = gym.make_vec(DEFAULT_ID, num_envs, vectorization_mode="vector_entry_point", **options)
+    options: Any = {"action": action, "num_users": users, **rounds}
+    mode: Any = "sync" if name == "sync" else "vector_entry_point"
+    single = name == "single"
+    env: Any = gym.make(env_id, **options) if single else gym.make_vec(env_id, num_envs, mode, **options)
     play = playing(env)
-    for phase in range(min(PERIOD, num_envs)):
+    for phase in range(min(PERIOD, num_envs) if name == "staggered" else 0):
         play(1)
         env.reset(options={"reset_mask": np.arange(num_envs) % PERIOD == phase})
-    return Subject("staggered", DEFAULT_ID, action, num_envs, users, play)
-
-
-def sync(action: str, num_envs: int, users: int) -> Subject:
-    """Make Gymnasium's loop over single environments."""
-    options = _options(DEFAULT_ID, action, users)
-    env = gym.make_vec(DEFAULT_ID, num_envs, vectorization_mode="sync", **options)
-    return Subject("sync", DEFAULT_ID, action, num_envs, users, playing(env))
-
-
-def single(env_id: str, action: str, users: int) -> Subject:
-    env = gym.make(env_id, **_options(env_id, action, users))
-    return Subject("single", env_id, action, 1, users, playing(env))
+    return Subject(name, env_id, action, num_envs, users, play)
 
 
 def cart_pole(num_envs: int) -> Subject:

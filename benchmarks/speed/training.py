@@ -7,7 +7,7 @@ the native vector, Stable-Baselines3's PPO with settings with which it learns ab
 `Proximal` from its budget. All take turns in one run, and the best turn counts.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +27,7 @@ from agents.runs import RunConfig
 from agents.training import keep_memory
 from agents.vec_env import NativeVecEnv
 from benchmarks.speed.subjects import DEFAULT_ID, DRAWN, ROUNDS
-from benchmarks.tools import Row, cpu_seconds, show
+from benchmarks.tools import Options, Row, cpu_seconds, show
 
 STAGES = {"env": "environments alone", "collect": "collecting with the policy", "learn": "all of learn"}
 SEED = 0
@@ -155,14 +155,11 @@ def measure(users: int, rollouts: int, turns: int) -> Iterator[Row]:
         spent = {name: of[parts[0]] - sum(of[part] for part in parts[1:]) for name, of in best.items()}
         yield {"frames per CPU-second": text, **spent, "native over dummy": ""}
     same = runs["native"][0].same(runs["dummy"][0])
-    yield {"frames per CPU-second": "bit for bit the same", "native": "", "dummy": "yes" if same else "NO",
-           "SB3's PPO, native": "", "native over dummy": ""}  # fmt: skip
+    blank = dict.fromkeys((*best, "native over dummy"), "")
+    yield {"frames per CPU-second": "bit for bit the same", **blank, "dummy": "yes" if same else "NO"}
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--users", type=int, nargs="+", default=[4, 20], help="K (default 4 20)")
-    parser.add_argument("--rollouts", type=int, default=24, help="of 4 rounds of 256 environments (default 24)")
-    parser.add_argument("--turns", type=int, default=3, help="the best one counts (default 3)")
+OPTIONS: Options = {"users": [4, 20], "rollouts": (24, "of 4 rounds of 256 environments"), "turns": 3}
 
 
 def run(options: Namespace) -> None:

@@ -5,7 +5,7 @@ simulated seconds must agree; then verifications per second of CPU time are comp
 for one environment and for 256, in a static channel.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Generator
 from itertools import product
 from time import process_time
@@ -15,7 +15,8 @@ import numpy as np
 import simpy
 
 import multispin_env as ms
-from benchmarks.tools import Row, cpu_seconds, show
+from benchmarks.tools import Options, Row, cpu_seconds, show
+from multispin_env.physics.continuous.averages import seeded_core
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.radio import full_share_token_time
 
@@ -71,7 +72,7 @@ class SimPyModel:
                 self.full[0] = self.env.event()
                 yield self.full[0]
             members = self.ready.pop(batch)
-            yield self.env.timeout(float(self.scenario.pass_time(len(members), len(members) * (LENGTH + 1))))
+            yield self.env.timeout(float(self.scenario.law.time(len(members), len(members) * (LENGTH + 1))))
             for verified in members:
                 verified.succeed()
 
@@ -112,9 +113,7 @@ def decisions(name: str, users: int, num_envs: int, steps: int) -> Row:
     """Return median CPU milliseconds of a decision of a rule and of a step."""
     scenario = ms.Scenario.preset("llama2", num_users=users, channel="static")
     controller = ms.make_controller(name, scenario)
-    core = ContinuousCore(ContinuousSystem.of(scenario), num_envs, drawn=False)
-    for env, generator in enumerate(np.random.default_rng(0).spawn(num_envs)):
-        core.seed(env, generator)
+    core = seeded_core(ContinuousSystem.of(scenario), num_envs, 0, drawn=False)
     core.reset()
     times = []
     for _ in range(steps):
@@ -134,10 +133,7 @@ def decisions(name: str, users: int, num_envs: int, steps: int) -> Row:
     return row | {"steps/CPU-s": num_envs / (decide + step) * 1e3}
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--batches", type=int, default=200)
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=40, help="decisions of each rule")
+OPTIONS: Options = {"batches": 200, "turns": 5, "steps": (40, "decisions of each rule")}
 
 
 def run(options: Namespace) -> None:

@@ -4,23 +4,19 @@ Stored values never change: to play a task again, delete its line of the file fi
 """
 
 import json
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from benchmarks.tools import cpu_seconds, show
+from benchmarks.tools import Options, cpu_seconds, show
 from multispin_env.arrays import FloatArray
 from multispin_env.bounds.energy import energy_bound
 from multispin_env.bounds.rate import BOUNDED_CHANNELS, rate_bound
 from multispin_env.envs.continuous.endless import Continuous
-from multispin_env.envs.registration import register_environment, unregister_environment
-from multispin_env.envs.rounds.ahead import DraftAhead
 from multispin_env.evaluation.cases import CERTIFICATE, Episodes
-from multispin_env.evaluation.comparison import METRICS
-from multispin_env.evaluation.contenders import make_contender, native
+from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.suite.frozen import DATA, FROZEN_VALUES, VERSION, frozen_content
 from multispin_env.evaluation.suite.statistics import Performance
 from multispin_env.evaluation.suite.tasks import MIDDLE_ACTIONS, RANDOM_ACTIONS, UNTRAINED, SuiteTask
@@ -33,16 +29,7 @@ Content = dict[str, Any]
 FILE = DATA / f"{VERSION}.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShownGains(DraftAhead):
-    """Environment with visible mean gains, from which the bound is computed."""
-
-    env_id = "MultiSpin/ShownGains-v0"
-    entries: ClassVar[tuple[str, ...]] = (*DraftAhead.entries, "mean_channel")
-
-
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("tasks", nargs="*", metavar="TASK", help="names (default: all)")
+OPTIONS: Options = {"tasks": (None, "names (default: all)", {"nargs": "*"})}
 
 
 def run(options: Namespace) -> None:
@@ -86,10 +73,8 @@ def _played(entry: SuiteTask) -> Content:
 
 def _proven(entry: SuiteTask, name: str) -> FloatArray:
     """Return values (parts, n) of the certified optimum of each round."""
-    measure = METRICS[entry.metric].values
-    return np.array(
-        [measure(part.play(make_contender(name, part.env(), {"certify": CERTIFICATE}))) for part in entry.cases()]
-    )
+    proven = ((part, part.config.contender(name, certify=CERTIFICATE)) for part in entry.cases())
+    return np.array([part.values(contender, metric=entry.metric) for part, contender in proven])
 
 
 def _bound(entry: SuiteTask, reference: FloatArray) -> FloatArray | None:
@@ -117,17 +102,14 @@ def bounds_of(episodes: Episodes) -> FloatArray | None:
     env.reset(seed=episodes.seed)  # type: ignore[arg-type]  # or a list of seeds
     base = native(env)
     gain = base.observed.system.mean_gain if channel == "independent" else None
-    return rate_bound(base.scenario, base.state.system, channel=channel, mean_gain=gain)
+    return rate_bound(base.scenario, base.state.system, channel=channel, mean_gain=gain).value
 
 
 def _rate_bound(part: Episodes) -> FloatArray:
     known = bounds_of(part)
     if known is not None:
         return known
-    register_environment(ShownGains)
-    env = native(ShownGains(scenario=part.config.scenario, **part.config.chosen_arguments).make_vec(part.size))
-    unregister_environment(ShownGains.env_id)
+    env: Any = native(part.env())
     env.reset(seed=part.seed)
-    return rate_bound(
-        env.scenario, env.state, channel=env.scenario.channel, mean_gain=env.observed.mean_gain, barrier=True
-    )
+    gain = env._simulator.mean_gain  # not observed
+    return rate_bound(env.scenario, env.state, channel=env.scenario.channel, mean_gain=gain, barrier=True).value

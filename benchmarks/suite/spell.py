@@ -3,7 +3,7 @@
 Run it after a scenario or an environment gets new fields, before the version is published; it keeps all other values.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,10 +13,6 @@ from multispin_env.evaluation.suite.version import with_none
 from multispin_env.files import parse_toml, write_atomically
 
 FILE = DATA / f"{VERSION}.toml"
-
-
-def add_options(parser: ArgumentParser) -> None:
-    """There are no options."""
 
 
 def run(options: Namespace) -> None:

@@ -1,18 +1,8 @@
 """Searches for defaults: ``python -m benchmarks.tune``."""
 
 import sys
-from functools import partial
 
 from benchmarks.tools import run_tool
 
-main = partial(
-    run_tool,
-    "tune",
-    {
-        "estimators": "options of estimators, on a grid",
-        "controllers": "options of controllers without the barrier, by random search",
-    },
-)
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tool("tune"))

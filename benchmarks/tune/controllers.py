@@ -5,20 +5,18 @@ of a seed that no table uses. The table has the mean over systems of the rate of
 groups on the same instances, best first. The current defaults are the result of such a search from others.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 import multispin_env as ms
-from benchmarks.continuous_systems import System, add_systems, chosen
-from benchmarks.tools import Row, show
+from benchmarks.continuous_systems import System, chosen
+from benchmarks.tools import Options, Row, show
 from multispin_env.evaluation.statistics import TUNING_SEED
 
 INSTANCES = 4
-
-Options = dict[str, Any]
 
 SPACES: dict[str, dict[str, tuple[Any, ...]]] = {
     "groups": {"groups": (2, 3), "air_price": (0.0, 15.0, 40.0)},
@@ -39,7 +37,7 @@ SPACES: dict[str, dict[str, tuple[Any, ...]]] = {
 }
 
 
-def choices(name: str, tries: int) -> Iterator[Options]:
+def choices(name: str, tries: int) -> Iterator[dict[str, Any]]:
     """Return the default options, then random ones."""
     yield {}
     rng = np.random.default_rng(TUNING_SEED)
@@ -53,7 +51,7 @@ def rates(name: str, options: Options, systems: list[System], seconds: float) ->
     for system in systems:
         controller = ms.make_controller(name, system.scenario, **options)
         state = system.states(TUNING_SEED, INSTANCES)
-        means.append(float(ms.long_run_rate(controller, state, warm_up=seconds / 4, horizon=seconds).mean()))
+        means.append(float(ms.long_run(controller, state, warm_up=seconds / 4, horizon=seconds).rate.mean()))
     return means
 
 
@@ -67,11 +65,12 @@ def table(name: str, tries: int, systems: list[System], seconds: float) -> Itera
         yield {"options": text, **cells, "mean": f"{parts.mean():.4f}"}
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("controller", choices=sorted(SPACES))
-    add_systems(parser)
-    parser.add_argument("--tries", type=int, default=24)
-    parser.add_argument("--seconds", type=float, default=12.0, help="simulated, after a quarter of it (default 12)")
+OPTIONS: Options = {
+    "controller": (None, "", {"choices": sorted(SPACES)}),
+    "systems": "",
+    "tries": 24,
+    "seconds": (12.0, "simulated, after a quarter of it"),
+}
 
 
 def run(options: Namespace) -> None:

@@ -8,22 +8,18 @@ by the mean over systems; the row of the defaults is marked. ``--out`` writes al
 import json
 import shlex
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tools import show
-from multispin_env.apps.reproduce.figure import PRESETS
+from benchmarks.tools import PAIRS, Options, show
 from multispin_env.envs.config import EnvConfig
-from multispin_env.evaluation.contenders import make_contender
-from multispin_env.evaluation.episodes import make_episode_env, play_episodes
+from multispin_env.evaluation.episodes import play_episodes
 from multispin_env.evaluation.statistics import TUNING_SEED
 from multispin_env.registry import ESTIMATORS
-
-Options = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -33,9 +29,9 @@ class Search:
     env: str
     estimator: str
     grid: dict[str, tuple[Any, ...]]
-    arguments: Options = field(default_factory=dict)  # of the environment
+    arguments: dict[str, Any] = field(default_factory=dict)  # of the environment
 
-    def combinations(self) -> list[Options]:
+    def combinations(self) -> list[dict[str, Any]]:
         """Return all combinations, the defaults first."""
         cls = ESTIMATORS.load(self.estimator)
         defaults = {name: getattr(cls, name) for name in self.grid}
@@ -60,11 +56,10 @@ SEARCHES = (
 
 def shares(search: Search, preset: str, users: int, episodes: int) -> list[float]:
     """Return the shares of the clairvoyant optimum of all combinations in a system."""
-    env = make_episode_env(
-        EnvConfig.of(search.env, preset, num_users=users, **search.arguments).for_any_decision, episodes
-    )
+    config = EnvConfig.of(search.env, preset, num_users=users, **search.arguments).for_any_decision
+    env = config.make_vec(episodes)
     best = play_episodes(env, "optimal+clairvoyant", TUNING_SEED).goodput.mean()
-    contenders = (make_contender(f"optimal+{search.estimator}", env, options) for options in search.combinations())
+    contenders = (config.contender(f"optimal+{search.estimator}", **options) for options in search.combinations())
     return [float(play_episodes(env, contender, TUNING_SEED).goodput.mean() / best) for contender in contenders]
 
 
@@ -82,13 +77,14 @@ def tune(search: Search, options: Namespace) -> list[dict[str, Any]]:
     return sorted(tried, key=lambda row: -row["mean"])
 
 
-def add_options(parser: ArgumentParser) -> None:
-    names = sorted({search.estimator for search in SEARCHES})
-    parser.add_argument("--episodes", type=int, default=100, help="episodes of each combination (default 100)")
-    parser.add_argument("--estimator", nargs="+", choices=names, default=names, help="(default: all)")
-    parser.add_argument("--scenarios", nargs="+", metavar="NAME", default=PRESETS)
-    parser.add_argument("--users", nargs="+", type=int, default=[8, 20], help="K (default 8 20)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON (default: none)")
+NAMES = sorted({search.estimator for search in SEARCHES})
+OPTIONS: Options = {
+    "episodes": 100,
+    "estimator": (NAMES, "", {"choices": NAMES}),
+    "scenarios": PAIRS,
+    "users": [8, 20],
+    "out": (None, "JSON file (default: none)", {"type": Path}),
+}
 
 
 def run(options: Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Task executors: serial, multi-process and Ray."""
+"""Task executors: serial, multi-process and Ray; and a process that computes and can be killed."""
 
 import importlib
 import multiprocessing
@@ -59,21 +59,22 @@ class Serial:
         ``work`` has no side effects; tasks can be pickled.
         """
         for index, task in enumerate(tasks):
-            yield _attempt(work, index, task)
-
-
-def _attempt(work: _Work, index: int, task: Any) -> TaskResult:
-    try:
-        return TaskResult(index, work(task))
-    except (Exception, SystemExit):  # the other tasks continue
-        return TaskResult(index, error=traceback.format_exc())
+            yield _checked(_answer(work, index, task))
 
 
 def _answer(work: _Work, index: int, task: Any) -> TaskResult | Stopped:
     try:
-        return _attempt(work, index, task)
+        return TaskResult(index, work(task))
     except Stopped as stopped:
         return stopped
+    except (Exception, SystemExit):  # the other tasks continue
+        return TaskResult(index, error=traceback.format_exc())
+
+
+def _checked(answer: TaskResult | Stopped) -> TaskResult:
+    if isinstance(answer, Stopped):
+        raise answer
+    return answer
 
 
 def _raise_stopped(number: int) -> NoReturn:
@@ -113,30 +114,26 @@ class Processes:
 
     def results(self, work: _Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
         """See `Serial.results`. If a process is killed, its task fails and the other processes continue."""
-        remaining, running, work = enumerate(tasks), dict[Connection, int](), _with_user_parts(work)
+        remaining, running, work = enumerate(tasks), dict[Connection, tuple[Worker, int]](), _with_user_parts(work)
         with on_signals(), _workers(min(self.width, len(tasks))) as idle:
             while True:
-                for pipe, (index, task) in zip(idle, remaining, strict=False):
-                    running[pipe] = index
+                for worker, (index, task) in zip(idle, remaining, strict=False):
+                    running[worker.pipe] = worker, index
                     with suppress(OSError):  # killed while it was idle: the task fails below
-                        pipe.send_bytes(pickle.dumps((work, task)))
+                        worker.send(work, task)
                 if not running:
                     break
                 ready = wait(list(running))
                 idle = []
                 for pipe in [pipe for pipe in running if pipe in ready]:
-                    index = running.pop(pipe)
+                    worker, index = running.pop(pipe)
                     try:
-                        content = pipe.recv_bytes()
+                        result = worker.receive()
                     except (EOFError, OSError):  # the process was killed
-                        yield TaskResult(index, error=_KILLED)
-                        continue
-                    idle.append(pipe)
-                    result = _attempt(pickle.loads, index, content)
-                    answer = TaskResult(index, error=result.error) if result.error else result.value
-                    if isinstance(answer, Stopped):
-                        raise answer
-                    yield replace(answer, index=index)
+                        result = TaskResult(index, error=_KILLED)
+                    else:
+                        idle.append(worker)
+                    yield replace(result, index=index)
             for index, _ in remaining:
                 yield TaskResult(index, error=f"not started: all worker processes ended before ({_KILLED.strip()})\n")
 
@@ -153,60 +150,83 @@ def _import_and_work(parts: Sequence[tuple[str, str]], work: _Work, task: Any) -
 
 
 @contextmanager
-def _workers(count: int) -> Iterator[list[Connection]]:
-    """Start processes and yield pipes to them; at the end of the block, end them and delete their temporary files."""
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # a forked child has the locks of the threads of this process, not the threads
-    children, pipes = [], []
+def _workers(count: int) -> "Iterator[list[Worker]]":
+    """Start processes and yield them; at the end of the block, end them and delete their temporary files."""
+    workers: list[Worker] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:
-            with worker_environment():
-                for _ in range(count):
-                    pipe, child_pipe = context.Pipe()
-                    child = context.Process(target=_serve, args=(child_pipe, folder))
-                    child.start()
-                    child_pipe.close()  # only the child has this end, so that its death closes it
-                    children.append(child)
-                    pipes.append(pipe)
-            yield pipes
-            for pipe in pipes:
-                pipe.close()  # idle processes end, and delete semaphores of their libraries
-            for child in children:
-                child.join(5.0)
+            for _ in range(count):
+                workers.append(Worker(partial(_use_folder, folder)))
+            yield workers.copy()
+            for worker in workers:
+                worker.pipe.close()  # idle processes end, and delete semaphores of their libraries
+            for worker in workers:
+                worker.process.join(5.0)
         finally:
-            for child in children:
-                child.kill()
-            for child, pipe in zip(children, pipes, strict=False):
-                child.join()
-                pipe.close()
+            for worker in workers:
+                worker.end()
 
 
-def _serve(pipe: Connection, folder: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows cannot block it
-    end_with_parent()
+def _use_folder(folder: str) -> None:
     tempfile.tempdir = folder
+
+
+class Worker:
+    """New process with one thread that computes what it is sent, one after the other, until `end` kills it.
+
+    It ends with its parent.
+
+    Parameters
+    ----------
+    prepare
+        Function that the process calls first.
+    daemon
+        Whether the parent can end without `end`; the process itself then cannot start others.
+    """
+
+    def __init__(self, prepare: Callable[[], None] | None = None, *, daemon: bool = False) -> None:
+        # a forked child has the locks of the threads of this process, not the threads
+        context = multiprocessing.get_context("spawn")
+        self.pipe, child_pipe = context.Pipe()
+        self.process = context.Process(target=_serve, args=(child_pipe, prepare), daemon=daemon)
+        with _worker_environment():
+            self.process.start()
+        child_pipe.close()  # only the child has this end, so that its death closes it
+
+    def send(self, work: Callable[..., Any], *arguments: Any) -> None:
+        """Start a computation; ``OSError`` if the process has ended."""
+        self.pipe.send_bytes(pickle.dumps((work, arguments)))
+
+    def receive(self) -> TaskResult:
+        """Wait for the result of the computation; ``EOFError`` or ``OSError`` if the process has ended."""
+        result = _checked(self.pipe.recv())
+        return result if result.error else _checked(_answer(pickle.loads, 0, result.value))
+
+    def end(self) -> None:
+        """Kill the process."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _serve(pipe: Connection, prepare: Callable[[], None] | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; Windows cannot block it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if prepare is not None:
+        prepare()
     with suppress(EOFError, OSError):
         while True:
             answer = _answer(_do, 0, pipe.recv_bytes())
             sys.stdout.flush()
-            try:
-                pipe.send(answer)
-            except Exception:  # the returned value cannot be pickled
-                pipe.send(TaskResult(0, error=traceback.format_exc()))
+            pipe.send(answer)
 
 
-def _do(content: bytes) -> Any:
-    work, task = pickle.loads(content)  # may fail, then only this task does
-    return work(task)
+def _do(content: bytes) -> bytes:
+    work, arguments = pickle.loads(content)  # this or the other conversion may fail, then only this task does
+    return pickle.dumps(work(*arguments))
 
 
-def end_with_parent() -> None:
-    """End this process when its parent ends or is killed, also during a computation."""
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def _wait_for_parent() -> None:
+def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -214,7 +234,7 @@ def _wait_for_parent() -> None:
 
 
 @contextmanager
-def worker_environment() -> Iterator[None]:
+def _worker_environment() -> Iterator[None]:
     """Let processes that start in the block use one thread, unless the user set it, and ignore Ctrl-C.
 
     They import no module of the standard library from the working directory, which may have files of others.
@@ -265,23 +285,19 @@ class Cluster:
                     if signals:
                         raise Stopped(signals[0])
                     for reference in done:
-                        answer = _received(ray, reference, waiting.pop(reference))
-                        if isinstance(answer, Stopped):
-                            raise answer
-                        yield answer
+                        yield _received(ray, reference, waiting.pop(reference))
         finally:
             for reference in waiting:
                 ray.cancel(reference)
 
 
-def _received(ray: Any, reference: Any, index: int) -> TaskResult | Stopped:
+def _received(ray: Any, reference: Any, index: int) -> TaskResult:
     try:
-        answer: TaskResult | Stopped = ray.get(reference)
+        return _checked(ray.get(reference))
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
         return TaskResult(index, error=f"{error}\n{_KILLED}")  # after all retries
     except ray.exceptions.RayError as error:
         return TaskResult(index, error=f"{error}\n")
-    return answer
 
 
 def _ray(cluster: Cluster) -> Any:

@@ -12,7 +12,8 @@ from multispin_env.checks import check_integer, check_name, missing_package
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Colour
-from multispin_env.evaluation.contenders import action_function, contender_errors, native, reset_contender
+from multispin_env.evaluation.contenders import contender_errors, native
+from multispin_env.evaluation.episodes import play_episodes
 
 Pixels = NDArray[np.uint8]  # picture of shape (height, width, 3)
 
@@ -87,15 +88,8 @@ def watch(config: EnvConfig, rounds: int, name: str, seed: int) -> list[Any]:
     if "rounds" in config.arguments:
         config = config.replace(rounds=check_integer("rounds", rounds, 1))
     env = config.for_contender(contender).make_vec(1, render_mode="rgb_array")
-    base = native(env)
-    decide = action_function(contender, base)
-    reset_contender(contender)
-    observation, _ = env.reset(seed=check_integer("seed", seed, 0))
-    views, over = [], False
-    while not over:
-        with contender_errors(name):
-            action = decide(observation)
-        observation, _, terminated, truncated, _ = env.step(action)
-        views.append(replace(base.view(), title=name))
-        over = bool(terminated[0] or truncated[0])
-    return views
+    base, views = native(env), []
+    check_integer("seed", seed, 0)
+    with contender_errors(name):
+        play_episodes(env, contender, seed, watch=lambda _: views.append(base.view()))
+    return [replace(view, title=name) for view in views]

@@ -15,8 +15,8 @@ from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.cycle import longest_profitable
 from multispin_env.controllers.continuous.greedy import Greedy, best_common_length, estimated_rates, present, take_all
 from multispin_env.controllers.continuous.groups import Groups
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand
-from multispin_env.physics.tokens import expected_tokens
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,9 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_instance, check_integer
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
-from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.scenario import Scenario
 
@@ -103,7 +103,7 @@ def overlapping_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     """
     state = checked_state(scenario, state)
     users, lengths = scenario.num_users, np.arange(scenario.max_draft_length + 1)
-    drafting, verifying = lengths * scenario.draft_step_time(users), scenario.pass_time(users, users * (lengths + 1))
+    drafting, verifying = lengths * scenario.draft_step_time(users), scenario.law.time(users, users * (lengths + 1))
     return _best_common(scenario, state, np.maximum(drafting, verifying))
 
 
@@ -116,13 +116,13 @@ def _best_common(scenario: Scenario, state: SystemState, round_time: FloatArray)
 def colocated_round_time(scenario: Scenario, batch: int, draft_length: IntArray) -> FloatArray:
     """Return L T_srv(n) + T_ver(n, n (L + 1)) in s, the time to draft and verify a batch of n, for lengths (l,)."""
     drafting = scenario.draft_step_time(batch) * np.asarray(draft_length, dtype=np.float64)
-    return drafting + scenario.pass_time(batch, batch * (draft_length + 1))
+    return drafting + scenario.law.time(batch, batch * (draft_length + 1))
 
 
 def _best_alone(scenario: Scenario, state: SystemState, token_latency: FloatArray) -> FloatArray:
     counts = np.arange(scenario.max_draft_length + 1)
     tokens = expected_tokens(counts, state.acceptance_rate[..., None])  # (..., K, L_max + 1)
-    rest = scenario.pass_time(1, counts + 1) + scenario.round_trip_time
+    rest = scenario.law.time(1, counts + 1) + scenario.round_trip_time
     value = goodput(tokens, token_latency[..., None] * counts, rest)
     return np.asarray(value[..., scenario.min_draft_length :].max(-1).mean(-1))[()]
 

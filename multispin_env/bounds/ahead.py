@@ -35,39 +35,39 @@ _HIGHEST_ACCEPTANCE = 0.9999  # Values converge in about 1 / (1 − α) steps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AheadOptimum:
-    """Best policy for K devices that draft ahead in rounds, and reference rates, all in tokens/s.
+class RateOptimum:
+    """Best policies for systems (...) of K devices that draft ahead in rounds, and reference rates in tokens/s.
 
     Parameters
     ----------
     rate
-        Long-run rate of the policy, a lower bound.
+        Long-run rate of the policy, (...), a lower bound.
     bound
-        Long-run rate that no policy exceeds on this grid.
+        Long-run rate that no policy exceeds on this grid, (...).
     myopic_rate
-        Rate of the rule that maximises E N / τ of each round, given the head starts.
+        Rate of the rule that maximises E N / τ of each round, given the head starts, (...).
     rate_without_ahead
-        Best rate without drafting ahead.
+        Best rate without drafting ahead, (...).
     head_start
         Grid of head starts, (n,) tokens from 0 to L_max.
     draft_length
-        L_k of the policy for each combination of head starts, (n, ..., n, K): one axis per device, then devices.
+        L_k of the policy for each combination of head starts, (..., n, ..., n, K): one axis per device, then devices.
     """
 
-    rate: float
-    bound: float
-    myopic_rate: float
-    rate_without_ahead: float
+    rate: FloatArray
+    bound: FloatArray
+    myopic_rate: FloatArray
+    rate_without_ahead: FloatArray
     head_start: FloatArray
     draft_length: IntArray
 
     def lengths(self, head_start: FloatArray) -> IntArray:
-        """Return lengths (..., K) of the policy for head starts (..., K) in tokens, rounded to the grid."""
+        """Return lengths (..., K) of the policy of a single system for head starts in tokens, rounded to the grid."""
         positions = np.rint(head_start / self.head_start[1]).astype(np.int64)
         return np.asarray(self.draft_length[tuple(np.moveaxis(positions, -1, 0))])
 
 
-def ahead_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) -> AheadOptimum:
+def rate_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) -> RateOptimum:
     """Return the best long-run rate of barrier rounds in which devices draft ahead, by policy iteration with a proof.
 
     The rate is the largest ΣN / Στ over policies that choose lengths from head starts and history, with constant
@@ -79,26 +79,37 @@ def ahead_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) 
     scenario
         System of 1 or 2 devices that draft ahead; 3 with a coarse grid and a small ``max_draft_length``.
     state
-        Devices (K,); their head starts have no effect.
+        Devices (..., K); their head starts have no effect.
     step
         Grid spacing of head starts in tokens, in (0, 1]; adjusted to divide L_max.
 
     Examples
     --------
     >>> import numpy as np, multispin_env as ms
-    >>> from multispin_env.bounds.ahead import ahead_optimum
     >>> scenario = ms.Scenario.preset("llama2", num_users=1, min_draft_length=0, draft_ahead=True)
     >>> state = ms.SystemState(np.full(1, 0.012), np.full(1, 6.0), np.full(1, 0.7))
-    >>> best = ahead_optimum(scenario, state)
+    >>> best = ms.rate_optimum(scenario, state)
     >>> bool(best.rate_without_ahead < best.myopic_rate < best.rate <= best.bound < best.rate + 1e-9)
     True
     """
-    users = scenario.num_users
+    state, users = checked_state(scenario, state), scenario.num_users
+    shape = state.draft_time.shape[:-1]
+    systems = state.mapped(lambda array: array.reshape(-1, users))
     menu = range(scenario.min_draft_length, scenario.max_draft_length + 1)
-    choices = len(menu) ** users
-    grid, begun = _grid(scenario, state, step, choices)
-    points = len(begun.draft_time)
+    grid = _grid(scenario, state, step, len(menu) ** users)
     lengths = np.array(list(product(menu, repeat=users)))
+    results = [_optimum(scenario, systems[index], grid, lengths) for index in range(len(systems.draft_time))]
+    rates = np.array([rates for rates, _ in results]).reshape(*shape, 4)
+    policy = np.array([policy for _, policy in results], dtype=np.int64).reshape(*shape, *[len(grid)] * users, users)
+    return RateOptimum(rates[..., 0], rates[..., 1], rates[..., 2], rates[..., 3], grid, policy)
+
+
+def _optimum(
+    scenario: Scenario, state: SystemState, grid: FloatArray, lengths: IntArray
+) -> tuple[tuple[float, float, float, float], IntArray]:
+    """Return the four rates of `RateOptimum`, and lengths (points, K), for devices (K,) that may draft ``lengths``."""
+    begun, choices = _begun(state, grid), len(lengths)
+    points = len(begun.draft_time)
     pairs = begun[np.repeat(np.arange(points), choices)]
     length = np.tile(lengths, (points, 1))
     draft_time, token_time = user_times(scenario, pairs)
@@ -115,61 +126,40 @@ def ahead_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) 
         policy = lengths[best]
         values, rate = rounds[np.arange(points) * choices + best].long_run(values)
         rates.append(rate)
-    return AheadOptimum(rates[-1], bound, rates[0], without_ahead, grid, policy.reshape(*(len(grid),) * users, users))
-
-
-def rate_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) -> FloatArray:
-    """Return the best long-run rates by `ahead_optimum`, (...) tokens/s, for devices (..., K).
-
-    Other arguments and errors are those of `ahead_optimum`.
-
-    Examples
-    --------
-    >>> import numpy as np, multispin_env as ms
-    >>> scenario = ms.Scenario.preset("llama2", num_users=1, min_draft_length=0, draft_ahead=True)
-    >>> state = ms.sample_state(scenario, np.random.default_rng(0), size=3)
-    >>> myopic = ms.long_run_rate(ms.make_controller("optimal", scenario), state)
-    >>> bool(myopic.mean() < ms.rate_optimum(scenario, state).mean())
-    True
-    """
-    state = checked_state(scenario, state)
-    shape = state.draft_time.shape
-    systems = state.mapped(lambda array: array.reshape(-1, shape[-1]))
-    rates = [ahead_optimum(scenario, systems[i], step=step).rate for i in range(len(systems.draft_time))]
-    return np.array(rates).reshape(shape[:-1])[()]
+    return (rates[-1], bound, rates[0], without_ahead), policy
 
 
 def ahead_rate(
     scenario: Scenario, state: SystemState, rule: Callable[[SystemState], Decision], *, step: float = 0.5
 ) -> float:
-    """Return the long-run rate in tokens/s of a rule in the process of `ahead_optimum`, to a relative 5e-12.
+    """Return the long-run rate in tokens/s of a rule in the process of `rate_optimum`, to a relative 5e-12.
 
     ``rule`` is a controller of rounds or a function with the same signature; it is called once, with all head starts
-    (n, K) of the grid. Other arguments and errors are those of `ahead_optimum`.
+    (n, K) of the grid. Other arguments and errors are those of `rate_optimum`.
 
     Examples
     --------
     >>> import numpy as np, multispin_env as ms
-    >>> from multispin_env.bounds.ahead import ahead_optimum, ahead_rate
+    >>> from multispin_env.bounds.ahead import ahead_rate
     >>> scenario = ms.Scenario.preset("llama2", num_users=1, min_draft_length=0, draft_ahead=True)
     >>> state = ms.SystemState(np.full(1, 0.012), np.full(1, 6.0), np.full(1, 0.7))
     >>> fixed = ms.make_controller("fixed", scenario, draft_length=4)
-    >>> bool(ahead_rate(scenario, state, fixed) < ahead_optimum(scenario, state).rate)
+    >>> bool(ahead_rate(scenario, state, fixed) < ms.rate_optimum(scenario, state).rate)
     True
     """
-    grid, begun = _grid(scenario, state, step, 1)
+    state, users = checked_state(scenario, state), scenario.num_users
+    if state.draft_time.ndim != 1:
+        raise ValueError(f"state: expected one system, of shape ({users},), got shape {state.draft_time.shape}")
+    grid = _grid(scenario, state, step, 1)
+    begun = _begun(state, grid)
     return _Rounds.of(scenario, begun, rule(begun), grid).long_run(np.zeros(len(begun.draft_time)))[1]
 
 
-def _grid(scenario: Scenario, state: SystemState, step: float, choices: int) -> tuple[FloatArray, SystemState]:
+def _grid(scenario: Scenario, state: SystemState, step: float, choices: int) -> FloatArray:
     if not scenario.draft_ahead:
         raise ValueError("draft_ahead: expected True, got False")
     check_real("step", step, 0.0, 1.0, open_low=True)
-    state = checked_state(scenario, state)
-    users, longest = scenario.num_users, scenario.max_draft_length
-    if state.draft_time.ndim != 1:
-        raise ValueError(f"state: expected one system, of shape ({users},), got shape {state.draft_time.shape}")
-    alpha = state.acceptance_rate
+    alpha, users, longest = state.acceptance_rate, scenario.num_users, scenario.max_draft_length
     require("acceptance_rate", alpha, alpha <= _HIGHEST_ACCEPTANCE, f"numbers in [0, {_HIGHEST_ACCEPTANCE}]")
     points = round(longest / step) + 1
     outcomes = choices * (3 * points) ** users
@@ -178,10 +168,16 @@ def _grid(scenario: Scenario, state: SystemState, step: float, choices: int) -> 
             f"num_users: expected at most {_MOST_OUTCOMES:,} outcomes of a round, got {users} devices with "
             f"{outcomes:.3g}; use a step larger than {step:g} or a smaller max_draft_length"
         )
-    grid = np.linspace(0.0, longest, points)
+    return np.linspace(0.0, longest, points)
+
+
+def _begun(state: SystemState, grid: FloatArray) -> SystemState:
+    """Return the devices (K,) of a state with all combinations of head starts, (points, K)."""
+    users = len(state.draft_time)
     chain = np.stack(np.meshgrid(*[grid] * users, indexing="ij"), -1).reshape(-1, users)
-    time, efficiency, rate = np.broadcast_arrays(state.draft_time, state.spectral_efficiency, alpha, chain)[:3]
-    return grid, SystemState(time, efficiency, rate, chain)
+    arrays = state.draft_time, state.spectral_efficiency, state.acceptance_rate, chain
+    time, efficiency, rate, chain = np.broadcast_arrays(*arrays)
+    return SystemState(time, efficiency, rate, chain)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,9 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.bounds.rate_program import Rates, Solution, System, add_set, add_times, make_rates, useful_sets
 from multispin_env.checks import check_array, check_bool, check_integer, check_name, require
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.chains import hit_probability
 from multispin_env.physics.radio import full_share_token_time, spectral_efficiency
-from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import Batched, SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.problem import MAX_TIME, MIN_TIME, user_times
@@ -120,7 +120,8 @@ def add_chains(rates: Rates, system: System, hit: FloatArray) -> IntArray:
         span = program.rows(users, users)
         program.put(span, missed, sign)
         program.put(span, rates.members, -sign * share[:, None])
-    token_pass = (system.pass_time - system.pass_time[:, :1]).min(0)  # s by which one draft lengthens a pass, at least
+    verification = system.verification_time
+    token_pass = (verification - verification[:, :1]).min(0)  # s by which one draft lengthens a pass, at least
     drafting = system.drafting[:, :, :1] + begun * system.draft_time[:, None, None, None]
     last = miss[:, None, None] * (system.air[:, :, None] + token_pass)
     last = last + (1 - begun - miss[:, None, None]) * system.shortest_pass[0]  # chains that end with a hit
@@ -234,14 +235,14 @@ BOUNDED_CHANNELS = ("static", "independent")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RatePrices(Batched):
-    """Upper bound on the goodput of every policy, and shadow prices of the resources.
+class RateBound(Batched):
+    """Upper bound on the goodput of every policy, and shadow prices of the resources, which prove it.
 
     The bound is the sum of the prices: ``server + uplink + device.sum(-1)``.
 
     Parameters
     ----------
-    bound
+    value
         Upper bound on the goodput of all devices, (...) tokens/s.
     server, uplink
         Price of one more second per second of the server, and of the whole uplink band, (...) tokens/s.
@@ -249,7 +250,7 @@ class RatePrices(Batched):
         Price of one more second per second of a device, (..., K) tokens/s.
     """
 
-    bound: FloatArray
+    value: FloatArray
     server: FloatArray
     uplink: FloatArray
     device: FloatArray
@@ -263,7 +264,7 @@ def rate_bound(
     mean_gain: FloatArray | None = None,
     tight: bool = False,
     barrier: bool = False,
-) -> FloatArray:
+) -> RateBound:
     """Return an upper bound in tokens/s on the long-run goodput without the barrier, by default for constant gains.
 
     The channel is that of ``channel``, whatever the scenario's. The bound holds for every policy: it bounds the best
@@ -302,43 +303,58 @@ def rate_bound(
     >>> import numpy as np, multispin_env as ms
     >>> scenario = ms.Scenario.preset("llama2", num_users=3)
     >>> state = ms.sample_state(scenario, np.random.default_rng(0))
-    >>> barrier = ms.upper_bound(scenario, state)  # over all decisions of rounds
-    >>> bool(ms.rate_bound(scenario, state) > barrier)
+    >>> bound = ms.rate_bound(scenario, state)
+    >>> bool(bound.value > ms.upper_bound(scenario, state))  # the second is over all decisions of rounds
     True
-    """
-    return rate_prices(scenario, state, channel=channel, mean_gain=mean_gain, tight=tight, barrier=barrier).bound
-
-
-def rate_prices(
-    scenario: Scenario,
-    state: SystemState,
-    *,
-    channel: str = "static",
-    mean_gain: FloatArray | None = None,
-    tight: bool = False,
-    barrier: bool = False,
-) -> RatePrices:
-    """Return `rate_bound` for the same arguments, by default constant gains, with the prices that prove it.
-
-    Examples
-    --------
-    >>> import numpy as np, multispin_env as ms
-    >>> scenario = ms.Scenario.preset("llama2", num_users=8)
-    >>> prices = ms.rate_prices(scenario, ms.sample_state(scenario, np.random.default_rng(0)))
-    >>> bool(prices.server > 10.0 * prices.uplink)  # the server is the bottleneck
+    >>> bool(bound.server > 10.0 * bound.uplink)  # the server is the bottleneck
     True
     """
     state = checked_state(scenario, state)
+    systems, unit = make_systems(scenario, state, channel, mean_gain, tight, barrier)
+    results = [_priced(system, tight) for system in systems]
+    values = np.array(results).reshape(*state.draft_time.shape[:-1], 3 + scenario.num_users) / unit
+    return RateBound(values[..., 0], values[..., 1], values[..., 2], values[..., 3:])
+
+
+def make_systems(
+    scenario: Scenario,
+    state: SystemState,
+    channel: str,
+    mean_gain: FloatArray | None,
+    tight: bool,
+    barrier: bool,
+) -> tuple[list[System], float]:
+    """Return the instances of a checked state, with times in units of the shortest pass, and that unit in s.
+
+    ``ValueError`` for options of `rate_bound` that do not go together.
+    """
     channel = _checked_channel(channel, scenario)
     _check_options(scenario, channel, tight, barrier)
     gains = _checked_gains(mean_gain, channel, state.draft_time.shape)
     draft_time, token_time = user_times(scenario, state)
-    shape, users = draft_time.shape[:-1], scenario.num_users
-    flat = [array.reshape(-1, users) for array in (draft_time, token_time, state.acceptance_rate, gains)]
-    results = [_priced(scenario, channel == "independent", tight, barrier, *row) for row in zip(*flat, strict=True)]
-    bound, server, uplink, device = map(np.array, zip(*results, strict=True)) if results else [np.empty(0)] * 4
-    server, uplink = server.reshape(shape), uplink.reshape(shape)
-    return RatePrices(bound.reshape(shape), server, uplink, device.reshape(*shape, users))
+    flat = [array.reshape(-1, scenario.num_users) for array in (draft_time, token_time, state.acceptance_rate, gains)]
+    lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
+    least, lines = _law(scenario, lengths)
+    unit = float(least[0, 0])
+    systems = []
+    for times, air, rates, means in zip(*flat, strict=True):
+        states = air[:, None], np.ones((len(air), 1))
+        token_times, probability = fading_states(scenario, means) if channel == "independent" else states
+        system = System(
+            delay=scenario.round_trip_time / unit,
+            draft_time=times / unit,
+            token_time=token_times / unit,
+            probability=probability,
+            acceptance_rate=rates,
+            lengths=lengths,
+            tokens=expected_tokens(lengths, rates[:, None]),
+            verification_time=least / unit,
+            token_lines=lines / unit,
+            hit=hit_probability(scenario, lengths, rates[:, None]) if scenario.draft_ahead else None,
+            barrier=barrier,
+        )
+        systems.append(system)
+    return systems, unit
 
 
 def _checked_channel(channel: str, scenario: Scenario) -> str:
@@ -380,56 +396,32 @@ def _checked_gains(mean_gain: FloatArray | None, channel: str, shape: tuple[int,
         raise ValueError(f"mean_gain: expected a shape that broadcasts to {shape}, got {array.shape}") from None
 
 
-def _priced(
-    scenario: Scenario,
-    fading: bool,
-    tight: bool,
-    barrier: bool,
-    draft_time: FloatArray,
-    token_time: FloatArray,
-    acceptance_rate: FloatArray,
-    mean_gain: FloatArray,
-) -> tuple[float, float, float, FloatArray]:
-    air, probability = token_time[:, None], np.ones((len(token_time), 1))
-    if fading:
-        air, probability = fading_states(scenario, mean_gain)
-    lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
-    least, lines = _law(scenario, lengths)
-    unit = least[0, 0]
-    system = System(
-        delay=scenario.round_trip_time / unit,
-        draft_time=draft_time / unit,
-        token_time=air / unit,
-        probability=probability,
-        acceptance_rate=acceptance_rate,
-        lengths=lengths,
-        tokens=expected_tokens(lengths, acceptance_rate[:, None]),
-        pass_time=least / unit,
-        token_lines=lines / unit,
-        hit=hit_probability(scenario, lengths, acceptance_rate[:, None]) if scenario.draft_ahead else None,
-        barrier=barrier,
-    )
-    rates, together, solution = _solved(system, tight)
-    device = solution.prices[rates.device] + sum(solution.prices[row] * member for row, member in together)
+def _priced(system: System, tight: bool) -> FloatArray:
+    rates, sets, solution = solved(system, tight)
+    device = solution.prices[rates.device]
+    for member, rows in sets:
+        device = device + solution.prices[rows[0]] * member
     uplink = float(solution.prices[rates.uplink])
     server = solution.bound - uplink - float(device.sum())
-    return solution.bound / unit, server / unit, uplink / unit, device / unit
+    return np.array([solution.bound, server, uplink, *device])
 
 
-def _solved(system: System, tight: bool) -> tuple[Rates, list[tuple[int, FloatArray]], Solution]:
+def solved(system: System, tight: bool = False) -> tuple[Rates, list[tuple[BoolArray, IntArray]], Solution]:
+    """Return program, sets of devices with the rows of their time and of their places, and the solution."""
     kinds = make_kinds(system)
     rates = make_rates(system, len(kinds.skips) if tight else system.drafting.shape[2])
     if system.token_lines.size:
         rates = add_token_times(rates, system)
     add_times(rates)
-    together = [(int(add_set(rates, system, member)), member.astype(np.float64)) for member in useful_sets(system)]
+    sets = [(member, add_set(rates, system, member)) for member in useful_sets(system)]
     if system.hit is not None:
-        together += zip(add_chains(rates, system, system.hit).tolist(), np.eye(system.num_users), strict=True)
+        chains = add_chains(rates, system, system.hit)
+        sets += zip(np.eye(system.num_users, dtype=bool), chains[:, None], strict=True)
     if not tight:
-        return rates, together, rates.program.solve()
+        return rates, sets, rates.program.solve()
     add_skips(rates, kinds)
     slack = add_idle(rates, system, kinds)
-    return rates, together, _solve_with_uploads(rates, system, kinds, slack)
+    return rates, sets, _solve_with_uploads(rates, system, kinds, slack)
 
 
 def _law(scenario: Scenario, lengths: IntArray) -> tuple[FloatArray, FloatArray]:

@@ -66,7 +66,9 @@ class ActionCodec(ABC, Generic[State, DecisionT]):
     def real_length(self, column: FloatArray) -> FloatArray:
         """Return unrounded draft lengths: low − 1 + (1 + high − low)^{(x + 1)/2} for entries x of column 0."""
         low, high = self.length_range
-        above = np.exp((0.5 * math.log(1.0 + high - low)) * (column + 1.0))
+        above = column + 1.0
+        above *= 0.5 * math.log(1.0 + high - low)
+        np.exp(above, out=above)
         return above if low == 1 else low - 1.0 + above
 
     def length_column(self, length: FloatArray | IntArray) -> FloatArray:
@@ -82,13 +84,16 @@ class ActionCodec(ABC, Generic[State, DecisionT]):
 
     def checked(self, action: NDArray[Any]) -> FloatArray:
         """Return actions / `LIMIT` (..., K, columns) as float64; ``ValueError`` for NaN or an entry beyond ±`LIMIT`."""
-        x = np.asarray(action, dtype=np.float64)
-        entries = action if getattr(action, "dtype", None) == np.float32 else x  # for speed: float32 is half as large
-        if not np.maximum.reduce(np.abs(entries), None, initial=0.0) <= LIMIT:  # also for NaN
+        if getattr(action, "dtype", None) != np.float32:  # not cast yet, for speed: it is half as large
+            action = np.asarray(action, dtype=np.float64)
+        if not np.maximum.reduce(np.abs(action), None, initial=0.0) <= LIMIT:  # also for NaN
+            x = action.astype(np.float64)
             inside = np.abs(x) <= LIMIT * (1.0 + 1e-6)  # allows for rounding to float32
             require("action", x, inside, f"numbers in [-{LIMIT:g}, {LIMIT:g}]")
-            x = np.clip(x, -LIMIT, LIMIT)
-        return x / LIMIT
+            action = np.clip(x, -LIMIT, LIMIT)
+        columns = action.reshape(-1, action.shape[-1]).T.astype(np.float64, order="C")  # each contiguous, for speed
+        columns /= LIMIT
+        return columns.T.reshape(action.shape)
 
 
 def stack_columns(columns: list[FloatArray]) -> NDArray[np.float32]:

@@ -253,6 +253,8 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._over = np.zeros(num_envs, dtype=bool)
+        self.outcome: Any = None
+        """Outcome (n, K) of the last step; ``None`` before it."""
 
     def reward_slopes(self, action: NDArray[Any], weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Return the derivatives (n, K, columns) of the next expected reward with respect to the actions.
@@ -321,6 +323,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
             raise RuntimeError(f"step: expected a reset with options['reset_mask'] first, got ended episodes {ended}")
         self._check_shape(actions)
         step = self._simulator.step(actions, over)
+        self.outcome = step.outcome
         if self._renderer is not None:
             self._renderer.add(step, over)
         self._elapsed += 1

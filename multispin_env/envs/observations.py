@@ -215,18 +215,18 @@ COUNTED = ("task", "drafted", "accepted", "age", "hits", "misses")
 def _shared_numbers(codec: "ObservationCodec") -> dict[str, float]:
     scenario, users, shown = codec.scenario, codec.scenario.num_users, codec.shown
 
-    def pass_time(drafts: int, tokens: int) -> float:  # with the round-trip time, over T̄
-        return (float(scenario.pass_time(drafts, tokens)) + scenario.round_trip_time) / scenario.mean_draft_time
+    def verification_time(drafts: int, tokens: int) -> float:  # with the round-trip time, over T̄
+        return (float(scenario.law.time(drafts, tokens)) + scenario.round_trip_time) / scenario.mean_draft_time
 
     upload = users * float(full_share_token_time(scenario, np.array(codec.reference_efficiency)))
-    numbers = {"T_ver/T̄": pass_time(users, users), "K": users, "K Q/(B r̄ T̄)": upload / scenario.mean_draft_time}
+    numbers = {"T_ver/T̄": verification_time(users, users), "K": users, "K Q/(B r̄ T̄)": upload / scenario.mean_draft_time}
     if "phase" in shown:
-        numbers["V(1)/T̄"] = pass_time(1, 1)
+        numbers["V(1)/T̄"] = verification_time(1, 1)
     if not {"phase", "head_start", "level"}.isdisjoint(shown):
         numbers["ρ T_ver/K"] = float(codec.rho * scenario.verification_time / users)
     if scenario.verification_pieces:  # the time of a pass depends on draft lengths
         for name, length in (("T_ver(4)/T̄", TYPICAL_LENGTH), ("T_ver(L_max)/T̄", scenario.max_draft_length)):
-            numbers[name] = pass_time(users, users * (length + 1))
+            numbers[name] = verification_time(users, users * (length + 1))
     return numbers
 
 
@@ -399,18 +399,19 @@ class ObservationEncoder:
     def __init__(self, codec: ObservationCodec) -> None:
         self._codec = codec
         self._fields = [(key, entry.field) for key, entry in codec.entries.items()]
-        self._seen: dict[str, tuple[Any, Any]] = dict.fromkeys(codec.space, (None, None))  # in the order of the space
+        self._encoded: dict[str, NDArray[Any]] = dict.fromkeys(codec.space, np.empty(0))  # in the order of the space
+        self._source: dict[str, NDArray[Any]] = {}  # field of each entry
 
     def encode(self, fields: Mapping[str, NDArray[Any]], state: Any) -> Observation:
         """Return the observation of fields (n, K), with ``shared`` from a state (n, K)."""
-        codec, seen = self._codec, self._seen
+        codec, encoded, source = self._codec, self._encoded, self._source
+        if codec.num_changing or not source:
+            encoded[SHARED] = codec.encode_shared(state)
         for key, name in self._fields:
             field = fields[name]
-            if seen[key][0] is not field:
-                seen[key] = field, codec.encode_entry(key, field)
-        if codec.num_changing or seen[SHARED][1] is None:
-            seen[SHARED] = None, codec.encode_shared(state)
-        return {key: entry for key, (_, entry) in seen.items()}
+            if source.get(key) is not field:
+                source[key], encoded[key] = field, codec.encode_entry(key, field)
+        return dict(encoded)
 
 
 def _state_of(scenario: Scenario, fields: Mapping[str, NDArray[Any]]) -> ContinuousState:

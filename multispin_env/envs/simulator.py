@@ -11,7 +11,7 @@ from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation, ObservationCodec
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)  # not frozen, which would take three times as long
 class Step:
     """Result of one step of all environments; durations may differ."""
 

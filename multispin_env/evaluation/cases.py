@@ -1,5 +1,6 @@
 """Cases on which contenders are compared: states if rounds are independent, otherwise whole episodes."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,28 +11,27 @@ from gymnasium.vector import VectorEnv
 
 from multispin_env.arrays import FloatArray
 from multispin_env.baselines.systems import SYSTEMS
-from multispin_env.checks import check_name
+from multispin_env.checks import check_integer
 from multispin_env.controllers.base import Controller, RoundsController
 from multispin_env.controllers.names import ContenderName, controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
-from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, compare_values
+from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes
 from multispin_env.evaluation.contenders import (
     SLOW,
     Contender,
     Decide,
+    as_contender,
+    contender_errors,
     contenders_of,
-    make_contender,
     native,
-    results_by_name,
 )
 from multispin_env.evaluation.defaults import reference_of, span_of
 from multispin_env.evaluation.episodes import (
     BeginPart,
     EpisodeStats,
     ReportProgress,
-    make_episode_env,
+    Watch,
     no_progress,
     play_episodes,
     play_system,
@@ -46,15 +46,54 @@ from multispin_env.scenario import Scenario
 CERTIFICATE = 1e-6  # proven relative gap of the optimum in tables
 
 
+class _Compared(ABC):
+    shares_by_case: ClassVar[bool] = False  # whether rows describe the shares of the reference by case
+
+    @property
+    @abstractmethod
+    def metric(self) -> str:
+        """Metric that matches the reward."""
+
+    @property
+    @abstractmethod
+    def reference(self) -> str:
+        """Contender with which tables compare the others."""
+
+    @abstractmethod
+    def play(self, contender: Any, progress: ReportProgress | None = None) -> EpisodeStats:
+        """Play every case with a contender or a named contender or system."""
+
+    def play_all(self, contenders: Mapping[str, Any], begin: BeginPart = no_progress) -> dict[str, EpisodeStats]:
+        """Play every case with each contender; errors of a contender become `ContenderError`."""
+        all_stats = {}
+        for name, contender in contenders.items():
+            with contender_errors(name):
+                all_stats[name] = self.play(contender, begin(name))
+        return all_stats
+
+    def values(self, contender: Any, progress: ReportProgress | None = None, metric: str | None = None) -> FloatArray:
+        """Return a metric (n,), by default that of the cases, of a contender or of a named contender or system."""
+        return METRICS[metric or self.metric].values(self.play(contender, progress))
+
+    def table(self, contenders: Mapping[str, Any], begin: BeginPart = no_progress) -> list[Row]:
+        """Compare contenders by the metric."""
+        return self.rows(self.play_all(contenders, begin), self.reference, self.metric)
+
+    def rows(self, all_stats: Mapping[str, EpisodeStats], reference: str, metric: str) -> list[Row]:
+        """Compare the statistics of contenders in these cases; see `compare_episodes`."""
+        return compare_episodes(all_stats, reference, metric, shares=self.shares_by_case)
+
+
 @dataclass(frozen=True, eq=False)
-class StateCases:
+class StateCases(_Compared):
     """Independent states, each with the expected outcome of one round."""
 
     noun: ClassVar[str] = "states"
     default_size: ClassVar[int] = 500  # of a table
     validation_size: ClassVar[int] = 200  # during training
-    metric: ClassVar[str] = "goodput"
     reference_title: ClassVar[str] = "optimum"
+    metric = "goodput"
+    shares_by_case: ClassVar[bool] = True
 
     scenario: Scenario
     state: SystemState  # arrays (n, K)
@@ -79,7 +118,9 @@ class StateCases:
         return len(self.state.draft_time)
 
     def play(self, contender: Decide | str, progress: ReportProgress | None = None) -> EpisodeStats:
-        """Play one round in every state with a controller, its name, or a function from states to decisions."""
+        """Play one round in every state with a controller, a function from states to decisions, or a name."""
+        if isinstance(contender, str) and contender in SYSTEMS:
+            return EpisodeStats.of_system(self.scenario, SYSTEMS[contender](self.scenario, self.state)[None])
         decision = (self.make(contender) if isinstance(contender, str) else contender)(self.state)
         outcome = expected_outcome(self.scenario, self.state, decision)
         returns = outcome.goodput / self.scenario.autoregressive_goodput
@@ -92,27 +133,6 @@ class StateCases:
         """Make a controller from its name; ``"optimal"`` proves its gap to the optimum if ``certify`` is set."""
         certified: dict[str, Any] = {"certify": self.certify} if name == "optimal" and self.certify is not None else {}
         return make_controller(name, self.scenario, **certified)
-
-    def values(self, contender: Decide | str, progress: ReportProgress | None = None) -> FloatArray:
-        """Return the expected goodput (n,) in tokens/s of a contender or of a named controller or system."""
-        if isinstance(contender, str) and contender in SYSTEMS:
-            return SYSTEMS[contender](self.scenario, self.state)
-        return self.play(contender, progress).goodput
-
-    def table(self, contenders: Mapping[str, Decide | str], begin: BeginPart = no_progress) -> list[Row]:
-        """Compare contenders by goodput; ``details`` of the rows describe the shares of the reference by state."""
-        values = results_by_name(contenders, lambda name, contender: self.values(contender, begin(name)))
-        check_name("reference", self.reference, values)
-        shares = {name: goodput / values[self.reference] for name, goodput in values.items()}
-        details = {
-            name: {
-                "share_mean": float(share.mean()),
-                "share_quantile_5": float(np.quantile(share, 0.05)),
-                "share_lowest": float(share.min()),
-            }
-            for name, share in shares.items()
-        }
-        return compare_values(values, self.reference, details=details)
 
     @property
     def title(self) -> str:
@@ -132,7 +152,7 @@ class StateCases:
 
 
 @dataclass(frozen=True, eq=False)
-class Episodes:
+class Episodes(_Compared):
     """Whole episodes, one in each environment of a vector.
 
     Controllers and plug-ins use an action encoding that can express any decision, a `Policy` uses its own encoding, and
@@ -152,7 +172,7 @@ class Episodes:
         """Return the cached environment of a configuration; by default, with an encoding for any decision."""
         config = self.config.for_any_decision if config is None else config
         if config not in self._envs:
-            self._envs[config] = make_episode_env(config, self.size)
+            self._envs[config] = config.make_vec(check_integer("episodes", self.size, 2))
         return self._envs[config]
 
     @cached_property
@@ -162,7 +182,7 @@ class Episodes:
     @cached_property
     def metric(self) -> str:
         """Metric that matches the reward."""
-        return self._base.objective.metric
+        return native(self.env()).objective.metric
 
     @cached_property
     def reference(self) -> str:
@@ -179,12 +199,12 @@ class Episodes:
         """Other systems to compare with: all if rounds are independent, otherwise none."""
         return tuple(SYSTEMS) if self.config.independent else ()
 
-    def play(self, contender: Contender | str, progress: ReportProgress | None = None) -> EpisodeStats:
-        """Play every episode with a contender or a named contender or system; see `play_episodes`, `play_system`."""
+    def play(self, contender: Any, progress: ReportProgress | None = None, watch: Watch | None = None) -> EpisodeStats:
+        """Play every episode with a system or a contender of `multispin_env.compare`; see `play_episodes`."""
         if isinstance(contender, str) and contender in SYSTEMS:
             return play_system(self.env(), contender, self.seed, progress)
-        contender = make_contender(contender, self.env()) if isinstance(contender, str) else contender
-        return play_episodes(self.env_for(contender), contender, self.seed, progress)
+        contender = as_contender(contender, self.config)
+        return play_episodes(self.env_for(contender), contender, self.seed, progress, watch)
 
     def env_for(self, contender: Contender) -> VectorEnv[Any, Any, Any]:
         """Return the environment of a contender, with its action encoding and uplink discipline."""
@@ -192,15 +212,6 @@ class Episodes:
         if isinstance(contender, Controller | PlugIn):
             return self.env(config.for_any_decision)
         return self.env(config.replace(action=contender.config.action) if isinstance(contender, Policy) else config)
-
-    def values(self, contender: Contender | str, progress: ReportProgress | None = None) -> FloatArray:
-        """Return the metric (n,) of a contender or named contender."""
-        return METRICS[self.metric].values(self.play(contender, progress))
-
-    def table(self, contenders: Mapping[str, Contender | str], begin: BeginPart = no_progress) -> list[Row]:
-        """Compare contenders by the metric; ``details`` of the rows have all other statistics."""
-        played = results_by_name(contenders, lambda name, contender: self.play(contender, begin(name)))
-        return compare_episodes(played, self.reference, self.metric)
 
     @property
     def title(self) -> str:
@@ -222,10 +233,6 @@ class Episodes:
             "reference": self.reference,
             "scenario": self.config.scenario.to_dict(),
         }
-
-    @property
-    def _base(self) -> MultiSpinVectorEnv:
-        return native(self.env())
 
 
 Cases = StateCases | Episodes
@@ -253,19 +260,13 @@ def held_out(config: EnvConfig, size: int | None = None, offset: int = 0) -> Cas
 
     The default size is that of tables. A nonzero ``offset`` is added to the seed and gives new cases.
     """
-    kind = cases_of(config)
-    size = size or kind.default_size
-    if kind is StateCases:
-        return _states(config.held_out, size, HELD_OUT_SEED + offset, CERTIFICATE)
-    return Episodes(config.held_out, size, EPISODE_SEED + offset)
+    seeds = HELD_OUT_SEED + offset, EPISODE_SEED + offset
+    return _cases(config.held_out, size or cases_of(config).default_size, *seeds, CERTIFICATE)
 
 
 def validation_cases(config: EnvConfig) -> Cases:
     """Return cases for validation during training; the gap of the optimum is not proven, to save time."""
-    kind = cases_of(config)
-    if kind is StateCases:
-        return _states(config, kind.validation_size, VALIDATION_SEED, None)
-    return Episodes(config, kind.validation_size, TUNING_SEED)
+    return _cases(config, cases_of(config).validation_size, VALIDATION_SEED, TUNING_SEED, None)
 
 
 def cases_of(config: EnvConfig) -> type[StateCases] | type[Episodes]:
@@ -273,7 +274,8 @@ def cases_of(config: EnvConfig) -> type[StateCases] | type[Episodes]:
     return StateCases if config.independent and not config.simulator(1).own_physics else Episodes
 
 
-def _states(config: EnvConfig, size: int, seed: int, certify: float | None) -> StateCases:
-    best = ContenderName.parse(reference_of(config)).controller
-    names = contenders_of(config)
-    return StateCases.draw(config.scenario, size, seed, reference=best, contenders=names, certify=certify)
+def _cases(config: EnvConfig, size: int, state_seed: int, episode_seed: int, certify: float | None) -> Cases:
+    if cases_of(config) is Episodes:
+        return Episodes(config, size, episode_seed)
+    best, names = ContenderName.parse(reference_of(config)).controller, contenders_of(config)
+    return StateCases.draw(config.scenario, size, state_seed, reference=best, contenders=names, certify=certify)

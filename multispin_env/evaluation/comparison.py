@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,48 +55,41 @@ class Row:
         return cls(**{name: content[name] for name in names}, details=details)
 
 
-def user_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
-    """Return header and lines of the table of users' throughput; rows have `_stats_details`."""
-    shares = (f"user's {q} %" for q in QUANTILES)
-    header = ("decided by", "throughput (tokens/s)", "Σ ln throughput", "Jain's index", *shares)
-    lines = [
-        (
-            row.name,
-            f"{row.details['throughput']:.2f}",
-            f"{row.details['utility']:.3f}",
-            f"{row.details['fairness']:.4f}",
-            *(f"{row.details[f'user_throughput_{q}']:.3f}" for q in QUANTILES),
-        )
-        for row in rows
-    ]
-    return header, lines
-
-
-def service_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
-    """Return header and lines of the table of service statistics of requests; rows have `_stats_details`.
-
-    "least device" is the smallest rate of a device, in tokens in time per second. Latencies are quantiles of each
-    episode, averaged over episodes.
-    """
-    latencies = ("TTFT p50/p95 s", "TPOT p50/p95 ms", "E2EL p50/p95/p99 s", "gap p99 s")
-    header = ("decided by", "requests in time/s", "missed", "least device", *latencies)
+def _detail_cells(columns: Mapping[str, str], rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
+    """Return header and lines of the table of rows with `_stats_details`; ``columns`` has the format of each."""
     lines: list[Cells] = []
     for row in rows:
-        details = row.details
-        ttft, tpot, e2el = ([details[f"{name}_p{p}"] for p in (50, 95, 99)] for name in ("ttft", "tpot", "e2el"))
-        lines.append(
-            (
-                row.name,
-                f"{details['request_goodput']:.3f}",
-                f"{details['share_missed']:.3f}",
-                f"{details['least_served']:.2f}",
-                f"{ttft[0]:.2f}/{ttft[1]:.2f}",
-                f"{1000.0 * tpot[0]:.0f}/{1000.0 * tpot[1]:.0f}",
-                f"{e2el[0]:.2f}/{e2el[1]:.2f}/{e2el[2]:.2f}",
-                f"{details['gap_p99']:.2f}",
-            )
-        )
-    return header, lines
+        details = {**row.details, **{f"{name}_ms": 1000.0 * value for name, value in row.details.items()}}
+        lines.append((row.name, *(column.format_map(details) for column in columns.values())))
+    return ("decided by", *columns), lines
+
+
+_USERS = {
+    "throughput (tokens/s)": "{throughput:.2f}",
+    "Σ ln throughput": "{utility:.3f}",
+    "Jain's index": "{fairness:.4f}",
+    **{f"user's {q} %": f"{{user_throughput_{q}:.3f}}" for q in QUANTILES},
+}
+
+_SERVICE = {
+    "requests in time/s": "{request_goodput:.3f}",
+    "missed": "{share_missed:.3f}",
+    "least device": "{least_served:.2f}",
+    "TTFT p50/p95 s": "{ttft_p50:.2f}/{ttft_p95:.2f}",
+    "TPOT p50/p95 ms": "{tpot_p50_ms:.0f}/{tpot_p95_ms:.0f}",
+    "E2EL p50/p95/p99 s": "{e2el_p50:.2f}/{e2el_p95:.2f}/{e2el_p99:.2f}",
+    "gap p99 s": "{gap_p99:.2f}",
+}
+
+user_cells = partial(_detail_cells, _USERS)
+"""Header and lines of the table of users' throughput, for rows with `_stats_details`."""
+
+service_cells = partial(_detail_cells, _SERVICE)
+"""Header and lines of the table of service statistics of requests, for rows with `_stats_details`.
+
+"least device" is the smallest rate of a device, in tokens in time per second. Latencies are quantiles of each episode,
+averaged over episodes.
+"""
 
 
 @dataclass(frozen=True)
@@ -125,38 +119,30 @@ METRICS = {
 }
 
 
-def compare_values(
-    values: Mapping[str, FloatArray],
-    reference: str,
-    has_share: bool = True,
-    details: Mapping[str, Mapping[str, float]] | None = None,
+def compare_episodes(
+    all_stats: Mapping[str, EpisodeStats], reference: str, metric: str, shares: bool = False
 ) -> list[Row]:
-    """Compare contenders, including a reference, on the same n ≥ 2 cases; return rows, best first, other systems last.
+    """Compare statistics of the same n ≥ 2 cases by one of `METRICS`; return rows, best first, other systems last.
 
-    ``values`` has an array (n,) for each contender, larger is better; ``details`` has other numbers for its row.
+    ``all_stats`` includes the reference. ``details`` have the means of all statistics and, with ``shares``, the shares
+    of the reference by case.
     """
-    check_name("reference", reference, values)
+    check_name("metric", metric, METRICS)
+    check_name("reference", reference, all_stats)
+    values = {name: METRICS[metric].values(stats) for name, stats in all_stats.items()}
     best = values[reference]
     rows = [
         Row(
             name,
             *(mean := mean_interval(numbers)),
-            mean.mean / float(best.mean()) if has_share and best.any() else None,
+            mean.mean / float(best.mean()) if METRICS[metric].has_share and best.any() else None,
             *mean_interval(numbers - best),
-            details=(details or {}).get(name, {}),
+            details=_stats_details(all_stats[name]) | (_share_details(numbers / best) if shares else {}),
         )
         for name, numbers in values.items()
     ]
     # among rows that are equal up to rounding, the reference is first
     return sorted(rows, key=lambda row: (not row.decides, -round(row.mean, 9), row.name != reference))
-
-
-def compare_episodes(all_stats: Mapping[str, EpisodeStats], reference: str, metric: str) -> list[Row]:
-    """Compare statistics of the same episodes by one of `METRICS`; rows have `_stats_details`."""
-    check_name("metric", metric, METRICS)
-    values = {name: METRICS[metric].values(stats) for name, stats in all_stats.items()}
-    details = {name: _stats_details(stats) for name, stats in all_stats.items()}
-    return compare_values(values, reference, METRICS[metric].has_share, details)
 
 
 def _stats_details(stats: EpisodeStats) -> dict[str, float]:
@@ -172,6 +158,11 @@ def _stats_details(stats: EpisodeStats) -> dict[str, float]:
         **{f"user_throughput_{q}": float(value) for q, value in zip(QUANTILES, quantiles, strict=True)},
         **{name: float(values.mean()) for name, values in stats.episode.items()},
     }
+
+
+def _share_details(share: FloatArray) -> dict[str, float]:
+    low, least = float(np.quantile(share, 0.05)), float(share.min())
+    return {"share_mean": float(share.mean()), "share_quantile_5": low, "share_lowest": least}
 
 
 def comparison_cells(rows: Sequence[Row], metric: str, reference: str = "reference") -> tuple[Cells, list[Cells]]:

@@ -1,14 +1,17 @@
 """Contenders: controllers, plug-ins, policies and functions that play in environments."""
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
-from multispin_env.checks import reason
+from multispin_env.checks import reason, shown
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
@@ -20,6 +23,7 @@ from multispin_env.evaluation.policy import Policy
 from multispin_env.physics.continuous.types import ContinuousObserved
 from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.types import Decision, Observed, SystemState
+from multispin_env.registry import CONTROLLERS, import_attribute, is_outside
 
 _Agent = Callable[[Observation], NDArray[Any]]
 """Function from observations of n environments to actions (n, K, columns); it may have a method ``reset``."""
@@ -31,9 +35,6 @@ Contender = _Named | Policy | _Agent
 
 Decide = Callable[[SystemState], Decision]
 """Function from states (n, K) to decisions, such as a controller or a policy."""
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 SLOW = ("algorithm1",)  # controllers that take minutes for a table and are compared only on request
 
@@ -58,15 +59,6 @@ def contender_errors(name: str, *exceptions: type[Exception]) -> Iterator[None]:
         raise ContenderError(f"{name}: {reason(error)}") from error
 
 
-def results_by_name(contenders: Mapping[str, T], result_of: Callable[[str, T], R]) -> dict[str, R]:
-    """Return the result of each contender by name; its errors become `ContenderError`."""
-    results = {}
-    for name, contender in contenders.items():
-        with contender_errors(name):
-            results[name] = result_of(name, contender)
-    return results
-
-
 def native(env: Any) -> MultiSpinVectorEnv:
     """Return the `MultiSpinVectorEnv` inside ``env``; ``ValueError`` if there is none."""
     base = getattr(env, "unwrapped", env)
@@ -74,15 +66,6 @@ def native(env: Any) -> MultiSpinVectorEnv:
         kind = type(base).__name__
         raise ValueError(f"env: expected a vector environment of multispin_env, from gymnasium.make_vec, got {kind}")
     return base
-
-
-def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None) -> _Named:
-    """Make a controller or a plug-in for a vector environment from its name.
-
-    Without estimators (``"optimal"`` or ``"optimal+clairvoyant"``) it sees the true state, with estimators
-    (``"optimal+filter"``) only the visible part. Options are fields of the classes, such as ``{"moment": 2.0}``.
-    """
-    return native(env).config.contender(name, **dict(options or {}))
 
 
 def contenders_of(config: EnvConfig) -> tuple[str, ...]:
@@ -100,20 +83,99 @@ def _can_play(name: str, config: EnvConfig) -> bool:
     return bool((length == length[:, :1]).all())
 
 
+def as_contender(contender: Any, config: EnvConfig) -> Contender:
+    """Convert a contender of `multispin_env.compare` to one for environments with this configuration."""
+    if isinstance(contender, str):
+        is_attribute = is_outside(contender) and "+" not in contender
+        outside = import_attribute(CONTROLLERS.kind, contender) if is_attribute else None
+        if isinstance(outside, type) and not issubclass(outside, Controller):
+            return as_contender(outside(), config)
+        return config.contender(contender)
+    if isinstance(contender, type) and issubclass(contender, Controller):
+        return contender(config.scenario)
+    if isinstance(contender, Controller | PlugIn):
+        return contender
+    if isinstance(contender, Policy):
+        return contender.on(config.scenario)
+    if callable(getattr(contender, "predict", None)):
+        return _Predictor(contender, config)
+    if isinstance(contender, type) or not callable(contender):
+        expected = "a controller name, controller, plug-in, policy, model or function"
+        raise ValueError(f"contenders: expected {expected}, got {shown(contender)}")
+    return contender  # type: ignore[no-any-return]
+
+
+@dataclass
+class _Predictor:
+    """Function with the deterministic actions of a model that has ``predict``, with or without memory.
+
+    Observations are flattened and normalized, and actions are rescaled, as the spaces and the ``VecNormalize`` of a
+    model of Stable-Baselines3 require. ``ValueError`` for spaces of other shapes, except for the number of users if the
+    model's policy has ``any_users``.
+    """
+
+    model: Any
+    config: EnvConfig
+    memory: Any = None
+
+    def __post_init__(self) -> None:
+        space, policy = getattr(self.model, "action_space", None), getattr(self.model, "policy", self.model)
+        if space is not None and getattr(policy, "any_users", False) and self._normalization is None:
+            trained = self.config.replace(num_users=space.shape[0])
+            self.config = trained if trained.actions.space == space else self.config  # else behind a wrapper
+        actions = self.config.actions.space
+        if space is not None and space.shape != actions.shape:
+            raise ValueError(f"action_space: expected the shape {actions.shape} of the environment, got {space}")
+        seen, entries = getattr(self.model, "observation_space", None), self.config.observations.space
+        self._flat = isinstance(seen, spaces.Box) and seen.shape == spaces.flatten_space(entries).shape
+        if seen is not None and not self._flat and _shapes(seen) != _shapes(entries):
+            expected = "the entries of the environment, or all of them flattened"
+            raise ValueError(f"observation_space: expected {expected}, got shapes {_shapes(seen)}")
+
+    def reset(self) -> None:
+        self.memory = None
+
+    def __call__(self, observation: Observation) -> NDArray[Any]:
+        parameters = signature(self.model.predict).parameters
+        options = {"state": self.memory, "deterministic": True}
+        options = {name: value for name, value in options.items() if name in parameters}
+        result = self.model.predict(self._encoded(observation), **options)
+        action, self.memory = result if isinstance(result, tuple) else (result, None)
+        return self._rescaled(action)
+
+    @property
+    def _normalization(self) -> Any:
+        return getattr(self.model, "get_vec_normalize_env", lambda: None)()
+
+    def _encoded(self, observation: Observation) -> Any:
+        encoded = np.concatenate(list(observation.values()), -1) if self._flat else observation
+        return encoded if self._normalization is None else self._normalization.normalize_obs(encoded)
+
+    def _rescaled(self, action: NDArray[Any]) -> NDArray[Any]:
+        space, bounds = getattr(self.model, "action_space", None), self.config.actions.space
+        if space is None or space == bounds or not space.is_bounded():
+            return action
+        scale = (bounds.high - bounds.low) / (space.high - space.low)
+        return bounds.low + (action - space.low) * scale  # type: ignore[no-any-return]
+
+
+def _shapes(space: Any) -> Any:
+    return {key: box.shape for key, box in space.items()} if isinstance(space, spaces.Dict) else space.shape
+
+
 def action_function(contender: Contender, base: MultiSpinVectorEnv) -> _Agent:
-    """Return the function from observations to actions of a contender; only controllers read the true state."""
+    """Return the function from observations to actions of a contender, after its ``reset()``, if any.
+
+    Only controllers read the true state.
+    """
+    reset = getattr(contender, "reset", None)
+    if callable(reset):
+        reset()
     if isinstance(contender, Controller):
         return lambda observation: base.encode_action(contender(base.state))
     if isinstance(contender, PlugIn):
         return lambda observation: base.encode_action(contender(_observed(base, observation)))
     return contender.act if isinstance(contender, Policy) else contender
-
-
-def reset_contender(contender: Contender) -> None:
-    """Call ``reset()`` of a contender if it has this method."""
-    reset = getattr(contender, "reset", None)
-    if callable(reset):
-        reset()
 
 
 def _observed(base: MultiSpinVectorEnv, observation: Observation) -> Observed | ContinuousObserved:

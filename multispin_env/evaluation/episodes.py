@@ -1,7 +1,8 @@
 """Episodes that contenders play in vector environments, and their statistics."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -10,43 +11,47 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.baselines.systems import SYSTEMS
-from multispin_env.checks import check_integer, check_name
-from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.family import InfoKeys
-from multispin_env.evaluation.contenders import Contender, action_function, make_contender, native, reset_contender
+from multispin_env.envs.observations import Observation
+from multispin_env.evaluation.contenders import Contender, action_function, native
 from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.physics.rounds import jain_index, utility
+from multispin_env.scenario import Scenario
+
+_zeros = partial(np.zeros, ())
 
 
 @dataclass(eq=False)
 class EpisodeStats:
     """Sums over the rounds or verifications of one contender in n cases."""
 
-    rounds: IntArray | int  # (n,)
-    tokens: FloatArray  # (n, K) gained
-    drafted: FloatArray  # (n, K)
-    time: FloatArray  # (n,) s
-    returns: FloatArray  # (n,)
-    goodputs: FloatArray | None  # (n,) tokens/s, summed over rounds; None if goodput is not averaged over rounds
+    rounds: IntArray | int = 0  # (n,)
+    tokens: FloatArray = field(default_factory=_zeros)  # (n, K) gained
+    drafted: FloatArray = field(default_factory=_zeros)  # (n, K)
+    time: FloatArray = field(default_factory=_zeros)  # (n,) s
+    returns: FloatArray = field(default_factory=_zeros)  # (n,)
+    goodputs: FloatArray | None = None  # (n,) tokens/s, summed over rounds; None if goodput is not averaged over rounds
     episode: dict[str, FloatArray] = field(default_factory=dict)  # (n,) by the names of `InfoKeys.episode`
-    joules: FloatArray | float = 0.0  # (n,) of the devices; 0 if the environment does not report them
+    joules: FloatArray = field(default_factory=_zeros)  # (n,) of the devices; 0 if the environment does not report them
 
     @classmethod
-    def empty(cls, cases: int, users: int, by_round: bool = True) -> Self:
-        """Return the sums before the first round; ``by_round`` is whether goodput is averaged over rounds."""
-        per_user, per_case = (cases, users), (cases,)
-        rounds, goodputs = np.zeros(per_case, dtype=np.int64), np.zeros(per_case) if by_round else None
-        return cls(rounds, np.zeros(per_user), np.zeros(per_user), np.zeros(per_case), np.zeros(per_case), goodputs)
+    def of_system(cls, scenario: Scenario, goodputs: FloatArray) -> Self:
+        """Return the statistics of one of `SYSTEMS` with goodputs (rounds, n), as rounds of one second."""
+        rounds, num_users = len(goodputs), scenario.num_users
+        tokens = np.repeat((goodputs / num_users).sum(0)[:, None], num_users, -1)
+        seconds = np.full(len(tokens), float(rounds))
+        returns = (goodputs / scenario.autoregressive_goodput).sum(0)
+        return cls(rounds, tokens, np.zeros_like(tokens), seconds, returns, goodputs.sum(0))
 
     def add(self, reward: NDArray[Any], info: Mapping[str, Any], keys: InfoKeys, playing: BoolArray) -> None:
         """Add one round with rewards (n,) and ``info`` to the cases that are ``playing``."""
-        self.rounds += playing
-        self.tokens += np.where(playing[:, None], info[keys.tokens], 0)
-        self.drafted += np.where(playing[:, None], info[keys.drafted], 0)
-        self.time += np.where(playing, info[keys.time], 0)
-        self.returns += np.where(playing, reward, 0)
-        if self.goodputs is not None and keys.goodput is not None:
-            self.goodputs += np.where(playing, info[keys.goodput], 0)
+        self.rounds = self.rounds + playing.astype(np.int64)
+        self.tokens = self.tokens + np.where(playing[:, None], info[keys.tokens], 0)
+        self.drafted = self.drafted + np.where(playing[:, None], info[keys.drafted], 0)
+        self.time = self.time + np.where(playing, info[keys.time], 0)
+        self.returns = self.returns + np.where(playing, reward, 0)
+        if keys.goodput is not None:
+            self.goodputs = np.where(playing, info[keys.goodput], 0) + (0.0 if self.goodputs is None else self.goodputs)
         if "joules" in info:
             self.joules = self.joules + np.where(playing, np.add.reduce(info["joules"], -1), 0)
         for name in keys.episode:
@@ -113,13 +118,27 @@ BeginPart = Callable[[str], ReportProgress | None]
 """Callback with the name of the next contender; returns its progress callback, if any."""
 
 
+Watch = Callable[[BoolArray], None]
+"""Callback after each step, with the mask (n,) of the episodes to which the step belongs."""
+
+
 def no_progress(name: str) -> None:
     """Return ``None``: progress is not reported."""
 
 
-def make_episode_env(config: EnvConfig, episodes: int) -> VectorEnv[Any, Any, Any]:
-    """Make a vector of environments, one for each of n ≥ 2 episodes."""
-    return config.make_vec(check_integer("episodes", episodes, 2))
+def play(
+    env: VectorEnv[Any, Any, Any], contender: Contender | str, seed: int | Sequence[int]
+) -> Iterator[tuple[FloatArray, BoolArray, dict[str, Any]]]:
+    """Play in every environment of a vector without end; yield the rewards (n,), ends (n,) and info of each step.
+
+    The contender's ``reset()``, if any, is called first.
+    """
+    base = native(env)
+    decide = action_function(base.config.contender(contender) if isinstance(contender, str) else contender, base)
+    observation, _ = env.reset(seed=seed)  # type: ignore[arg-type]  # or a list of seeds
+    while True:
+        observation, reward, terminated, truncated, info = env.step(decide(observation))
+        yield reward, terminated | truncated, info
 
 
 def play_episodes(
@@ -127,6 +146,7 @@ def play_episodes(
     contender: Contender | str,
     seed: int | Sequence[int] = EPISODE_SEED,
     progress: ReportProgress | None = None,
+    watch: Watch | None = None,
 ) -> EpisodeStats:
     """Play one episode in each environment of a vector; ``ValueError`` unless its autoreset mode is ``NEXT_STEP``.
 
@@ -134,30 +154,25 @@ def play_episodes(
     on actions. So entry i of two results with the same seed and environment is from the same episode, and differences
     are paired.
 
-    The contender's ``reset()``, if any, is called first. ``progress`` is called after each step; if episodes have no
-    fixed number of steps, it receives the mean of the simulated seconds.
+    ``progress`` is called after each step; if episodes have no fixed number of steps, it receives the mean of the
+    simulated seconds.
     """
     base = native(env)
     if base.autoreset_mode is not AutoresetMode.NEXT_STEP:
         raise ValueError(f"autoreset_mode: expected 'NextStep', got {base.autoreset_mode.value!r}")
-    rounds, keys = base.config.arguments.get("rounds"), base.config.info_keys
-    contender = make_contender(contender, env) if isinstance(contender, str) else contender
-    decide = action_function(contender, base)
-    reset_contender(contender)
-    stats = EpisodeStats.empty(base.num_envs, base.scenario.num_users, keys.goodput is not None)
-    observation, _ = env.reset(seed=seed)  # type: ignore[arg-type]  # or a list of seeds
-    playing = np.ones(base.num_envs, dtype=bool)
-    played = 0
-    while playing.any():
-        observation, reward, terminated, truncated, info = env.step(decide(observation))
-        stats.add(reward, info, keys, playing)
-        playing &= ~(terminated | truncated)
-        played += 1
-        if progress is not None:
-            if rounds is not None:
-                progress(played, rounds)
-            elif (seconds := base.config.arguments.get("horizon")) is not None:
-                progress(float(np.minimum(stats.time, seconds).mean()), seconds)
+    rounds, seconds = (base.config.arguments.get(name) for name in ("rounds", "horizon"))
+    stats, playing = EpisodeStats(), np.ones(base.num_envs, dtype=np.bool_)
+    for played, (reward, ended, info) in enumerate(play(env, contender, seed), start=1):
+        stats.add(reward, info, base.config.info_keys, playing)
+        if progress is not None and rounds is not None:
+            progress(played, rounds)
+        elif progress is not None and seconds is not None:
+            progress(float(np.minimum(stats.time, seconds).mean()), seconds)
+        if watch is not None:
+            watch(playing)
+        playing = playing & ~ended
+        if not playing.any():
+            break
     return stats
 
 
@@ -167,35 +182,18 @@ def play_system(
     seed: int | Sequence[int] = EPISODE_SEED,
     progress: ReportProgress | None = None,
 ) -> EpisodeStats:
-    """Return the statistics of one of `SYSTEMS` in the states of `play_episodes`, with rounds of one second.
+    """Return the statistics of one of `SYSTEMS` in the states of `play_episodes`.
 
     ``ValueError`` unless rounds are independent and nothing is hidden.
     """
-    base = native(env)
-    check_name("system", name, SYSTEMS)
+    base, goodputs = native(env), []
     if not base.config.independent:
         kind = type(base.config).__name__
         raise ValueError(f"system: expected an environment with independent rounds for {name!r}, got {kind}")
-    system, rounds, users = SYSTEMS[name], base.config.arguments["rounds"], base.scenario.num_users
-    no_action = np.zeros_like(env.action_space.sample())
-    stats, keys = EpisodeStats.empty(base.num_envs, users), base.config.info_keys
-    playing = np.ones(base.num_envs, dtype=np.bool_)
-    assert keys.goodput is not None  # true for independent rounds
-    env.reset(seed=seed)  # type: ignore[arg-type]  # or a list of seeds
-    for played in range(1, rounds + 1):
-        goodput = system(base.scenario, base.state)
-        stats.add(
-            goodput / base.scenario.autoregressive_goodput,
-            {
-                keys.tokens: np.repeat(goodput[:, None] / users, users, -1),
-                keys.drafted: np.zeros((base.num_envs, users)),
-                keys.time: np.ones(base.num_envs),
-                keys.goodput: goodput,
-            },
-            keys,
-            playing,
-        )
-        env.step(no_action)
-        if progress is not None:
-            progress(played, rounds)
-    return stats
+
+    def idle(_: Observation) -> NDArray[Any]:
+        goodputs.append(SYSTEMS[name](base.scenario, base.state))
+        return np.zeros((base.num_envs, *(base.single_action_space.shape or ())))
+
+    play_episodes(env, idle, seed, progress)
+    return EpisodeStats.of_system(base.scenario, np.array(goodputs))

@@ -1,26 +1,17 @@
 """Public functions `compare` and `evaluate`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any
 
-import numpy as np
-from gymnasium import spaces
-from numpy.typing import NDArray
-
-from multispin_env.checks import check_integer, check_name, shown
-from multispin_env.controllers.base import Controller
+from multispin_env.checks import check_integer, check_name
 from multispin_env.controllers.names import ContenderName
-from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.config import DEFAULT_SCENARIO, EnvConfig
-from multispin_env.envs.observations import Observation
 from multispin_env.evaluation.cases import Episodes, heading
-from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, comparison_cells
-from multispin_env.evaluation.contenders import Contender, contender_errors, results_by_name
+from multispin_env.evaluation.comparison import METRICS, Row, comparison_cells
+from multispin_env.evaluation.contenders import Contender, as_contender, contender_errors
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.statistics import EPISODE_SEED, Cells, aligned, drafting_note
-from multispin_env.registry import CONTROLLERS, import_attribute, is_outside
 from multispin_env.scenario import Scenario
 
 EPISODES = 200  # of each contender by default
@@ -138,12 +129,8 @@ def compare(
     >>> comparison["zeros"].share < 1.0
     True
     """
-    check_integer("seed", seed, 0)
-    cases = Episodes(EnvConfig.of(env_id, scenario, **arguments), episodes, seed)
-    metric = select_metric(cases, metric)
-    players, reference = players_by_name(cases, contenders, against)
-    all_stats = results_by_name(players, lambda _, contender: cases.play(contender))
-    return comparison_table(cases, all_stats, reference, metric)
+    cases = Episodes(EnvConfig.of(env_id, scenario, **arguments), episodes, check_integer("seed", seed, 0))
+    return compare_cases(cases, contenders, against, metric, cases.play_all)
 
 
 def evaluate(policy: Any, env_id: str, **options: Any) -> Row:
@@ -177,79 +164,26 @@ def evaluate(policy: Any, env_id: str, **options: Any) -> Row:
     return compare(env_id, {name: policy}, **options)[name]
 
 
-def select_metric(cases: Episodes, metric: str | None) -> str:
-    """Return the metric, by default that of the cases; ``ValueError`` for an unknown name."""
+def compare_cases(
+    cases: Episodes,
+    contenders: Iterable[Any] | Mapping[str, Any] | None,
+    reference: str | None,
+    metric: str | None,
+    play_all: Callable[[Mapping[str, Contender | str]], Mapping[str, EpisodeStats]],
+) -> ComparisonTable:
+    """Compare contenders in cases, with the arguments of `compare`.
+
+    ``play_all`` returns the statistics of contenders by name. Some may be missing; the first then replaces a missing
+    reference.
+    """
     metric = cases.metric if metric is None else metric
     check_name("metric", metric, METRICS)
-    return metric
-
-
-def comparison_table(
-    cases: Episodes, all_stats: Mapping[str, EpisodeStats], reference: str, metric: str
-) -> ComparisonTable:
-    """Make the table of contenders from their statistics in these cases."""
-    title = heading(cases.config, f"{cases.title}; reference: {reference}")
-    return ComparisonTable(
-        title, tuple(compare_episodes(all_stats, reference, metric)), metric, reference, cases.metric
-    )
-
-
-@dataclass
-class _Predictor:
-    """Function with the deterministic actions of a model that has ``predict``, with or without memory.
-
-    Observations are flattened and normalized, and actions are rescaled, as the spaces and the ``VecNormalize`` of a
-    model of Stable-Baselines3 require. ``ValueError`` for spaces of other shapes, except for the number of users if the
-    model's policy has ``any_users``.
-    """
-
-    model: Any
-    config: EnvConfig
-    memory: Any = None
-
-    def __post_init__(self) -> None:
-        space, policy = getattr(self.model, "action_space", None), getattr(self.model, "policy", self.model)
-        if space is not None and getattr(policy, "any_users", False) and self._normalization is None:
-            trained = self.config.replace(num_users=space.shape[0])
-            self.config = trained if trained.actions.space == space else self.config  # else behind a wrapper
-        actions = self.config.actions.space
-        if space is not None and space.shape != actions.shape:
-            raise ValueError(f"action_space: expected the shape {actions.shape} of the environment, got {space}")
-        seen, entries = getattr(self.model, "observation_space", None), self.config.observations.space
-        self._flat = isinstance(seen, spaces.Box) and seen.shape == spaces.flatten_space(entries).shape
-        if seen is not None and not self._flat and _shapes(seen) != _shapes(entries):
-            expected = "the entries of the environment, or all of them flattened"
-            raise ValueError(f"observation_space: expected {expected}, got shapes {_shapes(seen)}")
-
-    def reset(self) -> None:
-        self.memory = None
-
-    def __call__(self, observation: Observation) -> NDArray[Any]:
-        parameters = signature(self.model.predict).parameters
-        options = {"state": self.memory, "deterministic": True}
-        options = {name: value for name, value in options.items() if name in parameters}
-        result = self.model.predict(self._encoded(observation), **options)
-        action, self.memory = result if isinstance(result, tuple) else (result, None)
-        return self._rescaled(action)
-
-    @property
-    def _normalization(self) -> Any:
-        return getattr(self.model, "get_vec_normalize_env", lambda: None)()
-
-    def _encoded(self, observation: Observation) -> Any:
-        encoded = np.concatenate(list(observation.values()), -1) if self._flat else observation
-        return encoded if self._normalization is None else self._normalization.normalize_obs(encoded)
-
-    def _rescaled(self, action: NDArray[Any]) -> NDArray[Any]:
-        space, bounds = getattr(self.model, "action_space", None), self.config.actions.space
-        if space is None or space == bounds or not space.is_bounded():
-            return action
-        scale = (bounds.high - bounds.low) / (space.high - space.low)
-        return bounds.low + (action - space.low) * scale  # type: ignore[no-any-return]
-
-
-def _shapes(space: Any) -> Any:
-    return {key: box.shape for key, box in space.items()} if isinstance(space, spaces.Dict) else space.shape
+    players, name = players_by_name(cases, contenders, reference)
+    all_stats = play_all(players)
+    name = name if name in all_stats else next(iter(all_stats), name)
+    rows = cases.rows(all_stats, name, metric) if all_stats else []
+    title = heading(cases.config, f"{cases.title}; reference: {name}")
+    return ComparisonTable(title, tuple(rows), metric, name, cases.metric)
 
 
 def name_of(contender: Any) -> str:
@@ -266,28 +200,6 @@ def _by_name(contenders: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
         if named.setdefault(name, contender) is not contender and not isinstance(contender, str):
             raise ValueError(f"contenders: expected distinct names, got {name!r} twice; pass a dict of names")
     return named
-
-
-def as_contender(contender: Any, config: EnvConfig) -> Contender:
-    """Convert an argument of `compare` to a contender for environments with this configuration."""
-    if isinstance(contender, str):
-        policy = _imported_policy(contender)
-        return config.contender(contender) if policy is None else as_contender(policy, config)
-    if isinstance(contender, type) and issubclass(contender, Controller):
-        return contender(config.scenario)
-    if isinstance(contender, Controller | PlugIn):
-        return contender
-    if callable(getattr(contender, "predict", None)):
-        return _Predictor(contender, config)
-    if isinstance(contender, type) or not callable(contender):
-        expected = "a controller name, controller, plug-in, policy, model or function"
-        raise ValueError(f"contenders: expected {expected}, got {shown(contender)}")
-    return contender  # type: ignore[no-any-return]
-
-
-def _imported_policy(name: str) -> Any | None:
-    part = import_attribute(CONTROLLERS.kind, name) if is_outside(name) and "+" not in name else None
-    return part() if isinstance(part, type) and not issubclass(part, Controller) else None
 
 
 def players_by_name(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from numbers import Real
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -11,7 +11,8 @@ from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray, put
 from multispin_env.checks import check_real, shown
-from multispin_env.physics.tokens import TokenLaw, expected_tokens, tokens_from_exponential
+from multispin_env.draft import TokenLaw, expected_tokens
+from multispin_env.physics.tokens import LengthLaw, tokens_from_exponential
 from multispin_env.scenario import Scenario
 
 _END, _TASK = 0, 1  # Columns of the uniform variables that `renew_requests` reads
@@ -96,6 +97,10 @@ class Acceptance(Protocol):
         """
         return TokenLaw.of(requests.rate).expected
 
+    def by_length(self, scenario: Scenario, requests: Requests, law: LengthLaw) -> Callable[[IntArray], FloatArray]:
+        """Return a function from draft lengths L (..., K) ≤ L_max to ``law(L, α)`` at the rates α of the requests."""
+        return lambda draft_length: law(draft_length, requests.rate)
+
     def sampled_tokens(self, requests: Requests, draft_length: IntArray, exponential: FloatArray) -> FloatArray:
         """Return tokens N (..., K), whole numbers in 1..L + 1, from standard exponential variables (..., K)."""
         return tokens_from_exponential(draft_length, requests.rate, exponential)
@@ -122,10 +127,15 @@ class ByTask(Acceptance):
 
     @override
     def expectation(self, scenario: Scenario, requests: Requests) -> Callable[[IntArray], FloatArray]:
-        means, table = _table(tuple(task_means(scenario).tolist()), scenario.max_draft_length)
+        return self.by_length(scenario, requests, expected_tokens)
+
+    @override
+    def by_length(self, scenario: Scenario, requests: Requests, law: LengthLaw) -> Callable[[IntArray], FloatArray]:
+        means, table = _table(law, tuple(task_means(scenario).tolist()), scenario.max_draft_length)
         if np.count_nonzero(means.take(requests.task) != requests.rate):  # rates set by a caller
-            return super().expectation(scenario, requests)
-        return partial(_read, table, requests.task * (scenario.max_draft_length + 1))
+            return super().by_length(scenario, requests, law)
+        first = requests.task * (scenario.max_draft_length + 1)
+        return lambda draft_length: table.take(first + draft_length)
 
     @override
     def prior(self, scenario: Scenario) -> Prior:
@@ -133,15 +143,11 @@ class ByTask(Acceptance):
         return Prior(mean=mean, spread=np.zeros_like(mean))
 
 
-def _read(table: FloatArray, row: IntArray, draft_length: IntArray) -> FloatArray:
-    return table.take(row + draft_length)
-
-
 @lru_cache(maxsize=32)
-def _table(rates: tuple[float, ...], longest: int) -> tuple[FloatArray, FloatArray]:
-    """Return rates (m,) and the flat table of E[N | L], (m (longest + 1),); callers must not write to either."""
+def _table(law: LengthLaw, rates: tuple[float, ...], longest: int) -> tuple[FloatArray, FloatArray]:
+    """Return rates (m,) and the flat table of a law, (m (longest + 1),); callers must not write to either."""
     means = np.array(rates)
-    return means, expected_tokens(np.arange(longest + 1), means[:, None]).ravel()
+    return means, law(np.arange(longest + 1), means[:, None]).ravel()
 
 
 BY_TASK = ByTask()

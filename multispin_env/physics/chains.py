@@ -8,12 +8,14 @@ docs/evidence/drafting-ahead.md has the derivation and shows that the distributi
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
-from multispin_env.physics.tokens import expected_tokens
+from multispin_env.draft import expected_tokens
+from multispin_env.physics.tokens import LengthLaw
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 
@@ -81,15 +83,19 @@ def hit_probability(scenario: Scenario, draft_length: IntArray | FloatArray, acc
     return _GUESS_LAWS[scenario.guess](acceptance_rate) * acceptance_rate**draft_length
 
 
-def draw_hits(hit: FloatArray, exponential: FloatArray) -> BoolArray:
-    """Draw hits with these probabilities from the standard exponential variables that also determine the tokens.
-
-    `tokens_from_exponential` accepts n tokens if x ≥ n |ln α|, so that x ≥ |ln h| with h = g α^L implies that all L
-    tokens are accepted.
-    """
+def _hit_threshold(
+    guess_law: Callable[[FloatArray], FloatArray], draft_length: IntArray | FloatArray, acceptance_rate: FloatArray
+) -> FloatArray:
     with np.errstate(divide="ignore"):  # ln 0 = −∞ is intended
-        drawn: BoolArray = exponential >= -np.log(hit)
-    return drawn
+        threshold: FloatArray = -np.log(guess_law(acceptance_rate) * acceptance_rate**draft_length)
+    return threshold
+
+
+HIT_THRESHOLDS: Mapping[str, LengthLaw] = {name: partial(_hit_threshold, law) for name, law in _GUESS_LAWS.items()}
+"""For each kind of guess |ln h|, h = g α^L: a hit is x ≥ |ln h|, x the exponential variable that determines the tokens.
+
+`tokens_from_exponential` accepts n tokens if x ≥ n |ln α|, so that x ≥ |ln h| implies that all L tokens are accepted.
+"""
 
 
 def chain_left(
@@ -103,8 +109,13 @@ def chain_left(
 
     A' = A + (τ − T_rtt) / T − L − 1, clipped to [0, L_max]: a device drafts all the time except for the round trip.
     """
-    grown = head_start + (duration - scenario.round_trip_time) / draft_time
-    return np.minimum(np.maximum(grown - draft_length - 1.0, 0.0), scenario.max_draft_length)
+    return _left(scenario, draft_length, head_start, (duration - scenario.round_trip_time) / draft_time)
+
+
+def _left(
+    scenario: Scenario, draft_length: IntArray | FloatArray, head_start: FloatArray, drafted: FloatArray
+) -> FloatArray:
+    return np.minimum(np.maximum(head_start + drafted - draft_length - 1.0, 0.0), scenario.max_draft_length)
 
 
 def chain_cycle(
@@ -135,16 +146,12 @@ class Chains:
         """Start new episodes."""
         self.head_start = replace_rows(self.head_start, rows, np.zeros_like(self.head_start[rows]))
 
-    def play(
-        self, state: SystemState, draft_length: FloatArray, duration: FloatArray, exponential: FloatArray
-    ) -> FloatArray:
+    def play(self, state: SystemState, draft_length: FloatArray, duration: FloatArray, hit: BoolArray) -> FloatArray:
         """Play a round of ``duration`` (n, 1) seconds; return the tokens (n, K) drafted in it, real numbers."""
         scenario, start = self._scenario, self.head_start
-        ahead = chain_left(scenario, draft_length, state.draft_time, start, duration)
-        hit = draw_hits(hit_probability(scenario, draft_length, state.acceptance_rate), exponential)
-        self.round = ChainRound(start, ahead, hit)
-        most = draft_length + (scenario.max_draft_length + 1 - start)
-        return np.minimum((duration - scenario.round_trip_time) / state.draft_time, most)
+        drafted = (duration - scenario.round_trip_time) / state.draft_time
+        self.round = ChainRound(start, _left(scenario, draft_length, start, drafted), hit)
+        return np.minimum(drafted, draft_length + (scenario.max_draft_length + 1 - start))
 
     def keep(self, same_request: BoolArray) -> None:
         """Begin the next round; tokens drafted ahead become a head start after a hit, for the same request (n, K)."""

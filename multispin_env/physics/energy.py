@@ -19,7 +19,10 @@ _ROUNDING = 1e-9  # tokens that a battery may lack for a draft
 
 def token_energy(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
     """Return e_k in joules: a token is drafted and sent at a constant power per Hz, so that its share has no effect."""
-    return scenario.draft_energy + scenario.transmit_power * full_share_token_time(scenario, spectral_efficiency)
+    energy = np.asarray(full_share_token_time(scenario, spectral_efficiency))
+    energy *= scenario.transmit_power
+    energy += scenario.draft_energy
+    return energy
 
 
 @dataclass(frozen=True)

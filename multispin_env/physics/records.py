@@ -17,6 +17,7 @@ from typing_extensions import override
 from multispin_env import npz
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, put
 from multispin_env.checks import check_integer, require
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import (
     Acceptance,
     Prior,
@@ -25,7 +26,6 @@ from multispin_env.physics.acceptance import (
     renew_requests,
     uniform_index,
 )
-from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
 
 _PACKAGED = "data/records/acceptance.npz"

@@ -10,11 +10,12 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray, Rng
 from multispin_env.checks import check_instance, check_integer, check_rng
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import Acceptance
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.energy import Batteries
 from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time
-from multispin_env.physics.tokens import expected_tokens, sample_tokens, verification_time
+from multispin_env.physics.tokens import sample_tokens, verification_time
 from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState, checked_decision, checked_state
 from multispin_env.registry import ACCEPTANCES, CHANNELS
 from multispin_env.scenario import Scenario

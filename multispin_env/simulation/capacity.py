@@ -1,20 +1,21 @@
-"""Capacity: the largest number of devices, or the largest load, that a system serves in time (not in the paper)."""
+"""Capacity: the largest number of devices, or the largest load, that a system serves in time (not in the paper).
 
-import inspect
+`max_devices` computes with the formulas of a round, `max_load` simulates requests; both search with `_largest`.
+"""
+
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial, reduce
+from dataclasses import dataclass, replace
+from functools import cache, partial, reduce
 from typing import Any, overload
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import BoolArray
 from multispin_env.baselines.at_server import SERVER_ONLY
 from multispin_env.baselines.systems import colocated_round_time
 from multispin_env.checks import (
     check_instance,
     check_integer,
-    check_keywords,
     check_name,
     check_plausible,
     check_real,
@@ -22,9 +23,9 @@ from multispin_env.checks import (
 )
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import check_controller, controller_names, make_controller
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.rounds import sample_state
-from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.workload import Workload
 from multispin_env.registry import MODIFIERS
@@ -41,9 +42,7 @@ _MIN_REQUESTS = 700  # Number of requests from which on a load may count as clea
 _MAX_REQUESTS = 2400  # Number of requests from which on no copies are added
 _MIN_COPIES = 8  # Number of copies needed for an interval, unless the user asks for fewer
 CLOSE_RATIO = 1.02  # The search ends when the ratio of two loads is at most this
-FIRST_RATIO = 1.3  # Ratio of two loads if nothing is known
-_LEAST_RATIO = 1.1  # Least ratio of the first two loads; squared for each later one
-_SHARE_SLOPE = 6.0  # Typical fall of ln(share / (1 - share)) per ln(load), which gives the ratio of the next load
+FIRST_RATIO = 1.3  # Ratio of the first two loads; squared for each later one, up to 2
 _LOWER_RATIO = 0.3  # This fraction of a load must be in time too: the share may fall, then rise with larger batches
 CAPACITY_UNITS = {"rate": "requests/s", "users": "devices"}  # Units of a capacity, by the variable of the search
 
@@ -144,34 +143,9 @@ class Capacity:
 
 
 @overload
-def capacity(
-    scenario: Scenario,
-    *,
-    tpot: float,
-    system: str = ...,
-    states: int = ...,
-    seed: int = ...,
-    report: Callable[[StatesPoint], None] | None = ...,
-) -> int: ...
+def capacity(scenario: Scenario, *, tpot: float, **options: Any) -> int: ...
 @overload
-def capacity(
-    scenario: Scenario,
-    *,
-    workload: Workload,
-    controller: _Rule = ...,
-    by: str = ...,
-    percent: float = ...,
-    copies: int = ...,
-    warm_up: float = ...,
-    horizon: float = ...,
-    channel: str | None = ...,
-    seed: int = ...,
-    requests: int = ...,
-    most: float | None = ...,
-    kv_tokens: float = ...,
-    report: Callable[[LoadPoint], None] | None = ...,
-    progress: Callable[[float], None] | None = ...,
-) -> Capacity: ...
+def capacity(scenario: Scenario, *, workload: Workload, **options: Any) -> Capacity: ...
 def capacity(
     scenario: Scenario, *, tpot: float | None = None, workload: Workload | None = None, **options: Any
 ) -> int | Capacity:
@@ -219,7 +193,7 @@ def capacity(
         - ``by``: ``"rate"`` (default), requests/s of the scenario's K devices together; or ``"users"``, the number of
           devices, each of which has the workload's rate divided by K.
         - ``percent``: percentage of the requests in (0, 100), default 95.
-        - ``copies``: maximum number of copies, default 64; fewer are used for clear results or many requests.
+        - ``copies``: maximum number of copies, default 64; fewer are used for many requests.
         - ``warm_up``, ``horizon``, ``channel``, ``seed``: as for `serve`.
         - ``requests``: approximate minimum number of requests in a run, default 600; small loads are simulated longer.
         - ``most``: largest load tried, default 512 devices, or 1,024 times the workload's rate.
@@ -247,14 +221,14 @@ def capacity(
     True
     """
     check_instance("scenario", scenario, Scenario)
-    if (tpot is None) == (workload is None):
-        raise ValueError(f"tpot: expected either tpot or workload, got {tpot!r} and {shown(workload)}")
-    function: Callable[..., int | Capacity] = _by_formulas if workload is None else _by_simulation
-    check_keywords("capacity", options, inspect.getfullargspec(function).kwonlyargs)
-    return function(scenario, tpot if workload is None else workload, **options)
+    if tpot is not None and workload is None:
+        return max_devices(scenario, tpot, **options)
+    if workload is not None and tpot is None:
+        return max_load(scenario, workload, **options)
+    raise ValueError(f"tpot: expected either tpot or workload, got {tpot!r} and {shown(workload)}")
 
 
-def _by_simulation(
+def max_load(
     scenario: Scenario,
     workload: Workload,
     *,
@@ -272,21 +246,61 @@ def _by_simulation(
     report: Callable[[LoadPoint], None] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Capacity:
+    """Return the largest load within the limits of a workload by simulation; see `capacity` for the options."""
     check_question(workload, by, percent, copies, most, kv_tokens)
     check_integer("requests", requests, 1)
     check_real("horizon", horizon, 0.0, open_low=True)
-    run = partial(serve, warm_up=warm_up, channel=channel, seed=seed)
-    choices, share = make_candidates(controller), percent / 100.0
-    limits = by == "users", most, kv_tokens
-    trial = _Trial(
-        choices, scenario, workload, run, share, copies, requests / copies, horizon, *limits, report, progress
-    )
-    _search(trial)
-    result = estimate_capacity([*trial.points.values()], percent, by, seed)
-    while np.isinf(result.high) and result.tries[-1].load < trial.loads[1]:
-        trial.meets(trial.beyond(result.tries[-1].load, FIRST_RATIO))
-        result = estimate_capacity([*trial.points.values()], percent, by, seed)
+    whole, rate, points = by == "users", sum(workload.rates) / 2.0, dict[float, LoadPoint]()
+    candidates, run = make_candidates(controller), partial(serve, warm_up=warm_up, channel=channel, seed=seed)
+    estimate, position = estimated_load(candidates, scenario, workload, whole, kv_tokens)
+    low, high = (1.0, MAX_USERS) if whole else (rate / 2.0**10, rate * 2.0**10)
+    high = float(high if most is None else most)
+    ends = min(low, high), high
+    size = copies, horizon, requests
+    trial = _Trial(candidates, scenario, workload, run, percent / 100.0, *size, whole, kv_tokens, progress, position)
+
+    def meets(load: float) -> bool:
+        if load not in points:
+            points[load] = trial(load)
+            if report is not None:
+                report(points[load])
+        return points[load].share >= trial.share
+
+    largest = _largest(meets, float(np.clip(estimate, *ends)), ends, whole, CLOSE_RATIO)
+    if largest > 0.0 and not meets(lower := _beyond(largest, _LOWER_RATIO, ends, whole)):
+        _largest(meets, lower, ends, whole, CLOSE_RATIO)
+    while np.isinf((result := estimate_capacity([*points.values()], percent, by, seed)).high) and max(points) < high:
+        meets(_beyond(max(points), FIRST_RATIO, ends, whole))
     return result
+
+
+def _largest(
+    meets: Callable[[float], bool], load: float, ends: tuple[float, float], whole: bool, close: float
+) -> float:
+    """Return the largest load known to pass, or 0, by bisection between two loads that are found from ``load`` on.
+
+    All loads are between ``ends``, and ``whole`` numbers if asked. The bisection ends when the next load is at most
+    ``close`` times as large, or 1 more.
+    """
+    up, factor, following = meets(load), FIRST_RATIO, load
+    while following == load or meets(following) == up:
+        load = following
+        if load == ends[up]:
+            return load if up else 0.0
+        following = _beyond(load, factor if up else 1.0 / factor, ends, whole)
+        factor = min(factor**2, 2.0)
+    low, high = (load, following) if up else (following, load)
+    while high > low * close and not (whole and high - low <= 1.0):
+        middle = (low + high) // 2.0 if whole else (low + high) / 2.0
+        low, high = (middle, high) if meets(middle) else (low, middle)
+    return low
+
+
+def _beyond(load: float, factor: float, ends: tuple[float, float], whole: bool) -> float:
+    scaled = load * factor
+    if whole:
+        scaled = np.ceil(scaled) if factor > 1.0 else np.floor(scaled)
+    return float(np.clip(scaled, *ends))
 
 
 def check_question(
@@ -343,102 +357,46 @@ class _Trial:
     workload: Workload
     run: Callable[..., ServiceRun]  # `serve` with fixed arguments
     share: float  # required share of requests in time
-    copies: int
-    requests: float  # smallest number of requests in a copy
-    horizon: float
+    copies: int  # at most
+    horizon: float  # s, at least
+    requests: float  # at least
     by_users: bool
-    most: float | None
     kv_tokens: float
-    report: Callable[[LoadPoint], None] | None
     progress: Callable[[float], None] | None
-    points: dict[float, LoadPoint] = field(default_factory=dict)
-    position: int = 0  # index of the best candidate, where the search at the next load begins
-    near: int = 0  # number of copies at all loads near the capacity; 0 until it is known
+    position: int  # index of the best candidate, where the search at the next load begins
     runs: int = 0
-
-    @property
-    def rate(self) -> float:
-        return sum(self.workload.rates) / 2.0
-
-    @property
-    def loads(self) -> tuple[float, float]:
-        low, high = (1.0, MAX_USERS) if self.by_users else (self.rate / 2.0**10, self.rate * 2.0**10)
-        high = high if self.most is None else self.most
-        return min(low, high), float(high)
-
-    def first(self) -> float:
-        load, self.position = estimated_load(
-            self.candidates, self.scenario, self.workload, self.by_users, self.kv_tokens
-        )
-        return float(np.clip(load, *self.loads))
-
-    def meets(self, load: float) -> bool:
-        if load not in self.points:
-            self.points[load] = self(load)
-            if self.report is not None:
-                self.report(self.points[load])
-        return self.points[load].share >= self.share
 
     def __call__(self, load: float) -> LoadPoint:
         scenario, rate = self.scenario, load
         if self.by_users:
-            rate = load * self.rate / scenario.num_users
+            rate = load * sum(self.workload.rates) / 2.0 / scenario.num_users
             scenario = scenario.replace(num_users=int(load))
-        workload, horizon = replace(self.workload, rate=rate), max(self.horizon, self.requests / rate)
-        candidates, points = self.candidates(scenario), dict[int, LoadPoint]()
+        controllers, workload = self.candidates(scenario), replace(self.workload, rate=rate)
 
-        def rank(position: int) -> tuple[float, float]:
-            if position not in points:
-                points[position] = self._simulate(load, candidates[position], workload, horizon)
-            return points[position].rank
+        @cache
+        def point(position: int) -> LoadPoint:
+            return self._simulate(load, controllers[position], workload, rate)
 
-        best = -1
-        while best != self.position:
-            best = self.position
-            if rank(best)[0] >= self.share:
+        while point(best := self.position).share < self.share:
+            near = (position for position in (best, best - 1, best + 1, 0) if 0 <= position < len(controllers))
+            self.position = max(near, key=lambda position: point(position).rank)
+            if self.position == best:
                 break
-            near = (position for position in (best, best - 1, best + 1, 0) if 0 <= position < len(candidates))
-            self.position = max(near, key=rank)
-        return points[best]
+        return point(best)
 
-    def _simulate(self, load: float, controller: Controller[Any, Any], workload: Workload, horizon: float) -> LoadPoint:
+    def _simulate(self, load: float, controller: Controller[Any, Any], workload: Workload, rate: float) -> LoadPoint:
+        copies = _MIN_COPIES * int(np.ceil(_MAX_REQUESTS / (_MIN_COPIES * rate * self.horizon)))
+        copies = min(copies, self.copies)
+        horizon = max(self.horizon, self.requests / (copies * rate))
+
         def is_clear(run: ServiceRun) -> bool:
             if self.progress is not None:
                 self.progress(self.runs + min(float(run.time.mean()) / horizon, 1.0))
             return LoadPoint(load, run).is_clear(self.share)
 
-        requests = sum(workload.rates) / 2.0 * horizon
-        copies = self.near or min(self.copies, max(_MIN_COPIES, int(np.ceil(_MAX_REQUESTS / requests))))
         run = self.run(controller, workload, copies=copies, horizon=horizon, enough=is_clear)
         self.runs += 1
-        point = LoadPoint(load, run, share_within_memory(workload, run, self.kv_tokens))
-        if not point.is_clear(self.share):
-            self.near = copies
-        return point
-
-    def beyond(self, load: float, factor: float) -> float:
-        """Return ``load`` times ``factor``, at least one device away, clipped to the range of the search."""
-        scaled = load * factor
-        if self.by_users:
-            scaled = max(load + 1.0, np.floor(scaled)) if factor > 1.0 else min(load - 1.0, np.ceil(scaled))
-        return float(np.clip(scaled, *self.loads))
-
-    def between(self, below: LoadPoint, above: LoadPoint, halve: bool) -> float | None:
-        """Return the next load: the middle, or where the line between both shares crosses; None if they are close."""
-        low, high, fine = below.load, above.load, CLOSE_RATIO * (1.0 - ROUNDING)
-        if high / low <= CLOSE_RATIO or (self.by_users and high - low <= 1.0):
-            return None
-        first, last = (_log_odds(point.share) for point in (below, above))
-        part = 0.5 if halve or high / low < fine**2 else (first - _log_odds(self.share)) / (first - last)
-        load = low * (high / low) ** part
-        if high / low >= fine**2:
-            load = min(max(load, low * fine), high / fine)  # so that the next two loads can be close enough
-        return float(np.clip(np.floor(load), low + 1.0, high - 1.0)) if self.by_users else float(load)
-
-
-def _log_odds(share: float) -> float:
-    share = min(max(share, 1e-3), 1.0 - 1e-3)
-    return float(np.log(share / (1.0 - share)))
+        return LoadPoint(load, run, share_within_memory(workload, run, self.kv_tokens))
 
 
 def estimated_load(
@@ -454,77 +412,33 @@ def estimated_load(
     return requests / 2.0, position  # half, since requests of few devices queue
 
 
-def _search(trial: _Trial) -> None:
-    low, high = _bracket(trial, trial.first())
-    if low > 0.0 and not trial.meets(lower := trial.beyond(low, _LOWER_RATIO)):
-        low, high = _bracket(trial, lower)
-    wide = np.inf  # ratio of the two loads in the previous step
-    while np.isfinite(high) and low > 0.0:
-        halve, wide = (high / low) ** 2 > wide, high / low  # halve if the line did not halve the interval
-        if (middle := trial.between(trial.points[low], trial.points[high], halve)) is None:
-            break
-        low, high = (middle, high) if trial.meets(middle) else (low, middle)
-
-
-def _bracket(trial: _Trial, load: float) -> tuple[float, float]:
-    """Return the largest load known to meet the share (0 if none) and the next one that does not (inf if none)."""
-    least, up = _LEAST_RATIO, trial.meets(load)
-    end = trial.loads[up]
-    while load != end:
-        distance = abs(_log_odds(trial.points[load].share) - _log_odds(trial.share))
-        step = min(max(np.exp(distance / _SHARE_SLOPE), least), max(least, 2.0))
-        following = trial.beyond(load, step if up else 1.0 / step)
-        if trial.meets(following) != up:
-            return (load, following) if up else (following, load)
-        load, least = following, least**2
-    return (load, np.inf) if up else (0.0, load)
-
-
 def estimate_capacity(points: Sequence[LoadPoint], percent: float, by: str, seed: int) -> Capacity:
     """Return the capacity estimated from these loads, also while the search continues."""
     share, tries = percent / 100.0, tuple(sorted(points, key=lambda point: point.load))
     meeting = [point.run for point in tries if point.share >= share]
     if not meeting:
         return Capacity(0.0, 0.0, 0.0, percent, by, tries, None)
-    loads = np.array([point.load for point in tries])
-    kv_shares = np.array([point.kv_share for point in tries])
     rng = np.random.default_rng([seed, 1])
-    sizes = sorted({len(point.run.time) for point in tries})
-    resamples = {size: rng.multinomial(size, np.full(size, 1.0 / size), 2000) for size in sizes}
-    once = {size: np.ones((1, size)) for size in sizes}
-
-    def crossing(weights: Mapping[int, FloatArray | IntArray]) -> FloatArray:
-        in_time, missed = (
-            np.stack([weights[len(point.run.time)] @ getattr(point.run, name).sum(-1) for point in tries], -1)
-            for name in ("in_time", "missed")
-        )
-        return _crossing(loads, in_time, missed, kv_shares, share)
-
-    drawn, value = crossing(resamples), crossing(once)[0]
-    low, high = np.quantile(drawn, (0.025, 0.975))
+    weights = {  # of the copies, once each and resampled
+        size: np.vstack([np.ones(size), rng.multinomial(size, np.full(size, 1.0 / size), 2000)])
+        for size in sorted({len(point.run.time) for point in tries})
+    }
+    in_time, missed = (
+        np.stack([weights[len(point.run.time)] @ getattr(point.run, name).sum(-1) for point in tries], -1)
+        for name in ("in_time", "missed")
+    )
+    ended, most = in_time + missed, np.array([point.kv_share for point in tries])
+    shares = np.minimum(np.where(ended > 0, in_time / np.maximum(ended, 1), 1.0), most)
+    loads = [point.load for point in tries]
+    crossings = [np.interp(-share, -row, loads) for row in np.minimum.accumulate(shares, -1)]
+    value, low, high = map(float, (crossings[0], *np.quantile(crossings[1:], (0.025, 0.975))))
     if value < high == loads[-1]:
         high = np.inf  # in more than 2.5 % of the resamples the largest load is in time
     value, low, high = map(float, np.floor([value, low, high]) if by == "users" else (value, low, high))
     return Capacity(value, low, high, percent, by, tries, meeting[-1])
 
 
-def _crossing(
-    loads: FloatArray, in_time: FloatArray, missed: FloatArray, kv_shares: FloatArray, share: float
-) -> FloatArray:
-    """Return the loads (resamples,) where the line through the shares in time crosses ``share``, or the largest."""
-    ended = in_time + missed
-    shares = np.minimum(np.where(ended > 0, in_time / np.maximum(ended, 1), 1.0), kv_shares)
-    shares = np.minimum.accumulate(shares, -1)
-    below = shares < share
-    first = np.where(below.any(-1), below.argmax(-1), len(loads) - 1)
-    before, rows = np.maximum(first - 1, 0), np.arange(len(shares))
-    high, low = shares[rows, before], shares[rows, first]
-    part = np.clip((high - share) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
-    crossed: FloatArray = loads[before] + part * (loads[first] - loads[before])
-    return np.where(below.any(-1), crossed, loads[-1])
-
-
-def _by_formulas(
+def max_devices(
     scenario: Scenario,
     tpot: float,
     *,
@@ -533,43 +447,38 @@ def _by_formulas(
     seed: int = 0,
     report: Callable[[StatesPoint], None] | None = None,
 ) -> int:
+    """Return the largest number of devices within a TPOT by formulas; see `capacity` for the options."""
     check_real("tpot", tpot, 0.0, open_low=True)
     check_plausible({"tpot": tpot})
     check_name("system", system, FEASIBLE)
     check_integer("states", states, 1)
     check_integer("seed", seed, 0)
-    devices = _Devices(scenario, states, seed)
+    devices = nested_states(scenario, states, seed)
 
-    def serves(users: int) -> bool:
-        served = FEASIBLE[system](scenario.replace(num_users=users), devices.first(users), tpot)
-        point = StatesPoint(users, float(served.mean()))
+    def serves(users: float) -> bool:
+        served = FEASIBLE[system](scenario.replace(num_users=int(users)), devices(int(users)), tpot)
+        point = StatesPoint(int(users), float(served.mean()))
         if report is not None:
             report(point)
         return point.share >= PERCENT / 100.0
 
-    low, high = 0, 1
-    while high <= MAX_COMPUTED and serves(high):
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if serves(middle) else (low, middle)
-    return min(low, MAX_COMPUTED)
+    return int(_largest(serves, 1.0, (1.0, MAX_COMPUTED), whole=True, close=1.0))
 
 
-class _Devices:
-    """Random states of devices, with one generator for each device, so that states with fewer devices are prefixes."""
+def nested_states(scenario: Scenario, states: int, seed: int) -> Callable[[int], SystemState]:
+    """Return a function that draws states (n, K) for K devices; those of fewer devices are prefixes."""
 
-    def __init__(self, scenario: Scenario, states: int, seed: int) -> None:
-        self.scenario = scenario.replace(num_users=1)
-        self.states, self.seed = states, seed
-        self._columns: list[tuple[FloatArray, ...]] = []
+    @cache
+    def device(index: int) -> SystemState:
+        return sample_state(scenario.replace(num_users=1), np.random.default_rng([seed, index]), states)
 
-    def first(self, users: int) -> SystemState:
-        while len(self._columns) < users:
-            state = sample_state(self.scenario, np.random.default_rng([self.seed, len(self._columns)]), self.states)
-            self._columns.append((state.draft_time, state.spectral_efficiency, state.acceptance_rate))
-        arrays = [np.concatenate(parts, -1) for parts in zip(*self._columns[:users], strict=True)]
-        return SystemState(arrays[0], arrays[1], arrays[2])
+    def first(users: int) -> SystemState:
+        columns = [device(index) for index in range(users)]
+        parts = [(state.draft_time, state.spectral_efficiency, state.acceptance_rate) for state in columns]
+        time, efficiency, rate = (np.concatenate(arrays, -1) for arrays in zip(*parts, strict=True))
+        return SystemState(time, efficiency, rate)
+
+    return first
 
 
 def _colocated(scenario: Scenario, state: SystemState, tpot: float) -> BoolArray:

@@ -57,7 +57,7 @@ def estimated_tokens(controller: Controller[Any, Any], workload: Workload, kv_to
         lengths = np.array([controller.draft_length])
     weight = np.repeat(busy[:, None] / scenario.num_users, scenario.num_users, -1)
     rates = estimated_rates(scenario, state, lengths, weight).max(-1)
-    reading = float(scenario.pass_time(1, 1.0 + float(prompt.mean())) - scenario.pass_time(1, 1))  # s per request
+    reading = float(scenario.law.time(1, 1.0 + float(prompt.mean())) - scenario.law.time(1, 1))  # s per request
     rates = np.maximum.accumulate(rates / (1.0 + rates * reading / workload.mean_output))
     in_time = np.interp(np.log(pace), np.log(np.maximum.accumulate(busy / rates)), np.log(rates))
     fitting = np.interp(np.log(kv_tokens / max(context, 1.0)), np.log(busy), np.log(rates))

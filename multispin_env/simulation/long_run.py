@@ -1,15 +1,13 @@
 """Long simulations: rates of a controller, and service of requests (not in the paper; docs/evidence/serving.md)."""
 
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_instance, check_integer, check_real
 from multispin_env.controllers.base import Controller
-from multispin_env.physics.continuous.averages import LongRun, long_run_averages, seeded_core
+from multispin_env.physics.continuous.averages import LongRun, long_run_averages, play, seeded_core
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.queues import MOST_REQUESTS
 from multispin_env.physics.continuous.service_log import ServiceLog, ServiceRun
@@ -18,7 +16,7 @@ from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.physics.workload import Workload
 
 
-def long_run_rate(
+def long_run(
     controller: Controller[Any, Any],
     state: SystemState,
     *,
@@ -26,8 +24,8 @@ def long_run_rate(
     horizon: float = 45.0,
     channel: str = "static",
     seed: int = 0,
-) -> FloatArray:
-    """Return the long-run rate of a controller: expected tokens/s of all devices together, (n,) or ().
+) -> LongRun:
+    """Return the long-run rate and utilisation of a controller: ``rate``, (n,) or (), is in expected tokens/s.
 
     Only whole batches count, from the end of the first batch that ends after ``warm_up`` to the end of the first batch
     that ends ``horizon`` later. ``ValueError`` for a bad state, a time out of range, or a decision under which a batch
@@ -50,30 +48,10 @@ def long_run_rate(
     >>> scenario = ms.Scenario.preset("llama2", num_users=4)
     >>> state = ms.sample_state(scenario, np.random.default_rng(0))
     >>> barrier, groups = (ms.make_controller(name, scenario) for name in ("optimal", "groups"))
-    >>> bool(ms.long_run_rate(groups, state, horizon=5.0) > ms.long_run_rate(barrier, state, horizon=5.0))
+    >>> run = ms.long_run(groups, state, horizon=5.0)
+    >>> bool(run.rate > ms.long_run(barrier, state, horizon=5.0).rate)
     True
-    """
-    return long_run(controller, state, warm_up=warm_up, horizon=horizon, channel=channel, seed=seed).rate
-
-
-def long_run(
-    controller: Controller[Any, Any],
-    state: SystemState,
-    *,
-    warm_up: float = 10.0,
-    horizon: float = 45.0,
-    channel: str = "static",
-    seed: int = 0,
-) -> LongRun:
-    """Return the long-run rate and utilisation of a controller, with the parameters of `long_run_rate`.
-
-    Examples
-    --------
-    >>> import numpy as np, multispin_env as ms
-    >>> scenario = ms.Scenario.preset("llama2", num_users=4)
-    >>> state = ms.sample_state(scenario, np.random.default_rng(0))
-    >>> run = ms.long_run(ms.make_controller("greedy", scenario), state, horizon=5.0)
-    >>> bool(0.0 < run.uplink < 1.0)
+    >>> bool(0.0 < run.uplink < 1.0)  # used share of the bandwidth
     True
     """
     check_instance("controller", controller, Controller, "a Controller, such as one from make_controller")
@@ -183,13 +161,11 @@ def simulate_service(
         core.hold(state)
     log = ServiceLog(copies, system.scenario.num_users, warm_up)
     playing = np.ones(copies, dtype=np.bool_)
-    for step in count():
-        begun = core.state.time if step < passes / 4 else np.full(copies, np.inf)
-        decision = controller.decide_continuous(core.state)  # the state needs no check
-        log.add(core.step(decision), begun, playing)
-        ended = playing & ((core.state.time >= warm_up + horizon) | (step + 1 >= passes))
-        if enough is not None and step % 64 == 0 and enough(log.counts()):
-            ended = playing.copy()
+    steps = play(core, controller.decide_continuous, passes)  # the state needs no check
+    for step, (begun, outcome) in enumerate(steps):
+        log.add(outcome, begun, playing)
+        is_last = step + 1 >= passes or (enough is not None and step % 64 == 0 and enough(log.counts()))
+        ended = playing & (is_last | (core.state.time >= warm_up + horizon))
         if ended.any():
             log.close(ended, core.overdue(core.state.time))
             playing &= ~ended

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from multispin_env.controllers.names import make_controller
-from multispin_env.physics.continuous.averages import PASSES, measurement_size
+from multispin_env.physics.continuous.averages import PASSES, measurement_size, play
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.simulation.long_run import simulate_service
 
@@ -27,15 +27,14 @@ def reference_rate(system: ContinuousSystem, name: str = REFERENCE, max_passes: 
         core.seed(copy, np.random.default_rng(SEED + copy))
     core.reset()
     rule = make_controller(name, system.scenario)
-    tokens, time = np.zeros(copies), np.zeros(copies)
-    for step in range(passes):
+    tokens, time, running = np.zeros(copies), np.zeros(copies), np.ones(copies, dtype=np.bool_)
+    for begun, outcome in play(core, rule, passes):
+        counted = (begun >= WARM_UP) & running
+        tokens += counted * outcome.tokens.sum(-1)
+        time += counted * outcome.duration
         running = (core.state.time < WARM_UP + MEASURED) | (time == 0.0)  # at least one step, however long
         if not running.any():
             break
-        counted = ((core.state.time >= WARM_UP) | (step >= passes / 4)) & running
-        outcome = core.step(rule(core.state))
-        tokens += counted * outcome.tokens.sum(-1)
-        time += counted * outcome.duration
     return float(tokens.sum() / time.sum())
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.physics.tokens import expected_tokens
+from multispin_env.draft import expected_tokens
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import ROUNDING, Problem, in_blocks, in_chunks
 from multispin_env.solver.windows import SAFETY, Nodes

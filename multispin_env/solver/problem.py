@@ -13,9 +13,9 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real, require
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
-from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import Batched, SystemState, checked_weights
 from multispin_env.scenario import Scenario
 from multispin_env.server import line_time

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.physics.tokens import TokenLaw
+from multispin_env.draft import TokenLaw
 from multispin_env.physics.types import Batched
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import MIN_TIME, TINY, Problem

@@ -21,7 +21,7 @@ _STEEP = 0.9  # Slope of a replaced line, relative to that on which the round wo
 _ROUNDING = 1e-13  # Relative margin subtracted from a time, so that rounding cannot lift it above the law
 
 
-class _PricedPass(NamedTuple):
+class _ChargedPass(NamedTuple):
     tokens: FloatArray  # (W, m, K) for every length of every window, less its cost in the pass
     charged: FloatArray | float  # (m,) tokens, largest cost of the lengths of a part
     time: FloatArray  # (m,) s on the bounding line for the shortest lengths; no decision inside takes less
@@ -41,9 +41,9 @@ class FixedPass(Batched):
         """Return the least time (m,) in s of a pass with lengths ≥ ``low`` (m, K)."""
         return self.start
 
-    def price(self, tokens: FloatArray, nodes: "Nodes", target: FloatArray) -> _PricedPass:
+    def charge(self, tokens: FloatArray, nodes: "Nodes", target: FloatArray) -> _ChargedPass:
         """Return tokens (W, m, K) unchanged."""
-        return _PricedPass(tokens, 0.0, self.start, False)
+        return _ChargedPass(tokens, 0.0, self.start, False)
 
     def trim(self, low: FloatArray, high: FloatArray, longest: FloatArray) -> _TrimmedPart:
         """Return the whole part; latencies alone exclude passes that are too long."""
@@ -73,7 +73,7 @@ class Segment(Batched):
         """Return the least time (m,) in s of a pass with lengths ≥ ``low`` (m, K)."""
         return self.start + self.rise * np.maximum(self.fewest, low.sum(-1))
 
-    def price(self, tokens: FloatArray, nodes: "Nodes", target: FloatArray) -> _PricedPass:
+    def charge(self, tokens: FloatArray, nodes: "Nodes", target: FloatArray) -> _ChargedPass:
         """Charge the tokens of windows along the line of `slope` through an end of the remaining segment.
 
         A token costs the slope times the goodput ``target`` (m,). If the shortest round of a node took a time ≤ 0
@@ -92,7 +92,7 @@ class Segment(Batched):
             slope = np.where(bad, flatter, slope)
         charge = target * slope
         tokens = tokens - charge[:, None] * np.arange(len(tokens))[:, None, None]
-        return _PricedPass(tokens, charge * (largest - least), np.maximum(time, TINY - left), fewest > most)
+        return _ChargedPass(tokens, charge * (largest - least), np.maximum(time, TINY - left), fewest > most)
 
     def trim(self, low: FloatArray, high: FloatArray, longest: FloatArray) -> _TrimmedPart:
         """Remove passes longer than ``longest`` (m,) seconds from the segment and the windows (m, K)."""
@@ -203,11 +203,12 @@ def bound_nodes(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
     Windows keep all lengths of all decisions whose goodput exceeds ``target`` (m,).
     """
     table = _tabulate(problem, nodes)
-    tokens, charged, server, empty = nodes.law.price(table.tokens, nodes, target)
+    tokens, charged, server, empty = nodes.law.charge(table.tokens, nodes, target)
     scale, table = table.tokens[-1].sum(-1) + charged, table._replace(tokens=tokens)
     if problem.token_price is not None:
         scale = scale + problem.cost(nodes.high).sum(-1)
-    price, candidate, critical = _price(table, nodes.low, 1e3 * scale)  # any λ ≥ 0 is valid, but a large λ loses digits
+    # any λ ≥ 0 is valid, but a large λ loses digits
+    price, candidate, critical = _shadow_price(table, nodes.low, 1e3 * scale)
     dead = empty | ~table.inside[0].all(-1) | (table.share[0].sum(-1) > 1.0 + SAFETY)
     right = np.where(table.inside, table.tokens - price[:, None] * table.share, -np.inf)
     left = right - (price * (nodes.right - nodes.left))[:, None] * table.slope
@@ -264,7 +265,7 @@ def _tabulate(problem: Problem, nodes: Nodes) -> _Table:
     return _Table(inside, problem.expected(np.minimum(length, nodes.high)), share, share / room)
 
 
-def _price(table: _Table, low: FloatArray, highest: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
+def _shadow_price(table: _Table, low: FloatArray, highest: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
     """Return λ of the best bound at φ₂, its lengths, and the user of the first token by gain that does not fit."""
     possible = table.inside[1:]
     extra_lengths, m, users = possible.shape

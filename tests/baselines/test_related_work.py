@@ -157,7 +157,7 @@ def slow_rate(scenario, pace, air, alpha, weight, lengths):
     order = sorted(users, key=lambda k: lengths[k] * air[k])
     size, upload = count / 2, [lengths[k] * air[k] for k in users]
     for _ in range(100):
-        server = float(scenario.pass_time(size, size * (drafted + 1)))
+        server = float(scenario.law.time(size, size * (drafted + 1)))
         drafts = [length * time for length, time in zip(lengths, pace, strict=True)]
         if scenario.draft_ahead:  # after a hit, the draft of half of the wait and of the pass less a token is left
             left = [max((upload[k] + 0.75 * server) / pace[k] - 1.0, 0.0) for k in users]

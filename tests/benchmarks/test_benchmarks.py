@@ -1,20 +1,20 @@
 import json
 import re
 import shlex
+from functools import partial
 
 import numpy as np
 import pytest
 
 from benchmarks.evidence import ahead
-from benchmarks.evidence.__main__ import main as evidence
 from benchmarks.plan.__main__ import main as plan
-from benchmarks.speed.__main__ import main as speed
-from benchmarks.tune.__main__ import main as tune
+from benchmarks.tools import run_tool
 from multispin_env.physics.records import load_records
 from multispin_env.registry import ENVIRONMENTS
 from tests.repository import ROOT
 
 pytestmark = pytest.mark.slow
+evidence, speed, tune = (partial(run_tool, tool) for tool in ("evidence", "speed", "tune"))
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_agents_that_draft_ahead_are_below_the_optimum(printed, monkeypatch):
     from agents import training
     from benchmarks.evidence import ahead_agents
 
-    for name, value in (("PLACES", [("llama2", "")]), ("DISCOUNTS", [0.9]), ("TRIED", ahead_agents.TRIED[:1])):
+    for name, value in (("PLACES", [("llama2", "paper")]), ("DISCOUNTS", [0.9]), ("TRIED", ahead_agents.TRIED[:1])):
         monkeypatch.setattr(ahead_agents, name, value)
     monkeypatch.setattr(training, "VALIDATIONS", 2)
     out = printed(evidence, "ahead-agents --devices 1 --instances 2 --timesteps 1000")

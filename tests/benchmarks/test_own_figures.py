@@ -53,7 +53,7 @@ def test_the_map_has_the_rates_of_each_system():
     assert systems["multi-spin"].rate == pytest.approx(optimum.goodput.mean())
     ahead = scenario.replace(draft_ahead=True)
     price = ms.make_controller("ahead-price", ahead, rho=1.3 * systems["multi-spin"].rate)
-    long = ms.long_run_rate(price, state, warm_up=1.0, horizon=8.0).mean()
+    long = ms.long_run(price, state, warm_up=1.0, horizon=8.0).rate.mean()
     assert systems["multi-spin-ahead"].rate == pytest.approx(long, rel=0.1)
     assert systems["multi-spin-ahead"].over == pytest.approx(long / drafted.mean(), rel=0.1)
     assert [row.system for row in rows if row.best] == [max(systems, key=lambda system: systems[system].rate)]

@@ -4,7 +4,7 @@ from functools import partial
 import pytest
 
 import multispin_env as ms
-from benchmarks.continuous.__main__ import main
+from benchmarks.tools import run_tool
 
 pytestmark = pytest.mark.slow
 
@@ -14,7 +14,7 @@ def printed(capsys):
     """Rows of the tables of a call, by the first column, cells split at two spaces."""
 
     def call(*arguments):
-        assert main(list(arguments)) == 0
+        assert run_tool("continuous", arguments) == 0
         lines = [re.split(r"  +", line) for line in capsys.readouterr().out.splitlines()]
         return {cells[0]: cells[1:] for cells in lines if len(cells) > 1}
 
@@ -59,7 +59,7 @@ def test_habits_of_an_agent_and_its_rule(printed, monkeypatch, quick_prices):
 @pytest.mark.filterwarnings("error")
 def test_absurd_numbers_are_decided(capsys, monkeypatch):
     monkeypatch.setattr("benchmarks.continuous.robustness.LONGEST", (1, 25))
-    assert main(["robustness", "--batches", "3", "--size", "20", "--long", "50"]) == 0
+    assert run_tool("continuous", ["robustness", "--batches", "3", "--size", "20", "--long", "50"]) == 0
     assert "two to four users, random: 60 instances, no warning, no NaN" in capsys.readouterr().out
 
 

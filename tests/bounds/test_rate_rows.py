@@ -31,7 +31,7 @@ def system(states=2, hit=False, lines=False, barrier=False):
         acceptance_rate=np.array(ALPHA),
         lengths=np.array(LENGTHS),
         tokens=np.array([[gained(k, length) for length in LENGTHS] for k in USERS]),
-        pass_time=np.array([[PASS[n] + TOKEN[n] * (length - 1) for length in LENGTHS] for n in SIZES]),
+        verification_time=np.array([[PASS[n] + TOKEN[n] * (length - 1) for length in LENGTHS] for n in SIZES]),
         token_lines=np.array([LINES[n] for n in SIZES]) if lines else np.empty((3, 0, 2)),
         hit=1.0 - np.array([[*MISS.values()]] * 3) if hit else None,
         barrier=barrier,
@@ -271,7 +271,7 @@ def test_batches_that_devices_skip():
 
 def test_many_sizes_are_grouped_into_classes():
     times = np.linspace(1.0, 3.0, 25)
-    kinds = make_kinds(replace(system(), draft_time=np.ones(25), pass_time=times[:, None]))
+    kinds = make_kinds(replace(system(), draft_time=np.ones(25), verification_time=times[:, None]))
     classes = [np.flatnonzero(sizes).tolist() for sizes in kinds.sizes]
     assert [*itertools.chain(*classes)] == [*range(25)]
     assert {len(group) for group in classes} == {1, 2}

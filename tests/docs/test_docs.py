@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import csv
-import importlib.util
 import inspect
 import io
 import json
@@ -28,17 +27,12 @@ from multispin_env.evaluation.comparison import OTHER_SYSTEMS
 from multispin_env.evaluation.suite.statistics import interquartile_mean
 from multispin_env.registry import ENVIRONMENTS
 from tests.families import ROUNDS
+from tools import architecture, libraries, notebook
+from tools.check import check_site
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 STORED = sorted((DOCS / "results" / "reference").glob("*.json"))
-
-
-def tool(name):
-    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def table(path, head):
@@ -57,7 +51,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["p
 
 def run_notebook(name):
     """Run a notebook and compare the output of its cells, except of those whose numbers depend on the machine."""
-    notebook, names, printed = tool("notebook"), {}, ""
+    names, printed = {}, ""
     for cell in notebook.cells(NOTEBOOKS / f"{name}.ipynb"):
         source = notebook.text_of(cell["source"])
         if cell["cell_type"] != "code" or source.startswith("%%capture\n%pip install"):
@@ -92,7 +86,6 @@ def test_notebooks(monkeypatch):
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_notebooks_open_elsewhere(path):
-    notebook = tool("notebook")
     cells = [(cell["cell_type"], notebook.text_of(cell["source"])) for cell in notebook.cells(path)]
     badge = r"https://colab\.research\.google\.com/github/\w+/multispin_env/blob/main/(\S+)\)"
     assert re.search(badge, cells[0][1])[1] == path.relative_to(ROOT).as_posix()
@@ -122,7 +115,7 @@ def test_pages_are_short():
     words = {path: len(path.read_text(encoding="utf-8").split()) for path in (ROOT / "README.md", *DOCS.rglob("*.md"))}
     assert {path.stem: count for path, count in words.items() if path.parent.name == "evidence" and count > 1_500} == {}
     assert words[ROOT / "README.md"] <= 1_000
-    assert sum(words.values()) <= 57_000
+    assert sum(words.values()) <= 55_500
 
 
 def test_tables_list_every_part():
@@ -201,7 +194,7 @@ def test_files_that_are_named_in_words_exist(page):
 
 
 def test_the_picture_of_the_rooms_names_every_folder():
-    named = " ".join(name for name, _ in tool("architecture").ROOMS).split()
+    named = " ".join(name for name, _ in architecture.ROOMS).split()
     package = Path(ms.__file__).parent
     folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
     families = {f"{room}/{family}/" for room in ("envs", "physics") for family in ("rounds", "continuous")}
@@ -228,7 +221,7 @@ def test_check_finds_what_is_broken(tmp_path):
     def problems(page, search):
         (tmp_path / "index.html").write_text(page, encoding="utf-8")
         (tmp_path / "search.json").write_text(search, encoding="utf-8")
-        return [problem.split(", ")[0] for problem in tool("check").check_site(tmp_path)]
+        return [problem.split(", ")[0] for problem in check_site(tmp_path)]
 
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "index.html").write_text('<p id="there"><a href="..">up</a></p>', encoding="utf-8")
@@ -270,7 +263,7 @@ def test_blocks_run_and_print_what_is_shown(language, code, shown, tmp_path, mon
     """Decimals may differ by one unit of the last digit; a last line "..." stands for more output."""
     if language == "python":
         monkeypatch.chdir(tmp_path)  # some write files
-        exec(LIBRARIES.quick(code), {})  # the text a reader would paste, with less training
+        exec(libraries.quick(code), {})  # the text a reader would paste, with less training
     else:
         monkeypatch.chdir(ROOT)
         program, *arguments = shlex.split(code.replace("\\\n", ""))
@@ -302,24 +295,21 @@ def test_code_is_not_cut_off_at_the_right(page):
     assert [line for line in code if len(line) > WIDTH] == []
 
 
-LIBRARIES = tool("libraries")
-
-
 def test_every_library_has_a_block():
-    packages = {package for code in OTHERS for package in LIBRARIES.packages(code)}
-    assert packages == {*LIBRARIES.LIGHT, *LIBRARIES.HEAVY}
+    packages = {package for code in OTHERS for package in libraries.packages(code)}
+    assert packages == {*libraries.LIGHT, *libraries.HEAVY}
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of other libraries
 @pytest.mark.parametrize("code", OTHERS, ids=count())
 def test_blocks_of_other_libraries_run(code, tmp_path, monkeypatch, capsys):
-    if absent := LIBRARIES.missing(code):
+    if absent := libraries.missing(code):
         pytest.skip(f"not installed: {', '.join(absent)}")
     if "ray.rllib" in code:
         pytest.importorskip("ray.rllib", exc_type=ImportError)
     monkeypatch.chdir(tmp_path)
-    exec(LIBRARIES.quick(code), {})
+    exec(libraries.quick(code), {})
     assert capsys.readouterr().out.strip()
 
 

@@ -1,6 +1,7 @@
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -157,24 +158,17 @@ def test_a_large_network_is_refused_unread(about, tmp_path, monkeypatch):
         load_policy(tmp_path)
 
 
-def onnx_model(nodes, inputs, outputs):
+def graph(body, constants="", outputs="float[] action", inputs="float[batch, users] compute", more="", opset=18):
+    """Return the bytes of a network in the text format of onnx."""
     onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
-    ends = [
-        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in values]
-        for values in (inputs, outputs)
-    ]
-    graph = onnx.helper.make_graph(nodes(onnx), "network", *ends)
-    model = onnx.helper.make_model(graph, ir_version=9, opset_imports=[onnx.helper.make_opsetid("", 17)])
-    return model.SerializeToString()
+    head = f'<ir_version: 8, opset_import: ["": {opset}{more}]> g ({inputs}) => ({outputs})'
+    return onnx.parser.parse_model(f"{head} <{constants}> {{ {body} }}").SerializeToString()
 
 
 @pytest.mark.parametrize(("entry", "output"), [("shared", "other"), ("elsewhere", "action")])
 def test_networks_with_other_names_are_refused(tmp_path, entry, output):
-    def nodes(onnx):
-        return [onnx.helper.make_node("Identity", [entry], [output])]
-
-    content = onnx_model(nodes, [(entry, [1, 3])], [(output, [1, 3])])
+    pytest.importorskip("onnxruntime")
+    content = graph(f"{output} = Identity({entry})", "", f"float[1, 3] {output}", f"float[1, 3] {entry}")
     config = EnvConfig.of(RECORDED, ms.Scenario.preset("llama2"))
     (tmp_path / ONNX).write_bytes(content)
     (tmp_path / POLICY).write_text(json.dumps(describe(config, {ONNX: content})), encoding="utf-8")
@@ -184,26 +178,19 @@ def test_networks_with_other_names_are_refused(tmp_path, entry, output):
 
 @pytest.mark.parametrize("kind", ["Unknown\x1b[2J", "Reshape"])
 def test_names_in_a_network_are_printed_with_escapes(kind, capfd):
-    def nodes(onnx):
-        seven = onnx.helper.make_tensor("size", onnx.TensorProto.INT64, [1], [7])
-        node = onnx.helper.make_node(kind, ["shared", "size"], ["action"], name="node\x1b[2J")
-        return [onnx.helper.make_node("Constant", [], ["size"], value=seven), node]
+    pytest.importorskip("onnxruntime")
+    body = "size = Constant<value_ints = [7]>() action = Reshape(shared, size)"
+    model = pytest.importorskip("onnx").ModelProto.FromString(graph(body, inputs="float[n, 3] shared"))
+    model.graph.node[1].op_type, model.graph.node[1].name = kind, "node\x1b[2J"
 
     def play():
-        content = onnx_model(nodes, [("shared", ["n", 3])], [("action", None)])
-        _network(_session(content, ["shared"], Path(ONNX)), Path(ONNX))({"shared": np.zeros((2, 3), np.float32)})
+        session = _session(model.SerializeToString(), ["shared"], Path(ONNX))
+        _network(session, Path(ONNX))({"shared": np.zeros((2, 3), np.float32)})
 
     with pytest.raises(ValueError, match=r"\\x1b\[2J") as refused, contender_errors("mine"):
         play()
     assert str(refused.value).isprintable()
     assert capfd.readouterr() == ("", "")
-
-
-def graph(body, constants="", outputs="float[] action", more="", opset=18):
-    """Return the bytes of a network from ``compute`` (batch, users) in the text format of onnx."""
-    onnx = pytest.importorskip("onnx")
-    head = f'<ir_version: 8, opset_import: ["": {opset}{more}]> g (float[batch, users] compute) => ({outputs})'
-    return onnx.parser.parse_model(f"{head} <{constants}> {{ {body} }}").SerializeToString()
 
 
 def changed(change):
@@ -221,7 +208,7 @@ def external(location):
         for key, value in (("location", location), ("offset", "0"), ("length", "16")):
             weights.external_data.add(key=key, value=value)
 
-    return lambda: changed(change)
+    return partial(changed, change)
 
 
 def sparse(graph, weights):
@@ -231,16 +218,19 @@ def sparse(graph, weights):
 
 
 def sparse_constant(graph, weights):
-    graph.node.add(op_type="Constant", output=["v"]).attribute.add(name="sparse_value", type=11).sparse_tensor.dims[
-        :
-    ] = [1]
+    constant = graph.node.add(op_type="Constant", output=["v"])
+    constant.attribute.add(name="sparse_value", type=11).sparse_tensor.dims.append(1)
+
+
+def foreign(domain, version, operator):
+    return partial(graph, f"action = {domain}.{operator}(compute)", more=f', "{domain}": {version}')
 
 
 def dims(*sizes):
     def change(_, weights):
         weights.dims[:] = sizes
 
-    return lambda: changed(change)
+    return partial(changed, change)
 
 
 def strings(_, weights):
@@ -259,86 +249,60 @@ def nodes(graph, _):
         graph.node.add(op_type="Identity", input=["compute"], output=["same"])
 
 
-def random(kind, inputs=""):
-    return lambda: graph(f"action = {kind}({inputs})")
-
-
 LARGE = "numbers in tensors of constant shape"
 OPERATOR = "expected operators of deterministic networks"
+READ = "can't be read as a network"
+ELSEWHERE = "data in another file"
+
+CONSTANTS = " ".join(f"c{i} = ConstantOfShape(s)" for i in range(300))
+SQUARE = "c = Transpose(b) action = MatMul(b, c)"
+
+TOO_LARGE = {
+    "a constant of 8 GB": ("action = ConstantOfShape(s)", "int64[1] s = {2000000000}"),
+    "a shape that is computed": ("t = Mul(s, s) action = ConstantOfShape(t)", "int64[1] s = {50000}"),
+    "a shape in a node": ("s = Constant<value_ints = [100000, 100000]>() action = ConstantOfShape(s)",),
+    "a large Expand": ("action = Expand(compute, s)", "int64[4] s = {10000, 10000, 1, 1}"),
+    "a large Tile": ("action = Tile(q, s)", "float[1, 1] q = {1}, int64[2] s = {100000, 10000}"),
+    "a large Range": ("action = Range(z, e, d)", "float z = {0}, float e = {1e9}, float d = {1}"),
+    "a large product": (f"b = Expand(q, s) {SQUARE}", "float[1] q = {1}, int64[2] s = {100000, 1}"),
+    "many constants": (f"{CONSTANTS} action = Identity(compute)", "int64[1] s = {100000}"),
+    "shapes that are not true": ("action = ConstantOfShape(s)", "int64[1] s = {2000000000}", "float[1] action"),
+}
+"""Body, constants and outputs of networks."""
+
+OPERATORS = (
+    *("RandomNormal<shape = [3, 8, 2]>()", "RandomNormalLike(compute)", "RandomUniform<shape = [3, 8, 2]>()"),
+    *("RandomUniformLike(compute)", "Multinomial(compute)", "Bernoulli(compute)", "Dropout(compute)", "Scan(compute)"),
+)
 
 HOSTILE = {
-    "a constant of 8 GB": (lambda: graph("action = ConstantOfShape(s)", "int64[1] s = {2000000000}"), LARGE),
-    "a shape that is computed": (
-        lambda: graph("t = Mul(s, s) action = ConstantOfShape(t)", "int64[1] s = {50000}"),
-        LARGE,
-    ),
-    "a shape in a node": (
-        lambda: graph("s = Constant<value_ints = [100000, 100000]>() action = ConstantOfShape(s)"),
-        LARGE,
-    ),
-    "a large Expand": (lambda: graph("action = Expand(compute, s)", "int64[4] s = {10000, 10000, 1, 1}"), LARGE),
-    "a large Tile": (lambda: graph("action = Tile(q, s)", "float[1, 1] q = {1}, int64[2] s = {100000, 10000}"), LARGE),
-    "a large Range": (lambda: graph("action = Range(z, e, d)", "float z = {0}, float e = {1e9}, float d = {1}"), LARGE),
+    **{name: (partial(graph, *parts), LARGE) for name, parts in TOO_LARGE.items()},
+    **{operator: (partial(graph, f"action = {operator}"), OPERATOR) for operator in OPERATORS},
+    **{f"data in {path}": (external(path), ELSEWHERE) for path in ("weights.bin", "/etc/passwd", "../weights.bin")},
     "a division that ends the process": (
-        lambda: graph(
+        partial(
+            graph,
             "q = Div(a, b) f = Cast<to = 1>(q) action = Add(compute, f)",
             "int64[1] a = {-9223372036854775808}, int64[1] b = {-1}",
         ),
         "expected Div of",
     ),
-    "a large product": (
-        lambda: graph(
-            "b = Expand(q, s) c = Transpose(b) action = MatMul(b, c)", "float[1] q = {1}, int64[2] s = {100000, 1}"
-        ),
-        LARGE,
-    ),
-    "many constants": (
-        lambda: graph(
-            " ".join(f"c{i} = ConstantOfShape(s)" for i in range(300)) + " action = Identity(compute)",
-            "int64[1] s = {100000}",
-        ),
-        LARGE,
-    ),
-    "data of the working directory": (external("weights.bin"), "data in another file"),
-    "data of an absolute path": (external("/etc/passwd"), "data in another file"),
-    "data of a folder above": (external("../weights.bin"), "data in another file"),
-    "an operator of Microsoft": (
-        lambda: graph("action = com.microsoft.Gelu(compute)", more=', "com.microsoft": 1'),
-        "got 'com.microsoft.Gelu'",
-    ),
-    "an operator for training": (
-        lambda: graph("action = ai.onnx.preview.training.Adam(compute)", more=', "ai.onnx.preview.training": 1'),
-        OPERATOR,
-    ),
-    "trees": (lambda: graph("action = ai.onnx.ml.Binarizer(compute)", more=', "ai.onnx.ml": 3'), OPERATOR),
-    "RandomNormal": (random("RandomNormal<shape = [3, 8, 2]>"), OPERATOR),
-    "RandomNormalLike": (random("RandomNormalLike", "compute"), OPERATOR),
-    "RandomUniform": (random("RandomUniform<shape = [3, 8, 2]>"), OPERATOR),
-    "RandomUniformLike": (random("RandomUniformLike", "compute"), OPERATOR),
-    "Multinomial": (random("Multinomial", "compute"), OPERATOR),
-    "Bernoulli": (random("Bernoulli", "compute"), OPERATOR),
-    "Dropout as in training": (random("Dropout", "compute"), OPERATOR),
-    "Scan": (random("Scan", "compute"), OPERATOR),
-    "sparse weights": (lambda: changed(sparse), "expected dense constants"),
-    "sparse constants": (lambda: changed(sparse_constant), "expected dense constants"),
-    "negative sizes": (dims(-2, -2), "can't be read as a network"),
+    "an operator of Microsoft": (foreign("com.microsoft", 1, "Gelu"), "got 'com.microsoft.Gelu'"),
+    "an operator for training": (foreign("ai.onnx.preview.training", 1, "Adam"), OPERATOR),
+    "trees": (foreign("ai.onnx.ml", 3, "Binarizer"), OPERATOR),
+    "sparse weights": (partial(changed, sparse), "expected dense constants"),
+    "sparse constants": (partial(changed, sparse_constant), "expected dense constants"),
+    "negative sizes": (dims(-2, -2), READ),
     "negative sizes that cancel": (dims(-(2**31), 2**31), LARGE),
     "huge sizes": (dims(2**62, 2**62), LARGE),
-    "a hundred thousand axes": (dims(*[2] * 100_000), "can't be read as a network"),
-    "weights of text": (lambda: changed(strings), "can't be read as a network"),
-    "graphs in graphs": (lambda: changed(deep), "can't be read as a network"),
-    "many nodes": (lambda: changed(nodes), "expected at most 10000 nodes"),
-    "a node that reads itself": (
-        lambda: graph("a = Add(a, compute) action = Identity(a)"),
-        "can't be read as a network",
-    ),
-    "shapes that are not true": (
-        lambda: graph("action = ConstantOfShape(s)", "int64[1] s = {2000000000}", outputs="float[1] action"),
-        LARGE,
-    ),
-    "an opset of the future": (lambda: graph("action = Identity(compute)", opset=10_000), "can't be read as a network"),
-    "an empty file": (lambda: b"", "can't be read as a network"),
-    "zeros": (lambda: bytes(10**6), "can't be read as a network"),
+    "a hundred thousand axes": (dims(*[2] * 100_000), READ),
+    "weights of text": (partial(changed, strings), READ),
+    "graphs in graphs": (partial(changed, deep), READ),
+    "many nodes": (partial(changed, nodes), "expected at most 10000 nodes"),
+    "a node that reads itself": (partial(graph, "a = Add(a, compute) action = Identity(a)"), READ),
+    "an opset of the future": (partial(graph, "action = Identity(compute)", opset=10_000), READ),
+    "an empty file": (bytes, READ),
+    "zeros": (partial(bytes, 10**6), READ),
 }
 
 
@@ -346,8 +310,7 @@ HOSTILE = {
 def test_a_hostile_network_is_refused_before_it_runs(kind, capfd):
     pytest.importorskip("onnxruntime")
     make, words = HOSTILE[kind]
-    content = make()
     with pytest.raises(ValueError, match=re.escape(words)) as refused:
-        _session(content, ["compute"], Path(ONNX))
+        _session(make(), ["compute"], Path(ONNX))
     assert len(str(refused.value)) < 500
     assert capfd.readouterr() == ("", "")

@@ -7,9 +7,11 @@ import pytest
 from scipy import stats
 
 import multispin_env as ms
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import BY_TASK, ByRequest, Requests, beta_quantile, task_means
+from multispin_env.physics.chains import HIT_THRESHOLDS
 from multispin_env.physics.records import NEVER_REJECTED, Recorded, Records, accepted_runs, load_records, prompt_rates
-from multispin_env.physics.tokens import expected_tokens, sample_tokens
+from multispin_env.physics.tokens import sample_tokens
 
 
 def fresh(process, shape, seed=0):
@@ -89,6 +91,8 @@ def test_tokens_are_those_of_the_independent_law(scenario, process):
     length = np.random.default_rng(3).integers(0, 25, (3, 20))
     exponential = np.random.default_rng(4).standard_exponential((3, 20))
     assert (process.expectation(scenario, requests)(length) == expected_tokens(length, requests.rate)).all()
+    for law in HIT_THRESHOLDS.values():
+        assert (process.by_length(scenario, requests, law)(length) == law(length, requests.rate)).all()
     drawn = process.sampled_tokens(requests, length, exponential)
     assert (drawn == sample_tokens(length, requests.rate, np.random.default_rng(4))).all()
     changed = requests._replace(rate=requests.rate * np.where(np.arange(20) == 7, 0.99, 1.0))  # by a caller

@@ -8,9 +8,10 @@ from mpmath import mp, mpf
 from scipy.stats import chisquare, kstest
 
 import multispin_env as ms
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.radio import SMALL_SNR, spectral_efficiency, upload_time
 from multispin_env.physics.rounds import discounted_throughput, initial_throughput, jain_index, utility
-from multispin_env.physics.tokens import expected_tokens, pass_tokens, sample_tokens, verification_time
+from multispin_env.physics.tokens import pass_tokens, sample_tokens, verification_time
 from multispin_env.physics.types import Outcome, checked_weights
 
 

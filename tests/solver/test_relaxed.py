@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import wrightomega
 
 import multispin_env as ms
-from multispin_env.physics.tokens import expected_tokens
+from multispin_env.draft import expected_tokens
 from multispin_env.solver import stationary
 from multispin_env.solver.problem import Problem, make_problem
 from multispin_env.solver.relaxed import Ray, ray_lengths, relaxed_optimum

@@ -43,11 +43,11 @@ from multispin_env.simulation.capacity import (
     PERCENT,
     Capacity,
     LoadPoint,
-    capacity,
     check_question,
     estimate_capacity,
     estimated_load,
     make_candidates,
+    max_load,
     rule_names,
 )
 from multispin_env.simulation.estimates import request_lengths
@@ -207,10 +207,10 @@ def _search(
     """Add the capacity of each controller to ``results``; return the errors of controllers."""
     by = "rate" if options.rate_per_user is None else "users"
     most = int(options.most) if by == "users" and options.most is not None and options.most % 1 == 0 else options.most
-    limits = {"most": most, "kv_tokens": options.kv_tokens}
-    fixed = {"percent": options.percent, "copies": options.copies}
+    limits = {"by": by, "percent": options.percent, "copies": options.copies}
+    limits |= {"most": most, "kv_tokens": options.kv_tokens}
     names = list(dict.fromkeys(options.controllers))
-    check_question(workload, by, **fixed, **limits)
+    check_question(workload, **limits)
     for name in names:
         make_candidates(name)(scenario)  # checks all names before the first simulation
     if not is_quiet(options):
@@ -224,15 +224,13 @@ def _search(
             bar = progress.begin(name)
             try:
                 with contender_errors(name):
-                    results[name] = capacity(
+                    results[name] = max_load(
                         scenario,
-                        workload=workload,
+                        workload,
                         controller=name,
-                        by=by,
                         seed=options.seed,
                         report=tried.append,
                         progress=partial(_show, bar),
-                        **fixed,
                         **limits,
                     )
             except ContenderError as error:
@@ -286,13 +284,9 @@ def _title(scenario: Scenario, options: argparse.Namespace, workload: Workload) 
     lengths = f"prompts of {prompt:g} and answers of {workload.mean_output:.0f} tokens on average"
     most = options.most if options.most is not None or options.rate_per_user is None else MAX_USERS
     unit = CAPACITY_UNITS["rate" if options.rate_per_user is None else "users"]
-    parts = [
-        scenario.label,
-        users,
-        f"B = {scenario.total_bandwidth / 1e6:g} MHz",
-        f"{' '.join(options.arrivals)} arrivals",
-    ]
-    parts += [lengths] + ([] if most is None else [f"at most {most:g} {unit}"])
+    arrivals = f"{' '.join(options.arrivals)} arrivals"
+    parts = [scenario.label, users, f"B = {scenario.total_bandwidth / 1e6:g} MHz", arrivals, lengths]
+    parts += [] if most is None else [f"at most {most:g} {unit}"]
     parts += [] if options.kv_tokens == np.inf else [f"KV memory for {options.kv_tokens:g} tokens"]
     return f"{', '.join(parts)}\n"
 

@@ -1,7 +1,7 @@
 """``multispin compare``: a comparison of contenders on whole episodes of an environment."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -34,7 +34,7 @@ from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import SLOW, ContenderError, contender_errors
 from multispin_env.evaluation.episodes import EpisodeStats, ReportProgress
-from multispin_env.evaluation.public import EPISODES, comparison_table, players_by_name, select_metric
+from multispin_env.evaluation.public import EPISODES, compare_cases
 from multispin_env.evaluation.statistics import EPISODE_SEED
 
 
@@ -59,21 +59,24 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_executor_options(parser, "controllers", parts=False)
 
 
-_Answers = dict[str, EpisodeStats | ContenderError]
-
-
-def _play_all(cases: Episodes, names: Sequence[str], executor: Executor) -> _Answers:
+def _play_all(
+    cases: Episodes, executor: Executor, errors: list[ContenderError], contenders: Iterable[str]
+) -> dict[str, EpisodeStats]:
+    names = tuple(contenders)
+    answers: dict[str, EpisodeStats | ContenderError] = {}
     if isinstance(executor, Serial):  # it can report the progress of a contender
         with Progress(len(names)) as progress:
-            return {name: _play(cases, name, progress.begin(name)) for name in names}
-    answers: _Answers = {}
-    with Tally(len(names), executor.width) as tally:
-        for result in executor.results(partial(_play, replace(cases)), names):  # a copy, without environments
-            name = names[result.index]
-            error = ContenderError(f"{name}: {result.error.strip().splitlines()[-1]}") if result.error else None
-            answers[name] = error or result.value
-            tally.add(name, isinstance(answers[name], ContenderError))
-    return {name: answers[name] for name in names}
+            answers |= {name: _play(cases, name, progress.begin(name)) for name in names}
+    else:
+        with Tally(len(names), executor.width) as tally:
+            for result in executor.results(partial(_play, replace(cases)), names):  # a copy, without environments
+                name = names[result.index]
+                error = ContenderError(f"{name}: {result.error.strip().splitlines()[-1]}") if result.error else None
+                answers[name] = error or result.value
+                tally.add(name, isinstance(answers[name], ContenderError))
+    pairs = [(name, answers[name]) for name in names]
+    errors += [answer for _, answer in pairs if isinstance(answer, ContenderError)]
+    return {name: answer for name, answer in pairs if isinstance(answer, EpisodeStats)}
 
 
 def _play(cases: Episodes, name: str, progress: ReportProgress | None = None) -> EpisodeStats | ContenderError:
@@ -86,20 +89,18 @@ def _play(cases: Episodes, name: str, progress: ReportProgress | None = None) ->
 
 def _run(options: argparse.Namespace) -> int | None:
     check_outputs(options.json, options.csv)
-    check_integer("seed", options.seed, 0)
     executor = executor_of(options)
     arguments = collect_arguments(options)
     check_settings(options, arguments, [options.env], COMMON_ARGUMENTS)
-    cases = Episodes(EnvConfig.of(options.env, options.scenario, **arguments), options.episodes, options.seed)
-    metric = select_metric(cases, options.metric)
-    plays, reference = players_by_name(cases, options.controllers, options.reference)
-    answers = _play_all(cases, tuple(plays), executor)
-    stats = {name: answer for name, answer in answers.items() if isinstance(answer, EpisodeStats)}
-    if stats:
-        comparison = comparison_table(cases, stats, reference if reference in stats else next(iter(stats)), metric)
+    config, seed = EnvConfig.of(options.env, options.scenario, **arguments), check_integer("seed", options.seed, 0)
+    cases = Episodes(config, options.episodes, seed)
+    errors: list[ContenderError] = []
+    play_all = partial(_play_all, cases, executor, errors)
+    comparison = compare_cases(cases, options.controllers, options.reference, options.metric, play_all)
+    if comparison.rows:
         about = cases.about | {"metric": comparison.metric, "reference": comparison.reference}
         write_tables(options, comparison.rows, about | provenance(options, "gymnasium", "scipy"), repr(comparison))
-    return print_errors(options, [answer for answer in answers.values() if isinstance(answer, ContenderError)])
+    return print_errors(options, errors)
 
 
 COMMAND = Command(

@@ -182,7 +182,7 @@ class _RoundRecord:
             },
             "access_time": row.access,
             "predicted_pass": row.predicted_pass,
-            "measured_pass": row.played.pass_time,
+            "measured_pass": row.played.verification_time,
             "predicted_round": row.predicted_time,
             "measured_round": row.measured_time,
             "accepting_time": row.played.accepting_time,

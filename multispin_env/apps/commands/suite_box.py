@@ -1,17 +1,15 @@
 """Untrusted policies of entries, each played in a process of its own with limits on memory, CPU time and wall time."""
 
-import multiprocessing
 import os
 import signal
 import sys
 import time
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 
-from multispin_env.apps.executors import end_with_parent, worker_environment
+from multispin_env.apps.executors import Worker
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import cut, reason
 from multispin_env.evaluation.policy import onnx_runtime
@@ -40,33 +38,30 @@ def play_policy(limits: ProcessLimits | None, run: PolicyRun) -> FloatArray | Ex
     """Return the result of `policy_values`; networks of an entry play in a process with limits, unless ``None``."""
     if limits is None or run[3] == "rule":
         return policy_values(*run)
-    context = multiprocessing.get_context("spawn")
-    pipe, child_pipe = context.Pipe(duplex=False)
-    child = context.Process(target=_play, args=(child_pipe, limits, run), daemon=True)
-    with worker_environment():
-        child.start()
-    child_pipe.close()  # only the child has this end, so that its death closes it
+    worker = Worker()
     try:
-        if pipe.poll(limits.seconds):
-            return pipe.recv()
-        return f"policy: expected an end within {limits.seconds} s, got none"
-    except EOFError:
-        child.join()
-        if child.exitcode == -signal.SIGXCPU:
+        worker.send(_play, limits, run)
+        if not worker.pipe.poll(limits.seconds):
+            return f"policy: expected an end within {limits.seconds} s, got none"
+        result = worker.receive()
+        return result.value if not result.error else _unexpected_end(limits, result.error.strip().splitlines()[-1])
+    except (EOFError, OSError):
+        worker.process.join()
+        code = worker.process.exitcode or 0
+        if code == -signal.SIGXCPU:
             return f"policy: expected at most {limits.cpu_seconds} s of CPU time, got more"
-        code = child.exitcode or 0
-        end = signal.Signals(-code).name if code < 0 else f"status {code}"
-        return f"policy: expected a normal end, with at most {limits.memory // MIB} MiB of memory, got {end}"
+        return _unexpected_end(limits, signal.Signals(-code).name if code < 0 else f"status {code}")
     finally:
-        child.kill()
-        child.join()
-        pipe.close()
+        worker.end()
 
 
-def _play(pipe: Connection, limits: ProcessLimits, run: PolicyRun) -> None:
+def _unexpected_end(limits: ProcessLimits, end: str) -> str:
+    return f"policy: expected a normal end, with at most {limits.memory // MIB} MiB of memory, got {cut(end)}"
+
+
+def _play(limits: ProcessLimits, run: PolicyRun) -> FloatArray | Exception | str:
     import resource  # not on Windows
 
-    end_with_parent()
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 1)
     os.dup2(null, 2)
@@ -76,8 +71,7 @@ def _play(pipe: Connection, limits: ProcessLimits, run: PolicyRun) -> None:
         else:
             onnx_runtime()
     except ImportError as error:
-        pipe.send(error)
-        return
+        return error
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     for kind, value in (
         (resource.RLIMIT_CORE, 0),
@@ -91,4 +85,4 @@ def _play(pipe: Connection, limits: ProcessLimits, run: PolicyRun) -> None:
         answer = reason(answer)
         if "alloc" in answer or "MemoryError" in answer:
             answer = f"policy: expected at most {limits.memory // MIB} MiB of memory, got more ({cut(answer)})"
-    pipe.send(answer)
+    return answer

@@ -12,15 +12,17 @@ import numpy as np
 from multispin_env.apps.explore.markup import Markup, card, cell_table, element, fragment, numbers, scroll_box
 from multispin_env.apps.explore.page import PageView
 from multispin_env.apps.explore.settings import Choice, ScenarioSources, Slider, SystemSettings, control_field
-from multispin_env.apps.explore.timelines import TICKS, PlayedEpisodes, make_simulator, play, timeline
+from multispin_env.apps.explore.timelines import TICKS, PlayedEpisodes, play, timeline
 from multispin_env.bounds.rate import rate_bound
-from multispin_env.controllers.names import controller_names, make_controller
+from multispin_env.controllers.names import controller_names
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.serving import Serving
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.continuous import Axes
-from multispin_env.evaluation.comparison import METRICS, compare_episodes, comparison_cells
+from multispin_env.evaluation.cases import Episodes
+from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.episodes import EpisodeStats
+from multispin_env.evaluation.public import compare_cases
 from multispin_env.evaluation.statistics import Cells
 from multispin_env.physics.traces import TRACES, RequestTrace, load_trace
 from multispin_env.scenario import Scenario
@@ -122,17 +124,16 @@ def compute(settings: NoBarrierSettings, sources: ScenarioSources) -> _NoBarrier
     scenario = settings.system(sources)
     config = EnvConfig.of(settings.env_id, scenario, action="full", **settings.arguments(scenario))
     with ThreadPoolExecutor(1) as pool:  # the linear program releases the interpreter
-        devices = make_simulator(config, 1, settings.seed).state.system
-        bound_task = pool.submit(rate_bound, scenario, devices[0])
+        env = native(config.make_vec(1))
+        env.reset(seed=settings.seed)
+        bound_task = pool.submit(rate_bound, scenario, env.state.system[0])
         played = {
             name: _play(config, name, settings.episodes, settings.seed) for name in (settings.left, settings.right)
         }
-    metric = "tokens_in_time" if settings.serving else "token_goodput"
+    cases, stats = Episodes(config, settings.episodes), {name: episodes.stats for name, episodes in played.items()}
     with np.errstate(divide="ignore"):  # the logarithm of a device without tokens, which is not shown
-        rows = compare_episodes({name: episodes.stats for name, episodes in played.items()}, settings.right, metric)
-    second_table = METRICS[metric].second_table
-    tables = [comparison_cells(rows, metric), *([] if second_table is None else [second_table(rows)])]
-    bound = float(bound_task.result())
+        tables = compare_cases(cases, list(played), settings.right, None, lambda _: stats).tables
+    bound = float(bound_task.result().value)
     record = {
         "users": scenario.num_users,
         "ticks": TICKS,
@@ -148,7 +149,7 @@ def compute(settings: NoBarrierSettings, sources: ScenarioSources) -> _NoBarrier
 
 @lru_cache(8)  # often only one of the two controllers changes
 def _play(config: EnvConfig, name: str, episodes: int, seed: int) -> PlayedEpisodes:
-    return play(config, make_controller(name, config.scenario), name, episodes, seed)
+    return play(Episodes(config, episodes, seed), name)
 
 
 def _first_metrics(stats: EpisodeStats) -> dict[str, float]:

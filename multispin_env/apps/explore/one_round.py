@@ -32,7 +32,8 @@ from multispin_env.apps.explore.settings import (
 )
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_name, shown
-from multispin_env.controllers.names import controller_names, make_controller
+from multispin_env.controllers.names import controller_names
+from multispin_env.evaluation.cases import StateCases
 from multispin_env.physics.radio import channel_gain
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.types import Decision, Outcome, SystemState
@@ -162,10 +163,10 @@ class _RoundNumbers:
 
 
 def _optimum(scenario: Scenario, table: _DeviceTable) -> tuple[CertifiedDecision, Outcome]:
-    state = table.state()
-    decision = make_controller("optimal", scenario, certify=1e-6)(state)
+    cases = StateCases(scenario, table.state())
+    decision = cases.make("optimal")(cases.state)
     assert isinstance(decision, CertifiedDecision)
-    return decision, expected_outcome(scenario, state, decision)
+    return decision, expected_outcome(scenario, cases.state, decision)
 
 
 def compute(settings: RoundSettings, sources: ScenarioSources) -> _RoundNumbers:
@@ -174,9 +175,8 @@ def compute(settings: RoundSettings, sources: ScenarioSources) -> _RoundNumbers:
     table, before = settings.devices(scenario), settings.devices(scenario, moved=False)
     state = table.state()
     decision, outcome = _optimum(scenario, table)
-    names = controller_names("rounds", scenario)
-    rules = {name: make_controller(name, scenario) for name in names if name != "optimal"}
-    goodputs = {name: float(expected_outcome(scenario, state, rule(state)).goodput) for name, rule in rules.items()}
+    names = [name for name in controller_names("rounds", scenario) if name != "optimal"]
+    goodputs = {name: float(StateCases(scenario, state).values(name)) for name in names}
     is_moved = not np.array_equal(table.snr_db, before.snr_db)
     old_decision, old = _optimum(scenario, before) if is_moved else (decision, outcome)
     return _RoundNumbers(

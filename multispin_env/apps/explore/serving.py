@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import multiprocessing
 import socket
 from operator import itemgetter
 
@@ -10,6 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from multispin_env.apps.executors import Worker
 from multispin_env.apps.explore.workers import compile_rules
 from multispin_env.checks import check_integer
 
@@ -49,7 +49,7 @@ def run_server(app: ASGIApp, at: socket.socket) -> None:
         lifespan="off",
         ws="none",
     )
-    multiprocessing.get_context("spawn").Process(target=compile_rules, daemon=True).start()
+    Worker(daemon=True).send(compile_rules)
     uvicorn.Server(config).run(sockets=[at])
 
 

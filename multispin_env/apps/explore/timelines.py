@@ -1,23 +1,19 @@
 """Timelines of episodes without the barrier, as JSON data for a browser."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import numpy as np
-from gymnasium.utils import seeding
-
-from multispin_env.envs.config import EnvConfig
+from multispin_env.arrays import BoolArray
 from multispin_env.envs.rendering.continuous import (
     Stretch,
     Trace,
-    Traces,
     device_stretches,
     request_marks,
     server_stretches,
 )
+from multispin_env.evaluation.cases import Episodes
+from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.episodes import EpisodeStats
-from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 
 
 class PlayedEpisodes(NamedTuple):
@@ -27,31 +23,18 @@ class PlayedEpisodes(NamedTuple):
     trace: Trace
 
 
-def make_simulator(config: EnvConfig, episodes: int, seed: int) -> Any:
-    """Make and reset a simulator of several episodes, with consecutive seeds."""
-    simulator = config.simulator(episodes)
-    for env in range(episodes):
-        simulator.seed(env, seeding.np_random(seed + env)[0])
-    simulator.reset()
-    return simulator
+def play(cases: Episodes, name: str) -> PlayedEpisodes:
+    """Play episodes with a controller and record the first."""
+    rule = cases.config.contender(name)
+    env, outcomes = native(cases.env_for(rule)), []
 
-
-def play(
-    config: EnvConfig, rule: Callable[[ContinuousState], ContinuousDecision], name: str, episodes: int, seed: int
-) -> PlayedEpisodes:
-    """Play episodes with consecutive seeds, as `play_episodes` does, with the uplink discipline of the rule."""
-    config = config.for_contender(rule)
-    simulator = make_simulator(config, episodes, seed)
-    keys, traces = config.info_keys, Traces(config, 1)  # trace of the first episode only
-    stats = EpisodeStats.empty(episodes, config.scenario.num_users, by_round=False)
-    playing = np.ones(episodes, dtype=np.bool_)
-    while playing.any():
-        step = simulator.step(simulator.actions.encode(rule(simulator.state), simulator.planned))
-        stats.add(step.reward, step.info, keys, playing)
+    def record(playing: BoolArray) -> None:
         if playing[0]:
-            traces.add(step)
-        playing &= ~step.truncated
-    return PlayedEpisodes(stats, replace(traces.view(), title=name))
+            outcomes.append(env.outcome[0].copy())
+
+    stats = cases.play(rule, watch=record)
+    serving = bool(env.config.info_keys.episode)
+    return PlayedEpisodes(stats, Trace(env.scenario, env.config.drawn, tuple(outcomes), name, serving=serving))
 
 
 TICKS = 10_000  # per second

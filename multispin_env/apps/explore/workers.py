@@ -1,13 +1,10 @@
 """Worker processes of the page: a limited number, each of which can be killed."""
 
 import asyncio
-import multiprocessing
-import signal
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from typing import Any
 
-from multispin_env.apps.executors import end_with_parent
+from multispin_env.apps.executors import TaskResult, Worker
 from multispin_env.apps.explore.page import VIEWS
 from multispin_env.apps.explore.settings import ScenarioSources
 
@@ -28,7 +25,7 @@ class Workers:
     """Pool of processes that are reused, with what they have loaded and cached."""
 
     def __init__(self) -> None:
-        self._idle = [_Worker()]  # starts in parallel with the rest of the page
+        self._idle = [_new_worker()]  # starts in parallel with the rest of the page
         self._semaphore = asyncio.Semaphore(MAX_PARALLEL)
         self._requests = 0
 
@@ -52,53 +49,39 @@ class Workers:
             self._requests -= 1
 
     async def _run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        worker = self._idle.pop() if self._idle else _Worker()  # the last used, whose caches suit a single user
+        worker = self._idle.pop() if self._idle else _new_worker()  # the last used, whose caches suit a single user
         try:
-            result = await asyncio.to_thread(worker.run, function, arguments)
-        except BaseException:
-            worker.process.kill()
-            raise
-        self._idle.append(worker)
-        return result
-
-
-class _Worker:
-    def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")  # fork is unsafe in a process with threads
-        self.connection, child = context.Pipe()
-        self.process = context.Process(target=_work, args=(child,), daemon=True)
-        self.process.start()
-        child.close()
-
-    def run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        try:
-            self.connection.send((function, arguments))
-            return self.connection.recv()
+            result = await asyncio.to_thread(_ask, worker, function, arguments)
         except (EOFError, OSError):
-            self.process.join()
-            self.connection.close()
+            worker.end()
             raise AnswerError(
                 "page: expected an answer, got none: the worker process ended, perhaps for lack of memory"
             ) from None
+        except BaseException:
+            worker.process.kill()  # which ends the thread that waits, too
+            raise
+        self._idle.append(worker)
+        if result.error:
+            raise AnswerError(f"page: expected an answer, got none: {result.error.strip().splitlines()[-1]}")
+        return result.value
+
+
+def _new_worker() -> Worker:
+    return Worker(_load_views, daemon=True)
+
+
+def _load_views() -> None:
+    for name in VIEWS.names():
+        VIEWS.load(name)  # before the first request
+
+
+def _ask(worker: Worker, function: Callable[..., Any], arguments: tuple[Any, ...]) -> TaskResult:
+    worker.send(function, *arguments)
+    return worker.receive()
 
 
 def compile_rules() -> None:
     """Compute the initial views: the first use of a rule compiles it, once for all processes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
     for name in VIEWS.names():
         view = VIEWS.load(name)
         view.compute(view.settings(), ScenarioSources())
-
-
-def _work(connection: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent ends this one
-    end_with_parent()
-    for name in VIEWS.names():
-        VIEWS.load(name)  # before the first request
-    while True:
-        try:
-            function, arguments = connection.recv()
-        except EOFError:
-            return
-        connection.send(function(*arguments))

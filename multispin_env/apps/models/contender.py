@@ -152,7 +152,7 @@ class LiveRound:
     @property
     def measured_time(self) -> float:
         """Time of the round with the measured verification time."""
-        return self.access + self.played.pass_time + self.round_trip
+        return self.access + self.played.verification_time + self.round_trip
 
 
 class LiveContender:
@@ -206,7 +206,7 @@ class LiveContender:
         drafting = drafting_time(scenario, length, self.conditions.draft_time, chain)
         uploading = upload_time(scenario, length, efficiency, decision.bandwidth)
         users = scenario.num_users
-        predicted_pass = float(scenario.pass_time(users, users * (int(length.max()) + 1)))
+        predicted_pass = float(scenario.law.time(users, users * (int(length.max()) + 1)))
         played, chains = self._played(length, task, float((drafting + uploading).max()) + predicted_pass)
         self._last = np.array([length, played.accepted])
         self.rounds.append(

@@ -23,9 +23,9 @@ import numpy as np
 from multispin_env.apps.models.counts import LARGEST_FILE
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_instance, check_name, check_real, cut, shown
+from multispin_env.draft import expected_tokens, rate_of_length
 from multispin_env.evaluation.statistics import LEVEL, Cells
 from multispin_env.npz import read_file
-from multispin_env.physics.tokens import expected_tokens
 
 _DRAFTS, DRAFTED, _ACCEPTED, _BY_POSITION = _VLLM = (
     "vllm:spec_decode_num_drafts",
@@ -77,10 +77,8 @@ class EngineCounts:
 
     @property
     def rate(self) -> float:
-        """α with E[N | L] = length; unique, as E[N | L] increases with α."""
-        from scipy.optimize import brentq
-
-        return float(brentq(lambda rate: _tokens(self.drafted, rate) - self.length, 0.0, 1.0))
+        """α with E[N | L] = length."""
+        return rate_of_length(self.length, self.drafted)
 
     @property
     def interval(self) -> tuple[float, float] | None:

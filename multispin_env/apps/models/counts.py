@@ -19,11 +19,11 @@ from multispin_env.apps.models.prompts import MAX_TASKS
 from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below, save
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_label, cut, shown
+from multispin_env.draft import expected_tokens
 from multispin_env.evaluation.statistics import LEVEL, RESAMPLES, Cells
 from multispin_env.files import MIB
 from multispin_env.npz import BOOLEANS, FLOATS, INTEGERS, MOST_NUMBERS, archive_of, read_arrays, read_file
 from multispin_env.physics.records import FITTED_LENGTHS, Records, prompt_rates, replayed_expectations
-from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Task
 
 _COLUMNS = ("request", "task", "drafted", "accepted")

@@ -196,7 +196,7 @@ class RoundResult(NamedTuple):
 
     accepted: IntArray  # accepted tokens, (K,), also those after the end of a request
     gained: IntArray  # tokens of the requests, (K,)
-    pass_time: float  # the target's pass, without sampling
+    verification_time: float  # the target's pass, without sampling
     accepting_time: float  # token probabilities, acceptance and sampling
     drafting_time: float  # one batch for all devices; the emulated devices have draft times of their own
     prompt_time: float  # prompts of new requests, read by both models after the round

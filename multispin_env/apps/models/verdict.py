@@ -83,7 +83,7 @@ def _numbers(rounds: Sequence[LiveRound]) -> FloatArray:
                 entry.predicted.sum(),
                 entry.played.gained.sum(),
                 entry.predicted_pass,
-                entry.played.pass_time,
+                entry.played.verification_time,
                 entry.predicted_time,
                 entry.measured_time,
             )
@@ -217,7 +217,7 @@ def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
             ready = drafted + entry.uploading[device]
             cells["uploading"].append((drafted, entry.uploading[device], device))
             cells["waiting"].append((ready, begin + entry.access - ready, device))
-            cells["verifying"].append((begin + entry.access, entry.played.pass_time, device))
+            cells["verifying"].append((begin + entry.access, entry.played.verification_time, device))
         begin += entry.measured_time
         axes.axvline(begin / MS, color=_colour(GREY), linewidth=0.6)
     colours = (ACCEPTED, REFUSED, UPLOADING, WAITING, VERIFYING)

@@ -14,11 +14,11 @@ from multispin_env.arrays import FloatArray
 from multispin_env.controllers.base import RoundsController
 from multispin_env.controllers.names import make_controller
 from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
+from multispin_env.draft import expected_tokens
 from multispin_env.evaluation.cases import CERTIFICATE
 from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, Cells, Interval, mean_interval
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
-from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import common_latency
 

@@ -18,11 +18,11 @@ from multispin_env.apps.reproduce.figure import (
 )
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
+from multispin_env.draft import expected_tokens
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.records import Records, accepted_runs, advance, load_records, prompt_rates
 from multispin_env.physics.rounds import goodput
-from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import common_latency
 

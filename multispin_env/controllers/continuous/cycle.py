@@ -11,10 +11,10 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.controllers.base import Option
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.chains import chain_cycle, sending_time
 from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.radio import full_share_token_time
-from multispin_env.physics.tokens import TokenLaw
 from multispin_env.scenario import Scenario
 
 TYPICAL_CYCLE = (3.0, 2.0)  # κ and m: a device waits during one pass and is in the next
@@ -45,7 +45,7 @@ class Cycle:
 
     def time(self, length: IntArray | int) -> FloatArray:
         """Return the cycle times (..., n, K) in seconds of lengths (..., n, K) or (..., 1, 1)."""
-        verification = np.asarray(self.scenario.pass_time(self.batch, self.batch * (length + 1)))
+        verification = self.scenario.law.time(self.batch, self.batch * (length + 1))
         fixed = self.passes * verification + self.scenario.round_trip_time
         return sending_time(self.scenario, length, self.draft_time, self.token_air, self.head_start) + fixed
 
@@ -56,7 +56,7 @@ class Cycle:
         """
         low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
         lengths = np.arange(low, high + 1)[:, None, None]
-        tokens = TokenLaw.of(self.acceptance_rate).expected(lengths) - token_price * lengths
+        tokens = expected_tokens(lengths, self.acceptance_rate) - token_price * lengths
         if not self.scenario.draft_ahead:
             return np.asarray(low + (tokens / self.time(lengths)).argmax(0))
         without, spent = (self._spent(lengths, head_start) for head_start in (np.zeros(1), self.head_start))
@@ -70,7 +70,7 @@ class Cycle:
 
     def time_per_token(self, length: IntArray) -> FloatArray:
         """Return the seconds per token (n, K) of a device with drafts of these lengths."""
-        return self.time(length) / TokenLaw.of(self.acceptance_rate).expected(length)
+        return self.time(length) / expected_tokens(length, self.acceptance_rate)
 
 
 def longest_profitable(scenario: Scenario, acceptance_rate: FloatArray, price: FloatArray) -> IntArray:

@@ -11,10 +11,10 @@ from multispin_env.arrays import FloatArray, IntArray, dense_rank, ordered_sum
 from multispin_env.checks import check_integer, check_plausible, check_real
 from multispin_env.controllers.base import ContinuousController, Modifier, Option, Tunable, check_option, per_device
 from multispin_env.controllers.continuous.cycle import SHORTEST_CYCLE, TYPICAL_CYCLE, Cycle, longest_profitable
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.chains import chain_left, drafting_time, hit_probability, longest_sent, sending_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.radio import full_share_token_time
-from multispin_env.physics.tokens import TokenLaw
 from multispin_env.scenario import Scenario
 
 
@@ -58,7 +58,7 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
 
     def returning(size: FloatArray) -> FloatArray:
         """Return the number of devices that return during a pass of ``size`` devices."""
-        server = np.asarray(scenario.pass_time(size, size * (drafted + 1)))
+        server = scenario.law.time(size, size * (drafted + 1))
         np.add(whole, 1.5 * server, out=cycles)
         room = np.ones_like(server)  # part of the uplink that shorter uploads do not use
         for device in range(len(need)):
@@ -83,7 +83,7 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
         before, back = size, now
         size = np.clip(size + (now - size) / (1.0 - np.minimum(slope, 0.9)), 1.0, most)
     returning(size)
-    return (counted * frequency * TokenLaw.of(alpha).expected(lengths)).sum(0)
+    return (counted * frequency * expected_tokens(lengths, alpha)).sum(0)
 
 
 def _by_upload(array: FloatArray | IntArray, order: IntArray) -> Any:
@@ -199,9 +199,9 @@ def min_time_to_tokens(scenario: Scenario, state: ContinuousState) -> FloatArray
     """Return the seconds (n, K) until the next tokens if the device alone used the band and the server."""
     low, token_time = scenario.min_draft_length, full_share_token_time(scenario, state.spectral_efficiency)
     begun = state.busy & (state.phase != Phase.FREE)
-    under_way = state.drafting_left + state.air_left + np.asarray(scenario.pass_time(1, 1 + state.draft_length))
+    under_way = state.drafting_left + state.air_left + scenario.law.time(1, 1 + state.draft_length)
     sending = sending_time(scenario, low, state.draft_time, token_time, state.head_start)
-    return np.where(begun, under_way, sending + (scenario.pass_time(1, 1 + low) + scenario.round_trip_time))
+    return np.where(begun, under_way, sending + (scenario.law.time(1, 1 + low) + scenario.round_trip_time))
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,7 +247,7 @@ class OwnPace(ContinuousController):
         token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
         length = Cycle.of(self.scenario, state, (queue, passes)).best_length(air_price * token_time)
         drafts = np.where(state.draft_length > 0, state.draft_length, length)
-        value = weight * TokenLaw.of(state.acceptance_rate).expected(drafts)
+        value = weight * expected_tokens(drafts, state.acceptance_rate)
         return take_all(length).changed(priority=-np.floor(value))
 
 

@@ -13,12 +13,12 @@ from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_state
 from multispin_env.controllers.continuous.cycle import Cycle
 from multispin_env.controllers.continuous.under_way import Background, in_deep_fade
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.continuous.averages import long_run_averages, measurement_size
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import sample_state
-from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.types import checked_weights
 from multispin_env.scenario import Scenario
 
@@ -32,16 +32,16 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | in
     """
     token_time = full_share_token_time(scenario, state.spectral_efficiency)
     size = np.maximum(state.busy.sum(-1, keepdims=True) / groups, 1.0)
-    window = 1.3 ** np.arange(-8, 9) * np.asarray(scenario.pass_time(size, size)) + scenario.round_trip_time
+    window = 1.3 ** np.arange(-8, 9) * scenario.law.time(size, size) + scenario.round_trip_time
     # devices are the first axis, so that sums over them have the same order in any batch
     arrays = state.acceptance_rate, token_time, state.draft_time + token_time, state.busy.astype(np.float64)
     rate, air, pace, busy = (np.ascontiguousarray(array.T)[..., None] for array in arrays)
     length = np.minimum((window - scenario.round_trip_time) / pace, scenario.max_draft_length)
-    tokens = (TokenLaw.of(rate).expected(length) * busy).sum(0)
+    tokens = (expected_tokens(length, rate) * busy).sum(0)
     length *= busy
     total = length.sum(0)
     length *= air
-    server = np.asarray(scenario.pass_time(size, size + total / groups))
+    server = scenario.law.time(size, size + total / groups)
     rates = tokens / np.maximum(np.maximum(window + server, groups * server), length.sum(0))
     return np.asarray(rates.max(-1))
 
@@ -127,7 +127,7 @@ class Groups(ContinuousController):
 def best_num_groups(scenario: Scenario) -> int:
     """Return the better of 2 and 3 groups in a short simulation of a few random systems with static channels.
 
-    The result is cached for each scenario. For specific devices, compare the `long_run_rate` of both. If devices draft
+    The result is cached for each scenario. For specific devices, compare the `long_run` of both. If devices draft
     ahead, one group is tried too: they draft during verification, so a common batch wastes no time.
     """
     num_systems, passes = measurement_size(scenario, 4)

@@ -86,7 +86,7 @@ class Launch:
         if not scenario.law.flat:
             drafts = starts.sum(-1)[:, None]
             tokens = np.arange(drafts.max() * scenario.max_draft_length + 1)
-            server = np.asarray(scenario.pass_time(drafts, drafts + tokens))
+            server = scenario.law.time(drafts, drafts + tokens)
         return Terms(
             starts,
             np.append(0, starts.sum(-1).cumsum()),

@@ -127,8 +127,8 @@ class Prices(ContinuousController):
         order = np.argsort(-np.where(starts, pace, -1.0), -1, kind="stable")
         return np.asarray(pick_batches(market, order, starts.sum(-1)))
 
-    def _pass_time(self, size: FloatArray) -> FloatArray:
-        return np.where(size > 0.0, self.scenario.pass_time(size, size * (_USUAL_LENGTH + 1)), 0.0)
+    def _verification_time(self, size: FloatArray) -> FloatArray:
+        return np.where(size > 0.0, self.scenario.law.time(size, size * (_USUAL_LENGTH + 1)), 0.0)
 
     def _batches(
         self, state: ContinuousState, usual: FloatArray, server_price: FloatArray
@@ -136,10 +136,10 @@ class Prices(ContinuousController):
         """Return the first four fields of `Market`, times and fees by the number of devices in a batch."""
         size = np.arange(self.scenario.num_users + 2.0)
         full = np.maximum(size, usual)
-        server = self._pass_time(full)
+        server = self._verification_time(full)
         fee = server_price * server / full + self._column("penalty", state) * np.maximum(size - usual, 0.0)
-        one_more = self._pass_time(usual + 1.0) - self._pass_time(usual)
-        return self._pass_time(size), server, fee, one_more[:, 0]
+        one_more = self._verification_time(usual + 1.0) - self._verification_time(usual)
+        return self._verification_time(size), server, fee, one_more[:, 0]
 
     def _drafts(
         self, state: ContinuousState, usual: FloatArray, server_price: FloatArray, queue: FloatArray
@@ -153,7 +153,7 @@ class Prices(ContinuousController):
         queued = (queue * air)[..., None]
         alpha, price = state.acceptance_rate.ravel(), self.air_price * air.ravel()
         gain = gain_table(np.ones(air.size), alpha, price, scenario.max_draft_length).reshape(*air.shape, -1)
-        server = self._pass_time(usual)
+        server = self._verification_time(usual)
         part = (server_price * server / usual)[..., None]
         pace = state.draft_time[..., None]
         cycle = length[low:] * (pace + queued)

@@ -22,7 +22,7 @@ def in_deep_fade(scenario: Scenario, state: ContinuousState) -> BoolArray:
     half = scenario.num_users / 2
     token_time = full_share_token_time(scenario, state.spectral_efficiency)
     first = drafting_time(scenario, 1, state.draft_time, state.head_start)
-    return first + 3.0 * token_time > scenario.pass_time(half, half)
+    return first + 3.0 * token_time > scenario.law.time(half, half)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,10 @@ from typing_extensions import override
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_array, check_integer, check_real, require
 from multispin_env.controllers.base import RoundsController
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
-from multispin_env.physics.tokens import expected_tokens, verification_time
+from multispin_env.physics.tokens import verification_time
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.solver.equalization import common_latency, equal_latency
 from multispin_env.solver.problem import lengths_in_chunks, user_times
@@ -39,7 +40,7 @@ class CommonLength(RoundsController):
 
         def value(length: IntArray) -> FloatArray:
             tokens = expected_tokens(length[:, None], state.acceptance_rate)
-            server = scenario.pass_time(scenario.num_users, scenario.num_users * (length + 1))
+            server = scenario.law.time(scenario.num_users, scenario.num_users * (length + 1))
             return goodput(tokens.sum(-1), latency * length, server + scenario.round_trip_time)
 
         low = np.full(latency.shape, scenario.min_draft_length)

@@ -108,7 +108,7 @@ def _best_padded(scenario: Scenario, tokens: _Tokens) -> BoolArray:
 
 def _prefix_values(scenario: Scenario, tokens: _Tokens, gain: FloatArray, longest: int) -> FloatArray:
     total = tokens.base[:, None] + _with_zero(gain.cumsum(-1))
-    server = scenario.pass_time(scenario.num_users, scenario.num_users * (longest + 1)) + scenario.round_trip_time
+    server = scenario.law.time(scenario.num_users, scenario.num_users * (longest + 1)) + scenario.round_trip_time
     return goodput(total, _prefix_latencies(tokens), server)
 
 
@@ -130,7 +130,7 @@ def _best_by_tokens(scenario: Scenario, tokens: _Tokens) -> BoolArray:
 def _value(scenario: Scenario, tokens: _Tokens, inside: BoolArray) -> FloatArray:
     least = scenario.num_users * (scenario.min_draft_length + 1)
     latency = np.where(inside, tokens.ready, tokens.shortest[:, None]).max(-1, initial=0.0)
-    server = scenario.pass_time(scenario.num_users, least + inside.sum(-1)) + scenario.round_trip_time
+    server = scenario.law.time(scenario.num_users, least + inside.sum(-1)) + scenario.round_trip_time
     total = tokens.base + (tokens.gain * inside).sum(-1)
     return goodput(total, np.maximum(latency, tokens.shortest), server)
 

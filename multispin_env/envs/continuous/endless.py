@@ -108,7 +108,7 @@ class ContinuousConfig(EnvConfig):
 
     @override
     def simulator(self, num_envs: int) -> ContinuousSimulator:
-        shortest = float(self.scenario.pass_time(1, 1 + self.scenario.min_draft_length))
+        shortest = float(self.scenario.law.time(1, 1 + self.scenario.min_draft_length))
         if self.horizon < shortest:
             raise ValueError(f"horizon: expected at least {shortest:g} s for a verification, got {self.horizon!r}")
         core = ContinuousCore(self.system, num_envs, drawn=self.drawn)

@@ -124,7 +124,8 @@ class SharesCodec(RoundsCodec):
     @override
     def bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
         weight = np.exp(np.interp(x[..., 1], WEIGHT_COLUMNS, LOG_WEIGHTS))
-        return weight * (self.scenario.total_bandwidth / np.add.reduce(weight, -1, keepdims=True))
+        weight *= self.scenario.total_bandwidth / np.add.reduce(weight, -1, keepdims=True)
+        return weight
 
     @override
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:

@@ -15,7 +15,7 @@ from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.slopes import reward_slopes
 from multispin_env.envs.simulator import Counts, Step, blank_ended
 from multispin_env.physics.acceptance import Requests
-from multispin_env.physics.chains import Chains
+from multispin_env.physics.chains import HIT_THRESHOLDS, Chains
 from multispin_env.physics.energy import BatteryBank, token_energy
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, round_outcome, users_from_uniforms
@@ -68,7 +68,9 @@ class RoundsSimulator:
         self._draft_time = self._gain = self.mean_gain = ones
         self._reports = [ones] * (self._knowledge.delay + 1)  # spectral efficiencies, oldest first
         self.requests = Requests(zeros, ones, zeros, zeros)
-        self._expectation: Callable[[IntArray], FloatArray] | None = None  # for the current requests, made on demand
+        # functions of draft lengths for the current requests, made on demand
+        self._expectation: Callable[[IntArray], FloatArray] | None = None
+        self._hit_threshold: Callable[[IntArray], FloatArray] | None = None
         self._chains = Chains(scenario, num_envs)
         batteries = dynamics.batteries
         self._batteries = None if batteries is None else BatteryBank(scenario, batteries, num_envs)
@@ -126,7 +128,7 @@ class RoundsSimulator:
         outcome = self.round_outcome(RealDecision(length, decision.bandwidth), priced)
         duration, energy = outcome.round_latency[:, None], length * self._token_energy
         if noise is not None and scenario.draft_ahead:
-            drafted = self._chains.play(self.state, length, duration, noise)
+            drafted = self._chains.play(self.state, length, duration, noise >= self._hits(decision.draft_length))
             energy = energy + scenario.draft_energy * (drafted - length)  # also of tokens that were not sent
         if self._batteries is not None:
             outcome = outcome.changed(stored=self._batteries.drain(energy, duration))
@@ -203,6 +205,13 @@ class RoundsSimulator:
             self._expectation = self.dynamics.acceptance.expectation(self.scenario, self.requests)
         return self._expectation(draft_length)
 
+    def _hits(self, draft_length: IntArray) -> FloatArray:
+        """Return the thresholds (n, K) of `HIT_THRESHOLDS` for the current requests."""
+        if self._hit_threshold is None:
+            law = HIT_THRESHOLDS[self.scenario.guess]
+            self._hit_threshold = self.dynamics.acceptance.by_length(self.scenario, self.requests, law)
+        return self._hit_threshold(draft_length)
+
     @property
     def observed(self) -> Observed:
         """Input of plug-ins, arrays (n, K)."""
@@ -257,7 +266,7 @@ class RoundsSimulator:
     def _renew(self, rows: Rows, requests: Requests) -> None:
         pairs = zip(self.requests, requests, strict=True)
         self.requests = Requests._make(replace_rows(old, rows, new) for old, new in pairs)
-        self._expectation = None
+        self._expectation = self._hit_threshold = None
 
     def _report(self, rows: Rows, gain: FloatArray) -> None:
         self._gain = replace_rows(self._gain, rows, gain)

@@ -20,10 +20,10 @@ from multispin_env.controllers.base import Controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.observations import Observation
 from multispin_env.evaluation.comparison import METRICS
-from multispin_env.evaluation.contenders import Contender
+from multispin_env.evaluation.contenders import Contender, as_contender
 from multispin_env.evaluation.episodes import BeginPart, no_progress, play_episodes
 from multispin_env.evaluation.policy import Policy
-from multispin_env.evaluation.public import as_contender, name_of
+from multispin_env.evaluation.public import name_of
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.tasks import RANDOM_ACTIONS, SuiteTask
 from multispin_env.files import replace_file
@@ -170,10 +170,8 @@ def _contender(task: SuiteTask, by: Any, env: VectorEnv[Any, Any, Any], seed: in
     if by == RANDOM_ACTIONS:
         env.action_space.seed(seed)
         return lambda observation: env.action_space.sample()
-    if isinstance(by, Policy):
-        if by.config.action != task.config.action:
-            raise ValueError(f"by: expected a policy with actions {task.config.action!r}, got {by.config.action!r}")
-        return by.on(task.config.scenario)
+    if isinstance(by, Policy) and by.config.action != task.config.action:
+        raise ValueError(f"by: expected a policy with actions {task.config.action!r}, got {by.config.action!r}")
     return as_contender(by, task.config)
 
 

@@ -20,11 +20,9 @@ from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import SHARED, Observation
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
-from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.defaults import default_contenders
 from multispin_env.evaluation.episodes import ReportProgress
 from multispin_env.evaluation.policy import Policy
-from multispin_env.evaluation.public import as_contender
 from multispin_env.evaluation.suite.frozen import Frozen, frozen_of
 from multispin_env.evaluation.suite.statistics import Performance, Score
 from multispin_env.scenario import Scenario
@@ -185,15 +183,8 @@ class SuiteTask:
 
         ``contender`` is as in `multispin_env.compare`, or one of `BLIND`. Errors are those of `compare`.
         """
-        measure, parts = METRICS[self.metric].values, [_read_by(contender, part) for part in self.cases(exam)]
-        return np.array([measure(part.play(self._playing(contender, part), progress)) for part in parts])
-
-    def _playing(self, contender: Any, cases: Episodes) -> Any:
-        if isinstance(contender, str) and contender in BLIND:
-            return BLIND[contender](native(cases.env(cases.config)).single_action_space.shape or ())
-        if isinstance(contender, Policy):
-            return contender.on(cases.config.scenario)
-        return as_contender(contender, cases.config)
+        parts = [_read_by(contender, part) for part in self.cases(exam)]
+        return np.array([part.values(_playing(contender, part), progress, self.metric) for part in parts])
 
     def score(self, contender: Any, exam: int = PUBLIC) -> Score:
         """Play the held-out episodes and return the score; contenders and errors are as for `values`.
@@ -251,6 +242,11 @@ standard errors of the public exam are at most 0.05, and batteries that are half
 
 POLICY_ARGUMENTS = ("reference", "timeout", "plan_quantile", "history")
 """Arguments that define a policy's actions and observations; they replace those of the held-out episodes."""
+
+
+def _playing(contender: Any, part: Episodes) -> Any:
+    is_blind = isinstance(contender, str) and contender in BLIND
+    return BLIND[contender](part.config.actions.space.shape) if is_blind else contender
 
 
 def _read_by(contender: Any, part: Episodes) -> Episodes:

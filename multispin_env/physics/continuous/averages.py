@@ -1,12 +1,12 @@
 """Long-run averages of a system without the barrier."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.arrays import FloatArray
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousOutcome, ContinuousState
 from multispin_env.physics.types import Batched, SystemState
@@ -61,28 +61,28 @@ def seeded_core(system: ContinuousSystem, copies: int, seed: int, *, drawn: bool
     return core
 
 
-class _Totals:
-    def __init__(self, num_envs: int, num_users: int) -> None:
-        self._users = num_users
-        self.time = np.zeros(num_envs)  # s
-        self._tokens = np.zeros((num_envs, num_users))
-        self._seconds = np.zeros((6, num_envs))  # server, uplink and four phases, summed over devices
+def play(
+    core: ContinuousCore, decide: Callable[[ContinuousState], ContinuousDecision], passes: float = np.inf
+) -> Iterator[tuple[FloatArray, ContinuousOutcome]]:
+    """Play steps in a core; yield the time (n,) at which each began and its outcome, for at most ``passes`` batches.
 
-    def add(self, outcome: ContinuousOutcome, counted: BoolArray) -> None:
-        span = outcome.duration[:, None]
-        drafted = np.minimum(outcome.drafted_at, span)
-        uploaded = np.minimum(outcome.uploaded_at, span) - drafted
-        verifying = outcome.verification_time[:, None] * outcome.verified
-        ready = span - drafted - uploaded - verifying
-        phases = (times.sum(-1) for times in (outcome.air_time, drafted, uploaded, ready, verifying))
-        self.time += counted * outcome.duration
-        self._tokens += counted[:, None] * outcome.tokens
-        self._seconds += counted * np.stack([outcome.verification_time, *phases])
+    The time is infinite after a quarter of the batches, so that no warm-up takes longer.
+    """
+    for step in count():
+        if step >= passes:
+            break
+        begun = core.state.time if step < passes / 4 else np.full(core.num_envs, np.inf)
+        yield begun, core.step(decide(core.state))
 
-    def shares(self, shape: tuple[int, ...]) -> LongRun:
-        server, uplink, *phases = (seconds.reshape(shape[:-1])[()] for seconds in self._seconds / self.time)
-        rate = (self._tokens / self.time[:, None]).reshape(shape)
-        return LongRun(rate, server, uplink, *(phase / self._users for phase in phases))
+
+def _times(outcome: ContinuousOutcome) -> FloatArray:
+    """Return the seconds (6, n) of the server, the uplink and the four phases of all devices together."""
+    span = outcome.duration[:, None]
+    drafted = np.minimum(outcome.drafted_at, span)
+    uploaded = np.minimum(outcome.uploaded_at, span) - drafted
+    verifying = outcome.verification_time[:, None] * outcome.verified
+    phases = outcome.air_time, drafted, uploaded, span - drafted - uploaded - verifying, verifying
+    return np.stack([outcome.verification_time, *(times.sum(-1) for times in phases)])
 
 
 def long_run_averages(
@@ -103,13 +103,14 @@ def long_run_averages(
     flat = state.mapped(lambda array: array.reshape(-1, shape[-1]))
     core = seeded_core(system, len(flat.draft_time), seed, drawn=False)
     core.hold(flat)
-    begun, ended = core.state.time >= warm_up, np.zeros(core.num_envs, dtype=np.bool_)
-    totals = _Totals(core.num_envs, shape[-1])
-    for step in count(1):
-        outcome = core.step(decide(core.state))
-        totals.add(outcome, begun & ~ended)
-        begun |= (core.state.time >= warm_up) | (step >= passes / 4)
-        ended = totals.time >= horizon
-        if ended.all() or step >= passes:
+    seconds, tokens, times = np.zeros(core.num_envs), np.zeros(flat.draft_time.shape), np.zeros((6, core.num_envs))
+    for begun, outcome in play(core, decide, passes):
+        counted = (begun >= warm_up) & (seconds < horizon)
+        seconds += counted * outcome.duration
+        tokens += counted[:, None] * outcome.tokens
+        times += counted * _times(outcome)
+        if (seconds >= horizon).all():
             break
-    return totals.shares(shape)
+    server, uplink, *phases = (share.reshape(shape[:-1])[()] for share in times / seconds)
+    rate = (tokens / seconds[:, None]).reshape(shape)
+    return LongRun(rate, server, uplink, *(phase / shape[-1] for phase in phases))

@@ -8,7 +8,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, put, replace_rows
 from multispin_env.physics.acceptance import Acceptance, Requests
-from multispin_env.physics.chains import chain_left, draw_hits, hit_probability
+from multispin_env.physics.chains import HIT_THRESHOLDS, chain_left
 from multispin_env.physics.continuous.passes import (
     UplinkDiscipline,
     clear_drafts,
@@ -311,9 +311,9 @@ class ContinuousCore:
                 noise = np.zeros(verified.shape)
                 put(noise, cells, variable)
             if scenario.draft_ahead:
-                probability = hit_probability(scenario, draft_length.take(cells), self.requests.rate.take(cells))
+                threshold = HIT_THRESHOLDS[scenario.guess](draft_length.take(cells), self.requests.rate.take(cells))
                 hit = np.zeros(verified.shape, dtype=np.bool_)
-                put(hit, cells, draw_hits(probability, variable))
+                put(hit, cells, variable >= threshold)
         acceptance = self.system.acceptance
         if noise is not None:
             return acceptance.sampled_tokens(self.requests, draft_length, noise) * verified, hit

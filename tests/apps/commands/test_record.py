@@ -17,8 +17,8 @@ from multispin_env.apps.models.counters import GLOSSARY
 from multispin_env.apps.models.counts import KEPT, RecordedTexts, parse_texts
 from multispin_env.apps.models.passes import Journal
 from multispin_env.apps.models.prompts import read_prompts
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.records import load_overlap
-from multispin_env.physics.tokens import expected_tokens
 from tests.apps.models.tiny import save_tiny
 
 ROOT = Path(__file__).parents[3]

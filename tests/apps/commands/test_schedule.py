@@ -9,7 +9,7 @@ import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.models.counters import EngineCounts
 from multispin_env.baselines.systems import draft_schedule, schedule_goodput
-from multispin_env.physics.tokens import expected_tokens
+from multispin_env.draft import expected_tokens
 
 QWEN = ["--scenario", "qwen3.5", "--server", "a100-32b", "--max-batch", "200"]
 SCENARIO = ms.Scenario.preset("qwen3.5", server="a100-32b")
@@ -23,7 +23,7 @@ def best(scenario, size, least=0):
         tokens = np.mean([(1 - t.acceptance_rate ** (length + 1)) / (1 - t.acceptance_rate) for t in scenario.tasks])
         pieces = scenario.server_draft_pieces or ((scenario.server_draft_time, 0.0),)
         drafting = max(start + slope * size for start, slope in pieces)
-        time = length * drafting + scenario.pass_time(size, size * (length + 1))
+        time = length * drafting + scenario.law.time(size, size * (length + 1))
         values.append(size * tokens / time)
     length = least + int(np.argmax(values[least:]))
     return length, values[length], values[length] / values[0]

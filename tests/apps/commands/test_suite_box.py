@@ -18,6 +18,7 @@ import multispin_env as ms
 from multispin_env.apps.commands.suite_box import ProcessLimits, has_limits, play_policy
 from multispin_env.evaluation.policy import ONNX, POLICY, describe
 from multispin_env.files import MIB
+from tests.apps.executors.test_executors import soon
 
 TASK = ms.suite.task("round-8")
 CELL = TASK.name, 0, "folder", "policy"
@@ -55,45 +56,45 @@ def products(count):
 
 def test_a_policy_has_the_same_values_with_limits(tmp_path, capfd):
     write(tmp_path, "flat = Tanh(compute)")
-    expected = play_policy(None, (tmp_path, *CELL))
-    np.testing.assert_array_equal(play_policy(ProcessLimits(), (tmp_path, *CELL)), expected)
+    plays_the_same(tmp_path)
     assert capfd.readouterr() == ("", "")
 
 
-def test_memory_is_limited(tmp_path, capfd):
-    body = (
-        GROWN.replace("size, size", "size, size, twenty")
-        + "all = ReduceMax<keepdims = 0>(weights) flat = Mul(compute, all)"
-    )
+ALL = "all = ReduceMax<keepdims = 0>(weights) flat = Mul(compute, all)"
+
+
+@pytest.mark.parametrize(
+    ("body", "limits", "error"),
+    [
+        ("flat = Tanh(compute)", {"seconds": 0}, "policy: expected an end within 0 s, got none"),
+        (products(200), {"cpu_seconds": 1}, "policy: expected at most 1 s of CPU time, got more"),
+        (  # it needs 305 MiB
+            GROWN.replace("size, size", "size, size, twenty") + ALL,
+            {"memory": 128 * MIB},
+            "policy: expected at most 128 MiB of memory, got more (",
+        ),
+    ],
+    ids=["time", "processor", "memory"],
+)
+def test_limits_end_a_policy(body, limits, error, tmp_path, capfd):
     write(tmp_path, body, GROWN_CONSTANTS)
-    error = play_policy(ProcessLimits(memory=128 * MIB), (tmp_path, *CELL))  # it needs 305 MiB
-    assert error.startswith("policy: expected at most 128 MiB of memory, got more (")
+    assert play_policy(ProcessLimits(**limits), (tmp_path, *CELL)).startswith(error)
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_signal_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("multispin_env.apps.commands.suite_box._play", end_by_signal)
     error = play_policy(ProcessLimits(), (tmp_path, *CELL))
-    assert error.startswith("policy: expected a normal end")
-    assert error.endswith("got SIGFPE")
+    assert error == "policy: expected a normal end, with at most 1024 MiB of memory, got SIGFPE"
 
 
 def end_by_signal(*_):
     os.kill(os.getpid(), signal.SIGFPE)
 
 
-def test_processor_time_is_limited(tmp_path):
-    write(tmp_path, products(200), GROWN_CONSTANTS)
-    assert (
-        play_policy(ProcessLimits(cpu_seconds=1), (tmp_path, *CELL))
-        == "policy: expected at most 1 s of CPU time, got more"
-    )
-
-
-def test_time_is_limited(tmp_path):
-    write(tmp_path, "flat = Tanh(compute)")
-    limits = ProcessLimits(seconds=0)
-    assert play_policy(limits, (tmp_path, *CELL)) == "policy: expected an end within 0 s, got none"
+def plays_the_same(folder, name="round-8"):
+    run = (folder, name, 0, "folder", "policy")
+    np.testing.assert_array_equal(play_policy(ProcessLimits(), run), play_policy(None, run))
 
 
 @pytest.mark.slow
@@ -101,16 +102,14 @@ def test_a_run_of_this_project_plays_within_the_limits(tmp_path):
     """It needs torch."""
     pytest.importorskip("stable_baselines3")
     shutil.copytree(Path(import_module("agents").__file__).parent / "pretrained" / "heterogeneous", tmp_path / "policy")
-    np.testing.assert_array_equal(play_policy(ProcessLimits(), (tmp_path, *CELL)), play_policy(None, (tmp_path, *CELL)))
+    plays_the_same(tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["resize", "no-barrier-20", "texts"])
 def test_a_good_policy_plays_within_the_limits_in_large_tasks(name, tmp_path):
-    task = ms.suite.task(name)
-    write(tmp_path, "flat = Tanh(compute)", task=task)
-    cell = name, 0, "folder", "policy"
-    np.testing.assert_array_equal(play_policy(ProcessLimits(), (tmp_path, *cell)), play_policy(None, (tmp_path, *cell)))
+    write(tmp_path, "flat = Tanh(compute)", task=ms.suite.task(name))
+    plays_the_same(tmp_path, name)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
@@ -126,7 +125,7 @@ def test_a_policy_ends_with_the_command(tmp_path, number):
             assert command.poll() is None
             time.sleep(0.05)
         os.kill(command.pid, number)
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in running))
+    assert soon(lambda: not any(Path(f"/proc/{pid}").exists() for pid in running))
 
 
 def playing(parent):
@@ -136,11 +135,3 @@ def playing(parent):
         return [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     except OSError:  # it has ended
         return []
-
-
-def wait_for(condition):
-    for _ in range(600):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("still running")

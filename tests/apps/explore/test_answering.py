@@ -53,8 +53,10 @@ def is_over(file):
 def test_a_process_stays_for_the_next_question_until_it_is_killed():
     async def ask():
         several = Workers()
-        first, second = [await several.answer(os.getpid) for _ in range(2)]
-        assert first == second != os.getpid()
+        first = await several.answer(os.getpid)
+        with pytest.raises(AnswerError, match=r"^page: expected an answer, got none: ValueError: invalid literal"):
+            await several.answer(int, "x")
+        assert await several.answer(os.getpid) == first != os.getpid()
         with pytest.raises(AnswerError, match=r"^page: expected an answer, got none"):
             await several.answer(os._exit, 1)
         numbers = range(6)  # more than computations at a time: each answer is that to its own question

@@ -40,7 +40,7 @@ def test_first_and_means_are_those_of_the_environment(case):
         for seed in range(settings.seed, settings.seed + settings.episodes):
             env.reset(seed=seed)
             if seed == settings.seed:
-                assert ms.rate_bound(scenario, env.unwrapped.state.system) == pytest.approx(result.bound)
+                assert ms.rate_bound(scenario, env.unwrapped.state.system).value == pytest.approx(result.bound)
             ended = False
             while not ended:
                 decision = controller(env.unwrapped.state)

@@ -10,9 +10,9 @@ from multispin_env.envs.rendering.continuous import request_marks
 from multispin_env.evaluation.cases import Episodes
 
 
-def played(env_id, name, episodes=1, seed=0, **arguments):
+def played(env_id, name, episodes=2, seed=0, **arguments):
     config = ms.EnvConfig.of(env_id, action="full", **{"num_users": 3, "rho": 1.0, **arguments})
-    return play(config, ms.make_controller(name, config.scenario), name, episodes, seed)
+    return play(Episodes(config, episodes, seed), name)
 
 
 @pytest.fixture(scope="module")

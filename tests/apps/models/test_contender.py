@@ -13,9 +13,9 @@ from multispin_env.apps.models.contender import (
     live_plug_in,
     make_assumptions,
 )
+from multispin_env.draft import expected_tokens
 from multispin_env.evaluation.contenders import ContenderError
 from multispin_env.physics.radio import channel_gain
-from multispin_env.physics.tokens import expected_tokens
 
 SCENARIO = ms.Scenario.preset("llama2", num_users=3, round_trip_time=0.01)
 
@@ -33,7 +33,7 @@ class Fake:
         self.age = (self.age + 1) * [0, 1, 1]
         gained = np.minimum(accepted + 1, self.left)
         times = dict.fromkeys(("accepting_time", "drafting_time", "prompt_time"), 0.01)
-        return SimpleNamespace(accepted=accepted, gained=gained, pass_time=0.5, **times)
+        return SimpleNamespace(accepted=accepted, gained=gained, verification_time=0.5, **times)
 
 
 def made(name="optimal+filter", scenario=SCENARIO, rounds=6):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from multispin_env.apps.models.counters import LARGEST_COUNT, MIN_P_VALUE, EngineCounts, read_counters
-from multispin_env.physics.tokens import expected_tokens
+from multispin_env.draft import expected_tokens
 
 PAGES = Path(__file__).parent / "pages"
 VLLM = (PAGES / "vllm.txt").read_text(encoding="utf-8")

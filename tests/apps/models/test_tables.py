@@ -107,7 +107,7 @@ def test_a_server_from_a_table(package, tmp_path, capsys):
     scenario = ms.Scenario.preset("qwen3.5", server=f"{stem}.toml")
     assert scenario.draft_step_time(100) == pytest.approx(0.001 + 100 * 4.048e-5, rel=1e-3)
     for context in (128, 1024, 32_768):
-        time = scenario.replace(context=context).pass_time(20, 100)
+        time = scenario.replace(context=context).law.time(20, 100)
         assert time == pytest.approx(1e-3 * by_hand(20, 4, context), rel=1e-3)
 
 

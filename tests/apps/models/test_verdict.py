@@ -31,7 +31,7 @@ def made(number, gained=(2, 3), predicted=(2.5, 2.5), measured=0.2, request=(0, 
         round_trip=0.1,
         predicted_pass=0.1,
         deciding=0.001,
-        played=SimpleNamespace(accepted=np.array([1, 0]), gained=np.array(gained), pass_time=measured),
+        played=SimpleNamespace(accepted=np.array([1, 0]), gained=np.array(gained), verification_time=measured),
     )
 
 
@@ -54,11 +54,11 @@ def test_each_quantity_is_what_it_says():
     ]
     rounds = contenders[0].rounds
     gained = sum(entry.played.gained.sum() for entry in rounds)
-    seconds = sum(entry.played.pass_time + 0.3 + 0.1 for entry in rounds)
+    seconds = sum(entry.played.verification_time + 0.3 + 0.1 for entry in rounds)
     tokens, passes, whole, goodput = lines[:4]
     assert tokens.realised.mean == pytest.approx(gained / 24)
     assert tokens.predicted.mean == pytest.approx(2.5)
-    assert passes.realised.mean == pytest.approx(1e3 * sum(entry.played.pass_time for entry in rounds) / 12)
+    assert passes.realised.mean == pytest.approx(1e3 * sum(entry.played.verification_time for entry in rounds) / 12)
     assert (passes.predicted.mean, whole.predicted.mean) == pytest.approx((100.0, 500.0))
     assert whole.realised.mean == pytest.approx(1e3 * seconds / 12)
     assert goodput.realised.mean == pytest.approx(gained / seconds)

@@ -1,4 +1,5 @@
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -69,30 +70,34 @@ def test_no_panel_is_empty_in_any_frame(env_id, arguments):
                 assert (pixels == np.array(CONTENTS[part], np.uint8)).all(axis=-1).any(), (number, side, part)
 
 
-def pictures():
-    def draw(colour):
-        picture = np.full((4, 6, 3), colour, np.uint8)
-        picture[1, 2] = style.INK
-        return picture
+def picture(*colours):
+    """Function that draws a spot of each colour on the first one."""
 
-    return [lambda colour=colour: draw(colour) for colour in (style.PAPER, style.DRAFTING, style.REFUSED)]
+    def draw():
+        pixels = np.full((4, 6, 3), colours[0], np.uint8)
+        pixels[1, : len(colours)] = colours
+        return pixels
+
+    return draw
 
 
-def test_colours_of_a_gif():
-    result = gif_colours()
-    assert {style.PAPER, style.DRAFTING, style.UPLOADING, style.VERIFYING, style.REFUSED, style.INK} <= set(result)
-    assert len(result) == len(set(result)) <= 256
+PICTURES = [
+    picture(style.PAPER, style.INK, style.UPLOADING),
+    picture(style.DRAFTING, style.INK, style.VERIFYING),
+    picture(style.REFUSED, style.INK),
+]
 
 
 def test_pixels_times_and_loop_of_a_gif(tmp_path):
     image = pytest.importorskip("PIL.Image")
-    write_gif(tmp_path / "a.gif", pictures(), [1, 3, 10], 8.0)
+    assert len(gif_colours()) == len(set(gif_colours())) <= 256
+    write_gif(tmp_path / "a.gif", PICTURES, [1, 3, 10], 8.0)
     with image.open(tmp_path / "a.gif") as film:
         assert (film.n_frames, film.info["loop"]) == (3, 0)
         for index, milliseconds in enumerate((120, 370, 1250)):
             film.seek(index)
             assert film.info["duration"] == milliseconds  # the format knows hundredths of a second
-            assert np.array_equal(np.array(film.convert("RGB")), pictures()[index]())
+            assert np.array_equal(np.array(film.convert("RGB")), PICTURES[index]())
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -101,12 +106,10 @@ def test_frames_of_an_mp4_which_is_closed_even_if_a_picture_fails(fails, tmp_pat
     writer = SimpleNamespace(send=sent.append, close=lambda: closed.append(True))
     ffmpeg = SimpleNamespace(write_frames=lambda *arguments, **options: made.append((arguments, options)) or writer)
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", ffmpeg)
-    frames = [picture().tobytes() for picture in pictures()]
-    if fails:
-        with pytest.raises(ZeroDivisionError):
-            write_mp4(tmp_path / "a.mp4", [*pictures()[:2], lambda: 1 / 0], [1, 3, 2], 8.0)
-    else:
-        write_mp4(tmp_path / "a.mp4", pictures(), [1, 3, 2], 8.0)
+    frames = [draw().tobytes() for draw in PICTURES]
+    last = (lambda: 1 / 0) if fails else PICTURES[2]
+    with pytest.raises(ZeroDivisionError) if fails else nullcontext():
+        write_mp4(tmp_path / "a.mp4", [*PICTURES[:2], last], [1, 3, 2], 8.0)
     (((path, size), options),) = made
     assert (path, size, options["fps"], options["macro_block_size"]) == (str(tmp_path / "a.mp4"), (6, 4), 8.0, 2)
     assert sent == [None, frames[0], *[frames[1]] * 3, *([] if fails else [frames[2]] * 2)]

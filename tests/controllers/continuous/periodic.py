@@ -6,7 +6,7 @@ PERIODS = 24
 COUNTED = 12
 
 
-def rate(table, draft_time, token_time, acceptance_rate, pass_time, delay=0.0):
+def rate(table, draft_time, token_time, acceptance_rate, verification_time, delay=0.0):
     """Return the tokens/s of a table: batches of lengths, ``None`` for a device outside the batch; 0 is an empty draft.
 
     Uploads go in the order of their batches; each batch starts when the server is free and its last upload has ended.
@@ -24,7 +24,7 @@ def rate(table, draft_time, token_time, acceptance_rate, pass_time, delay=0.0):
         for release, work in sorted(jobs.values()):  # the uplink is work-conserving, and later batches wait
             now = max(now, release) + work
         lengths = [length for length in row if length is not None]
-        server = max(server, now) + pass_time(lengths)
+        server = max(server, now) + verification_time(lengths)
         free = [server if row[k] is not None else free[k] for k in users]
         ends.append(server)
         jobs = {key: job for key, job in jobs.items() if key[0] > number - 2 * len(table)}

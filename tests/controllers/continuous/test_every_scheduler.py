@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 import multispin_env as ms
 from multispin_env.controllers.base import Tunable
 from multispin_env.controllers.continuous.groups import fluid_rate
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import Demand, Join, Phase
 from multispin_env.physics.continuous.validation import check_drop, checked_continuous_decision
-from multispin_env.physics.tokens import expected_tokens
 from multispin_env.registry import CONTROLLERS, class_of_part
 from tests.alike import equal
 from tests.controllers.continuous.states import LAWS
@@ -43,9 +43,9 @@ def test_orders_are_legal_in_any_state(name, data):
 def test_no_batch_waits_for_a_deep_fade(name):
     scenario = ms.Scenario.preset("llama2", num_users=6)
     state = ms.sample_state(scenario, np.random.default_rng(3))
-    good = ms.long_run_rate(ms.make_controller(name, scenario), state, warm_up=1.0, horizon=4.0)
+    good = ms.long_run(ms.make_controller(name, scenario), state, warm_up=1.0, horizon=4.0).rate
     state.spectral_efficiency[2] = 1e-4
-    faded = ms.long_run_rate(ms.make_controller(name, scenario), state, warm_up=1.0, horizon=4.0)
+    faded = ms.long_run(ms.make_controller(name, scenario), state, warm_up=1.0, horizon=4.0).rate
     assert faded > 0.7 * good
 
 

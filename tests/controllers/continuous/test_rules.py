@@ -98,7 +98,7 @@ def test_cycles(draft_ahead):
     assert len(set(state.busy.sum(-1))) > 1
     for env, device in np.ndindex(best.shape):
         half = max(state.busy[env].sum() / 2, 1.0)
-        verification = 2.0 * scenario.pass_time(half, half * (np.arange(26) + 1))
+        verification = 2.0 * scenario.law.time(half, half * (np.arange(26) + 1))
         pace, alpha, chain = (x[env, device] for x in (state.draft_time, state.acceptance_rate, state.head_start))
         upload = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency[env, device])
         tokens = [sum(alpha**i for i in range(n + 1)) for n in range(26)]
@@ -116,7 +116,7 @@ def test_cycles(draft_ahead):
         assert cycle.time_per_token(best)[env, device] == pytest.approx(per_token, rel=1e-12)
         assert not state.busy[env, device] or work.release[env, device] == pytest.approx(0.01 + drafts[length])
         if state.phase[env, device] == ms.Phase.FREE:
-            assert first[env, device] == pytest.approx(0.01 + scenario.pass_time(1, 1))
+            assert first[env, device] == pytest.approx(0.01 + scenario.law.time(1, 1))
 
 
 def test_one_group_is_tried():
@@ -174,7 +174,7 @@ BASES = {"load-aware": "own-pace", "earliest-deadline": "greedy", "turbospec": "
 def test_deadlines_change_nothing_with_endless_requests(name):
     state = ms.sample_state(SCENARIO, np.random.default_rng(0), 3)
     plain, changed = (
-        ms.long_run_rate(ms.make_controller(rule, SCENARIO), state, warm_up=0.5, horizon=2.0)
+        ms.long_run(ms.make_controller(rule, SCENARIO), state, warm_up=0.5, horizon=2.0).rate
         for rule in (BASES.get(name, name.removesuffix("+deadlines")), name)
     )
     assert (plain == changed).all()

@@ -27,7 +27,7 @@ def test_decisions_are_feasible_with_head_starts(name: str, law: str) -> None:
     outcome = ms.expected_outcome(scenario, state, decision)
     waits = outcome.draft_time + outcome.upload_time
     if law == "tokens":
-        assert (ms.long_run_rate(controller, state[:3], warm_up=0.1, horizon=0.5) > 0.0).all()
+        assert (ms.long_run(controller, state[:3], warm_up=0.1, horizon=0.5).rate > 0.0).all()
     if name not in ("fixed", "uniform-bandwidth", "random"):  # all drafts arrive together
         late = waits.max(-1, keepdims=True)
         np.testing.assert_allclose(np.where(decision.draft_length > 0, waits, late), late + 0.0 * waits, rtol=1e-9)

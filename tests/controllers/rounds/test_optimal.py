@@ -200,7 +200,7 @@ def test_random_uses_its_generator(scenario, rng):
 
 def alone(scenario, alpha, token_latency):
     lengths = range(scenario.min_draft_length, scenario.max_draft_length + 1)
-    times = {n: n * token_latency + scenario.pass_time(1, n + 1) + scenario.round_trip_time for n in lengths}
+    times = {n: n * token_latency + scenario.law.time(1, n + 1) + scenario.round_trip_time for n in lengths}
     return max(reference.expected_tokens(n, alpha) / time for n, time in times.items())
 
 
@@ -265,7 +265,7 @@ BY_BATCH = {"server_draft_pieces": ((0.002, 0.0), (0.0005, 0.0008))}  # 2.9 ms f
 def test_colocated_by_plain_python(rng):
     state = ms.sample_state(SERVER, rng, 4)
     base = ms.autoregressive_goodput(SERVER)
-    assert base == 3 / SERVER.pass_time(3, 3)
+    assert base == 3 / SERVER.law.time(3, 3)
     assert (ms.autoregressive_goodput(SERVER, state) == np.full(4, base)).all()
     assert (ms.colocated_goodput(SERVER.replace(server_draft_time=1.0), state) == base).all()
     for users, fields in ((1, {}), (3, {}), (1, BY_BATCH), (2, BY_BATCH), (5, BY_BATCH), (40, BY_BATCH)):
@@ -276,7 +276,7 @@ def test_colocated_by_plain_python(rng):
         in_turn, at_once = [], []
         for length in range(server.max_draft_length + 1):
             tokens = sum(sum(alpha**position for position in range(length + 1)) for alpha in state.acceptance_rate)
-            drafting, verifying = length * step, server.pass_time(users, users * (length + 1))
+            drafting, verifying = length * step, server.law.time(users, users * (length + 1))
             in_turn.append(tokens / (drafting + verifying))
             at_once.append(tokens / max(drafting, verifying))
         assert ms.colocated_goodput(server, state) == pytest.approx(max(in_turn), rel=1e-12)

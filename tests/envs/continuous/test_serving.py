@@ -135,7 +135,7 @@ def test_verification_takes_longer_as_the_answer_grows(context):
     continued = ~np.array([info["finished"][0] for info in infos])[:-1]
     assert np.diff(times)[continued] == pytest.approx(1e-4 * gained[:-1][continued], rel=1e-9)
     assert continued.sum() > 10
-    assert 0.0 < times.min() - env.scenario.replace(context=0).pass_time(1, 1) < 0.2
+    assert 0.0 < times.min() - env.scenario.replace(context=0).law.time(1, 1) < 0.2
 
 
 def test_mean_reward_of_the_reference_at_the_default_price_is_zero():

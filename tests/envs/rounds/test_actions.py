@@ -121,6 +121,18 @@ def test_bad_actions(encoding, scenario, rng):
         codec.encode(ms.Decision(np.ones(20), np.full(20, 1e6)), state)
 
 
+@pytest.mark.parametrize("encoding", ENCODINGS.names())
+def test_rows_of_a_large_batch_are_decoded_alone_to_the_same_bits(encoding, scenario, rng):
+    codec, state = codec_of(encoding, scenario), ms.sample_state(scenario, rng, 100)
+    action = rng.uniform(-LIMIT, LIMIT, (100, *codec.space.shape)).astype(np.float32)
+    action[:4] = np.array([-LIMIT, -4.75, 4.75, LIMIT])[:, None, None]  # where pieces of "shares" begin and end
+    together = codec.decode(action, state)
+    for row in range(100):
+        alone = codec.decode(action[row], state[row])
+        assert (alone.draft_length == together.draft_length[row]).all()
+        assert (alone.bandwidth == together.bandwidth[row]).all()
+
+
 def test_encodings_by_hand(rng):
     scenario = ms.Scenario.preset("llama2", num_users=2)
     state = ms.sample_state(scenario, rng)

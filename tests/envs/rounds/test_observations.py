@@ -80,6 +80,6 @@ def test_shared_times_of_longer_passes(round_trip_time):
     env = gym.make("MultiSpin/Heterogeneous-v0", round_trip_time=round_trip_time, **ON_SERVER)
     observation, _ = env.reset(seed=0)
     scenario = env.unwrapped.scenario
-    expected = [(scenario.pass_time(3, n) + round_trip_time) / scenario.mean_draft_time for n in (3, 15, 78)]
+    expected = [(scenario.law.time(3, n) + round_trip_time) / scenario.mean_draft_time for n in (3, 15, 78)]
     assert 10.0 ** observation["shared"][[0, 3, 4]] == pytest.approx(expected, rel=1e-5)
     assert gym.make("MultiSpin/Heterogeneous-v0").observation_space["shared"].shape == (3,)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
-from scores import SCENARIO, scores_of, slug
 
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
@@ -18,6 +17,7 @@ from multispin_env.controllers.names import ContenderName
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.defaults import span_of
 from multispin_env.registry import Registry
+from tools.scores import SCENARIO, scores_of, slug
 
 ROUNDS = 8
 SECONDS = 8

@@ -1,4 +1,4 @@
-"""Run the blocks of the page of libraries whose packages are installed: ``python docs/tools/libraries.py [NAME ...]``.
+"""Run the blocks of the page of libraries whose packages are installed: ``python -m tools.libraries [NAME ...]``.
 
 A block is named by its heading. It prints the results on the page, and the versions of the packages.
 """
@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reference" / "libraries.md"
 BLOCK = re.compile(r"^## (.+?)\n|^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DISTRIBUTIONS = {"sb3_contrib": "sb3-contrib", "stable_baselines3": "stable-baselines3"}

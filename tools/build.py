@@ -1,4 +1,4 @@
-"""Build of the documentation in ``build/site``, by ``python docs/tools/build.py``; a broken link is an error.
+"""Build of the documentation in ``build/site``, by ``python -m tools.build``; a broken link is an error.
 
 Sources are ``docs/``, which is also readable as it is, and the code: pages of environments and of the API are written
 from tables and docstrings. All of it is put into ``build/docs`` and built from there by Zensical.
@@ -14,18 +14,18 @@ from pathlib import Path
 from time import monotonic
 
 import yaml  # type: ignore[import-untyped]
-from check import check_site
-from notebook import to_markdown
-from pages import Page, api_page, environment_pages, list_of_environments
-from scores import write_scores
 
-ROOT = Path(__file__).resolve().parents[2]
+from tools.check import check_site
+from tools.notebook import to_markdown
+from tools.pages import Page, api_page, environment_pages, list_of_environments
+from tools.scores import write_scores
+
+ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 BUILD = ROOT / "build"
 STAGE = BUILD / "docs"
 SITE = BUILD / "site"
 
-HERE = DOCS / "tools"
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 FENCED = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 MARK = "<!-- every environment -->"
@@ -93,7 +93,7 @@ def stage(animations: bool) -> list[Page]:
     shutil.rmtree(STAGE, ignore_errors=True)
     files = Stage()
     for source in sorted(DOCS.rglob("*")):
-        if source.is_file() and not source.is_relative_to(HERE):
+        if source.is_file():
             files.add(source)
     pages = environment_pages(STAGE, animations)
     for page in (*pages, api_page()):

@@ -11,7 +11,7 @@ from multispin_env.evaluation.comparison import Row, comparison_cells
 from multispin_env.evaluation.statistics import markdown, to_json
 from multispin_env.registry import ENVIRONMENTS
 
-FOLDER = Path(__file__).resolve().parents[1] / "results" / "reference"
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "results" / "reference"
 SCENARIO = "llama2"
 EPISODES = 200
 LONG = {"MultiSpin/Energy-v0": 20}

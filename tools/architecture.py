@@ -1,4 +1,4 @@
-"""Picture of the rooms, for docs/reference/architecture.md: ``python docs/tools/architecture.py``."""
+"""Picture of the rooms, for docs/reference/architecture.md: ``python -m tools.architecture``."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-OUT = Path(__file__).resolve().parents[1] / "images" / "architecture.png"
+OUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "architecture.png"
 
 ROOMS = (
     ("agents/", "registry, methods, policies, training, runs, evaluation, export (torch)"),
