@@ -18,7 +18,9 @@ from multispin_env.baselines.systems import (
 from multispin_env.bounds.ahead import RateOptimum, rate_optimum
 from multispin_env.bounds.energy import energy_bound
 from multispin_env.bounds.rate import RateBound, rate_bound
+from multispin_env.bounds.rate_certificate import rate_certificate
 from multispin_env.bounds.round import upper_bound
+from multispin_env.certificates.write import certificate
 from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, Modifier, RoundsController
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
@@ -70,10 +72,11 @@ __all__ = [
     "Objective", "Observed", "Outcome", "Phase", "PlugIn", "RateBound", "RateOptimum", "Records", "RequestTrace",
     "RoundsConfig", "RoundsController", "RoundsSimulator", "Scenario", "Sensitivities", "Served", "Server",
     "ServiceLevel", "ServiceRun", "SystemState", "Task", "Workload", "autoregressive_goodput", "capacity",
-    "centralized_goodput", "colocated_goodput", "compare", "controller_names", "energy_bound", "evaluate",
-    "expected_outcome", "load_records", "load_trace", "long_run", "make_arrivals", "make_controller", "make_lengths",
-    "oracle", "overlapping_goodput", "p2p_goodput", "rate_bound", "rate_optimum", "register_environment", "registry",
-    "sample_state", "sampled_outcome", "sensitivities", "serve", "suite", "unregister_environment", "upper_bound",
+    "centralized_goodput", "certificate", "colocated_goodput", "compare", "controller_names", "energy_bound",
+    "evaluate", "expected_outcome", "load_records", "load_trace", "long_run", "make_arrivals", "make_controller",
+    "make_lengths", "oracle", "overlapping_goodput", "p2p_goodput", "rate_bound", "rate_certificate", "rate_optimum",
+    "register_environment", "registry", "sample_state", "sampled_outcome", "sensitivities", "serve", "suite",
+    "unregister_environment", "upper_bound",
 ]  # fmt: skip
 
 register_packaged_environments()

@@ -310,15 +310,51 @@ def rate_bound(
     True
     """
     state = checked_state(scenario, state)
+    systems, unit = make_systems(scenario, state, channel, mean_gain, tight, barrier)
+    results = [_priced(system, tight) for system in systems]
+    values = np.array(results).reshape(*state.draft_time.shape[:-1], 3 + scenario.num_users) / unit
+    return RateBound(values[..., 0], values[..., 1], values[..., 2], values[..., 3:])
+
+
+def make_systems(
+    scenario: Scenario,
+    state: SystemState,
+    channel: str,
+    mean_gain: FloatArray | None,
+    tight: bool,
+    barrier: bool,
+) -> tuple[list[System], float]:
+    """Return the instances of a checked state, with times in units of the shortest pass, and that unit in s.
+
+    ``ValueError`` for options of `rate_bound` that do not go together.
+    """
     channel = _checked_channel(channel, scenario)
     _check_options(scenario, channel, tight, barrier)
     gains = _checked_gains(mean_gain, channel, state.draft_time.shape)
     draft_time, token_time = user_times(scenario, state)
-    shape, users = draft_time.shape[:-1], scenario.num_users
-    flat = [array.reshape(-1, users) for array in (draft_time, token_time, state.acceptance_rate, gains)]
-    results = [_priced(scenario, channel == "independent", tight, barrier, *row) for row in zip(*flat, strict=True)]
-    values = np.array(results).reshape(*shape, 3 + users)
-    return RateBound(values[..., 0], values[..., 1], values[..., 2], values[..., 3:])
+    flat = [array.reshape(-1, scenario.num_users) for array in (draft_time, token_time, state.acceptance_rate, gains)]
+    lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
+    least, lines = _law(scenario, lengths)
+    unit = float(least[0, 0])
+    systems = []
+    for times, air, rates, means in zip(*flat, strict=True):
+        states = air[:, None], np.ones((len(air), 1))
+        token_times, probability = fading_states(scenario, means) if channel == "independent" else states
+        system = System(
+            delay=scenario.round_trip_time / unit,
+            draft_time=times / unit,
+            token_time=token_times / unit,
+            probability=probability,
+            acceptance_rate=rates,
+            lengths=lengths,
+            tokens=expected_tokens(lengths, rates[:, None]),
+            verification_time=least / unit,
+            token_lines=lines / unit,
+            hit=hit_probability(scenario, lengths, rates[:, None]) if scenario.draft_ahead else None,
+            barrier=barrier,
+        )
+        systems.append(system)
+    return systems, unit
 
 
 def _checked_channel(channel: str, scenario: Scenario) -> str:
@@ -360,56 +396,32 @@ def _checked_gains(mean_gain: FloatArray | None, channel: str, shape: tuple[int,
         raise ValueError(f"mean_gain: expected a shape that broadcasts to {shape}, got {array.shape}") from None
 
 
-def _priced(
-    scenario: Scenario,
-    fading: bool,
-    tight: bool,
-    barrier: bool,
-    draft_time: FloatArray,
-    token_time: FloatArray,
-    acceptance_rate: FloatArray,
-    mean_gain: FloatArray,
-) -> FloatArray:
-    air, probability = token_time[:, None], np.ones((len(token_time), 1))
-    if fading:
-        air, probability = fading_states(scenario, mean_gain)
-    lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
-    least, lines = _law(scenario, lengths)
-    unit = least[0, 0]
-    system = System(
-        delay=scenario.round_trip_time / unit,
-        draft_time=draft_time / unit,
-        token_time=air / unit,
-        probability=probability,
-        acceptance_rate=acceptance_rate,
-        lengths=lengths,
-        tokens=expected_tokens(lengths, acceptance_rate[:, None]),
-        verification_time=least / unit,
-        token_lines=lines / unit,
-        hit=hit_probability(scenario, lengths, acceptance_rate[:, None]) if scenario.draft_ahead else None,
-        barrier=barrier,
-    )
-    rates, together, solution = _solved(system, tight)
-    device = solution.prices[rates.device] + sum(solution.prices[row] * member for row, member in together)
+def _priced(system: System, tight: bool) -> FloatArray:
+    rates, sets, solution = solved(system, tight)
+    device = solution.prices[rates.device]
+    for member, rows in sets:
+        device = device + solution.prices[rows[0]] * member
     uplink = float(solution.prices[rates.uplink])
     server = solution.bound - uplink - float(device.sum())
-    return np.array([solution.bound, server, uplink, *device]) / unit
+    return np.array([solution.bound, server, uplink, *device])
 
 
-def _solved(system: System, tight: bool) -> tuple[Rates, list[tuple[int, FloatArray]], Solution]:
+def solved(system: System, tight: bool = False) -> tuple[Rates, list[tuple[BoolArray, IntArray]], Solution]:
+    """Return program, sets of devices with the rows of their time and of their places, and the solution."""
     kinds = make_kinds(system)
     rates = make_rates(system, len(kinds.skips) if tight else system.drafting.shape[2])
     if system.token_lines.size:
         rates = add_token_times(rates, system)
     add_times(rates)
-    together = [(int(add_set(rates, system, member)), member.astype(np.float64)) for member in useful_sets(system)]
+    sets = [(member, add_set(rates, system, member)) for member in useful_sets(system)]
     if system.hit is not None:
-        together += zip(add_chains(rates, system, system.hit).tolist(), np.eye(system.num_users), strict=True)
+        chains = add_chains(rates, system, system.hit)
+        sets += zip(np.eye(system.num_users, dtype=bool), chains[:, None], strict=True)
     if not tight:
-        return rates, together, rates.program.solve()
+        return rates, sets, rates.program.solve()
     add_skips(rates, kinds)
     slack = add_idle(rates, system, kinds)
-    return rates, together, _solve_with_uploads(rates, system, kinds, slack)
+    return rates, sets, _solve_with_uploads(rates, system, kinds, slack)
 
 
 def _law(scenario: Scenario, lengths: IntArray) -> tuple[FloatArray, FloatArray]:

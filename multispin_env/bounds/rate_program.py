@@ -20,6 +20,7 @@ class Solution(NamedTuple):
 
     bound: float  # upper bound on g x of every feasible x
     prices: FloatArray  # of the rows
+    profits: FloatArray  # that the variables of each group still have, and that the bound includes
     amounts: FloatArray  # x of all variables
     near: BoolArray  # variables whose cost is close to their gain
 
@@ -96,16 +97,16 @@ class _Shares:
 
         bounds = np.stack([np.where(self.free, -np.inf, 0.0), np.full(len(self.free), np.inf)], -1)
         nothing = np.zeros(len(self.limits))
-        best = Solution(self._bound(nothing), nothing, np.zeros(len(self.gain)), active)
+        best = Solution(*self._bound(nothing), np.zeros(len(self.gain)), active)
         for _ in range(60):
             rows, gain = -self.matrix[active], -self.gain[active]
             result: Any = linprog(self.limits, rows, gain, bounds=bounds, method="highs-ds")
             if result.x is None:  # the bound at the last prices remains valid
                 break
             prices = np.where(self.free, result.x, np.maximum(result.x, 0.0))
-            bound = self._bound(prices)
+            bound, _, profits = self._bound(prices)
             if bound < best.bound:
-                best = best._replace(bound=bound, prices=prices)
+                best = best._replace(bound=bound, prices=prices, profits=profits)
             amounts, profit = np.zeros(len(self.gain)), self._profit(prices)
             amounts[active] = -result.ineqlin.marginals
             best = best._replace(amounts=amounts, near=_largest(profit, 4 * len(prices)))
@@ -118,10 +119,10 @@ class _Shares:
     def _profit(self, prices: FloatArray) -> FloatArray:
         return np.asarray(self.gain - self.matrix @ prices)
 
-    def _bound(self, prices: FloatArray) -> float:
+    def _bound(self, prices: FloatArray) -> tuple[float, FloatArray, FloatArray]:
         profits = np.zeros(self.group[-1] + 1)
         np.maximum.at(profits, self.group, self._profit(prices))
-        return float(self.limits @ prices + profits.sum())
+        return float(self.limits @ prices + profits.sum()), prices, profits
 
 
 def _largest(values: FloatArray, count: int, above: float = -np.inf) -> BoolArray:
@@ -255,7 +256,10 @@ def add_times(rates: Rates) -> None:
 
 
 def add_set(rates: Rates, system: System, member: BoolArray) -> IntArray:
-    """Add rows 5 for a set (K,) of devices: the first device to upload waits for the others. Return the last row."""
+    """Add rows 5 for a set (K,) of devices: the first to upload waits for the others.
+
+    Return the row of the time of the set, and those of the places in a batch.
+    """
     program, size = rates.program, int(member.sum())
     positions, knots = system.sizes[:size], _knots(system)
     together = program.rows(at_most=float(size))
@@ -276,7 +280,7 @@ def add_set(rates: Rates, system: System, member: BoolArray) -> IntArray:
     program.put(together, cycles, system.drafting[member])
     variables, waiting = np.broadcast_arrays(*rates.waiting)
     program.put(together, variables[member], waiting[member])
-    return together
+    return np.append(together, position)
 
 
 def _knots(system: System) -> FloatArray:

@@ -90,7 +90,8 @@ def test_no_certificate_is_wrong_where_tokens_of_a_pass_are_slow(seeds):
         assert weighted(scenario, state, weights, decision) * (1.0 + decision.gap) >= best * (1.0 - 1e-9), seed
 
 
-def test_a_line_that_reaches_no_time_is_not_clipped_above_the_law():
+def steep_tokens():
+    """Scenario, state and TPOT in which a line of the law reaches no time."""
     h = float.fromhex
     scenario = ms.Scenario.preset(
         "llama2",
@@ -106,7 +107,12 @@ def test_a_line_that_reaches_no_time_is_not_clipped_above_the_law():
     draft_time = [h("0x1.78bd7ffbf3ca6p-3"), h("0x1.0e5416f871fcdp-6"), h("0x1.c4bbef1cb8672p-3")]
     efficiency = [h("0x1.6928bd7f0439dp-2"), h("0x1.c70de3fe66f69p+2"), h("0x1.32086b69f957dp-1")]
     state = ms.SystemState(*map(np.array, (draft_time, efficiency, [0.99, 0.0, 0.99])))
-    decision = ms.make_controller("optimal", scenario, certify=1e-6, tpot=7.389599357336987)(state)
+    return scenario, state, 7.389599357336987
+
+
+def test_a_line_that_reaches_no_time_is_not_clipped_above_the_law():
+    scenario, state, tpot = steep_tokens()
+    decision = ms.make_controller("optimal", scenario, certify=1e-6, tpot=tpot)(state)
     assert decision.draft_length.tolist() == [4, 0, 3]
     assert decision.certified
 

@@ -1,0 +1,89 @@
+"""Certificates of the bound without the barrier: its prices, for a small program that computes what they prove."""
+
+from typing import Any
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray
+from multispin_env.bounds.rate import make_systems, solved
+from multispin_env.certificates import check_rate
+from multispin_env.physics.types import SystemState, checked_state
+from multispin_env.scenario import Scenario
+
+
+def rate_certificate(
+    scenario: Scenario,
+    state: SystemState,
+    *,
+    channel: str = "static",
+    mean_gain: FloatArray | None = None,
+    barrier: bool = False,
+) -> dict[str, Any]:
+    """Return the system and the prices of `rate_bound` as an object for ``json.dump``.
+
+    `multispin_env.certificates.check_rate` and ``multispin check`` compute the bound that the prices prove, without the
+    linear program. In a channel with fading, the states that stand for it are part of the file. Not in the paper;
+    docs/evidence/certificates.md. ``ValueError`` as in `rate_bound`, and for drafting ahead or a pass that takes longer
+    for each of its tokens.
+
+    Parameters
+    ----------
+    state
+        State (K,) of one system.
+    channel, mean_gain, barrier
+        As in `rate_bound`.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> from multispin_env.certificates.check_rate import bound
+    >>> scenario = ms.Scenario.preset("llama2", num_users=3)
+    >>> state = ms.sample_state(scenario, 0)
+    >>> proof = ms.rate_certificate(scenario, state)
+    >>> abs(float(bound(proof)) / ms.rate_bound(scenario, state).value - 1.0) < 1e-9
+    True
+    """
+    state = checked_state(scenario, state)
+    if state.draft_time.ndim != 1:
+        raise ValueError(f"state: expected the state of one system, shape (K,), got shape {state.draft_time.shape}")
+    if scenario.draft_ahead or not scenario.law.flat:
+        raise ValueError("scenario: expected passes of constant time and no drafting ahead, which certificates cover")
+    (system,), unit = make_systems(scenario, state, channel, mean_gain, False, barrier)
+    rates, sets, solution = solved(system)
+    prices = np.maximum(solution.prices, 0.0)
+    groups = np.concatenate(rates.program.group)  # those of a device have no more than its own time
+    left = np.maximum(*(solution.profits[groups[rows[:, 0]]] for rows in (rates.members, rates.cycles[:, 0, 0])))
+    device = prices[rates.device] + left
+    law = scenario.law
+    return {
+        "format": check_rate.FORMAT,
+        "system": {
+            "num_users": scenario.num_users,
+            "low": scenario.min_draft_length,
+            "high": scenario.max_draft_length,
+            "fewest": scenario.num_users if barrier else 1,
+            "fixed_time": (law.fixed_time + law.start).hex(),
+            "time_per_draft": law.time_per_draft.hex(),
+            "round_trip": scenario.round_trip_time.hex(),
+            "draft_time": _texts(state.draft_time),
+            "acceptance_rate": _texts(state.acceptance_rate),
+            "token_time": [_texts(row) for row in system.token_time * unit],
+            "probability": [_texts(row) for row in system.probability],
+        },
+        "prices": {
+            "uplink": float(prices[rates.uplink] / unit).hex(),
+            "device": _texts(device / unit),
+            "sets": [
+                {
+                    "devices": np.flatnonzero(member).tolist(),
+                    "time": float(prices[rows[0]] / unit).hex(),
+                    "places": _texts(prices[rows[1:]]),
+                }
+                for member, rows in sets
+            ],
+        },
+    }
+
+
+def _texts(numbers: FloatArray) -> list[str]:
+    return [number.hex() for number in numbers.tolist()]

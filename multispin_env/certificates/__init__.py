@@ -1,0 +1,1 @@
+"""Proofs of optimality that a small program checks without the package."""
