@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import reference
 
 import multispin_env as ms
 from multispin_env.apps.reproduce import allocations, optimum, sweeps
@@ -13,6 +12,7 @@ from multispin_env.apps.reproduce.figure import PRESETS, Scale
 from multispin_env.apps.reproduce.sweeps import replayed_tokens
 from multispin_env.physics.records import Records, load_records, prompt_rates
 from multispin_env.scenario import Scenario
+from tests import reference
 
 SCALE = Scale(quick=True, states=3, seed=5)
 

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import reference
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
@@ -8,6 +7,7 @@ from scipy.special import lambertw
 
 import multispin_env as ms
 from multispin_env.controllers.rounds.homogeneous import Algorithm1, homogeneous_draft_length, lambert_excess
+from tests import reference
 
 
 @given(
