@@ -15,6 +15,8 @@ from multispin_env.apps.commands.devices import read_devices
 from multispin_env.checks import UNITS, check_plausible
 from multispin_env.simulation.capacity import check_question
 
+pytestmark = pytest.mark.usefixtures("quick_prices")
+
 SCENARIO = ms.Scenario.preset("llama2", num_users=3)
 STATE = ms.sample_state(SCENARIO, 0)
 OPTIMAL, GREEDY = (ms.make_controller(name, SCENARIO) for name in ("optimal", "greedy"))

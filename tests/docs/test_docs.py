@@ -277,11 +277,6 @@ def test_links_lead_to_files_and_code_is_not_cut_off_at_the_right(page):
 LIBRARIES = tool("libraries")
 
 
-def test_every_library_has_a_block():
-    packages = {package for code in OTHERS for package in LIBRARIES.packages(code)}
-    assert packages == {*LIBRARIES.LIGHT, *LIBRARIES.HEAVY}
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of other libraries
 @pytest.mark.parametrize("code", OTHERS, ids=count())
@@ -295,12 +290,14 @@ def test_blocks_of_other_libraries_run(code, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.strip()
 
 
-def test_the_guide_has_every_agent_with_its_budget():
+def test_the_guide_has_every_agent_with_its_budget_and_every_library():
     pytest.importorskip("torch")
     from agents import AGENTS
 
     budgets = {name.strip("`"): budget for name, budget, *_ in rows(DOCS / "agents.md", "| `--agent` |")}
     assert budgets == {name: f"{AGENTS.load(name).timesteps:,}" for name in AGENTS.names()}
+    packages = {package for code in OTHERS for package in LIBRARIES.packages(code)}
+    assert packages == {*LIBRARIES.LIGHT, *LIBRARIES.HEAVY}
 
 
 def test_the_page_of_the_suite_has_its_leaderboard():

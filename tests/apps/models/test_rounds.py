@@ -86,11 +86,8 @@ def played(users=64, count=45):
     return devices
 
 
-def test_texts_have_the_law_of_the_target():
+def test_texts_have_the_law_of_the_target_and_a_wrong_rule_is_found(monkeypatch):
     assert min(p_values(played())) > 1e-3
-
-
-def test_a_wrong_rule_is_found(monkeypatch):
     monkeypatch.setattr(network, "residual", lambda target, draft: target)
     assert p_values(played())[1] < 1e-6
 
@@ -102,9 +99,8 @@ def of_largest(q, kept):
     return few
 
 
-def slow_text(pair, text, drafts, temperature, generator, kept):
+def slow_text(pair, text, size, temperature, generator, kept):
     """A round of one device by passes over whole texts, without caches."""
-    size = drafts
     numbers = generator.random(2 * size + 1)
     new, q = [], []
     for position in range(size):
@@ -164,9 +160,6 @@ def test_models_read_nothing_twice_and_keep_nothing_that_was_refused():
         assert (devices.draft.length <= sizes - 1).all()
         idle = (length == 0) & (devices.age > 0)
         np.testing.assert_array_equal(devices.draft.length[idle], before[idle])
-
-
-def test_requests_end_with_their_tokens_and_with_the_context():
     pair = Pair(tiny_model(1, context=20), tiny_model(0, context=20))
     devices = made(3, pair, tokens=1_000, prompts=[[5], [5, 6, 7], [5] * 15])
     assert devices.left.tolist() == [16 - len(text) for text in devices.texts]
@@ -177,12 +170,14 @@ def test_requests_end_with_their_tokens_and_with_the_context():
 
 
 def test_every_prompt_comes_once_before_any_comes_again_and_players_share_them():
-    order = PromptOrder(7, 3, seed=4)
-    first = [order.prompt(position % 3, position // 3) for position in range(14)]
+    def prompts(seed):
+        order = PromptOrder(7, 3, seed)
+        return [order.prompt(position % 3, position // 3) for position in range(14)]
+
+    first = prompts(4)
     assert sorted(first[:7]) == sorted(first[7:]) == list(range(7))
     assert first[:7] != first[7:]
-    assert first == [PromptOrder(7, 3, seed=4).prompt(position % 3, position // 3) for position in range(14)]
-    assert first != [PromptOrder(7, 3, seed=5).prompt(position % 3, position // 3) for position in range(14)]
+    assert first == prompts(4) != prompts(5)
 
 
 def test_too_little_memory_says_batch_and_length(monkeypatch):
@@ -247,6 +242,11 @@ def test_recorded_texts_have_the_law_of_the_target(pair):
         share = expected[position] / expected[position].sum() * counted.sum()
         assert chisquare(*merge_rare(counted, share)).pvalue > 1e-3
     assert not all(entry.accepted[0] for entry in texts)
+    both = record_texts(pair, TEXTS, 4, 10, 1.0, 9)  # random numbers belong to the prompt
+    alone = record_texts(pair, TEXTS[1:2], 5, 10, 1.0, 9)[0]
+    np.testing.assert_array_equal(both[1].token, alone.token)
+    np.testing.assert_allclose(both[1].probability, alone.probability, atol=1e-5)
+    assert both[1].token.tolist() != record_texts(pair, TEXTS[1:2], 4, 10, 1.0, 9)[0].token.tolist()
 
 
 def merge_rare(counted, expected):
@@ -268,14 +268,6 @@ def test_a_text_ends_at_the_end_token_or_the_context_or_the_most_tokens():
     assert 0 < ended < 40
     equal = record_texts(Pair(target, target), TEXTS, 0, 4, 1.0, 0)
     assert all(len(text.token) <= 4 and (text.probability == 1.0).all() and text.accepted.all() for text in equal)
-
-
-def test_random_numbers_belong_to_the_prompt(pair):
-    both = record_texts(pair, TEXTS, 4, 10, 1.0, 9)
-    alone = record_texts(pair, TEXTS[1:2], 5, 10, 1.0, 9)[0]
-    np.testing.assert_array_equal(both[1].token, alone.token)
-    np.testing.assert_allclose(both[1].probability, alone.probability, atol=1e-5)
-    assert both[1].token.tolist() != record_texts(pair, TEXTS[1:2], 4, 10, 1.0, 9)[0].token.tolist()
 
 
 class Clock:
@@ -328,20 +320,16 @@ def test_a_pass_is_what_it_is_called(mine):
 
 
 def test_a_device_is_waited_for_before_each_look_at_the_clock(mine, monkeypatch):
-    order = []
+    waited, order = [], []
+    monkeypatch.setattr(th.cuda, "synchronize", waited.append)
+    for model in (mine.target, SimpleNamespace(device=th.device("cuda:1"))):
+        rounds.wait_for(model)
+    assert waited == [th.device("cuda:1")]
     monkeypatch.setattr(rounds, "wait_for", lambda model: order.append(f"wait for {model.name}"))
     watch = Stopwatch(mine, 1, 4, np.random.default_rng(0), lambda: order.append("look") or float(len(order)))
     watch(PassCell(VERIFY, 1, 1))
     watch(PassCell(DRAFT, 1, 2))
     assert order == ["wait for tiny-0", "look"] * 2 + ["wait for tiny-1", "look"] * 2
-
-
-def test_cuda_is_synchronised(mine, monkeypatch):
-    waited = []
-    monkeypatch.setattr(th.cuda, "synchronize", waited.append)
-    for model in (mine.target, SimpleNamespace(device=th.device("cuda:1"))):
-        rounds.wait_for(model)
-    assert waited == [th.device("cuda:1")]
 
 
 def test_the_setting_is_all_that_times_depend_on(mine):
