@@ -20,6 +20,7 @@ OTHERS = {
     "parallel_env": parallel_env,
 }
 FINDER, VALUES = doctest.DocTestFinder(), {name: getattr(ms, name) for name in ms.__all__} | OTHERS
+SLOW = {"capacity", "rate_optimum"}  # more than three seconds; their own tests are quick
 EXAMPLES = [test for name, value in VALUES.items() for test in FINDER.find(value, name, globs={}) if test.examples]
 
 
@@ -28,7 +29,10 @@ def test_each_public_function_has_an_example():
     assert FUNCTIONS | set(OTHERS) <= {test.name for test in EXAMPLES}
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(e, id=e.name, marks=[pytest.mark.slow] if e.name in SLOW else []) for e in EXAMPLES],
+)
 def test_examples_run(example, capsys):
     failed = doctest.DocTestRunner(verbose=False).run(example).failed
     assert failed == 0, capsys.readouterr().out
