@@ -52,10 +52,19 @@ def lengths(users, count, seed=0):
     return drafts
 
 
-def law(model, text, temperature=1.0):
+def laws(model, texts, temperature=1.0):
+    """Distributions after each token of each text, by one pass; what fills up short texts is not seen before."""
+    ids = th.zeros(len(texts), max(map(len, texts)), dtype=th.long)
+    for row, text in zip(ids, texts, strict=True):
+        row[: len(text)] = th.tensor(text)
     with th.inference_mode():
-        logits = model.network(input_ids=th.tensor([text]), use_cache=False).logits[0, :, :WORDS]
-    return network.probabilities(logits, temperature, "mine").numpy()
+        logits = model.network(input_ids=ids, use_cache=False).logits[..., :WORDS]
+    probabilities = network.probabilities(logits, temperature, "mine").numpy()
+    return [row[: len(text)] for row, text in zip(probabilities, texts, strict=True)]
+
+
+def law(model, text, temperature=1.0):
+    return laws(model, [text], temperature)[0]
 
 
 def p_values(devices):
@@ -65,8 +74,10 @@ def p_values(devices):
     """
     rng = np.random.default_rng(1)
     uniform = []
-    for _, begun, text in devices.all_texts:
-        p, q = (law(model, text)[begun - 1 : -1] for model in (devices.pair.target, devices.pair.draft))
+    texts = [text for _, _, text in devices.all_texts]
+    both = zip(*(laws(model, texts) for model in (devices.pair.target, devices.pair.draft)), strict=True)
+    for (_, begun, text), pair in zip(devices.all_texts, both, strict=True):
+        p, q = (rows[begun - 1 : -1] for rows in pair)
         token = np.array(text[begun:], dtype=np.int64)[:, None]
         for order in (np.broadcast_to(np.arange(WORDS), p.shape), p / q, q):
             before = np.where(order < np.take_along_axis(order, token, 1), p, 0.0).sum(1)
@@ -76,7 +87,7 @@ def p_values(devices):
     return [chisquare(np.histogram(entry, 20, (0.0, 1.0))[0]).pvalue for entry in orders]
 
 
-def played(users=64, count=45):
+def played(users=128, count=24):
     small = tiny_model(0)
     round_weights(small.network, 2)
     devices = made(users, Pair(small, tiny_model(0)))
