@@ -36,7 +36,7 @@ SHORT = {
 
 def fresh(env_id):
     config = EnvConfig.of(env_id, num_users=3, **SHORT[env_id])
-    small = replace(SETTINGS.for_environment(config), num_envs=NUM_ENVS, rollout_rounds=160, batch_size=100)
+    small = replace(SETTINGS.for_environment(config), num_envs=NUM_ENVS, rollout_rounds=80, batch_size=100)
     model = small.build(NativeVecEnv.of(config, NUM_ENVS, seed=3), lambda progress: progress, 0, "cpu")
     model.set_logger(configure(None, []))
     return model
