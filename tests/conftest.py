@@ -65,7 +65,8 @@ def quick_prices():
         rooms = ("rounds.ahead", "continuous.endless", "continuous.serving")
         for name in (*(f"{room}.reference_rate" for room in rooms), "continuous.serving.reference_tokens_in_time"):
             patch.setattr(f"multispin_env.envs.{name}", lambda system, *rule: 22.0 * system.scenario.num_users)
-        patch.setattr("multispin_env.envs.rounds.energy.energy_law", small_energy_law)
+        for room in ("bounds", "controllers.rounds", "envs.rounds"):
+            patch.setattr(f"multispin_env.{room}.energy.energy_law", small_energy_law)
         yield
 
 
