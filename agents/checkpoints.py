@@ -4,7 +4,6 @@ A run has two checkpoints: training resumes from ``checkpoint.safetensors``; the
 ``model.safetensors``, the best model on the validation cases.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.runs import DIGEST, SCHEMA, check_unchanged, digest
 from multispin_env.checks import check_integer, check_real
-from multispin_env.files import MIB, parse_json, write_atomically
+from multispin_env.files import MIB, checksum, parse_json, write_atomically
 
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 
@@ -148,12 +147,12 @@ def _nested(tensors: _Tensors, groups: Mapping[str, Any]) -> dict[str, dict[Any,
 
 
 def _checksum(tensors: _Tensors) -> str:
-    sha256 = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        sha256.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        sha256.update(tensor.numpy().tobytes())
-    return sha256.hexdigest()
+    content = [
+        part
+        for name, tensor in sorted(tensors.items())
+        for part in (json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode(), tensor.numpy().tobytes())
+    ]
+    return checksum(b"".join(content))
 
 
 def _first_line(error: Exception) -> str:

@@ -20,9 +20,8 @@ from multispin_env.apps.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO,
 from multispin_env.checks import check_integer, check_real
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
-from multispin_env.evaluation.policy import checksum
 from multispin_env.evaluation.statistics import TUNING_SEED
-from multispin_env.files import lock_folder, make_folder, read_json, write_atomically
+from multispin_env.files import checksum, lock_folder, make_folder, read_json, write_atomically
 from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, ENVIRONMENTS
 
 

@@ -1,5 +1,6 @@
 """Reading of untrusted files, with limits on size and nesting, and atomic writing."""
 
+import hashlib
 import json
 import os
 import re
@@ -51,6 +52,11 @@ def read_bytes(path: str | PathLike[str], limit: int) -> bytes:
         raise OSError(f"not a regular file: {str(path)!r}")
     with path.open("rb") as file:
         return read_limited(file, limit)
+
+
+def checksum(content: bytes) -> str:
+    """Return the SHA-256 of bytes, as 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_json(path: str | PathLike[str]) -> Any:

@@ -1,6 +1,5 @@
 """Policies: trained networks as agents and controllers, and exported policies, which need onnxruntime but not torch."""
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from multispin_env.checks import check_integer, cut, missing_package, shown
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import SHARED, Observation
-from multispin_env.files import MIB, read_bytes, read_json
+from multispin_env.files import MIB, checksum, read_bytes, read_json
 from multispin_env.scenario import Scenario
 
 Entries = dict[str, NDArray[np.float32]]
@@ -183,11 +182,6 @@ def describe(config: EnvConfig, files: Mapping[str, bytes]) -> dict[str, Any]:
         "inputs": list(config.observations.space.spaces),
         "sha256": {name: checksum(content) for name, content in files.items()},
     }
-
-
-def checksum(content: bytes) -> str:
-    """Return the SHA-256 checksum of the content of a file."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def read_about(folder: Path) -> dict[str, Any]:

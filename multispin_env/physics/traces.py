@@ -1,7 +1,6 @@
 """Recorded arrival times and lengths of requests: file formats, checks, and two packaged traces of one hour each."""
 
 import csv
-import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_name, cut, shown
-from multispin_env.files import MIB
+from multispin_env.files import MIB, checksum
 from multispin_env.npz import INTEGERS, MOST_NUMBERS, read_arrays, read_file, read_packaged
 
 _PACKAGED = "data/records/requests.npz"
@@ -73,7 +72,7 @@ class RequestTrace:
         for name, array in arrays.items():
             array.setflags(write=False)
             object.__setattr__(self, name, array)
-        digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays.values())).hexdigest()
+        digest = checksum(b"".join(array.tobytes() for array in arrays.values()))
         object.__setattr__(self, "digest", digest)
 
     @property

@@ -1,13 +1,12 @@
 """Prompts from a text file or a file of JSON rows."""
 
-import hashlib
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multispin_env.checks import check_label, shown
-from multispin_env.files import MIB, parse_json, read_bytes
+from multispin_env.files import MIB, checksum, parse_json, read_bytes
 
 if TYPE_CHECKING:
     from multispin_env.apps.models.network import Model
@@ -71,7 +70,7 @@ def read_prompts(path: str | PathLike[str]) -> Prompts:
             raise ValueError(f"task: expected at most {MAX_TASKS} different tasks, got {len(tasks)}")
     except ValueError as error:
         raise ValueError(f"{path}, {error}") from None
-    return Prompts(texts, tasks, tuple(map(tasks.index, names)), str(path), hashlib.sha256(content).hexdigest())
+    return Prompts(texts, tasks, tuple(map(tasks.index, names)), str(path), checksum(content))
 
 
 def _row(line: str, suffix: str, number: int) -> tuple[str, str]:

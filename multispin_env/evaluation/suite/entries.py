@@ -14,12 +14,12 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_complete, check_integer, check_label, check_name, check_real, cut, reason, shown
-from multispin_env.evaluation.policy import LARGEST_ONNX, ONNX, POLICY, Policy, checksum, load_policy, onnx_runtime
+from multispin_env.evaluation.policy import LARGEST_ONNX, ONNX, POLICY, Policy, load_policy, onnx_runtime
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.statistics import Performance
 from multispin_env.evaluation.suite.tasks import PUBLIC, RANDOM_ACTIONS, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
-from multispin_env.files import read_bytes, read_json, sibling_file, write_atomically
+from multispin_env.files import checksum, read_bytes, read_json, sibling_file, write_atomically
 from multispin_env.registry import import_project_module, is_outside
 
 ENTRY, SCORES, CURVES = "entry.json", "scores.json", "curves.json"
