@@ -64,6 +64,14 @@ def read_json(path: str | PathLike[str]) -> Any:
     return parse_json(read_bytes(path, LARGEST_JSON))
 
 
+def read_table(path: str | PathLike[str]) -> dict[str, Any]:
+    """Read a JSON file with an object; errors as in `read_json`, and ``ValueError`` for other JSON."""
+    table = read_json(path)
+    if not isinstance(table, dict):
+        raise ValueError(f"expected a table of fields, got a JSON {type(table).__name__}")
+    return table
+
+
 def parse_json(text: str | bytes, parse_int: Callable[[str], Any] | None = None) -> Any:
     """Parse JSON from text or UTF-8 bytes; ``parse_int`` is as in ``json.loads``.
 

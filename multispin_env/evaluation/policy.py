@@ -46,13 +46,7 @@ class Policy:
 
     def on(self, scenario: Scenario) -> Self:
         """Return the same policy for another scenario; ``ValueError`` if the observations would have other entries."""
-        trained = self.config.scenario
-        if bool(trained.verification_pieces) != bool(scenario.verification_pieces):
-            law = "depends" if trained.verification_pieces else "does not depend"
-            got = scenario.server or "another law"
-            raise ValueError(f"server: expected a server whose time {law} on tokens, as in training, got {got!r}")
-        if len(trained.tasks) != len(scenario.tasks) and "task" in self._entries:
-            raise ValueError(f"tasks: expected {len(trained.tasks)} tasks, as in training, got {len(scenario.tasks)}")
+        check_entries(self.config, replace(self.config, scenario=scenario))
         return replace(self, config=replace(self.config, scenario=scenario))
 
     def reset(self) -> None:
@@ -93,6 +87,21 @@ class Policy:
     @cached_property
     def _entries(self) -> list[str]:  # cached: the space takes longer to make than a decision
         return list(self.config.observations.space.spaces)
+
+
+def check_entries(trained: EnvConfig, other: EnvConfig) -> None:
+    """Raise ``ValueError`` unless a network of one environment can read the observations of another."""
+    entries, other_entries = (list(config.observations.space.spaces) for config in (trained, other))
+    if entries != other_entries:
+        expected = f"an environment with the observation entries of the run, {entries}"
+        raise ValueError(f"env: expected {expected}, got {other.env_id!r} with {other_entries}")
+    before, now = trained.scenario, other.scenario
+    if bool(before.verification_pieces) != bool(now.verification_pieces):  # observations then have more numbers
+        law = "depends" if before.verification_pieces else "does not depend"
+        got = now.server or "another law"
+        raise ValueError(f"server: expected a server whose time {law} on tokens, as in training, got {got!r}")
+    if len(before.tasks) != len(now.tasks) and "task" in entries:
+        raise ValueError(f"tasks: expected {len(before.tasks)} tasks, as in training, got {len(now.tasks)}")
 
 
 MEMORY, NEXT_MEMORY = "memory", "next_memory"

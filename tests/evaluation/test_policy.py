@@ -263,10 +263,42 @@ def random(kind, inputs=""):
     return lambda: graph(f"action = {kind}({inputs})")
 
 
+def looping():
+    body = "<body = b (int64 step, bool on) => (bool more) { more = Identity(go) }>"
+    return graph(f"action = Identity(compute) all = Loop(times, go) {body}", "bool go = {1}, int64 times = {3}")
+
+
+def branching():
+    branch = "b () => (bool more) { more = Identity(go) }"
+    body = f"action = Identity(compute) all = If(go) <then_branch = {branch}, else_branch = {branch}>"
+    return graph(body, "bool go = {1}")
+
+
+def with_function():
+    model = pytest.importorskip("onnx").ModelProto.FromString(graph("action = Identity(compute)"))
+    model.functions.add(name="f", domain="mine")
+    return model.SerializeToString()
+
+
+def hidden_loop():
+    """Return a graph with a loop after a field number that onnxruntime cuts to 32 bits."""
+    model = pytest.importorskip("onnx").ModelProto.FromString(looping())
+    content = model.graph.SerializeToString()
+    assert 128 <= len(content) < 128**2
+    model.ClearField("graph")
+    size = bytes([len(content) & 127 | 128, len(content) >> 7])
+    return model.SerializeToString() + b"\xba\x80\x80\x80\x10" + size + content
+
+
+ONCE = "expected nodes that run once"
 LARGE = "numbers in tensors of constant shape"
 OPERATOR = "expected operators of deterministic networks"
 
 HOSTILE = {
+    "a loop": (looping, ONCE),
+    "a loop in disguise": (hidden_loop, "can't be read as a network"),
+    "a branch": (branching, ONCE),
+    "a function": (with_function, ONCE),
     "a constant of 8 GB": (lambda: graph("action = ConstantOfShape(s)", "int64[1] s = {2000000000}"), LARGE),
     "a shape that is computed": (
         lambda: graph("t = Mul(s, s) action = ConstantOfShape(t)", "int64[1] s = {50000}"),

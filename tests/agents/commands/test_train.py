@@ -61,7 +61,7 @@ def test_evaluate_elsewhere(tiny_run, capsys):
 
 def test_evaluate_on_a_server_with_other_observations(tiny_run, refused):
     message = refused("evaluate", [str(tiny_run[0]), "--server", "a100-32b"])
-    assert "server: expected verification times of drafts only, as in the run, got 'llama2 on a100-32b'" in message
+    assert "server: expected a server whose time does not depend on tokens, as in training, got 'a100-32b'" in message
 
 
 def test_resume_goes_on(tiny_run, tmp_path):
