@@ -13,7 +13,7 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_integer, check_label, check_name, shown
+from multispin_env.checks import check_integer, shown
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
 from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.config import EnvConfig
@@ -22,12 +22,10 @@ from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.defaults import default_contenders
-from multispin_env.evaluation.episodes import ReportProgress
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.public import as_contender
 from multispin_env.evaluation.suite.frozen import Frozen, frozen_of
 from multispin_env.evaluation.suite.statistics import Performance, Score
-from multispin_env.scenario import Scenario
 
 PUBLIC = 0  # exam whose results are stored with the suite; other numbers are fresh exams
 
@@ -91,7 +89,9 @@ BLIND = {RANDOM_ACTIONS: RandomActions, MIDDLE_ACTIONS: middle_actions, UNTRAINE
 
 
 class _TrainingSeeds:
-    held_out: int
+    def __init__(self, env: Any, held_out: int) -> None:
+        super().__init__(env)  # type: ignore[call-arg]
+        self.held_out = held_out
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Any:
         following = getattr(self, "num_envs", 1) - 1 if np.ndim(seed) == 0 else 0  # seeds that an integer stands for
@@ -108,16 +108,11 @@ class TrainingEnv(_TrainingSeeds, gym.Wrapper, RecordConstructorArgs):  # type: 
 
     def __init__(self, env: gym.Env[Any, Any], held_out: int) -> None:
         RecordConstructorArgs.__init__(self, held_out=held_out)
-        gym.Wrapper.__init__(self, env)
-        self.held_out = held_out
+        super().__init__(env, held_out)
 
 
 class TrainingVectorEnv(_TrainingSeeds, VectorWrapper):  # type: ignore[type-arg, misc]  # as in `recording`
     """Vector environment that refuses the seeds of held-out episodes, from ``held_out`` on."""
-
-    def __init__(self, env: VectorEnv[Any, Any, Any], held_out: int) -> None:
-        super().__init__(env)
-        self.held_out = held_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,16 +140,6 @@ class SuiteTask:
     size: int  # number of held-out episodes of each part
     held_out: tuple[Mapping[str, Any], ...]  # for each part, the arguments that differ from training
 
-    def __post_init__(self) -> None:
-        check_label("hard", self.hard)
-        check_name("metric", self.metric, METRICS)
-        check_integer("budget", self.budget, 1)
-        check_integer("seed", self.seed, 0)
-        check_integer("size", self.size, 2)
-        for part in self.held_out:
-            for name in part:
-                check_name("held_out", name, (*self.config.arguments, *Scenario.field_names()))
-
     @property
     def shape(self) -> tuple[int, int]:
         """Numbers of parts and of held-out episodes of each."""
@@ -180,13 +165,13 @@ class SuiteTask:
         seeds = tuple((self.seed + rng.choice(HELD_OUT_SEEDS, self.size, replace=False)).tolist())
         return tuple(Episodes(self.config.replace(**changes), self.size, seeds) for changes in self.held_out)
 
-    def values(self, contender: Any, progress: ReportProgress | None = None, exam: int = PUBLIC) -> FloatArray:
+    def values(self, contender: Any, exam: int = PUBLIC) -> FloatArray:
         """Play the held-out episodes of an exam and return the metric (parts, n).
 
         ``contender`` is as in `multispin_env.compare`, or one of `BLIND`. Errors are those of `compare`.
         """
         measure, parts = METRICS[self.metric].values, [_read_by(contender, part) for part in self.cases(exam)]
-        return np.array([measure(part.play(self._playing(contender, part), progress)) for part in parts])
+        return np.array([measure(part.play(self._playing(contender, part))) for part in parts])
 
     def _playing(self, contender: Any, cases: Episodes) -> Any:
         if isinstance(contender, str) and contender in BLIND:
