@@ -123,10 +123,10 @@ def test_a_policy_names_no_path(about, tmp_path):
             ("arguments", "records", name, rf"records: expected a file next to the configuration, got {name!r}\)")
             for name in ("/etc/passwd", "../outside.npz", "link.npz", "missing.npz", 3)
         ),
-        *(("scenario", "num_users", number, "") for number in (10**400, 10**15)),
+        *(("scenario", "num_users", number, "") for number in (10**400, 10**15, 100_001)),
         *(("scenario", "total_bandwidth", number, "") for number in (10**400, float("nan"))),
     ],
-    ids=["absolute", "outside", "link", "missing", "number", "users", "memory", "bandwidth", "nan"],
+    ids=["absolute", "outside", "link", "missing", "number", "users", "memory", "more", "bandwidth", "nan"],
 )
 def test_bad_records_and_numbers(about, tmp_path, table, field, value, message):
     folder = tmp_path / "policy"

@@ -226,7 +226,7 @@ class SuiteTask:
 
     @cached_property
     def frozen(self) -> Frozen:
-        """Recorded results; ``ValueError`` for a task that has not been frozen yet."""
+        """Recorded results; ``KeyError`` for a task that has not been frozen yet."""
         return frozen_of(self.name)
 
 
