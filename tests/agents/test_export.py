@@ -14,10 +14,10 @@ import pytest
 import torch as th
 
 import multispin_env as ms
-from agents import tracing, train
+from agents import AGENTS, tracing, train
 from agents.cards import CARD, exported_card, is_foreign
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, load_checkpoint, save_checkpoint
-from agents.models import _untrained, load_run_model
+from agents.models import build_model, load_run_model
 from agents.policies import policy_of
 from agents.runs import Limits, config_from, load_config, save_config
 from agents.tracing import TracedNetwork, largest_difference, random_observations
@@ -44,7 +44,7 @@ def runs(quick_prices, tmp_path_factory):
         config = config_from(train.COMMAND.parser("train").parse_args(options))
         folder.mkdir()
         save_config(folder, config, Limits())
-        model = _untrained(config, config.env)
+        model = build_model(AGENTS.load(agent).for_environment(config.env), config.env)
         with th.no_grad():
             for parameter in model.policy.parameters():
                 parameter.add_(0.2 * th.randn_like(parameter))
