@@ -19,10 +19,16 @@ from multispin_env.physics.tokens import LengthLaw
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 
+
+def _shared_seed(alpha: FloatArray) -> FloatArray:
+    return alpha / (2.0 - alpha)
+
+
+# functions of NumPy and of this module, which can be pickled
 _GUESS_LAWS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
-    "greedy": lambda alpha: alpha,
-    "shared-seed": lambda alpha: alpha / (2.0 - alpha),
-    "independent": lambda alpha: alpha * alpha,
+    "greedy": np.positive,
+    "shared-seed": _shared_seed,
+    "independent": np.square,
 }
 """Probability g, as a function of α, that the server's token equals the next token of the chain.
 
