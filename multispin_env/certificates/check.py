@@ -41,7 +41,7 @@ from math import ceil, floor, prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FORMAT, BITS, GRID, MOST_TOKENS, MOST_LISTED = "multispin certificate 1", 128, 80, 200_000, 4_096
+FORMAT, BITS, GRID, MOST_TOKENS, MOST_LISTED, MOST_STEPS = "multispin certificate 1", 128, 80, 200_000, 4_096, 10**9
 REALS = "draft_time", "spectral_efficiency", "acceptance_rate", "weights", "token_price", "head_start"  # of each device
 TIMES, INTEGERS = ("fixed_time", "time_per_draft", "round_trip"), ("low", "high", "draft_length")  # of the server
 SYSTEM = "num_users", "high", "padded", "tpot", "bandwidth", "bits_per_token"
@@ -75,7 +75,7 @@ def tabulate(fields: dict[str, Any], goodput: Fraction, gains: Round, costs: Rou
     """Return the table for a goodput, with tokens rounded by ``gains`` and times by ``costs``, and the first part."""
     users, high, padded, tpot, bandwidth, bits = (fields[name] for name in SYSTEM)
     unit = sum(w * (h + 1) for w, h in zip(fields["weights"], high, strict=True)) / 2**BITS
-    require(unit > 0, "weights: all are 0")
+    require(unit > 0 and max(fields["acceptance_rate"]) <= 1, "weights: all are 0, or an acceptance rate is above 1")
     scale, one, table = goodput / unit, 1 << 192, Table([], [], [], [], [], max if padded else sum)
     columns = [fields[name] for name in ("high", *REALS)]
     for longest, draft_time, efficiency, alpha, weight, price, start in zip(*columns, strict=True):
@@ -171,8 +171,8 @@ def check(certificate: Any) -> dict[str, Any]:
     fields = read(certificate)
     table, _ = tabulate(fields, fields["value"], floor, ceil)
     require(reaches(table, tuple(fields["draft_length"]), ceil), "value: the draft lengths do not reach it")
-    table, first = tabulate(fields, fields["bound"], ceil, floor)
-    parts = [first]
+    table, *parts = tabulate(fields, fields["bound"], ceil, floor)
+    require(len(fields["proof"]) * sum(map(len, table.tokens)) <= MOST_STEPS, "proof: it would take hours to check")
     for price, slope, *split in fields["proof"]:
         require(parts, "proof: entries are left over")
         require(price >= 0 and not (fields["padded"] and slope), "proof: a price < 0, or a slope of a padded pass")

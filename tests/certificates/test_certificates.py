@@ -212,6 +212,19 @@ def test_no_mutation_of_many_is_accepted_wrongly():
     assert min(accepted, refused) > 1000
 
 
+def test_small_files_do_not_keep_the_checker_busy(monkeypatch):
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    record = certified(scenario, ms.sample_state(scenario, 0))
+    with pytest.raises(ValueError, match="an acceptance rate is above 1"):  # its powers would have 25 MB each
+        check({**record, "system": record["system"] | {"acceptance_rate": ["0x1p+999"] * 3, "high": [60_000] * 3}})
+    steps = len(record["proof"]) * 3 * (scenario.max_draft_length + 1)
+    monkeypatch.setattr(checker, "MOST_STEPS", steps)
+    check(record)
+    monkeypatch.setattr(checker, "MOST_STEPS", steps - 1)
+    with pytest.raises(ValueError, match="proof: it would take hours to check"):
+        check(record)
+
+
 @pytest.mark.slow
 def test_decisions_beyond_brute_force_are_proven():
     for seed in range(150):
