@@ -21,13 +21,13 @@ settings.load_profile("repeatable")
 
 
 def compare_arrays_at_once():
-    """Let `pytest.approx` compare finite arrays at once, not number by number, which takes 0.1 ms for each."""
+    """Let `pytest.approx` compare finite arrays of floats at once, not by number, which takes 0.1 ms for each."""
     kind = type(pytest.approx(np.zeros(1)))
     by_number = kind.__eq__
 
     def equal(self, actual):
         expected, found = self.expected, np.asarray(actual)
-        if expected.dtype.kind in "iuf" and found.dtype.kind in "iuf" and np.isfinite(expected).all():
+        if expected.dtype.kind == "f" and found.dtype.kind in "iuf" and np.isfinite(expected).all():
             tolerance = 1e-12 if self.abs is None else self.abs
             if self.rel is not None or self.abs is None:
                 tolerance = np.maximum((1e-6 if self.rel is None else self.rel) * np.abs(expected), tolerance)
