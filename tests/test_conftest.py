@@ -10,7 +10,7 @@ NUMBERS = np.array([1.0, 2.0])
         (NUMBERS * (1.0 + 9e-7), NUMBERS, {}, True),
         (NUMBERS * (1.0 + 2e-6), NUMBERS, {}, False),
         (NUMBERS + 0.5, NUMBERS, {"abs": 0.5}, True),
-        (NUMBERS + [0.0, 0.51], NUMBERS, {"abs": 0.5}, False),
+        (NUMBERS + np.array([0.0, 0.51]), NUMBERS, {"abs": 0.5}, False),
         (NUMBERS, NUMBERS, {"rel": 0.0, "abs": 0.0}, True),
         ([NUMBERS], NUMBERS, {}, False),
         (NUMBERS[:1], NUMBERS, {"abs": 9.0}, False),
