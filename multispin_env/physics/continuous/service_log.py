@@ -103,8 +103,8 @@ class ServiceLog:
         self._warm_up = warm_up
         self._time = np.zeros(num_envs)
         self._tokens, self._timely_tokens = (np.zeros((num_envs, num_users)) for _ in range(2))
-        self._counts = counts = np.zeros((6, num_envs, num_users), dtype=np.int64)
-        self._arrivals, self._finished, self._in_time, self._dropped, self._overdue, self._drafted = counts  # views
+        # arrivals, finished, in time, dropped, overdue, drafted; attributes that are views would be apart in a copy
+        self._counts = np.zeros((6, num_envs, num_users), dtype=np.int64)
         self._requests, self._gaps = _EnvLists(4, num_envs), _EnvLists(1, num_envs)
 
     def reset(self, envs: IntArray | None = None) -> None:
@@ -123,22 +123,24 @@ class ServiceLog:
             counted = counted & playing
         devices = counted[:, None]
         self._time += counted * outcome.duration
-        finished, in_time = devices & served.finished, devices & served.in_time
+        ended, timely = devices & served.finished, devices & served.in_time
         self._tokens += devices * outcome.tokens
-        self._timely_tokens += in_time * served.output
-        self._arrivals += devices * served.arrivals
-        self._finished += finished
-        self._in_time += in_time
-        self._dropped += devices & served.dropped
-        self._drafted += devices * outcome.draft_length
-        if finished.any():
+        self._timely_tokens += timely * served.output
+        arrivals, finished, in_time, dropped, _, drafted = self._counts
+        arrivals += devices * served.arrivals
+        finished += ended
+        in_time += timely
+        dropped += devices & served.dropped
+        drafted += devices * outcome.draft_length
+        if ended.any():
             per_token = served.e2el / np.maximum(served.output, 1)
-            self._requests.append(finished, served.ttft, served.tpot, served.e2el, per_token)
+            self._requests.append(ended, served.ttft, served.tpot, served.e2el, per_token)
         self._gaps.append((served.gap > 0.0) & devices, served.gap)
 
     def close(self, envs: IntArray | BoolArray, overdue: IntArray) -> None:
         """Count ``overdue`` requests (n, K) at the end of episodes as missed; ``envs`` are indices or a mask."""
-        self._overdue[envs] += overdue[envs]
+        counted = self._counts[4]
+        counted[envs] += overdue[envs]
 
     def result(self, envs: IntArray | None = None) -> ServiceRun:
         """Return the statistics of these environments (default all), arrays (n, K) and (n,)."""

@@ -1,3 +1,5 @@
+import copy
+import pickle
 from dataclasses import replace
 
 import gymnasium as gym
@@ -47,6 +49,16 @@ def test_rewards_are_of_requests_in_time(rewarded):
         expected = (timely.sum() - 40.0 * info["duration"]) / 10.0 if rewarded == "tokens" else (timely > 0.0).sum()
         assert reward == pytest.approx(expected, rel=1e-12)
     assert served > 3
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["copy", "pickle"])
+def test_copies_count_the_same_requests(copied):
+    env = gym.make(ID, action="plain", **SMALL).unwrapped
+    played = list(episode(env, 1))
+    env.reset(seed=1)
+    *_, (_, _, last) = again = list(episode(copied(env), 1))
+    np.testing.assert_equal(again, played)
+    assert 0.0 < last["share_missed"] < 1.0
 
 
 def test_info_is_that_of_a_service_log():
