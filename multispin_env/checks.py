@@ -1,8 +1,10 @@
 """Checks of user input; each error is one sentence with the field, the expected value and the value passed."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import field, fields, is_dataclass
+from functools import cache
 from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -218,6 +220,37 @@ def _check_unit(field: str, value: Any, unit: _Unit, depth: int = 2) -> None:
     converted = number / unit.factor if number < unit.low else number * unit.factor
     hint = f"; did you mean {converted:g}?" if unit.low <= converted <= unit.high else ""
     raise ValueError(f"{field}: expected {unit.name}, {limit}, got {number:g}{hint}")
+
+
+def checked_field(
+    default: Any, check: Callable[..., object], *limits: Any, optional: bool = False, **ends: bool
+) -> Any:
+    """Return a dataclass field that `check_fields` checks with ``check(name, value, *limits, **ends)``.
+
+    ``None`` passes if it is the default, or if the field is ``optional``.
+    """
+
+    def checked(name: str, value: object) -> None:
+        if value is not None or not (optional or default is None):
+            check(name, value, *limits, **ends)
+
+    return field(default=default, metadata={"check": checked})
+
+
+@cache
+def _checks_of(kind: type[Any]) -> dict[str, Callable[[str, object], None]]:
+    """Return the checks of fields by name; a field that a subclass redefines keeps its check."""
+    parents = [parent for parent in reversed(kind.__mro__) if is_dataclass(parent)]
+    return {
+        part.name: part.metadata["check"] for parent in parents for part in fields(parent) if "check" in part.metadata
+    }
+
+
+def check_fields(value: Any) -> None:
+    """Check the fields of a dataclass that were made by `checked_field`, and the units of all of its fields."""
+    for name, check in _checks_of(type(value)).items():  # type: ignore[arg-type]  # mypy takes no class for hashable
+        check(name, getattr(value, name))
+    check_plausible(vars(value))
 
 
 def check_array(field: str, value: Any) -> FloatArray:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import check_integer, check_real
+from multispin_env.checks import check_integer, check_real, checked_field
 from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.cycle import longest_profitable
 from multispin_env.controllers.continuous.greedy import Greedy, best_common_length, estimated_rates, present, take_all
@@ -206,22 +206,19 @@ class EmaTiers(_CountingController):
 
     tiers: tuple[int, ...] = (1, 3, 7, 15)
     first: int | None = None
-    smoothing: float = 0.2
-    up: float = 0.0
+    smoothing: float = checked_field(0.2, check_real, 0.0, 1.0, open_low=True)
+    up: float = checked_field(0.0, check_real)
     down: float = -0.25
-    interval: int = 5
-    warm_up: int = 10
+    interval: int = checked_field(5, check_integer, 1)
+    warm_up: int = checked_field(10, check_integer, 0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.tiers or self.tiers[0] < 1 or list(self.tiers) != sorted(set(self.tiers)):
             raise ValueError(f"tiers: expected increasing lengths ≥ 1, got {self.tiers}")
         if self.first is not None:
             check_integer("first", self.first, 0, len(self.tiers) - 1)
-        check_real("smoothing", self.smoothing, 0.0, 1.0, open_low=True)
-        check_real("up", self.up)
         check_real("down", self.down, high=self.up)
-        check_integer("interval", self.interval, 1)
-        check_integer("warm_up", self.warm_up, 0)
 
     @property
     def lengths(self) -> IntArray:

@@ -13,7 +13,16 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
-from multispin_env.checks import check_bool, check_complete, check_instance, check_keywords, check_name, shown
+from multispin_env.checks import (
+    check_bool,
+    check_complete,
+    check_fields,
+    check_instance,
+    check_keywords,
+    check_name,
+    checked_field,
+    shown,
+)
 from multispin_env.controllers.base import Assumptions, Controller, RoundsController
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
@@ -103,7 +112,7 @@ class EnvConfig(ABC):
     scenario: Scenario
     action: str = "residual"
     reward: str | None = None
-    optimum: bool = False
+    optimum: bool = checked_field(False, check_bool)
 
     def __post_init__(self) -> None:
         check_name("env", self.env_id, ENVIRONMENTS.names())
@@ -112,7 +121,7 @@ class EnvConfig(ABC):
             object.__setattr__(self, "reward", self.rewards[0])
         check_name("action", self.action, self.family.encodings.names())
         check_name("reward", self.reward, self.rewards)
-        check_bool("optimum", self.optimum)
+        check_fields(self)
         if self.scenario.draft_ahead and not self.drafts_ahead:
             raise ValueError(f"draft_ahead: expected False in {self.env_id}, got True; use MultiSpin/DraftAhead-v0")
         battery_rounds = self.scenario.battery_rounds

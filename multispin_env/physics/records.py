@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from multispin_env import npz
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, put
-from multispin_env.checks import check_integer, located, require
+from multispin_env.checks import check_fields, check_integer, checked_field, located, require
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import (
     Acceptance,
@@ -288,12 +288,12 @@ class Recorded(Acceptance):
     """
 
     records: Records = field(default_factory=load_records)
-    mean_rounds: float = 16.0
+    mean_rounds: float = checked_field(16.0, check_mean_rounds)
 
     def __post_init__(self) -> None:
         if not isinstance(self.records, Records):
             raise ValueError(f"records: expected Records as returned by load_records, got {self.records!r}")
-        check_mean_rounds(self.mean_rounds)
+        check_fields(self)
 
     columns: ClassVar[int] = 4  # end, task, prompt and position
     changes: ClassVar[bool] = True

@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rng
-from multispin_env.checks import check_instance, check_plausible, check_real, check_rng, shown
+from multispin_env.checks import check_fields, check_instance, check_real, check_rng, checked_field, shown
 from multispin_env.physics.arrivals import Arrivals, Arriving, Source
 from multispin_env.physics.lengths import Lengths
 
@@ -45,7 +45,7 @@ class ServiceLevel:
         for name, value in vars(self).items():
             if value != np.inf or name == "e2el_per_token":
                 check_real(name, value, 0.0, open_low=name != "e2el_per_token")
-        check_plausible(vars(self))
+        check_fields(self)
 
     def first_due(self, arrived: FloatArray | float) -> FloatArray:
         """Return the due time of the first token of requests (...), in s on the clock of the arrivals."""
@@ -114,14 +114,14 @@ class Workload:
 
     arrivals: Arrivals
     rate: float | tuple[float, float] | None = None
-    level: ServiceLevel = ServiceLevel()
+    level: ServiceLevel = checked_field(ServiceLevel(), check_instance, ServiceLevel)
     lengths: Lengths | None = None
     shares: tuple[float, ...] | None = None
     thins_after: float = np.inf
 
     def __post_init__(self) -> None:
         check_instance("arrivals", self.arrivals, Arrivals, "an object made by make_arrivals")
-        check_instance("level", self.level, ServiceLevel)
+        check_fields(self)
         if self.lengths is not None:
             check_instance("lengths", self.lengths, Lengths, "an object made by make_lengths, or None")
         elif self.arrivals.own_output is None:

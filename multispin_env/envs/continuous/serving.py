@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from typing_extensions import override
 
-from multispin_env.checks import UNITS, check_name, check_real, shown
+from multispin_env.checks import UNITS, check_name, check_real, checked_field, shown
 from multispin_env.envs.base import single_env
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.endless import ContinuousConfig
@@ -152,34 +152,26 @@ class Serving(ContinuousConfig):
     )
 
     load: float | tuple[float, float] = 0.6
-    full_rate: float | None = None
+    full_rate: float | None = checked_field(None, check_real, 0.0, open_low=True)
     arrivals: str | Arrivals = "poisson"
     lengths: str | Lengths | None = None
     burstiness: float | None = None
     mean_output: float | None = None
     mean_prompt: float | None = None
-    trace: str | None = None
+    trace: str | None = checked_field(None, check_name, TRACES)
     start: int | None = None
-    ttft: float | None = None
-    tpot: float | None = None
-    e2el: float | None = 0.5
-    e2el_per_token: float | None = None
+    ttft: float | None = checked_field(None, check_real, 0.0, open_low=True)
+    tpot: float | None = checked_field(None, check_real, 0.0, open_low=True)
+    e2el: float | None = checked_field(0.5, check_real, 0.0, open_low=True, optional=True)
+    e2el_per_token: float | None = checked_field(None, check_real, 0.0)
     horizon: float = 30.0
     warm_up: float = 5.0
-    rewarded: str = "tokens"
+    rewarded: str = checked_field("tokens", check_name, ("tokens", "requests"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "load", _checked_load(self.load))
-        if self.full_rate is not None:
-            check_real("full_rate", self.full_rate, 0.0, open_low=True)
         check_real("warm_up", self.warm_up, 0.0, self.horizon, open_high=True)
-        check_name("rewarded", self.rewarded, ("tokens", "requests"))
-        if self.trace is not None:
-            check_name("trace", self.trace, TRACES)
-        for name in ("ttft", "tpot", "e2el", "e2el_per_token"):
-            if getattr(self, name) is not None:
-                check_real(name, getattr(self, name), 0.0, open_low=name != "e2el_per_token")
         self._workload(1.0, ServiceLevel())  # checks arrivals and lengths
 
     @property

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_bool
+from multispin_env.checks import check_bool, checked_field
 from multispin_env.envs.base import single_env
 from multispin_env.envs.family import InfoKeys
 from multispin_env.envs.objectives import Objective, TokensMinusTime
@@ -144,11 +144,7 @@ class Energy(RoundsConfig):
     scenario_defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
     entries: ClassVar[tuple[str, ...]] = BATTERY_STATE
     rounds: int = 4000
-    regret: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_bool("regret", self.regret)
+    regret: bool = checked_field(False, check_bool)
 
     @property
     @override

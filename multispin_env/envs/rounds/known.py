@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_integer, check_real
+from multispin_env.checks import check_integer, check_real, checked_field
 from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.base import single_env
 from multispin_env.envs.config import EnvConfig
@@ -52,11 +52,7 @@ class RoundsConfig(EnvConfig):
     independent: ClassVar[bool] = True
     has_slopes: ClassVar[bool] = True
 
-    rounds: int = 64
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_integer("rounds", self.rounds, 1)
+    rounds: int = checked_field(64, check_integer, 1)
 
     @property
     def dynamics(self) -> Dynamics:
@@ -286,12 +282,8 @@ class Fair(RoundsConfig):
     )
     entries: ClassVar[tuple[str, ...]] = (*ROUND_STATE, "throughput")
 
-    window: float = 32.0
+    window: float = checked_field(32.0, check_real, 1.0)
     spread: float | None = 0.15
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_real("window", self.window, 1.0)
 
     @property
     @override
