@@ -22,6 +22,8 @@ from multispin_env.envs.config import DEFAULT_SCENARIO, EnvConfig
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.rendering.renderers import RENDER_FPS, Renderer, Window
+from multispin_env.envs.rounds.simulator import RoundsSimulator
+from multispin_env.envs.rounds.slopes import reward_slopes
 from multispin_env.envs.simulator import Step
 from multispin_env.scenario import Scenario
 
@@ -119,15 +121,11 @@ class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
         scenario: Scenario | str | Mapping[str, Any] = DEFAULT_SCENARIO,
         *,
         env_id: str | None = None,
-        action: str = "residual",
-        reward: str | None = None,
-        optimum: bool = False,
         render_mode: str | None = None,
-        **overrides: Any,
+        **arguments: Any,
     ) -> None:
         self.env_id = env_id or self.env_id
-        options: Any = {"action": action, "reward": reward, "optimum": optimum, "allowed": ("render_mode",)}
-        self._start(EnvConfig.of(self.env_id, scenario, **options, **overrides), render_mode)
+        self._start(EnvConfig.of(self.env_id, scenario, allowed=("render_mode",), **arguments), render_mode)
         self.action_space = self._simulator.actions.space
         self.observation_space = cast(spaces.Space[Observation], self._simulator.observations.space)
 
@@ -222,17 +220,13 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         scenario: Scenario | str | Mapping[str, Any] = DEFAULT_SCENARIO,
         *,
         env_id: str,
-        action: str = "residual",
-        reward: str | None = None,
-        optimum: bool = False,
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         copy: bool = True,
-        **overrides: Any,
+        **arguments: Any,
     ) -> None:
         allowed = ("render_mode", "max_episode_steps", "autoreset_mode", "copy")  # suggested for a misspelt argument
-        options: Any = {"action": action, "reward": reward, "optimum": optimum, "allowed": allowed}
         self.env_id = env_id
         self.num_envs = check_integer("num_envs", num_envs, 1)
         self.max_episode_steps = -1
@@ -243,7 +237,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         self.autoreset_mode = AutoresetMode(mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.copy = check_bool("copy", copy)
-        self._start(EnvConfig.of(self.env_id, scenario, **options, **overrides), render_mode, num_envs)
+        self._start(EnvConfig.of(env_id, scenario, allowed=allowed, **arguments), render_mode, num_envs)
         self.single_action_space = self._simulator.actions.space
         self.single_observation_space = self._simulator.observations.space
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -280,8 +274,8 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         self._check_shape(action)
         if not self.config.has_slopes or self._simulator.own_physics:
             raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got one without")
-        simulator: Any = self._simulator  # of rounds
-        return np.asarray(simulator.reward_slopes(action, weights, window))
+        assert isinstance(self._simulator, RoundsSimulator)  # as the rewards have derivatives
+        return reward_slopes(self._simulator, action, weights, window)
 
     def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
         self, *, seed: Seeds = None, options: dict[str, Any] | None = None

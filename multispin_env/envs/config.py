@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 from multispin_env.checks import (
@@ -186,39 +185,24 @@ class EnvConfig(ABC):
         env_id: str,
         scenario: Scenario | str | Mapping[str, Any] = DEFAULT_SCENARIO,
         *,
-        action: str = "residual",
-        reward: str | None = None,
-        optimum: bool = False,
         allowed: tuple[str, ...] = (),
         **arguments: Any,
     ) -> Self:
         """Make the configuration from the arguments of ``gymnasium.make``.
 
-        ``scenario`` is the name of a preset or file, a `Scenario`, or a dict of its fields. ``arguments`` are fields of
-        the class and of the scenario. ``allowed`` are further keywords that the caller handles; the error for a
-        misspelt argument can suggest them. Other errors are those of the class, also for an unknown id.
+        ``scenario`` is the name of a preset or file, a `Scenario`, or a dict of its fields. ``arguments`` are other
+        fields of the class, and fields of the scenario. ``allowed`` are further keywords that the caller handles; the
+        error for a misspelt argument can suggest them. Other errors are those of the class, also for an unknown id.
         """
         check_name("env", env_id, ENVIRONMENTS.names())
         kind: type[Self] = ENVIRONMENTS.load(env_id)
-        names = kind.own_fields()
-        check_keywords(env_id, arguments, (*_COMMON, *allowed, *sorted(names), *Scenario.field_names()))
+        names = (*_COMMON, *sorted(kind.own_fields()))
+        check_keywords(env_id, arguments, (*names, *allowed, *Scenario.field_names()))
+        own = {name: value for name, value in arguments.items() if name in names}
         overrides = {name: value for name, value in arguments.items() if name not in names}
         if isinstance(scenario, str) and not is_file_name(scenario):
             overrides = {**kind.scenario_defaults, **overrides}
-        system = Scenario.resolve(scenario).replace(**overrides)
-        own = {name: value for name, value in arguments.items() if name in names}
-        return kind(scenario=system, action=action, reward=reward, optimum=optimum, **own)
-
-    @classmethod
-    def from_spec(cls, spec: EnvSpec) -> Self:
-        """Make the configuration from a Gymnasium specification, such as ``env.spec``."""
-        kwargs = {name: value for name, value in spec.kwargs.items() if name not in ("env_id", "render_mode")}
-        return cls.of(spec.id, **kwargs)
-
-    def to_spec(self) -> EnvSpec:
-        """Return a specification for ``gymnasium.make``."""
-        spec = gym.spec(self.env_id)
-        return replace(spec, kwargs={**spec.kwargs, **self.kwargs})
+        return kind(scenario=Scenario.resolve(scenario).replace(**overrides), **own)
 
     def make(self, **options: Any) -> gym.Env[Any, Any]:
         """Make the single environment; ``options`` are those of ``gymnasium.make``, such as ``render_mode``."""

@@ -12,7 +12,6 @@ from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation, ObservationEncoder, fields_of
 from multispin_env.envs.rounds.encodings import RoundsCodec
-from multispin_env.envs.rounds.slopes import reward_slopes
 from multispin_env.envs.simulator import Counts, Step, blank_ended
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import HIT_THRESHOLDS, Chains
@@ -224,10 +223,6 @@ class RoundsSimulator:
         names = ("round_outcome", "expected", "expected_tokens", "step", "_play", "_reward")
         changed = (name for name in names if getattr(type(self), name) is not getattr(RoundsSimulator, name))
         return "" if self.optimum_holds else next(changed, "")
-
-    def reward_slopes(self, action: NDArray[Any], weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
-        """Return the derivatives of the next reward; see `MultiSpinVectorEnv.reward_slopes`."""
-        return reward_slopes(self, action, weights, window)
 
     def weights(self, outcome: Outcome) -> FloatArray | float:
         """Return the derivatives of the reward of an outcome with respect to N_k / T_e2e, (n, K) or a number."""

@@ -13,7 +13,7 @@ of all devices often do. The derivative with respect to a common change of all l
 
 import math
 from functools import singledispatch
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from multispin_env.envs.rounds.encodings import (
     RoundsCodec,
     SharesCodec,
 )
+from multispin_env.envs.rounds.simulator import RoundsSimulator
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import round_outcome
 from multispin_env.physics.tokens import pass_tokens
@@ -37,23 +38,8 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import equal_latency
 
 
-class Rounds(Protocol):
-    """Rounds in a state (n, K): a `RoundsSimulator`."""
-
-    scenario: Scenario
-    actions: RoundsCodec
-    state: SystemState
-    planned: SystemState
-
-    def expected_tokens(self, draft_length: IntArray) -> FloatArray:
-        """Return the expected tokens (n, K) of draft lengths."""
-
-    def weights(self, outcome: Outcome) -> FloatArray | float:
-        """Return the derivatives of the reward with respect to N_k / T_e2e, (n, K) or a number."""
-
-
 def reward_slopes(
-    rounds: Rounds, action: NDArray[Any], weights: FloatArray | float | None, window: float
+    rounds: RoundsSimulator, action: NDArray[Any], weights: FloatArray | float | None, window: float
 ) -> FloatArray:
     """Return the derivatives (n, K, columns) of the next reward; see `MultiSpinVectorEnv.reward_slopes`."""
     codec, planned = rounds.actions, rounds.planned
@@ -71,7 +57,7 @@ def reward_slopes(
     return np.stack([codec.common(by_length * length_slope(codec, length)), *by_columns], -1) / LIMIT
 
 
-def interpolate_tokens(rounds: Rounds, length: FloatArray) -> tuple[FloatArray, FloatArray]:
+def interpolate_tokens(rounds: RoundsSimulator, length: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the expected tokens (n, K) of real lengths and their slopes, by linear interpolation between integers."""
     scenario = rounds.scenario
     low = np.floor(length).clip(scenario.min_draft_length, scenario.max_draft_length - 1).astype(np.int64)
@@ -183,7 +169,7 @@ Without this derivative, policies got stuck at lengths that no change of a singl
 
 
 def _whole_length_slopes(
-    rounds: Rounds, x: FloatArray, length: FloatArray, weights: FloatArray | float, window: float
+    rounds: RoundsSimulator, x: FloatArray, length: FloatArray, weights: FloatArray | float, window: float
 ) -> FloatArray:
     codec, planned, expected_tokens = rounds.actions, rounds.planned, rounds.expected_tokens
 
