@@ -10,9 +10,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.arrays import Array, BoolArray, FloatArray
 
 INT64_MAX = 2**63 - 1  # Default upper limit of integers
 _LONGEST_LABEL = 100  # Characters of a name
@@ -263,7 +262,7 @@ def check_array(field: str, value: Any) -> FloatArray:
     return array
 
 
-def require(field: str, array: NDArray[Any], good: BoolArray, expected: str) -> None:
+def require(field: str, array: Array, good: BoolArray, expected: str) -> None:
     """Raise ``ValueError`` for the first entry of ``array`` that is not ``good``; the message has its index."""
     if good.all():
         return

@@ -16,6 +16,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from multispin_env.arrays import Array
 from multispin_env.checks import check_integer
 from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.observations import SHARED
@@ -26,7 +27,6 @@ from multispin_env.evaluation.policy import Policy
 
 __all__ = ["by_device", "flat_vector"]
 
-Array = NDArray[Any]
 ArraysByEntry = Mapping[str, Array]
 
 Act = Callable[[NDArray[np.float32]], Array]

@@ -3,13 +3,11 @@
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real, checked_field
 from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.cycle import longest_profitable
@@ -122,7 +120,7 @@ class EarliestDeadline(Greedy):
         return super().decide(state).changed(priority=np.where(np.isfinite(due), due, 1e12))  # last without a deadline
 
 
-_RuleMemory = tuple[NDArray[Any], ...]  # arrays (n, K)
+_RuleMemory = tuple[Array, ...]  # arrays (n, K)
 
 
 @dataclass(frozen=True, eq=False)

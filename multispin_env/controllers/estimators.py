@@ -6,13 +6,12 @@ Moments of Beta distributions are computed as logarithms, which works for parame
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_fields, check_real, checked_field
 from multispin_env.controllers.base import Assumptions
 from multispin_env.physics.radio import channel_gain, predictive_mean, predictive_quantile, spectral_efficiency
@@ -36,7 +35,7 @@ class Estimator(ABC):
 
     scenario: Scenario
     assumptions: Assumptions
-    memory: dict[str, NDArray[Any]] = field(default_factory=dict, init=False, repr=False)  # arrays (n, ...)
+    memory: dict[str, Array] = field(default_factory=dict, init=False, repr=False)  # arrays (n, ...)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -44,7 +43,7 @@ class Estimator(ABC):
         if means != tasks:
             raise ValueError(f"acceptance_mean: expected one entry for each task ({tasks}), got {means}")
 
-    def initial_memory(self, n: int) -> dict[str, NDArray[Any]]:
+    def initial_memory(self, n: int) -> dict[str, Array]:
         """Return the memory (n, ...) before the first observation."""
         return {}
 
@@ -66,8 +65,8 @@ class Estimator(ABC):
         """
 
 
-def _visible(estimator: str, observed: Observed, field_name: str) -> NDArray[Any]:
-    array: NDArray[Any] | None = getattr(observed, field_name)
+def _visible(estimator: str, observed: Observed, field_name: str) -> Array:
+    array: Array | None = getattr(observed, field_name)
     if field_name == "drafted" and array is None and observed.acceptance_rate is not None:
         expected = f"hidden acceptance rates for {estimator!r}, got visible ones; leave out '+{estimator}'"
         raise ValueError(f"estimator: expected {expected}")
@@ -98,13 +97,13 @@ class TaskMean(Estimator):
         return _prior_mean(self.assumptions, observed)
 
 
-def initial_counts(n: int, num_users: int) -> dict[str, NDArray[Any]]:
+def initial_counts(n: int, num_users: int) -> dict[str, Array]:
     """Return the counts (n, K) of new requests."""
     return {"hits": np.zeros((n, num_users)), "misses": np.zeros((n, num_users))}
 
 
 def update_counts(
-    estimator: str, memory: dict[str, NDArray[Any]], observed: Observed, decay: float = 1.0
+    estimator: str, memory: dict[str, Array], observed: Observed, decay: float = 1.0
 ) -> tuple[FloatArray, FloatArray]:
     """Add the last round to the counts in ``memory``, and return hits A and misses F, (n, K).
 
@@ -125,7 +124,7 @@ class _CountingEstimator(Estimator):
     part: ClassVar[Part] = "acceptance_rate"
 
     @override
-    def initial_memory(self, n: int) -> dict[str, NDArray[Any]]:
+    def initial_memory(self, n: int) -> dict[str, Array]:
         return initial_counts(n, self.scenario.num_users)
 
 
@@ -282,7 +281,7 @@ class _ChannelEstimator(Estimator):
     mean_gain_strength: float = checked_field(100.0, check_real, 0.0, open_low=True)
 
     @override
-    def initial_memory(self, n: int) -> dict[str, NDArray[Any]]:
+    def initial_memory(self, n: int) -> dict[str, Array]:
         return {"gains": np.zeros((n, self.scenario.num_users)), "reports": np.zeros((n, 1))}
 
     @override
@@ -364,7 +363,7 @@ class RoundRobin(Estimator):
     part: ClassVar[Part] = "weights"
 
     @override
-    def initial_memory(self, n: int) -> dict[str, NDArray[Any]]:
+    def initial_memory(self, n: int) -> dict[str, Array]:
         return {"turn": np.zeros((n, 1), dtype=np.int64)}
 
     @override

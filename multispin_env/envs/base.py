@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.arrays import Array, BoolArray, FloatArray
 from multispin_env.checks import check_bool, check_integer, check_name, check_real
 from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.config import DEFAULT_SCENARIO, EnvConfig
@@ -40,7 +40,7 @@ class BaseEnv:
         num_envs = math.prod(batch)
         self._simulator = config.simulator(num_envs)
         self._unseeded = set(range(num_envs))
-        self._empty_info: dict[str, NDArray[Any]] | None = None
+        self._empty_info: dict[str, Array] | None = None
         self.render_mode = render_mode
         self._renderer: Renderer | None = None
         if render_mode is not None:
@@ -56,7 +56,7 @@ class BaseEnv:
             missing = f"the reset of environments {sorted(self._unseeded)[:5]}" if self._batch else "it"
             raise RuntimeError(f"{name}: expected reset() first, got a call before {missing}")
 
-    def _check_shape(self, action: NDArray[Any]) -> None:
+    def _check_shape(self, action: Array) -> None:
         self._simulator.actions.check_shape(action, *self._batch, self.scenario.num_users)
 
     @property
@@ -83,7 +83,7 @@ class BaseEnv:
         """Return the action that decodes to a decision (K,) or (n, K) in the current state."""
         return self._simulator.actions.encode(decision, self._unbatched(self._simulator.planned))
 
-    def decode_action(self, action: NDArray[Any]) -> Any:
+    def decode_action(self, action: Array) -> Any:
         """Return the decision (K,) or (n, K) of an action in the current state."""
         self._check_shape(action)
         return self._simulator.actions.decode(action, self._unbatched(self._simulator.planned))
@@ -93,7 +93,7 @@ class BaseEnv:
         """Prior knowledge from past data, for plug-in controllers."""
         return self.config.assumptions
 
-    def _zero_info(self) -> dict[str, NDArray[Any]]:
+    def _zero_info(self) -> dict[str, Array]:
         """Return the info of a step filled with 0: some libraries expect the same keys after a reset."""
         if self._empty_info is None:
             simulator = self.config.simulator(1)  # a step of it has the same keys, shapes and types
@@ -108,7 +108,7 @@ class BaseEnv:
         return self._simulator.observations.decode(observation)
 
 
-class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
+class MultiSpinEnv(BaseEnv, gym.Env[Observation, Array]):
     """Base of the single environments; the docstring of a subclass is its page, with Gymnasium's headings."""
 
     metadata: dict[str, Any] = {  # noqa: RUF012 (type of the base)
@@ -142,7 +142,7 @@ class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
             self._renderer.begin(np.arange(1))
         return observation, _info(self._zero_info())
 
-    def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Array) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Play one step.
 
         ``RuntimeError`` before `reset`; ``ValueError`` for a wrong shape, NaN or an entry outside [-5, 5]. After an
@@ -170,7 +170,7 @@ def _first(observation: Observation) -> Observation:
     return {key: value[0].copy() for key, value in observation.items()}
 
 
-def _info(info: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+def _info(info: Mapping[str, Array]) -> dict[str, Any]:
     return {key: value[0] if value.ndim > 1 else float(value[0]) for key, value in info.items()}
 
 
@@ -183,7 +183,7 @@ def single_env(config: type[EnvConfig]) -> type[MultiSpinEnv]:
 Seeds = int | Sequence[int | None] | None
 
 
-class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
+class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, Array, Array]):
     """Native vector of n environments, stepped together as one batch.
 
     Environment i equals a single environment reset with its seed, bit for bit. All arguments of the single environment
@@ -247,7 +247,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         self.outcome: Any = None
         """Outcome (n, K) of the last step; ``None`` before it."""
 
-    def reward_slopes(self, action: NDArray[Any], weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
+    def reward_slopes(self, action: Array, weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Return the derivatives (n, K, columns) of the next expected reward with respect to the actions.
 
         The true state is used even if it is hidden; the mean over all states with the same observation is the
@@ -299,9 +299,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         observation = self._simulator.reset(None if mask.all() else envs)
         return self._copied_if_asked(observation), _infos(self._zero_info(), mask.copy())
 
-    def step(
-        self, actions: NDArray[Any]
-    ) -> tuple[Observation, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[Observation, Array, Array, Array, dict[str, Any]]:
         """Play one step in every environment.
 
         ``RuntimeError`` before `reset`, or for an ended episode if ``autoreset_mode`` is disabled; ``ValueError``, with
@@ -371,7 +369,7 @@ def _checked_mask(options: dict[str, Any] | None, num_envs: int) -> BoolArray:
     return mask
 
 
-def _infos(info: Mapping[str, NDArray[Any]], mask: BoolArray) -> dict[str, Any]:
+def _infos(info: Mapping[str, Array], mask: BoolArray) -> dict[str, Any]:
     return {**info, **{f"_{key}": mask for key in info}}
 
 

@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from os import PathLike
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
 from multispin_env import npz
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, put
+from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray, put
 from multispin_env.checks import check_fields, check_integer, checked_field, located, require
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import (
@@ -185,7 +184,7 @@ def _file(path: str | PathLike[str] | None) -> Iterator[bytes]:
 
 def record_file(records: Records, overlap: FloatArray | None = None) -> bytes:
     """Return reproducible bytes of a file for `load_records` and `load_overlap`; probabilities become float16."""
-    arrays: dict[str, NDArray[Any]] = {
+    arrays: dict[str, Array] = {
         "task": records.task.astype(np.int8 if records.num_tasks <= np.iinfo(np.int8).max + 1 else np.int64),
         "length": records.length.astype(np.int16 if records.length.max() <= np.iinfo(np.int16).max else np.int64),
         "accept_probability": records.probability.astype(np.float16),

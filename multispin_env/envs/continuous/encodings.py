@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank, ordered_sum
+from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray, dense_rank, ordered_sum
 from multispin_env.checks import check_instance
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import make_controller
@@ -138,7 +138,7 @@ def _next_batch(state: ContinuousState) -> IntArray:
     return np.asarray(state.batch)[..., None]
 
 
-def _rows(value: Any, batch: tuple[int, ...]) -> NDArray[Any]:
+def _rows(value: Any, batch: tuple[int, ...]) -> Array:
     array = np.asarray(value)
     if array.shape[: len(batch)] != batch:
         return array  # has a wrong shape, for which the check raises an error
@@ -155,7 +155,7 @@ class PlainCodec(ContinuousCodec):
     base_columns = 3
 
     @override
-    def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
+    def decode(self, action: Array, state: ContinuousState) -> ContinuousDecision:
         x = self.checked(action)
         length, join, key = x[..., 0], x[..., 1], x[..., 2]
         return ContinuousDecision(
@@ -194,7 +194,7 @@ class FullCodec(ContinuousCodec):
     base_columns: ClassVar[int] = 6
 
     @override
-    def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
+    def decode(self, action: Array, state: ContinuousState) -> ContinuousDecision:
         x = self.checked(action)
         length, join, key, aim = (x[..., column] for column in range(4))
         timeout, size = (x[..., column].mean(-1) for column in (4, 5))
@@ -260,7 +260,7 @@ class ContinuousResidualCodec(ContinuousCodec):
     base_columns = 3
 
     @override
-    def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
+    def decode(self, action: Array, state: ContinuousState) -> ContinuousDecision:
         x = self.checked(action)
         rule = self.apply_rule(self.rule, state)
         length = np.clip(self.length_column(rule.draft_length) + 0.5 * x[..., 0], -1.0, 1.0)
@@ -320,7 +320,7 @@ class TunedCodec(ContinuousCodec):
         return len(self.rule.tunable)
 
     @override
-    def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
+    def decode(self, action: Array, state: ContinuousState) -> ContinuousDecision:
         x = self.checked(action)
         options = {}
         for column, (name, tunable) in enumerate(self.rule.tunable.items()):

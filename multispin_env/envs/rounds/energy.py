@@ -6,10 +6,9 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import FloatArray
+from multispin_env.arrays import Array, FloatArray
 from multispin_env.checks import check_bool, checked_field
 from multispin_env.envs.base import single_env
 from multispin_env.envs.family import InfoKeys
@@ -46,7 +45,7 @@ class TokensMinusTimeAndEnergy(TokensMinusTime):
         return np.asarray(np.add.reduce(outcome.tokens + self.joule_price * outcome.stored, -1))
 
     @override
-    def info(self, state: SystemState, outcome: Outcome) -> dict[str, NDArray[Any]]:
+    def info(self, state: SystemState, outcome: Outcome) -> dict[str, Array]:
         scenario, price = self.regret_of, self.joule_price
         if scenario is None:
             return {}

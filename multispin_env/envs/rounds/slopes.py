@@ -13,12 +13,10 @@ of all devices often do. The derivative with respect to a common change of all l
 
 import math
 from functools import singledispatch
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray
 from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.rounds.encodings import (
     LOG_FACTOR,
@@ -39,7 +37,7 @@ from multispin_env.solver.equalization import equal_latency
 
 
 def reward_slopes(
-    rounds: RoundsSimulator, action: NDArray[Any], weights: FloatArray | float | None, window: float
+    rounds: RoundsSimulator, action: Array, weights: FloatArray | float | None, window: float
 ) -> FloatArray:
     """Return the derivatives (n, K, columns) of the next reward; see `MultiSpinVectorEnv.reward_slopes`."""
     codec, planned = rounds.actions, rounds.planned
