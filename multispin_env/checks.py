@@ -262,6 +262,14 @@ def check_array(field: str, value: Any) -> FloatArray:
     return array
 
 
+def broadcast(field: str, array: Array, shape: tuple[int, ...]) -> Array:
+    """Return a read-only view of ``array`` with this shape; ``ValueError`` if it does not broadcast to it."""
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(f"{field}: expected a shape that broadcasts to {shape}, got {array.shape}") from None
+
+
 def require(field: str, array: Array, good: BoolArray, expected: str) -> None:
     """Raise ``ValueError`` for the first entry of ``array`` that is not ``good``; the message has its index."""
     if good.all():

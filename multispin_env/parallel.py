@@ -16,7 +16,7 @@ from multispin_env.checks import check_name, missing_package
 from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.base import MultiSpinEnv
 from multispin_env.registry import ENVIRONMENTS
-from multispin_env.wrappers import Measurable, UserRows
+from multispin_env.wrappers import Measurable
 
 try:
     from pettingzoo import ParallelEnv
@@ -38,13 +38,10 @@ class DevicesEnv(Measurable, ParallelEnv[str, Array, Array]):  # type: ignore[mi
         self.agents: list[str] = []
         self.render_mode = base.render_mode
         self.metadata = {**base.metadata, "name": env_id, "is_parallelizable": True}
-        self._encode, self._join = (UserRows(base.observation_space, rows) for rows in (users, 1))
+        self._read_by(base.observation_space, users)
         row = spaces.Box(-LIMIT, LIMIT, base.action_space.shape[1:], np.float32)  # type: ignore[index]
         self.observation_spaces = {agent: deepcopy(self._encode.space) for agent in self.possible_agents}
         self.action_spaces = {agent: deepcopy(row) for agent in self.possible_agents}
-        self.state_space = self._join.space
-        self.positions = self._encode.positions
-        self._seen: dict[str, Array] | None = None
 
     @override
     def observation_space(self, agent: str) -> spaces.Space[Array]:
@@ -55,12 +52,6 @@ class DevicesEnv(Measurable, ParallelEnv[str, Array, Array]):  # type: ignore[mi
     def action_space(self, agent: str) -> spaces.Space[Array]:
         """Return the action space (columns,) of a device: its row of the action."""
         return self.action_spaces[agent]
-
-    def state(self) -> Array:
-        """Return the joint observation (numbers,) for centralized critics; ``RuntimeError`` before `reset`."""
-        if self._seen is None:
-            raise RuntimeError("state: expected reset() first, got a call before it")
-        return self._join(self._seen)[0]
 
     @override
     def reset(

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import (
+    broadcast,
     check_array,
     check_fields,
     check_instance,
@@ -65,10 +66,7 @@ def per_device(field: str, value: Option, shape: tuple[int, ...]) -> FloatArray:
     """Broadcast an option, a number or an array (K,) or (..., K), to states (n, K)."""
     array = np.asarray(value, dtype=np.float64)
     flat = array if array.ndim < 2 else array.reshape(-1, array.shape[-1])  # states are flattened in the same way
-    try:
-        return np.broadcast_to(flat, shape)
-    except ValueError:
-        raise ValueError(f"{field}: expected numbers that broadcast to {shape}, got shape {array.shape}") from None
+    return broadcast(field, flat, shape)
 
 
 State = TypeVar("State", SystemState, ContinuousState)

@@ -58,13 +58,16 @@ class Entry:
     numbers: Callable[["ObservationCodec"], int] = lambda codec: 1  # for each user, user by user
 
 
+def _scaled(
+    field: str,
+    unit: Callable[["ObservationCodec"], float],
+    bounds: Callable[["ObservationCodec"], tuple[float, float]] = lambda codec: (0.0, 1.0),
+) -> Entry:
+    return Entry(field, lambda codec, x: x / unit(codec), lambda codec, x: x * unit(codec), bounds)
+
+
 def _efficiency(field: str) -> Entry:
-    return Entry(
-        field,
-        lambda codec, x: x / codec.reference_efficiency,
-        lambda codec, x: x * codec.reference_efficiency,
-        lambda codec: (0.0, codec.best_channel),
-    )
+    return _scaled(field, lambda codec: codec.reference_efficiency, lambda codec: (0.0, codec.best_channel))
 
 
 def _tokens(field: str) -> Entry:
@@ -135,10 +138,9 @@ _PHASE_OR_IDLE = _one_hot("phase", lambda codec: Phase.IDLE + 1)
 ENTRIES: Mapping[str, Entry] = MappingProxyType(
     {
         "phase": _PHASE,
-        "compute": Entry(
+        "compute": _scaled(
             "draft_time",
-            lambda codec, x: x / codec.scenario.mean_draft_time,
-            lambda codec, x: x * codec.scenario.mean_draft_time,
+            lambda codec: codec.scenario.mean_draft_time,
             lambda codec: (1.0 - codec.spread, 1.0 + codec.spread),
         ),
         "channel": _efficiency("spectral_efficiency"),
@@ -148,11 +150,7 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             lambda codec, x: channel_gain(codec.scenario, x * codec.reference_efficiency),
             lambda codec: (0.0, codec.best_channel),
         ),
-        "head_start": Entry(
-            "head_start",
-            lambda codec, x: x / codec.scenario.max_draft_length,
-            lambda codec, x: x * codec.scenario.max_draft_length,
-        ),
+        "head_start": _scaled("head_start", lambda codec: codec.scenario.max_draft_length),
         "planned_channel": _efficiency("planned_efficiency"),
         "acceptance": _fraction("acceptance_rate"),
         # batteries
