@@ -233,7 +233,7 @@ def default_choice(env_id: str) -> dict[str, Any]:
 
     If steps differ in duration, evolution improves on the rule at action 0, and PPO hardly does.
     """
-    by_time = ENVIRONMENTS.load(env_id).family.name == "continuous"
+    by_time = ENVIRONMENTS.load(env_id).family == "continuous"
     agent, action = ("evolution", "tuned") if by_time else ("ppo", "residual")
     return {"env": DEFAULT_ENV, "agent": agent, "action": action, "seed": 0}
 

@@ -46,7 +46,7 @@ class BaseEnv:
         if render_mode is not None:
             check_name("render_mode", render_mode, self.metadata["render_modes"])
             window = Window("multispin_env", RENDER_FPS) if render_mode == "human" else None
-            self._renderer = config.family.renderer(config, num_envs, config.family.sheet(), window)
+            self._renderer = config.renderer(config, num_envs, config.sheet(), window)
 
     def _unbatched(self, batched: Any) -> Any:
         return batched if self._batch else batched[0]

@@ -25,13 +25,13 @@ from multispin_env.checks import (
 from multispin_env.controllers.base import Assumptions, Controller, RoundsController
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.envs.family import Family, InfoKeys
 from multispin_env.envs.knowledge import Knowledge
 from multispin_env.envs.observations import ObservationCodec
+from multispin_env.envs.rendering.renderers import Film, Renderer, Sheet
 from multispin_env.envs.simulator import Simulator
 from multispin_env.field_files import is_file_name
 from multispin_env.files import sibling_file
-from multispin_env.registry import ENVIRONMENTS, SCENARIOS
+from multispin_env.registry import ENVIRONMENTS, SCENARIOS, Registry
 from multispin_env.scenario import Scenario
 from multispin_env.server import DRAFTING, LAW
 
@@ -39,6 +39,17 @@ _COMMON = ("scenario", "action", "reward", "optimum")  # fields of `EnvConfig`
 
 DEFAULT_SCENARIO = "llama2"
 """Default scenario of all environments."""
+
+
+@dataclass(frozen=True)
+class InfoKeys:
+    """Keys of ``info`` that comparisons sum over steps."""
+
+    tokens: str  # (K,) gained tokens
+    drafted: str  # (K,) drafted tokens
+    time: str  # s
+    goodput: str | None  # tokens/s of a step; None if steps are not averaged
+    episode: tuple[str, ...] = ()  # (n,), totals of the episode so far
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +67,7 @@ class EnvConfig(ABC):
     scenario
         The system.
     action
-        Encoding of actions, one of the family's ``encodings``.
+        Encoding of actions, one of the class's ``encodings``.
     reward
         One of the class's ``rewards``; ``None`` for the first.
     optimum
@@ -76,7 +87,21 @@ class EnvConfig(ABC):
 
     env_id: ClassVar[str]
 
-    family: ClassVar[Family]
+    family: ClassVar[str]
+    """``"rounds"`` or ``"continuous"``, an argument of `controller_names`."""
+
+    encodings: ClassVar[Registry]
+    """Allowed values of ``action``."""
+
+    universal_encoding: ClassVar[str]
+    """Encoding that can express every decision."""
+
+    renderer: ClassVar[type[Renderer]]
+
+    sheet: ClassVar[type[Sheet]]
+    """Drawing of the views of a renderer."""
+
+    film: ClassVar[type[Film]]
 
     info_keys: ClassVar[InfoKeys]
     """Keys of ``info`` that comparisons sum over steps."""
@@ -118,7 +143,7 @@ class EnvConfig(ABC):
         check_instance("scenario", self.scenario, Scenario)
         if self.reward is None:
             object.__setattr__(self, "reward", self.rewards[0])
-        check_name("action", self.action, self.family.encodings.names())
+        check_name("action", self.action, self.encodings.names())
         check_name("reward", self.reward, self.rewards)
         check_fields(self)
         if self.scenario.draft_ahead and not self.drafts_ahead:
@@ -320,7 +345,7 @@ class EnvConfig(ABC):
     @property
     def for_any_decision(self) -> Self:
         """Configuration with an encoding that can express every decision."""
-        return replace(self, action=self.family.universal_encoding)
+        return replace(self, action=self.universal_encoding)
 
     @property
     def sampled(self) -> bool:
@@ -342,7 +367,7 @@ class EnvConfig(ABC):
         """Make the controller with this name, or the plug-in for a name with estimators."""
         contender: Controller[Any, Any] | PlugIn = make_controller(name, self.scenario, self.assumptions, **options)
         base = contender.base if isinstance(contender, PlugIn) else contender
-        if self.family.name == "rounds" and not isinstance(base, RoundsController):
+        if self.family == "rounds" and not isinstance(base, RoundsController):
             names = list(controller_names("rounds"))
             raise ValueError(f"controller: expected a controller of rounds, one of {names}, got {name!r}")
         return contender

@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray
 from multispin_env.baselines.systems import SYSTEMS
-from multispin_env.envs.family import InfoKeys
+from multispin_env.envs.config import InfoKeys
 from multispin_env.envs.observations import Observation
 from multispin_env.evaluation.contenders import Contender, action_function, native
 from multispin_env.evaluation.statistics import EPISODE_SEED

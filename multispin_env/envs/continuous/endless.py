@@ -14,10 +14,9 @@ from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.estimators import Filter
 from multispin_env.controllers.names import check_controller_name
 from multispin_env.envs.base import single_env
-from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.config import EnvConfig, InfoKeys
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.simulator import ContinuousSimulator, TokenAccount
-from multispin_env.envs.family import Family, InfoKeys
 from multispin_env.envs.knowledge import Knowledge
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import CONTINUOUS_STATE, TYPICAL_LENGTH, ObservationCodec
@@ -26,7 +25,7 @@ from multispin_env.physics.acceptance import ByRequest, check_mean_rounds
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.passes import DISCIPLINES, discipline_of
 from multispin_env.physics.radio import GaussMarkov
-from multispin_env.registry import CONTINUOUS_ENCODINGS
+from multispin_env.registry import CONTINUOUS_ENCODINGS, Registry
 from multispin_env.simulation.reference import REFERENCE, reference_rate
 
 _REPORTS = ("fresh", "old")
@@ -40,14 +39,12 @@ class ContinuousConfig(EnvConfig):
     A subclass overrides the system, the objective, the entries or the totals.
     """
 
-    family: ClassVar[Family] = Family(
-        name="continuous",
-        encodings=CONTINUOUS_ENCODINGS,
-        universal_encoding="full",
-        renderer=Traces,
-        sheet=TracePicture,
-        film=TraceFilm,
-    )
+    family: ClassVar[str] = "continuous"
+    encodings: ClassVar[Registry] = CONTINUOUS_ENCODINGS
+    universal_encoding: ClassVar[str] = "full"
+    renderer: ClassVar[type[Traces]] = Traces
+    sheet: ClassVar[type[TracePicture]] = TracePicture
+    film: ClassVar[type[TraceFilm]] = TraceFilm
     entries: ClassVar[tuple[str, ...]] = CONTINUOUS_STATE
     info_keys: ClassVar[InfoKeys] = InfoKeys("tokens", "draft_length", "duration", None)
     starts: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(

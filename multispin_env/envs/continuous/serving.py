@@ -10,10 +10,10 @@ from typing_extensions import override
 
 from multispin_env.checks import UNITS, check_name, check_real, checked_field, shown
 from multispin_env.envs.base import single_env
+from multispin_env.envs.config import InfoKeys
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.endless import ContinuousConfig
 from multispin_env.envs.continuous.simulator import SERVICE_KEYS, ServiceAccount
-from multispin_env.envs.family import InfoKeys
 from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTimeMinusTime
 from multispin_env.envs.observations import SERVING_STATE
 from multispin_env.physics.arrivals import Arrivals

@@ -11,7 +11,7 @@ from typing_extensions import override
 from multispin_env.arrays import Array, FloatArray
 from multispin_env.checks import check_bool, checked_field
 from multispin_env.envs.base import single_env
-from multispin_env.envs.family import InfoKeys
+from multispin_env.envs.config import InfoKeys
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import BATTERY_STATE, ObservationCodec
 from multispin_env.envs.rounds.known import RoundsConfig

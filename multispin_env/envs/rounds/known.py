@@ -13,8 +13,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_real, checked_field
 from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.base import single_env
-from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.family import Family, InfoKeys
+from multispin_env.envs.config import EnvConfig, InfoKeys
 from multispin_env.envs.objectives import Goodput, Objective, ProportionalFairness
 from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
 from multispin_env.envs.rendering.renderers import Histories, Picture, RoundsFilm
@@ -23,7 +22,7 @@ from multispin_env.envs.rounds.simulator import RoundsSimulator
 from multispin_env.physics.acceptance import ByRequest
 from multispin_env.physics.rounds import Dynamics
 from multispin_env.physics.types import SystemState
-from multispin_env.registry import ENCODINGS
+from multispin_env.registry import ENCODINGS, Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +34,12 @@ class RoundsConfig(EnvConfig):
     terminates, since later rounds do not belong to it; a longer one truncates.
     """
 
-    family: ClassVar[Family] = Family(
-        name="rounds",
-        encodings=ENCODINGS,
-        universal_encoding="shares",
-        renderer=Histories,
-        sheet=Picture,
-        film=RoundsFilm,
-    )
+    family: ClassVar[str] = "rounds"
+    encodings: ClassVar[Registry] = ENCODINGS
+    universal_encoding: ClassVar[str] = "shares"
+    renderer: ClassVar[type[Histories]] = Histories
+    sheet: ClassVar[type[Picture]] = Picture
+    film: ClassVar[type[RoundsFilm]] = RoundsFilm
     drafts_ahead: ClassVar[bool] = False
     simulator_class: ClassVar[type[RoundsSimulator]] = RoundsSimulator
     entries: ClassVar[tuple[str, ...]] = ROUND_STATE
