@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import field, fields, is_dataclass
 from functools import cache
 from numbers import Integral, Real
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -226,18 +226,20 @@ def checked_field(
 ) -> Any:
     """Return a dataclass field that `check_fields` checks with ``check(name, value, *limits, **ends)``.
 
-    ``None`` passes if it is the default, or if the field is ``optional``.
+    A limit that is a function is called with the dataclass. ``None`` passes if it is the default, or if the field is
+    ``optional``.
     """
 
-    def checked(name: str, value: object) -> None:
+    def checked(owner: object, name: str) -> None:
+        value = getattr(owner, name)
         if value is not None or not (optional or default is None):
-            check(name, value, *limits, **ends)
+            check(name, value, *(end(owner) if isinstance(end, FunctionType) else end for end in limits), **ends)
 
     return field(default=default, metadata={"check": checked})
 
 
 @cache
-def _checks_of(kind: type[Any]) -> dict[str, Callable[[str, object], None]]:
+def _checks_of(kind: type[Any]) -> dict[str, Callable[[object, str], None]]:
     """Return the checks of fields by name; a field that a subclass redefines keeps its check."""
     parents = [parent for parent in reversed(kind.__mro__) if is_dataclass(parent)]
     return {
@@ -245,10 +247,10 @@ def _checks_of(kind: type[Any]) -> dict[str, Callable[[str, object], None]]:
     }
 
 
-def check_fields(value: Any) -> None:
+def check_fields(value: object) -> None:
     """Check the fields of a dataclass that were made by `checked_field`, and the units of all of its fields."""
     for name, check in _checks_of(type(value)).items():  # type: ignore[arg-type]  # mypy takes no class for hashable
-        check(name, getattr(value, name))
+        check(value, name)
     check_plausible(vars(value))
 
 

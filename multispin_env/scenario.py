@@ -188,7 +188,7 @@ class Scenario:
     server: str = ""
     round_trip_time: float = checked_field(0.0, check_real, 0.0)
     payload: str = checked_field("distributions", check_name, PAYLOADS)
-    kept_probabilities: int = 1024
+    kept_probabilities: int = checked_field(1024, check_integer, 1, lambda scenario: scenario.vocabulary_size)
     bits_per_probability: int = checked_field(16, check_integer, 1)
     target: str = checked_field("", check_name, ("", *TARGETS))
     acceptance_shifts: tuple[tuple[int, float], ...] = (
@@ -204,7 +204,7 @@ class Scenario:
     max_draft_length: int = checked_field(25, check_integer, 1, 10_000)  # arrays over all lengths fit into memory
     draft_time_spread: float = checked_field(0.15, check_real, 0.0, 1.0, open_high=True)
     mean_gain_low: float = checked_field(0.2, check_real, 0.0, open_low=True)
-    mean_gain_high: float = 0.5
+    mean_gain_high: float = checked_field(0.5, check_real, lambda scenario: scenario.mean_gain_low)
     transmit_snr_db: float = checked_field(23.5, check_real, -300.0, 300.0)
     noise_power: float = checked_field(1e-10, check_real, 0.0, open_low=True)
     server_draft_time: float = checked_field(4 * MS, check_real, 0.0, open_low=True)
@@ -222,7 +222,6 @@ class Scenario:
     def __post_init__(self) -> None:
         check_label("name", self.name)
         check_integer("vocabulary_size", self.vocabulary_size, 2)
-        check_integer("kept_probabilities", self.kept_probabilities, 1, self.vocabulary_size)
         check_real("mean_draft_time", self.mean_draft_time, 0.0, open_low=True)
         check_fields(self)
         for field in ("verification_fixed_time", "verification_time_per_draft"):
@@ -237,7 +236,6 @@ class Scenario:
         check_real("verification_time", self.verification_time, 0.0, open_low=True)
         object.__setattr__(self, "acceptance_shifts", _checked_shifts(self.acceptance_shifts))
         check_name("draft", self.draft, ("", *DRAFTS.names()))
-        check_real("mean_gain_high", self.mean_gain_high, self.mean_gain_low)
         CHANNELS.check(self.channel)
         ACCEPTANCES.check(self.acceptance)
         if self.battery_rounds and (self.draft_ahead or self.min_draft_length):

@@ -69,6 +69,16 @@ def per_device(field: str, value: Option, shape: tuple[int, ...]) -> FloatArray:
     return broadcast(field, flat, shape)
 
 
+def min_length(rule: "Controller[Any, Any]") -> int:
+    """Return L_min, a limit of options."""
+    return rule.scenario.min_draft_length
+
+
+def max_length(rule: "Controller[Any, Any]") -> int:
+    """Return L_max, a limit of options."""
+    return rule.scenario.max_draft_length
+
+
 State = TypeVar("State", SystemState, ContinuousState)
 DecisionT = TypeVar("DecisionT", Decision, ContinuousDecision)
 

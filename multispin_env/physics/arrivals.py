@@ -180,13 +180,9 @@ class Ramp(GapArrivals):
     """
 
     low: float = checked_field(0.5, check_real, 0.0, 1e6)
-    high: float = 1.5
+    high: float = checked_field(1.5, check_real, lambda ramp: max(ramp.low, 1e-6), 1e6)
     period: float = checked_field(60.0, check_real, 1e-3, 1e9)
     phase: float | None = checked_field(0.0, check_real, 0.0, 1.0, open_high=True, optional=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_real("high", self.high, max(self.low, 1e-6), 1e6)
 
     @override
     def gaps(self, rng: np.random.Generator, rate: FloatArray) -> _GapSource:
@@ -265,13 +261,12 @@ class TraceArrivals(Arrivals):
     closed: ClassVar[bool] = False
 
     trace: str | PathLike[str] | RequestTrace = "azure-chat"
-    start: int | None = None
+    start: int | None = checked_field(None, check_integer, 0, lambda arrivals: len(arrivals.record.output) - 1)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trace", load_trace(self.trace))
         self.record.period  # noqa: B018 -- raises for a record without a rate
-        if self.start is not None:
-            check_integer("start", self.start, 0, len(self.record.output) - 1)
+        check_fields(self)
 
     @property
     def record(self) -> RequestTrace:

@@ -9,7 +9,16 @@ from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray, dense_rank, ordered_sum
 from multispin_env.checks import check_integer, check_real, checked_field
-from multispin_env.controllers.base import ContinuousController, Modifier, Option, Tunable, check_option, per_device
+from multispin_env.controllers.base import (
+    ContinuousController,
+    Modifier,
+    Option,
+    Tunable,
+    check_option,
+    max_length,
+    min_length,
+    per_device,
+)
 from multispin_env.controllers.continuous.cycle import SHORTEST_CYCLE, TYPICAL_CYCLE, Cycle, longest_profitable
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.chains import chain_left, drafting_time, hit_probability, longest_sent, sending_time
@@ -114,14 +123,8 @@ class Greedy(ContinuousController):
 
     tunable: ClassVar[Mapping[str, Tunable]] = {"budget": Tunable(0.1, 1.5, by_device=True)}
 
-    draft_length: int | None = None
+    draft_length: int | None = checked_field(None, check_integer, min_length, max_length)
     budget: Option = checked_field(0.6, check_option, 0.0, open_low=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.draft_length is not None:
-            low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
-            check_integer("draft_length", self.draft_length, low, high)
 
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:

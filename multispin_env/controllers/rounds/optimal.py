@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real, check_rng, checked_field
-from multispin_env.controllers.base import RoundsController, WeightedController
+from multispin_env.controllers.base import RoundsController, WeightedController, max_length, min_length
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.energy import token_energy
 from multispin_env.physics.types import Decision, SystemState, checked_weights
@@ -155,12 +155,7 @@ class Fixed(RoundsController):
         L in tokens; the default is the paper's 8, or the maximum of the scenario if that is smaller.
     """
 
-    draft_length: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.draft_length is not None:
-            low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
-            check_integer("draft_length", self.draft_length, low, high)
+    draft_length: int | None = checked_field(None, check_integer, min_length, max_length)
 
     @override
     def decide(self, state: SystemState) -> Decision:

@@ -165,13 +165,12 @@ class Serving(ContinuousConfig):
     e2el: float | None = checked_field(0.5, check_real, 0.0, open_low=True, optional=True)
     e2el_per_token: float | None = checked_field(None, check_real, 0.0)
     horizon: float = 30.0
-    warm_up: float = 5.0
+    warm_up: float = checked_field(5.0, check_real, 0.0, lambda config: config.horizon, open_high=True)
     rewarded: str = checked_field("tokens", check_name, ("tokens", "requests"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "load", _checked_load(self.load))
-        check_real("warm_up", self.warm_up, 0.0, self.horizon, open_high=True)
         self._workload(1.0, ServiceLevel())  # checks arrivals and lengths
 
     @property
