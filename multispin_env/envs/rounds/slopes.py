@@ -30,7 +30,6 @@ from multispin_env.envs.rounds.encodings import (
 from multispin_env.envs.rounds.simulator import RoundsSimulator
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import round_outcome
-from multispin_env.physics.tokens import pass_tokens
 from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import equal_latency
@@ -88,12 +87,13 @@ def _verification_slopes(scenario: Scenario, length: FloatArray) -> FloatArray:
     law = scenario.law  # at a kink, the slope is that of the steeper piece
     if law.flat:  # for speed
         return np.zeros(1)
-    x, start, slope = pass_tokens(scenario, length)[..., None], *np.array(sorted(law.lines, key=lambda line: line[1])).T
-    times = start + slope * x
+    users = length.shape[-1]
+    start, slope = np.array(sorted(law.lines, key=lambda line: line[1])).T
+    times = start + slope * law.tokens(length, users)[..., None]
     per_token = slope[len(slope) - 1 - times[..., ::-1].argmax(-1)][..., None]
     if not law.padded:
         return per_token * np.ones_like(length)
-    users = length.shape[-1]  # in a padded pass only the (first) longest draft counts
+    # in a padded pass only the (first) longest draft counts
     return per_token * np.where(np.arange(users) == length.argmax(-1)[..., None], float(users), 0.0)
 
 
