@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from typing_extensions import override
 
-from multispin_env.checks import UNITS, check_name, check_real, checked_field, shown
+from multispin_env.checks import UNITS, check_name, check_real, checked_field
 from multispin_env.envs.base import single_env
 from multispin_env.envs.config import InfoKeys
 from multispin_env.envs.continuous.encodings import ContinuousCodec
@@ -20,7 +20,7 @@ from multispin_env.physics.arrivals import Arrivals
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.lengths import Lengths
 from multispin_env.physics.traces import TRACES
-from multispin_env.physics.workload import ServiceLevel, Workload
+from multispin_env.physics.workload import ServiceLevel, Workload, check_range
 from multispin_env.registry import ARRIVALS, LENGTHS, Registry, make_part, option_names
 from multispin_env.simulation.reference import WITH_REQUESTS, reference_rate, reference_tokens_in_time
 
@@ -170,7 +170,7 @@ class Serving(ContinuousConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "load", _checked_load(self.load))
+        object.__setattr__(self, "load", check_range("load", self.load, 1e-9))
         self._workload(1.0, ServiceLevel())  # checks arrivals and lengths
 
     @property
@@ -248,17 +248,6 @@ class Serving(ContinuousConfig):
 
 
 ServingEnv = single_env(Serving)
-
-
-def _checked_load(load: Any) -> float | tuple[float, float]:
-    try:
-        low, high = load if isinstance(load, tuple | list) else (load, load)
-        low = check_real("load", low, 0.0, open_low=True)
-        high = check_real("load", high, low)
-    except ValueError:
-        expected = "a number > 0, or a pair (low, high) of them with low ≤ high"
-        raise ValueError(f"load: expected {expected}, got {shown(load)}") from None
-    return low if low == high else (low, high)
 
 
 def _part(table: Registry, part: Any, options: Mapping[str, Any]) -> Any:
