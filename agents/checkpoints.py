@@ -4,7 +4,6 @@ A run has two checkpoints: training resumes from ``checkpoint.safetensors``; the
 ``model.safetensors``, the best model on the validation cases.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch as th
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.runs import DIGEST, SCHEMA, check_unchanged, digest
-from multispin_env.checks import check_integer, check_real
-from multispin_env.files import MIB, parse_json, write_atomically
+from multispin_env.checks import check_integer, check_real, cut, reason
+from multispin_env.files import MIB, checksum, parse_json, write_atomically
 
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 
@@ -28,17 +27,6 @@ LARGEST_FILE = 1024 * MIB
 KIND = "multispin_env checkpoint"
 _ABOUT = "about"
 """Entry of the header with everything that is not a tensor, as JSON."""
-
-_UNREADABLE = (
-    SafetensorError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-)
 
 _Tensors = dict[str, th.Tensor]
 
@@ -59,13 +47,19 @@ class Checkpoint:
         updates = getattr(model, "_n_updates", 0)
         return cls(model.get_parameters(), model.num_timesteps, updates, seconds, score)
 
-    def restore(self, model: BaseAlgorithm) -> None:
-        """Copy the state into an untrained model; raise ``ValueError`` if its networks differ."""
+    def restore(self, model: BaseAlgorithm, *, only_policy: bool = False) -> None:
+        """Copy the state, or what the policy needs to play, into an untrained model.
+
+        Raises ``ValueError`` if its networks differ.
+        """
         try:
-            model.set_parameters(self.parameters, exact_match=True, device=model.device)
+            if only_policy:
+                model.policy.load_state_dict(self.parameters["policy"])
+            else:
+                model.set_parameters(self.parameters, exact_match=True, device=model.device)
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(
-                f"checkpoint: expected networks of this agent and environment, got others ({_first_line(error)})"
+                f"checkpoint: expected networks of this agent and environment, got others ({cut(reason(error))})"
             ) from None
         model.num_timesteps = self.num_timesteps
         model._n_updates = self.updates  # type: ignore[attr-defined]
@@ -109,9 +103,9 @@ def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:
             check_real("seconds", about["seconds"], 0.0),
             None if about["score"] is None else check_real("score", about["score"]),
         )
-    except _UNREADABLE as error:
+    except Exception as error:  # a file of others may have anything
         raise ValueError(
-            f"{path}: can't be read safely as a checkpoint of this project ({_first_line(error)})"
+            f"{path}: can't be read safely as a checkpoint of this project ({cut(reason(error))})"
         ) from None
 
 
@@ -122,9 +116,9 @@ def _about(metadata: Mapping[str, str] | None) -> dict[str, Any]:
     return about
 
 
-def _flat(parameters: Mapping[str, Mapping[Any, Any]]) -> tuple[_Tensors, dict[str, Any]]:
+def _flat(parameters: Mapping[str, Mapping[Any, Any]]) -> tuple[_Tensors, dict[str, object]]:
     tensors: _Tensors = {}  # by policy/NAME and policy.optimizer/INDEX/NAME
-    groups: dict[str, Any] = {}  # settings of the optimisers
+    groups: dict[str, object] = {}  # settings of the optimisers
     for owner, state in parameters.items():
         if owner.endswith("optimizer"):
             groups[owner] = state["param_groups"]
@@ -148,13 +142,9 @@ def _nested(tensors: _Tensors, groups: Mapping[str, Any]) -> dict[str, dict[Any,
 
 
 def _checksum(tensors: _Tensors) -> str:
-    sha256 = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        sha256.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        sha256.update(tensor.numpy().tobytes())
-    return sha256.hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    content = [
+        part
+        for name, tensor in sorted(tensors.items())
+        for part in (json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode(), tensor.numpy().tobytes())
+    ]
+    return checksum(b"".join(content))

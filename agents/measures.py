@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.policies import policy_of
 from agents.runs import RunConfig
+from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, save
 from multispin_env.apps.terminal.output import Progress
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import (
@@ -25,8 +26,9 @@ from multispin_env.evaluation.cases import (
     validation_cases,
 )
 from multispin_env.evaluation.comparison import METRICS, OTHER_SYSTEMS, Row, comparison_cells
+from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.statistics import aligned, to_csv, to_json
-from multispin_env.files import MIB, read_bytes, replace_file, write_atomically
+from multispin_env.files import MIB, read_bytes, write_atomically
 
 CURVE, TABLE = "curve.csv", "table.json"
 
@@ -127,7 +129,7 @@ class Measure:
     def report(self, model: BaseAlgorithm, label: str, size: int | None = None) -> Report:
         """Compare the model with every reference on the same held-out cases; progress is shown on stderr."""
         cases, config = self.compared(size), self.config.held_out
-        contenders: dict[str, Any] = {**listed_contenders(cases), label: policy_of(model, config)}
+        contenders: dict[str, str | Policy] = {**listed_contenders(cases), label: policy_of(model, config)}
         with Progress(len(contenders)) as progress:
             rows = cases.table(contenders, progress.begin)
         title = cases.title if isinstance(cases, StateCases) else f"{cases.title}; reference: {cases.reference}"
@@ -167,9 +169,8 @@ def _footer(cases: Cases, rows: list[Row], label: str) -> str:
     return "" if cells is None else f"\n\n{aligned(*cells(rows))}"
 
 
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 _LABELS = {"colocated": "server drafts for all\n(needs a draft model there)"}  # of bars, instead of the name
-AGENT, _OTHERS, _OF_SYSTEMS = "#D55E00", "#0072B2", "#BBBBBB"
+_GREY = "#BBBBBB"  # of bars of other systems
 
 
 def agent_label(config: RunConfig) -> str:
@@ -190,24 +191,18 @@ def write_report(report: Report, folder: Path) -> None:
 
 def draw_report(report: Report, label: str, folder: Path) -> None:
     """Draw ``comparison.png`` from the report and ``learning_curve.png`` from the file of the curve."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     for name, plot in (("comparison", _bars), ("learning_curve", _curve)):
-        figure = Figure(figsize=(8.0, 4.5), dpi=120, layout="constrained")
-        FigureCanvasAgg(figure)
-        plot(figure.subplots(), report, label, folder)
-        with replace_file(folder / f"{name}.png") as file:
-            figure.savefig(file)
+        save(partial(plot, report, label, folder), (8.0, 4.5), folder / name, (".png",))
 
 
-def _bars(axes: Any, report: Report, label: str, folder: Path) -> None:
+def _bars(report: Report, label: str, folder: Path, figure: Any) -> None:
+    axes = figure.subplots()
     bars = report.rows[::-1]  # other systems come last in the table, so they are at the bottom, below a gap
     systems = sum(not bar.decides for bar in bars)
     positions = [index - (not bar.decides) for index, bar in enumerate(bars)]
     values = [bar.mean for bar in bars]
     errors = [[bar.mean - bar.low for bar in bars], [bar.high - bar.mean for bar in bars]]
-    colours = [(AGENT if bar.name == label else _OTHERS) if bar.decides else _OF_SYSTEMS for bar in bars]
+    colours = [(RED if bar.name == label else BLUE) if bar.decides else _GREY for bar in bars]
     axes.barh(positions, values, xerr=errors, color=colours, capsize=3)
     axes.set_yticks(positions, [_LABELS.get(bar.name, bar.name) for bar in bars])
     if systems:
@@ -219,14 +214,15 @@ def _bars(axes: Any, report: Report, label: str, folder: Path) -> None:
     axes.set_xlabel(f"{report.axis}, mean and 95 % interval{numbers}")
 
 
-def _curve(axes: Any, report: Report, label: str, folder: Path) -> None:
+def _curve(report: Report, label: str, folder: Path, figure: Any) -> None:
+    axes = figure.subplots()
     steps, scores = read_curve(folder / CURVE, report.headline.key)
-    axes.plot(steps, scores, color=AGENT, marker="o", markersize=3, label=f"{label}, validation")
+    axes.plot(steps, scores, color=RED, marker="o", markersize=3, label=f"{label}, validation")
     axes.annotate(f"untrained: {scores[0]:.4f}", (steps[0], scores[0]), (6, -3), textcoords="offset points", va="top")
     rows = [bar for bar in report.rows if bar.decides]
     lowest = min(scores) - 0.1 * abs(max(bar.headline for bar in rows))
     references = [bar for bar in rows if bar.name != label and bar.headline > lowest]
-    for colour, bar in zip(_COLOURS, references, strict=False):
+    for colour, bar in zip((BLUE, ORANGE, GREEN, PURPLE, SKY, RED, BLACK), references, strict=False):
         axes.axhline(bar.headline, color=colour, linestyle="--", linewidth=1, label=f"{bar.name}, {bar.headline:.4f}")
     axes.set_xlabel("rounds trained")
     axes.set_ylabel(report.headline.axis)

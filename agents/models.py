@@ -7,34 +7,39 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.base import AgentSettings
+from agents.base import AgentSettings, Remaining
 from agents.checkpoints import MODEL, load_checkpoint
-from agents.policies import DevicePolicy, TorchNetwork
+from agents.policies import policy_of
 from agents.registry import AGENTS
-from agents.runs import CONFIG, RunConfig, load_config
+from agents.runs import RunConfig, load_config
 from agents.vec_env import NativeVecEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import Policy, check_entries
-from multispin_env.files import read_json
+from multispin_env.files import read_table
 
 
 def load_run_model(folder: Path, env_config: EnvConfig) -> BaseAlgorithm:
     """Load the best model of a run, for its own environment or another with the same actions and observation entries.
 
-    The number of users may differ. Raises ``ValueError`` for an unreadable checkpoint, or for an environment or server
-    with other observations.
+    The number of users may differ. Only the networks of its policy are loaded. Raises ``ValueError`` for an unreadable
+    checkpoint, or for an environment or server with other observations.
     """
     config, _ = load_config(folder, env_config.arguments)
     check_entries(config.env, env_config)
-    model = _untrained(config, env_config)
-    load_checkpoint(folder, MODEL).restore(model)
+    model = build_model(AGENTS.load(config.agent).for_environment(config.env), env_config)
+    load_checkpoint(folder, MODEL).restore(model, only_policy=True)
     return model
 
 
-def _untrained(config: RunConfig, env_config: EnvConfig) -> BaseAlgorithm:
-    agent: AgentSettings = AGENTS.load(config.agent).for_environment(config.env)
-    env = NativeVecEnv.of(env_config, agent.num_envs, seed=0)
-    return agent.build(env, lambda progress: progress, seed=0, device="cpu")
+def build_model(
+    settings: AgentSettings,
+    config: EnvConfig,
+    remaining: Remaining = lambda progress: progress,
+    seed: int = 0,
+    device: str = "cpu",
+) -> BaseAlgorithm:
+    """Build an untrained model on environments of a configuration; arguments are as for `AgentSettings.build`."""
+    return settings.build(NativeVecEnv.of(config, settings.num_envs, seed), remaining, seed, device)
 
 
 SCORE = "score.json"
@@ -54,33 +59,17 @@ class Pretrained(Policy):
 def read(folder: Path) -> Pretrained:
     """Read a packed agent without executing code; ``ValueError`` names a missing or damaged file."""
     config, _ = load_config(folder)
-    network = _read_network(config, folder)
-    return Pretrained(config.env, network, config, _read_score(folder / SCORE))
+    return Pretrained(config.env, read_policy(folder).network, config, _read_score(folder / SCORE))
 
 
 def read_policy(folder: Path) -> Policy:
     """Read the policy of a run or packed agent; errors are those of `read`."""
     config, _ = load_config(folder)
-    return Policy(config.env, _read_network(config, folder))
-
-
-def _read_network(config: RunConfig, folder: Path) -> TorchNetwork:
-    policy = _untrained(config, config.env).policy
-    assert isinstance(policy, DevicePolicy)
-    try:
-        policy.load_state_dict(load_checkpoint(folder, MODEL).parameters["policy"])
-    except (RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{folder / MODEL}: expected a network that fits {CONFIG}, got another ({reason})") from None
-    policy.set_training_mode(False)
-    return TorchNetwork(policy)
+    return policy_of(load_run_model(folder, config.env), config.env)
 
 
 def _read_score(path: Path) -> dict[str, Any]:
     try:
-        score = read_json(path)
-        if not isinstance(score, dict):
-            raise ValueError(f"expected a table, got a JSON {type(score).__name__}")
-        return score
+        return read_table(path)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: can't be read as the score of an agent ({error})") from None

@@ -9,8 +9,7 @@ and a network supports any number of users.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch as th
@@ -27,7 +26,7 @@ from typing_extensions import override
 from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import ROUNDS, SHARED, SLACK, TOKENS
-from multispin_env.evaluation.policy import Entries, Policy
+from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, OUTPUT, Entries, Policy, Recurrent
 
 _PRIOR_RATE = 0.75
 _PRIOR_TOKENS = (8.0, 32.0)
@@ -362,26 +361,84 @@ class DevicePolicy(ActorCriticPolicy):
         return self.value_net(self.mlp_extractor.forward_critic(features)).squeeze(-1)
 
 
-@dataclass(frozen=True, eq=False)
-class TorchNetwork:
-    """Network of a `Policy` that returns the deterministic actions of a Stable-Baselines3 policy.
+class _FixedPolicy(nn.Module):
+    """Policy of Stable-Baselines3 for one number of users, with Dict or flattened observations."""
 
-    Unlike ``predict`` of Stable-Baselines3, it accepts any number of users.
+    memory = 0
+
+    def __init__(self, policy: BasePolicy) -> None:
+        super().__init__()
+        self.policy = policy
+
+    def deterministic(self, observations: dict[str, th.Tensor]) -> Any:
+        is_flat = isinstance(self.policy.observation_space, spaces.Box)
+        observed: Any = th.cat(list(observations.values()), -1) if is_flat else observations
+        action = self.policy._predict(observed, deterministic=True).flatten(1)
+        return LIMIT * action if self.policy.squash_output else action  # as ``predict`` of Stable-Baselines3 does
+
+
+class _RecurrentPolicy(_FixedPolicy):
+    """LSTM policy of sb3-contrib; its memory holds both LSTM states of all layers, flattened."""
+
+    def __init__(self, policy: Any) -> None:
+        super().__init__(policy)
+        self.memory = 2 * policy.lstm_actor.num_layers * policy.lstm_actor.hidden_size
+
+    @override
+    def deterministic(self, observations: dict[str, th.Tensor]) -> tuple[th.Tensor, th.Tensor]:
+        # the forward pass of the policy without the branches that cannot be exported; also returns the next memory
+        policy: Any = self.policy
+        *entries, memory = observations.values()
+        states = memory.unflatten(1, (2, policy.lstm_actor.num_layers, -1)).permute(1, 2, 0, 3)
+        features = policy.pi_features_extractor(th.cat(entries, -1))
+        latent, after = policy.lstm_actor(features[None], (states[0].contiguous(), states[1].contiguous()))
+        distribution = policy._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(latent[0]))
+        return distribution.get_actions(deterministic=True).flatten(1), th.stack(after).permute(2, 0, 1, 3).flatten(1)
+
+
+class TracedNetwork(nn.Module):
+    """Network from the entries of the observation, in order, to actions (batch, K, columns) within ±`LIMIT`.
+
+    ``users`` is the only K that the policy supports, or ``None`` for any K. ``memory`` is the size of a recurrent
+    policy's memory: its last input is the memory, and its second output is the next memory.
     """
 
-    policy: BasePolicy
+    def __init__(
+        self, policy: Any, space: spaces.Dict, columns: int, users: int | None = None, memory: int = 0
+    ) -> None:
+        super().__init__()
+        self.policy = policy
+        self.entries = [*space.spaces, *([MEMORY] if memory else [])]
+        self.outputs = [OUTPUT, *([NEXT_MEMORY] if memory else [])]
+        self.columns = columns
+        self.users = users
+        self.memory = memory
 
-    def __call__(self, entries: Entries) -> NDArray[np.float32]:
-        """Return the actions (n, K · columns) for entries, each (n, size)."""
-        self.policy.set_training_mode(False)
-        tensors = {name: th.tensor(array, device=self.policy.device) for name, array in entries.items()}
-        with th.no_grad():
-            action = self.policy._predict(tensors, deterministic=True)
-        if self.policy.squash_output:  # as ``predict`` of Stable-Baselines3 does
-            action = LIMIT * action
-        return action.clamp(-LIMIT, LIMIT).cpu().numpy()
+    @classmethod
+    def of(cls, policy: BasePolicy, config: EnvConfig) -> Self:
+        """Return the network of the deterministic actions of a policy of Stable-Baselines3."""
+        policy.set_training_mode(False)
+        space, columns = config.observations.space, config.actions.columns
+        if hasattr(policy, "deterministic"):
+            return cls(policy, space, columns)
+        reader = (_RecurrentPolicy if hasattr(policy, "lstm_actor") else _FixedPolicy)(policy)
+        return cls(reader, space, columns, config.scenario.num_users, reader.memory)
+
+    @override
+    def forward(self, *entries: th.Tensor) -> Any:
+        output = self.policy.deterministic(dict(zip(self.entries, entries, strict=True)))
+        action, *memory = output if self.memory else (output,)
+        action = action.unflatten(-1, (-1, self.columns)).clamp(-LIMIT, LIMIT)
+        return (action, *memory) if memory else action
 
 
 def policy_of(model: BaseAlgorithm, config: EnvConfig) -> Policy:
     """Return the deterministic policy of a model for an environment with this configuration."""
-    return Policy(config, TorchNetwork(model.policy))
+    network = TracedNetwork.of(model.policy, config)
+
+    def act(entries: Entries) -> Any:
+        with th.no_grad():
+            output = network(*(th.tensor(entries[name], device=model.device) for name in network.entries))
+        return tuple(tensor.cpu().numpy() for tensor in output) if network.memory else output.cpu().numpy()
+
+    return Policy(config, Recurrent(act, network.memory) if network.memory else act)

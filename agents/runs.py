@@ -20,9 +20,8 @@ from multispin_env.apps.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO,
 from multispin_env.checks import check_fields, check_integer, check_real, checked_field
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
-from multispin_env.evaluation.policy import checksum
 from multispin_env.evaluation.statistics import TUNING_SEED
-from multispin_env.files import lock_folder, make_folder, read_json, write_atomically
+from multispin_env.files import checksum, lock_folder, make_folder, read_table, write_atomically
 from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, ENVIRONMENTS
 
 
@@ -140,18 +139,16 @@ def check_run_name(name: str) -> str:
 def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
     """Write ``config.json`` with budget and versions, and copies of files; raise ``ValueError`` if it exists."""
     content = {
-        "schema": SCHEMA,
         **config.to_dict(),
         "limits": asdict(limits),
         "python": platform.python_version(),
         "versions": {package: _version(package) for package in _PACKAGES},
     }
-    text = json.dumps({**content, DIGEST: digest(content)}, indent=2, ensure_ascii=False)
     if (folder / CONFIG).exists():
         raise ValueError(f"name: expected a new name, or --resume, got {str(folder)!r}, which exists")
     for name, path in config.env.files.items():
         write_atomically(folder / name, path.read_bytes())
-    write_atomically(folder / CONFIG, text.encode())
+    write_record(folder / CONFIG, content)
 
 
 @contextmanager
@@ -170,6 +167,20 @@ def refuse_links(folder: Path) -> None:
     links = [path for path in folder.rglob("*") if path.is_symlink()]
     if links:
         raise ValueError(f"run: expected a folder without links, got {str(links[0])!r}")
+
+
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON content with the current schema and a digest, which `read_record` checks."""
+    content = {"schema": SCHEMA, **content}
+    text = json.dumps({**content, DIGEST: digest(content)}, indent=2, ensure_ascii=False)
+    write_atomically(path, text.encode())
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read JSON content; ``ValueError`` or ``OSError`` unless `write_record` of this version has written it."""
+    content = read_table(path)
+    check_unchanged(content)
+    return content
 
 
 def digest(content: Mapping[str, Any]) -> str:
@@ -196,8 +207,7 @@ def load_config(folder: Path, arguments: Mapping[str, Any] | None = None) -> tup
     if not os.path.isfile(path):  # Path.is_file raises for names that are too long
         raise ValueError(f"run: expected the folder of a run, with its {CONFIG}, got {str(folder)!r}")
     try:
-        content = read_json(path)
-        check_unchanged(content)
+        content = read_record(path)
         config = RunConfig(EnvConfig.from_dict(content, folder, arguments or {}), content["agent"], content["seed"])
         return config, Limits(**content["limits"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:

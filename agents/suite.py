@@ -6,10 +6,9 @@ defaults. A cell is one training. It has no side effects: it returns its results
 
 import argparse
 import copy
-import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -21,34 +20,33 @@ from typing import Any
 
 import numpy as np
 import torch as th
-from gymnasium import spaces
 from gymnasium.wrappers import FlattenObservation
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.policies import BasePolicy
-from torch import nn
 from typing_extensions import override
 
 from agents.base import AgentSettings
+from agents.models import build_model
+from agents.policies import TracedNetwork, policy_of
 from agents.registry import AGENTS, admit
-from agents.runs import TRAINING_DEFAULTS, refuse_links, supported_arguments, with_reference
-from agents.tracing import TracedNetwork, onnx_of
-from agents.vec_env import NativeVecEnv, first_seed
+from agents.runs import (
+    TRAINING_DEFAULTS,
+    read_record,
+    refuse_links,
+    supported_arguments,
+    with_reference,
+    write_record,
+)
+from agents.tracing import onnx_of, policy_files
+from agents.training import keep_memory
+from agents.vec_env import first_seed
 from multispin_env.apps.executors import Executor
 from multispin_env.apps.terminal.arguments import executor_of, part_of
 from multispin_env.apps.terminal.output import Tally
-from multispin_env.checks import check_complete, check_integer, check_real, shown
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_integer, shown
 from multispin_env.envs.config import EnvConfig
-from multispin_env.evaluation.policy import (
-    ONNX,
-    POLICY,
-    Entries,
-    Policy,
-    Recurrent,
-    describe,
-    load_policy,
-    onnx_runtime,
-)
+from multispin_env.evaluation.policy import ONNX, load_policy, onnx_runtime
 from multispin_env.evaluation.statistics import aligned
 from multispin_env.evaluation.suite.entries import (
     CURVE,
@@ -64,12 +62,13 @@ from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.leaderboard import score_cells
 from multispin_env.evaluation.suite.tasks import POLICY_ARGUMENTS, RANDOM_ACTIONS, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
-from multispin_env.files import lock_folder, make_folder, read_json, write_atomically
+from multispin_env.files import lock_folder, make_folder, write_atomically
 from multispin_env.registry import import_attribute, is_outside, refusal
 
 CELL = "cell.json"
 
 _Content = dict[str, Any]
+_Done = dict[str, list[_Content]]  # by task, of the first seeds
 
 _OWN_ENCODINGS = {
     "MultiSpin/DelayedChannel-v0": "residual",
@@ -80,6 +79,8 @@ _OWN_ENCODINGS = {
 
 _OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in POLICY_ARGUMENTS if name != "timeout"}
 """Arguments with the values that the agents of this package use; `with_reference` sets ``reference``."""
+
+_RANDOM = {"rule": RANDOM_ACTIONS}  # policy of tasks that the method does not support
 
 _LSTM = "MlpLstmPolicy"
 
@@ -97,40 +98,6 @@ def _method_of(name: str) -> AgentSettings | _Make:
             return method
     admit(name)
     return AGENTS.load(name)
-
-
-class _FixedPolicy(nn.Module):
-    """Policy of Stable-Baselines3 for one number of devices, with Dict or flattened observations."""
-
-    memory = 0
-
-    def __init__(self, policy: BasePolicy) -> None:
-        super().__init__()
-        self.policy = policy
-
-    def deterministic(self, observations: dict[str, th.Tensor]) -> Any:
-        is_flat = isinstance(self.policy.observation_space, spaces.Box)
-        observed: Any = th.cat(list(observations.values()), -1) if is_flat else observations
-        return self.policy._predict(observed, deterministic=True).flatten(1)
-
-
-class _RecurrentPolicy(_FixedPolicy):
-    """LSTM policy of sb3-contrib; its memory holds both LSTM states of all layers, flattened."""
-
-    def __init__(self, policy: Any) -> None:
-        super().__init__(policy)
-        self.memory = 2 * policy.lstm_actor.num_layers * policy.lstm_actor.hidden_size
-
-    @override
-    def deterministic(self, observations: dict[str, th.Tensor]) -> tuple[th.Tensor, th.Tensor]:
-        # the forward pass of the policy without the branches that cannot be exported; also returns the next memory
-        policy: Any = self.policy
-        *entries, memory = observations.values()
-        states = memory.unflatten(1, (2, policy.lstm_actor.num_layers, -1)).permute(1, 2, 0, 3)
-        features = policy.pi_features_extractor(th.cat(entries, -1))
-        latent, after = policy.lstm_actor(features[None], (states[0].contiguous(), states[1].contiguous()))
-        distribution = policy._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(latent[0]))
-        return distribution.get_actions(deterministic=True).flatten(1), th.stack(after).permute(2, 0, 1, 3).flatten(1)
 
 
 class BudgetSpentError(Exception):
@@ -174,42 +141,6 @@ class PolicyRecorder(BaseCallback):
         return copy.deepcopy(self.model.policy.state_dict())
 
 
-@dataclass(frozen=True, eq=False)
-class Training:
-    """Model, with the configuration of its environment."""
-
-    model: BaseAlgorithm
-    config: EnvConfig
-
-    def network(self) -> TracedNetwork:
-        """Return the network of the current policy."""
-        policy: Any = self.model.policy.eval()
-        space, columns = self.config.observations.space, self.config.actions.columns
-        if hasattr(policy, "deterministic"):
-            network = TracedNetwork(policy, space, columns)
-        else:
-            reader = (_RecurrentPolicy if hasattr(policy, "lstm_actor") else _FixedPolicy)(policy)
-            network = TracedNetwork(reader, space, columns, self.config.scenario.num_users, reader.memory)
-        return network.requires_grad_(False)
-
-    def policy(self) -> Policy:
-        """Return the current policy, evaluated with torch."""
-        network = self.network()
-
-        def act(entries: Entries) -> Any:
-            output = network(*(th.as_tensor(entries[name]) for name in network.entries))
-            return tuple(tensor.numpy() for tensor in output) if network.memory else output.numpy()
-
-        return Policy(self.config, Recurrent(act, network.memory) if network.memory else act)
-
-    def export(self) -> dict[str, bytes]:
-        """Return the files of the current policy by name."""
-        th.distributions.Distribution.set_default_validate_args(False)  # validation cannot be exported
-        network = in_half_precision(onnx_of(self.network(), self.config))
-        about = describe(self.config, {ONNX: network})
-        return {ONNX: network, POLICY: json.dumps(about, indent=2, ensure_ascii=False).encode()}
-
-
 @dataclass(frozen=True)
 class Cell:
     """One training: a method in a task with a seed, for a number of environment steps."""
@@ -238,52 +169,60 @@ class Cell:
             except (TypeError, ValueError) as error:
                 return str(error)
         resized = any("num_users" in part for part in suite_task.held_out)
-        fixed = resized and self.training().network().users is not None
-        return "its network has a fixed number of devices" if fixed else ""
+        if not resized:
+            return ""
+        model, config = self.start()
+        is_fixed = TracedNetwork.of(model.policy, config).users is not None
+        return "its network has a fixed number of devices" if is_fixed else ""
 
     def play(self) -> tuple[_Content, Mapping[str, bytes]]:
         """Train; play the held-out episodes with the policy at each fraction in `CURVE`, the last one after its export.
 
         Returns the content of the cell's JSON file, and the files of its policy by name.
         """
-        th.set_num_threads(1)  # the networks are small: more threads only wait for each other
-        suite_task, training = task(self.task), self.training()
-        recorder, curve = PolicyRecorder(self.steps), []
-        wall, cpu = time.perf_counter(), time.process_time()
+        th.set_num_threads(1)  # as in `agents.training.train`
+        keep_memory()
+        suite_task, (model, config) = task(self.task), self.start()
+        recorder, wall, cpu = PolicyRecorder(self.steps), time.perf_counter(), time.process_time()
         with suppress(BudgetSpentError):
-            training.model.learn(self.steps, callback=recorder)
+            model.learn(self.steps, callback=recorder)
         seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
-        steps = check_integer("steps", recorder.taken, 1)
+        cost = {"steps": check_integer("steps", recorder.taken, 1), "seconds": seconds, "cpu_seconds": cpu_seconds}
         *earlier, last = recorder.states()
+        curve = []
         for state in earlier:
-            training.model.policy.load_state_dict(state)
-            curve.append(suite_task.values(training.policy()))
-        training.model.policy.load_state_dict(last)
-        files = training.export()
+            model.policy.load_state_dict(state)
+            curve.append(suite_task.values(policy_of(model, config)))
+        model.policy.load_state_dict(last)
+        files = exported(model, config)
         with TemporaryDirectory() as folder:
             _write(Path(folder), files)
             curve.append(suite_task.values(load_policy(folder)))
-        cost = {"steps": steps, "seconds": seconds, "cpu_seconds": cpu_seconds}
-        return {**cost, "values": [values.tolist() for values in curve]}, files
+        values = check_values(curve, "values", (len(CURVE), *suite_task.shape))
+        return {"spec": self.spec, **cost, "values": values.tolist()}, files
 
-    def training(self) -> Training:
-        """Build the untrained model."""
+    def start(self) -> tuple[BaseAlgorithm, EnvConfig]:
+        """Build the untrained model; return it with the configuration of its environment."""
         suite_task, method = task(self.task), _method_of(self.agent)
-        if callable(method):
-            flat = FlattenObservation(suite_task.make())
-            policy = _LSTM if _LSTM in getattr(method, "policy_aliases", ()) else "MlpPolicy"
-            try:
-                model = method(policy, flat, seed=self.seed, device="cpu")
-            except (AssertionError, TypeError) as error:  # unsupported actions or arguments
-                raise refusal("agent", self.agent, f", which makes no model here ({error})") from error
-            if not isinstance(model, BaseAlgorithm):
-                raise refusal("agent", self.agent, f", which makes no model but {shown(model)}")
-            return Training(model, suite_task.config)
-        config = _with_reference(_own_config(suite_task))
-        settings = method.for_environment(config)
-        seed = first_seed(self.seed, 0, settings.num_envs)
-        env = NativeVecEnv.of(config, settings.num_envs, seed)
-        return Training(settings.build(env, lambda left: left, seed, "cpu"), config)
+        if not callable(method):
+            config = _with_reference(_own_config(suite_task))
+            settings = method.for_environment(config)
+            return build_model(settings, config, seed=first_seed(self.seed, 0, settings.num_envs)), config
+        policy = _LSTM if _LSTM in getattr(method, "policy_aliases", ()) else "MlpPolicy"
+        try:
+            model = method(policy, FlattenObservation(suite_task.make()), seed=self.seed, device="cpu")
+        except (AssertionError, TypeError) as error:  # unsupported actions or arguments
+            raise refusal("agent", self.agent, f", which makes no model here ({error})") from error
+        if not isinstance(model, BaseAlgorithm):
+            raise refusal("agent", self.agent, f", which makes no model but {shown(model)}")
+        return model, suite_task.config
+
+
+def exported(model: BaseAlgorithm, config: EnvConfig) -> dict[str, bytes]:
+    """Return the files of the policy of a model by name."""
+    th.distributions.Distribution.set_default_validate_args(False)  # validation cannot be exported
+    network = TracedNetwork.of(model.policy, config).requires_grad_(False)
+    return policy_files({ONNX: in_half_precision(onnx_of(network, config))}, config)
 
 
 def in_half_precision(network: bytes) -> bytes:
@@ -315,22 +254,15 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def _saved(cell: Cell, folder: Path) -> _Content | None:
     """Return the content of the cell's file, or ``None`` if there is none; ``ValueError`` if it is not valid."""
-    path, suite_task = folder / cell.name / CELL, task(cell.task)
+    path = folder / cell.name / CELL
     if not path.exists():
         return None
     try:
-        content: _Content = read_json(path)
-        if not isinstance(content, dict):
-            raise ValueError(f"expected a table of fields, got {shown(content)}")
-        check_complete("cell", content, ("spec", "steps", "seconds", "cpu_seconds", "values"))
-        if content["spec"] != cell.spec:
-            raise ValueError(f"out: expected a new folder, or one with {cell.spec}, got {shown(content['spec'])}")
-        check_integer("steps", content["steps"], 1, cell.steps)
-        for name in ("seconds", "cpu_seconds"):
-            check_real(name, content[name], 0.0)
-        check_values(content["values"], "values", (len(CURVE), len(suite_task.held_out), suite_task.size))
+        content = read_record(path)
+        if content.get("spec") != cell.spec:
+            raise ValueError(f"out: expected a new folder, or one with {cell.spec}, got {shown(content.get('spec'))}")
         return content
-    except (OSError, ValueError, TypeError, OverflowError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
 
 
@@ -352,23 +284,51 @@ def train_missing(cells: Sequence[Cell], folder: Path, executor: Executor) -> li
                 failed.append(cell.name)
             else:
                 content, files = result.value
-                _write(folder / cell.name, {**files, CELL: json.dumps({"spec": cell.spec, **content}).encode()})
+                _write(folder / cell.name, files)
+                write_record(folder / cell.name / CELL, content)
                 errors.unlink(missing_ok=True)
             tally.add(cell.name, failed=bool(result.error))
     return failed
 
 
-def _curve(name: str, contents: Sequence[_Content], num_seeds: int) -> Any:
-    """Return the values (points, seeds, parts, n) of a task at each fraction in `CURVE`; if empty, random ones."""
-    if contents:
-        return np.array([content["values"] for content in contents]).swapaxes(0, 1)
-    random = task(name).values(RANDOM_ACTIONS)
-    return np.broadcast_to(random, (len(CURVE), num_seeds, *random.shape))
+def _save_results(out: Path, agent: str, by_task: Mapping[str, Sequence[Cell]], done: _Done) -> dict[str, FloatArray]:
+    """Write the entry with its scores and curves; return the values (seeds, parts, n) of its tasks."""
+    contents = [content for by_seed in done.values() for content in by_seed]
+    if not contents:
+        return {}
+    num_seeds = max(map(len, done.values()))
+    policies: dict[str, list[dict[str, str]]] = {}
+    curves: dict[str, FloatArray] = {}  # values (points of `CURVE`, seeds, parts, n)
+    for name, cells in by_task.items():
+        if not cells:
+            policies[name] = [_RANDOM] * num_seeds
+            values = task(name).values(RANDOM_ACTIONS)
+            curves[name] = np.broadcast_to(values, (len(CURVE), num_seeds, *values.shape))
+        elif done[name]:
+            policies[name] = [{"folder": cell.name} for cell in cells[: len(done[name])]]
+            curves[name] = np.array([content["values"] for content in done[name]]).swapaxes(0, 1)
+    entry = SuiteEntry(
+        method=agent if is_outside(agent) else f"{agent} (ours, own encodings)",
+        steps=max(content["steps"] for content in contents),
+        seconds=float(np.mean([content["seconds"] for content in contents])),
+        cpu_seconds=float(np.mean([content["cpu_seconds"] for content in contents])),
+        seeds=tuple(range(num_seeds)),
+        policies=policies,
+    )
+    played = {name: curve[-1] for name, curve in curves.items()}
+    scores = {
+        name: np.array([task(name).performance(values).mean_scores for values in curve])
+        for name, curve in curves.items()
+    }
+    save_entry(out, entry)
+    save_values(out / SCORES, played)
+    save_values(out / CURVES, scores)
+    return played
 
 
 def run(options: argparse.Namespace) -> int | None:
     """Train the requested cells without results; write an entry of all that have some."""
-    seeds = tuple(range(check_integer("seeds", options.seeds, 1)))
+    seeds = range(check_integer("seeds", options.seeds, 1))
     names = [suite_task.name for suite_task in [task(name) for name in options.tasks or ()] or tasks()]
     budget = min(suite_task.budget for suite_task in tasks())
     steps = budget if options.steps is None else check_integer("steps", options.steps, 1, budget)
@@ -376,21 +336,15 @@ def run(options: argparse.Namespace) -> int | None:
     _method_of(options.agent)
     onnx_runtime()  # checked early: it plays the trained policies
     executor = executor_of(options, ("multispin_env", "agents"))
-    by_task: dict[str, list[Cell]] = {}
-    for name in (suite_task.name for suite_task in tasks()):
-        cells = [Cell(options.agent, name, seed, steps) for seed in seeds]
-        reason = cells[0].obstacle()
-        if reason:
-            print(f"{name}: scored as random actions: {reason}", file=sys.stderr)
-        by_task[name] = [] if reason else cells
-    if not any(by_task.values()):
+    by_task = {suite_task.name: _cells(options.agent, suite_task.name, seeds, steps) for suite_task in tasks()}
+    cells = [cell for by_seed in by_task.values() for cell in by_seed]
+    if not cells:
         raise ValueError(f"agent: expected an agent that can learn in at least one task, got {options.agent!r}")
-    random = [{"rule": RANDOM_ACTIONS}] * len(seeds)
-    policies: _Content = {name: [{"folder": cell.name} for cell in cells] or random for name, cells in by_task.items()}
-    check_replaced(options.out, policies)
+    firsts = {name: [{"folder": by_seed[0].name} if by_seed else _RANDOM] for name, by_seed in by_task.items()}
+    check_replaced(options.out, firsts)
     make_folder(options.out)
     refuse_links(options.out)
-    for cell in (cell for cells in by_task.values() for cell in cells):
+    for cell in cells:
         _saved(cell, options.out)  # raises before the training for files of another method
     requested = [cell for seed in seeds for name in names for cell in by_task[name] if cell.seed == seed]
     part = part_of(requested, options.part)
@@ -399,36 +353,23 @@ def run(options: argparse.Namespace) -> int | None:
             make_folder(options.out / cell.name)
             locks.enter_context(lock_folder(options.out / cell.name))
         failed = train_missing(part, options.out, executor)
-    saved = {name: [_saved(cell, options.out) for cell in cells] for name, cells in by_task.items()}
-    done = {name: [content for content in takewhile(bool, contents) if content] for name, contents in saved.items()}
-    num_seeds = max(map(len, done.values()))
-    curves = {
-        name: _curve(name, contents, num_seeds)
-        for name, contents in done.items()
-        if num_seeds and (contents or not by_task[name])
-    }
-    played = {name: curve[-1] for name, curve in curves.items()}
-    if played:
-        contents = [content for by_seed in done.values() for content in by_seed]
-        entry = SuiteEntry(
-            method=options.agent if is_outside(options.agent) else f"{options.agent} (ours, own encodings)",
-            steps=max(content["steps"] for content in contents),
-            seconds=float(np.mean([content["seconds"] for content in contents])),
-            cpu_seconds=float(np.mean([content["cpu_seconds"] for content in contents])),
-            seeds=seeds[:num_seeds],
-            policies={name: policies[name][: len(values)] for name, values in played.items()},
-        )
-        save_entry(options.out, entry)
-        save_values(options.out / SCORES, played)
-        scores = {
-            name: np.array([task(name).performance(values).mean_scores for values in curve])
-            for name, curve in curves.items()
-        }
-        save_values(options.out / CURVES, scores)
+    done: _Done = {}
+    for name, by_seed in by_task.items():
+        contents = (_saved(cell, options.out) for cell in by_seed)
+        done[name] = [content for content in takewhile(bool, contents) if content]
+    played = _save_results(options.out, options.agent, by_task, done)
     print(aligned(*score_cells({name: played[name] for name in names if name in played})))
-    missing = [cell.name for name, cells in by_task.items() for cell in cells[len(done[name]) :]]
+    missing = [cell.name for name, by_seed in by_task.items() for cell in by_seed[len(done[name]) :]]
     if missing:
         print(f"missing in the entry: {', '.join(missing)}", file=sys.stderr)
     if failed:
         print(f"failed, see {options.out}/failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else None
+
+
+def _cells(agent: str, name: str, seeds: Iterable[int], steps: int) -> list[Cell]:
+    cells = [Cell(agent, name, seed, steps) for seed in seeds]
+    reason = cells[0].obstacle()
+    if reason:
+        print(f"{name}: scored as random actions: {reason}", file=sys.stderr)
+    return [] if reason else cells

@@ -6,28 +6,27 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
-from torch import nn
-from typing_extensions import override
 
 from agents.cards import CARD, exported_card, is_foreign
 from agents.models import load_run_model
+from agents.policies import TracedNetwork
 from agents.registry import admit
 from agents.runs import PROGRAM, RunConfig, load_config, run_folder
 from multispin_env.apps.terminal.output import Progress
 from multispin_env.checks import missing_package
 from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.config import EnvConfig
-from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
+from multispin_env.evaluation.policy import ONNX, POLICY, describe, load_policy
 from multispin_env.files import make_folder, name_file_in_errors
 
 _CHECKED, _CHECKED_USERS = 128, (1, 8, 33)
@@ -39,39 +38,13 @@ _TOLERANCE = 1e-4 * LIMIT
 _Exported = Callable[[list[th.Tensor]], NDArray[np.float32]]
 
 
-class TracedNetwork(nn.Module):
-    """Network from the entries of the observation, in order, to actions (batch, K, columns) within ±`LIMIT`.
-
-    ``users`` is the only K that the policy supports, or ``None`` for any K. ``memory`` is the size of a recurrent
-    policy's memory: its last input is the memory, and its second output is the next memory.
-    """
-
-    def __init__(
-        self, policy: Any, space: spaces.Dict, columns: int, users: int | None = None, memory: int = 0
-    ) -> None:
-        super().__init__()
-        self.policy = policy
-        self.entries = [*space.spaces, *([MEMORY] if memory else [])]
-        self.outputs = [OUTPUT, *([NEXT_MEMORY] if memory else [])]
-        self.columns = columns
-        self.users = users
-        self.memory = memory
-
-    @override
-    def forward(self, *entries: th.Tensor) -> Any:
-        output = self.policy.deterministic(dict(zip(self.entries, entries, strict=True)))
-        action, *memory = output if self.memory else (output,)
-        action = action.unflatten(-1, (-1, self.columns)).clamp(-LIMIT, LIMIT)
-        return (action, *memory) if memory else action
-
-
 def network_of(folder: Path, config: RunConfig) -> TracedNetwork:
     """Return the best policy of a run as a network; raise ``ValueError`` unless it supports any number of users."""
-    policy = load_run_model(folder, config.env).policy.eval()
+    policy = load_run_model(folder, config.env).policy
     if not hasattr(policy, "deterministic"):
         expected = "an agent whose policy has deterministic(observations), for any number of users"
         raise ValueError(f"agent: expected {expected}, got {config.agent!r} with {type(policy).__name__}")
-    return TracedNetwork(policy, config.env.observations.space, config.env.actions.columns).requires_grad_(False)
+    return TracedNetwork.of(policy, config.env).requires_grad_(False)
 
 
 def random_observations(config: EnvConfig, users: int, size: int) -> list[th.Tensor]:
@@ -137,6 +110,11 @@ def _torch_export_of(network: TracedNetwork, config: EnvConfig) -> bytes:
     return file.getvalue()
 
 
+def policy_files(networks: Mapping[str, bytes], config: EnvConfig) -> dict[str, bytes]:
+    """Return the files of an exported policy by name: its networks, and ``policy.json``, which describes them."""
+    return {**networks, POLICY: json.dumps(describe(config, networks), indent=2, ensure_ascii=False).encode()}
+
+
 def largest_difference(network: TracedNetwork, config: EnvConfig, exported: _Exported) -> float:
     """Return the largest difference between actions of a network and its export on random observations."""
     largest = 0.0
@@ -176,16 +154,15 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
     """
     config, _ = load_config(folder)
     network = network_of(folder, config)
-    contents = {}
+    networks = {}
     with Progress(len(names)) as progress:
         for name in names:
             progress.begin(f"writing {name}")
-            contents[name] = FORMATS[name].write(network, config.env)
-    about = describe(config.env, contents)
-    contents |= {name: path.read_bytes() for name, path in config.env.files.items()}
+            networks[name] = FORMATS[name].write(network, config.env)
+    contents = {name: path.read_bytes() for name, path in config.env.files.items()}
     if not is_foreign(out / CARD):
         contents[CARD] = exported_card(folder, ONNX in names).encode()
-    contents[POLICY] = json.dumps(about, indent=2, ensure_ascii=False).encode()
+    contents |= policy_files(networks, config.env)  # the last to be replaced is policy.json, which describes the others
     differences = {}
     with TemporaryDirectory(dir=out, prefix="export-") as drafts_folder:
         drafts = Path(drafts_folder)
@@ -199,7 +176,7 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
                     f"{name}: expected a difference from the original of at most {_TOLERANCE:g}, got {largest:.1e}"
                 )
             differences[name] = largest
-        for name in contents:  # policy.json, which describes the others, comes last
+        for name in contents:
             os.replace(drafts / name, out / name)
     return differences
 

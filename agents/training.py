@@ -21,7 +21,7 @@ from typing_extensions import override
 from agents.base import AgentSettings
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.measures import CURVE, Measure, add_row, agent_label, draw_report, print_report, write_report
-from agents.models import load_run_model
+from agents.models import build_model, load_run_model
 from agents.registry import AGENTS, admit
 from agents.runs import (
     CONFIG,
@@ -38,7 +38,7 @@ from agents.runs import (
     run_folder,
     save_config,
 )
-from agents.vec_env import NativeVecEnv, first_seed
+from agents.vec_env import first_seed
 from multispin_env.apps.executors import on_signals
 from multispin_env.apps.terminal.arguments import collect_arguments, parse_settings
 from multispin_env.checks import cut, missing_package, shown
@@ -201,8 +201,7 @@ def train(
         seed = first_seed(config.seed, trained, agent.num_envs)
         # independent rounds are the same problem in longer episodes, with fewer resets, which take time
         played = config.env.replace(rounds=_ROUNDS) if config.env.independent else config.env
-        env = NativeVecEnv.of(played, agent.num_envs, seed)
-        model = agent.build(env, budget.remaining, seed, device)
+        model = build_model(agent, played, budget.remaining, seed, device)
         if checkpoint:
             checkpoint.restore(model)
         else:

@@ -1,6 +1,7 @@
 """Reading of untrusted files, with limits on size and nesting, and atomic writing."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -87,9 +88,22 @@ def read_csv(content: bytes, columns: Sequence[str] = (), most: int | None = Non
         raise ValueError(f"expected CSV with commas and a header, got broken CSV ({cut(str(error))})") from None
 
 
+def checksum(content: bytes) -> str:
+    """Return the SHA-256 of bytes, as 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def read_json(path: str | PathLike[str]) -> Any:
     """Read a JSON file; ``ValueError`` or ``OSError`` as in `parse_json` and `read_bytes`."""
     return parse_json(read_bytes(path, LARGEST_JSON))
+
+
+def read_table(path: str | PathLike[str]) -> dict[str, Any]:
+    """Read a JSON file with an object; errors as in `read_json`, and ``ValueError`` for other JSON."""
+    table = read_json(path)
+    if not isinstance(table, dict):
+        raise ValueError(f"expected a table of fields, got a JSON {type(table).__name__}")
+    return table
 
 
 def parse_json(text: str | bytes, parse_int: Callable[[str], Any] | None = None) -> Any:

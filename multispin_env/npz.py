@@ -4,7 +4,6 @@
 bytes), and some compression methods may need gigabytes too. So it only reads members that were checked here.
 """
 
-import hashlib
 import math
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ import numpy as np
 
 from multispin_env.arrays import Array
 from multispin_env.checks import cut, shown
-from multispin_env.files import read_bytes
+from multispin_env.files import checksum, read_bytes
 
 MOST_NUMBERS = 1_000_000  # Largest size of an array in a file
 _MOST_BYTES = 16 * MOST_NUMBERS + 2**16  # For the widest numbers and a header, which usually has 128 bytes
@@ -35,7 +34,7 @@ INTEGERS, FLOATS, BOOLEANS = _Kind("iu", "integers"), _Kind("f", "floating-point
 def read_packaged(name: str, sha256: str) -> bytes:
     """Read a data file of the package; ``ValueError`` if its SHA-256 differs."""
     content = resources.files("multispin_env").joinpath(name).read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if checksum(content) != sha256:
         raise ValueError(f"{name}: expected the file with SHA-256 {sha256}, got a changed one")
     return content
 

@@ -1,4 +1,5 @@
 import os
+from functools import cache
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from hypothesis import settings
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.registry import SCENARIOS
+from multispin_env.solver.energy import computed_law
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # windows of tests are not seen
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the networks are small: more threads only wait for each other
@@ -71,6 +73,11 @@ def windows_do_not_wait():
         yield
 
 
+@cache
+def small_energy_law(scenario):
+    return computed_law(scenario.replace(battery_rounds=20.0, budget_time=0.0), 0)  # from the fewest states
+
+
 @pytest.fixture(scope="module")
 def quick_prices():
     """Replace the measured prices of time, for tests in which any price will do."""
@@ -78,6 +85,8 @@ def quick_prices():
         rooms = ("rounds.ahead", "continuous.endless", "continuous.serving")
         for name in (*(f"{room}.reference_rate" for room in rooms), "continuous.serving.reference_tokens_in_time"):
             patch.setattr(f"multispin_env.envs.{name}", lambda system, *rule: 22.0 * system.scenario.num_users)
+        for room in ("bounds", "controllers.rounds", "envs.rounds"):
+            patch.setattr(f"multispin_env.{room}.energy.energy_law", small_energy_law)
         yield
 
 

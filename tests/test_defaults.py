@@ -5,7 +5,6 @@ import inspect
 import json
 import re
 from dataclasses import MISSING, fields, is_dataclass
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +14,9 @@ from multispin_env.apps.commands.main import COMMANDS, load_command
 from multispin_env.controllers.base import Assumptions
 from multispin_env.registry import class_of_part
 from tests.families import CLASSES, CONFIGS
+from tests.repository import ROOT
 
-TUNED = Path(__file__).parent.parent / "docs" / "results" / "tune_estimators.json"
+TUNED = ROOT / "docs" / "results" / "tune_estimators.json"
 VALUE = r"(`[^`]+`|[\w.-]*\w)"
 STATED = re.compile(rf"[Dd]efault(?: is)? {VALUE}(?: and {VALUE})?|(`[^`]+`) \(default\)")
 
@@ -79,11 +79,16 @@ def test_options_of_parts(kind):
     assert {field.name for field in fields(kind) if field.init} - inherited <= explained
 
 
-def test_assumptions_are_the_defaults_of_the_parts():
-    assumptions = Assumptions.of(ms.Scenario.preset("llama2"))
+def test_assumptions_are_the_defaults_of_the_parts(rng):
+    scenario = ms.Scenario.preset("llama2", num_users=4)
+    assumptions = Assumptions.of(scenario)
     channel, acceptance = registry.CHANNELS.load("gauss-markov"), registry.ACCEPTANCES.load("by-request")
     assert (assumptions.correlation, assumptions.delay) == (channel.correlation, 1)
     assert set(assumptions.acceptance_spread) == {acceptance.spread}
+    state = ms.sample_state(scenario, rng, 3)
+    observed = ms.Observed(state.draft_time, state.spectral_efficiency, state.acceptance_rate)
+    made = [ms.make_controller("optimal+quantile", scenario, **options) for options in ({}, {"quantile": 1 / 5})]
+    assert (made[0](observed).bandwidth == made[1](observed).bandwidth).all()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -96,14 +101,6 @@ def test_defaults_of_commands(name):
         if text and default is not None:
             values = default if isinstance(default, tuple | list) else (default,)
             assert text[1] in (" ".join(map(str, values)), str(default).removesuffix(".0"))
-
-
-def test_what_none_stands_for(rng):
-    scenario = ms.Scenario.preset("llama2", num_users=4)
-    state = ms.sample_state(scenario, rng, 3)
-    observed = ms.Observed(state.draft_time, state.spectral_efficiency, state.acceptance_rate)
-    made = [ms.make_controller("optimal+quantile", scenario, **options) for options in ({}, {"quantile": 1 / 5})]
-    assert (made[0](observed).bandwidth == made[1](observed).bandwidth).all()
 
 
 def test_defaults_of_estimators_are_near_the_best_that_were_tried():

@@ -3,6 +3,7 @@
 import json
 import re
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import gymnasium as gym
@@ -13,6 +14,8 @@ import multispin_env as ms
 from multispin_env.apps.commands.devices import read_devices
 from multispin_env.checks import UNITS, check_plausible
 from multispin_env.simulation.capacity import check_question
+
+pytestmark = pytest.mark.usefixtures("quick_prices")
 
 SCENARIO = ms.Scenario.preset("llama2", num_users=3)
 STATE = ms.sample_state(SCENARIO, 0)
@@ -81,10 +84,6 @@ def draft(**fields):
     return ms.DraftProfile(**texts, acceptance=0.8, **fields)
 
 
-def serving(**arguments):
-    return ms.EnvConfig.of("MultiSpin/Serving-v0", **arguments)
-
-
 def devices(**columns):
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "state.json")
@@ -92,13 +91,12 @@ def devices(**columns):
         return read_devices(file)
 
 
-def optimal(**options):
-    return ms.make_controller("optimal", SCENARIO, **options)
-
-
 def pair(number):
     return ((0.0, 1e-4), (number, 1e-4))
 
+
+serving = partial(ms.EnvConfig.of, "MultiSpin/Serving-v0")
+optimal = partial(ms.make_controller, "optimal", SCENARIO)
 
 WRONG_UNITS = [  # fields, a number in the unit that is mistaken for theirs, the number meant, an extreme one, the doors
     ("mean_draft_time server_draft_time", 13, 0.013, 1.0, SCENARIO.replace),
@@ -124,9 +122,9 @@ WRONG_UNITS = [  # fields, a number in the unit that is mistaken for theirs, the
     ("draft_time_ms", 0.013, 13, 1000, devices),
     ("draft_time_ms", 13_000, 13, 0.1, devices),
     ("tpot", 50, 0.05, 20.0, optimal),
-    ("tpot", 50, 0.05, 20.0, lambda **limit: ms.oracle(SCENARIO, **limit)),
-    ("tpot", 50, 0.05, 20.0, lambda **limit: ms.capacity(SCENARIO, system="autoregressive", states=1, **limit)),
-    ("need", 40, 0.04, 20.0, lambda **option: ms.make_controller("greedy+deadlines", SCENARIO, **option)),
+    ("tpot", 50, 0.05, 20.0, partial(ms.oracle, SCENARIO)),
+    ("tpot", 50, 0.05, 20.0, partial(ms.capacity, SCENARIO, system="autoregressive", states=1)),
+    ("need", 40, 0.04, 20.0, partial(ms.make_controller, "greedy+deadlines", SCENARIO)),
     ("ttft", 500, 0.5, 90.0, ms.ServiceLevel),
     ("tpot", np.float32(65.0), 0.065, 7.39, ms.ServiceLevel),
     ("e2el", 20_000, 20, 3600, ms.ServiceLevel),
@@ -166,8 +164,7 @@ def test_states_have_no_limits_of_plausibility():
 
 
 def test_a_seed_stands_for_its_generator():
-    for draw in (
-        lambda rng: ms.sample_state(SCENARIO, rng, 4).draft_time,
-        lambda rng: ms.sampled_outcome(SCENARIO, STATE, DECISION, rng).tokens,
-    ):
-        assert (draw(3) == draw(np.random.default_rng(3))).all()
+    drawn = [ms.sample_state(SCENARIO, rng, 4).draft_time for rng in (3, np.random.default_rng(3))]
+    assert (drawn[0] == drawn[1]).all()
+    drawn = [ms.sampled_outcome(SCENARIO, STATE, DECISION, rng).tokens for rng in (3, np.random.default_rng(3))]
+    assert (drawn[0] == drawn[1]).all()

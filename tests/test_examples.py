@@ -1,25 +1,17 @@
 """Every example runs, imports only public modules, and returns what it claims."""
 
-import importlib.util
 import re
-from pathlib import Path
+from runpy import run_path
 
 import pytest
 
 import multispin_env as ms
 from multispin_env.apps.commands.main import main as multispin
+from tests.repository import ROOT
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
-
-
-def run(name, **options):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main(**options)
-
+EXAMPLES = ROOT / "examples"
 
 CHECKS = {
     "random_play": (lambda goodput: 0 < goodput < 130, {}),
@@ -80,7 +72,7 @@ def test_example(name, tmp_path, monkeypatch):
     check, options = CHECKS[name]
     before = ms.registry.ENVIRONMENTS.names()
     try:
-        assert check(run(name, **options))
+        assert check(run_path(str(EXAMPLES / f"{name}.py"))["main"](**options))
     finally:
         for env_id in set(ms.registry.ENVIRONMENTS.names()).difference(before):
             ms.unregister_environment(env_id)

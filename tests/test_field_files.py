@@ -51,9 +51,6 @@ def test_a_file_without_a_preset_takes_the_law_of_its_server(tmp_path):
     assert scenario.verification_pieces == SERVERS.load("a100-32b").pieces
     file.write_text(f"verification_fixed_time = 0.01\n{FULL}", encoding="utf-8")
     assert ms.Scenario.load(file) == scenario.replace(verification_fixed_time=0.01)
-    file.write_text(FULL.replace("a100-32b", "a100-32"), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"line 5: server: .*did you mean 'a100-32b'"):
-        ms.Scenario.load(file)
 
 
 def task_of(name, field):
@@ -61,6 +58,9 @@ def task_of(name, field):
 
 
 BAD = [
+    ("a.toml", FULL.replace("a100-32b", "a100-32"), r"line 5: server: .*did you mean 'a100-32b'"),
+    ("a.toml", "\udcff", r"scenario: expected a file that can be read, got .*a.toml"),
+    ("a.yaml", "", r"scenario: expected a file of .toml or .json, got .*a.yaml"),
     ("a.toml", 'preset = "llama2"\n\nnum_user = 3\n', "a.toml, line 3: .*'num_user'.*did you mean 'num_users'"),
     ("a.toml", 'preset = "llama2"\nnum_users = -3\n', "a.toml, line 2: num_users: .*-3"),
     ("a.toml", "num_users = \n", r"a.toml: .*line 1"),
@@ -83,7 +83,7 @@ BAD = [
 
 @pytest.mark.parametrize(("name", "text", "words"), BAD, ids=range(len(BAD)))
 def test_bad_files_are_one_sentence(name, text, words, tmp_path):
-    (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / name).write_text(text, "utf-8", "surrogateescape")
     with pytest.raises(ValueError, match=words) as caught:
         ms.Scenario.load(tmp_path / name)
     assert "\n" not in str(caught.value)
@@ -93,9 +93,5 @@ def test_bad_files_are_one_sentence(name, text, words, tmp_path):
 def test_files_that_are_none(tmp_path):
     with pytest.raises(ValueError, match=r"scenario: expected a file that can be read, got .*none.toml"):
         ms.Scenario.resolve(str(tmp_path / "none.toml"))
-    for ask in (ms.Scenario.load, OWN.save):
-        with pytest.raises(ValueError, match=r"scenario: expected a file of .toml or .json, got .*x.yaml"):
-            ask(tmp_path / "x.yaml")
-    (tmp_path / "b.toml").write_bytes(b"\xff")
-    with pytest.raises(ValueError, match=r"scenario: expected a file that can be read, got .*b.toml"):
-        ms.Scenario.load(tmp_path / "b.toml")
+    with pytest.raises(ValueError, match=r"scenario: expected a file of .toml or .json, got .*x.yaml"):
+        OWN.save(tmp_path / "x.yaml")

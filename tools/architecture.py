@@ -17,6 +17,7 @@ ROOMS = (
     ("simulation/", "long runs and requests under a controller, capacity"),
     ("bounds/  baselines/", "upper bounds; systems and rules of others"),
     ("controllers/", "base, names, plug-in, estimators; rounds/ and continuous/"),
+    ("certificates/", "proofs of the optimum and of the bound, and the programs that check them alone"),
     ("solver/", "problem, equalization, relaxed, rule, search, certify"),
     (
         "physics/  physics/continuous/",
@@ -27,12 +28,12 @@ ROOMS = (
 )
 """Folders (with a slash) and files from the top to the bottom, with their content; imports go down."""
 
-RINGS = (("on top", 0, 1), ("measured", 2, 2), ("the environment and its mathematics", 3, 11))
+RINGS = (("on top", 0, 1), ("measured", 2, 2), ("the environment and its mathematics", 3, 12))
 """Name, first and last room of each ring."""
 
 WALKS = (
-    ("an action", "#0072B2", (3, 4, 9), "step → decode → price → reward"),
-    ("a state", "#009E73", (7, 8, 9), "checked → rule or certified → decision"),
+    ("an action", "#0072B2", (3, 4, 10), "step → decode → price → reward"),
+    ("a state", "#009E73", (7, 9, 10), "checked → rule or certified → decision"),
     ("a run", "#D55E00", (0, 2, 3), "configuration → train → held-out → table"),
 )
 """Name, colour, rooms and steps of each walk of the page."""

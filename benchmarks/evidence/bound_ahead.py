@@ -42,14 +42,19 @@ class Plainest(ms.ContinuousController):
         return ms.ContinuousDecision(length, np.full(length.shape, join))
 
 
+def cell(preset: str, server: str, least: int, pick: Any) -> tuple[ms.Scenario, ms.SystemState]:
+    """Return one device of mean speed at gain 0.35, with the lowest or highest α of the preset."""
+    scenario = ahead_scenario(preset, server, num_users=1, min_draft_length=least)
+    alpha = pick(task.acceptance_rate for task in scenario.tasks)
+    efficiency = spectral_efficiency(scenario, np.array([0.35]))
+    return scenario, ms.SystemState(np.array([scenario.mean_draft_time]), efficiency, np.array([alpha]))
+
+
 def cells() -> Iterator[Row]:
-    """Yield rows of one device of mean speed at gain 0.35, with the lowest and the highest α of the preset."""
     for ((server, least), preset), pick in product(SYSTEMS, (min, max)):
-        scenario = ahead_scenario(preset, server, num_users=1, min_draft_length=least)
-        alpha = pick(task.acceptance_rate for task in scenario.tasks)
-        efficiency = spectral_efficiency(scenario, np.array([0.35]))
-        state = ms.SystemState(np.array([scenario.mean_draft_time]), efficiency, np.array([alpha]))
+        scenario, state = cell(preset, server, least, pick)
         best, bound = float(rate_optimum(scenario, state, step=0.125).rate), float(ms.rate_bound(scenario, state).value)
+        alpha = float(state.acceptance_rate[0])
         cells = {"α": alpha, "optimum": best, "bound": bound, "optimum / bound": best / bound}
         yield {"cell": f"{preset}, {server}"} | cells
 

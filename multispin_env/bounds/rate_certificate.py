@@ -40,7 +40,7 @@ def rate_certificate(
     >>> scenario = ms.Scenario.preset("llama2", num_users=3)
     >>> state = ms.sample_state(scenario, 0)
     >>> proof = ms.rate_certificate(scenario, state)
-    >>> abs(float(bound(proof)) / ms.rate_bound(scenario, state).value - 1.0) < 1e-9
+    >>> bool(abs(float(bound(proof)) / ms.rate_bound(scenario, state).value - 1.0) < 1e-9)
     True
     """
     state = checked_state(scenario, state)

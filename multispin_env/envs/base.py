@@ -22,8 +22,6 @@ from multispin_env.envs.config import DEFAULT_SCENARIO, EnvConfig
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.rendering.renderers import RENDER_FPS, Renderer, Window
-from multispin_env.envs.rounds.simulator import RoundsSimulator
-from multispin_env.envs.rounds.slopes import reward_slopes
 from multispin_env.envs.simulator import Step
 from multispin_env.scenario import Scenario
 
@@ -274,8 +272,8 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, Array, Array]):
         self._check_shape(action)
         if not self.config.has_slopes or self._simulator.own_physics:
             raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got one without")
-        assert isinstance(self._simulator, RoundsSimulator)  # as the rewards have derivatives
-        return reward_slopes(self._simulator, action, weights, window)
+        config: Any = self.config  # of rounds
+        return np.asarray(config.reward_slopes(self._simulator, action, weights, window))
 
     def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
         self, *, seed: Seeds = None, options: dict[str, Any] | None = None

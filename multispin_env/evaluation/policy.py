@@ -1,6 +1,5 @@
 """Policies: trained networks as agents and controllers, and exported policies, which need onnxruntime but not torch."""
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from multispin_env.checks import check_integer, cut, missing_package, shown
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import SHARED, Observation
-from multispin_env.files import MIB, read_bytes, read_json
+from multispin_env.files import MIB, checksum, read_bytes, read_json
 from multispin_env.scenario import Scenario
 
 Entries = dict[str, NDArray[np.float32]]
@@ -92,18 +91,18 @@ class Policy:
 
 
 def check_entries(trained: EnvConfig, other: EnvConfig) -> None:
-    """Raise ``ValueError`` if observations have other entries or sizes than those of the training environment."""
+    """Raise ``ValueError`` unless a network of one environment can read the observations of another."""
     entries, other_entries = (list(config.observations.space.spaces) for config in (trained, other))
     if entries != other_entries:
-        expected = f"an environment with the observation entries of the training, {entries}"
+        expected = f"an environment with the observation entries of the run, {entries}"
         raise ValueError(f"env: expected {expected}, got {other.env_id!r} with {other_entries}")
-    before, scenario = trained.scenario, other.scenario
-    if bool(before.verification_pieces) != bool(scenario.verification_pieces):
+    before, now = trained.scenario, other.scenario
+    if bool(before.verification_pieces) != bool(now.verification_pieces):  # observations then have more numbers
         law = "depends" if before.verification_pieces else "does not depend"
-        got = scenario.server or "another law"
+        got = now.server or "another law"
         raise ValueError(f"server: expected a server whose time {law} on tokens, as in training, got {got!r}")
-    if len(before.tasks) != len(scenario.tasks) and "task" in entries:
-        raise ValueError(f"tasks: expected {len(before.tasks)} tasks, as in training, got {len(scenario.tasks)}")
+    if len(before.tasks) != len(now.tasks) and "task" in entries:
+        raise ValueError(f"tasks: expected {len(before.tasks)} tasks, as in training, got {len(now.tasks)}")
 
 
 MEMORY, NEXT_MEMORY = "memory", "next_memory"
@@ -193,11 +192,6 @@ def describe(config: EnvConfig, files: Mapping[str, bytes]) -> dict[str, Any]:
         "inputs": list(config.observations.space.spaces),
         "sha256": {name: checksum(content) for name, content in files.items()},
     }
-
-
-def checksum(content: bytes) -> str:
-    """Return the SHA-256 checksum of the content of a file."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def read_about(folder: Path) -> dict[str, Any]:

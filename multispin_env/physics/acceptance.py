@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from numbers import Real
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -99,7 +99,7 @@ class Acceptance(Protocol):
 
     def by_length(self, scenario: Scenario, requests: Requests, law: LengthLaw) -> Callable[[IntArray], FloatArray]:
         """Return a function from draft lengths L (..., K) ≤ L_max to ``law(L, α)`` at the rates α of the requests."""
-        return lambda draft_length: law(draft_length, requests.rate)
+        return partial(_at_rates, law, requests.rate)
 
     def sampled_tokens(self, requests: Requests, draft_length: IntArray, exponential: FloatArray) -> FloatArray:
         """Return tokens N (..., K), whole numbers in 1..L + 1, from standard exponential variables (..., K)."""
@@ -134,13 +134,20 @@ class ByTask(Acceptance):
         means, table = _table(law, tuple(task_means(scenario).tolist()), scenario.max_draft_length)
         if np.count_nonzero(means.take(requests.task) != requests.rate):  # rates set by a caller
             return super().by_length(scenario, requests, law)
-        first = requests.task * (scenario.max_draft_length + 1)
-        return lambda draft_length: table.take(first + draft_length)
+        return partial(_read, table, requests.task * (scenario.max_draft_length + 1))
 
     @override
     def prior(self, scenario: Scenario) -> Prior:
         mean = task_means(scenario)
         return Prior(mean=mean, spread=np.zeros_like(mean))
+
+
+def _at_rates(law: LengthLaw, rate: FloatArray, draft_length: IntArray) -> FloatArray:
+    return law(draft_length, rate)
+
+
+def _read(table: FloatArray, row: IntArray, draft_length: IntArray) -> FloatArray:
+    return table.take(row + draft_length)
 
 
 @lru_cache(maxsize=32)

@@ -19,10 +19,16 @@ from multispin_env.physics.tokens import LengthLaw
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 
+
+def _shared_seed(alpha: FloatArray) -> FloatArray:
+    return alpha / (2.0 - alpha)
+
+
+# functions of NumPy and of this module, which can be pickled
 _GUESS_LAWS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
-    "greedy": lambda alpha: alpha,
-    "shared-seed": lambda alpha: alpha / (2.0 - alpha),
-    "independent": lambda alpha: alpha * alpha,
+    "greedy": np.positive,
+    "shared-seed": _shared_seed,
+    "independent": np.square,
 }
 """Probability g, as a function of α, that the server's token equals the next token of the chain.
 
@@ -109,13 +115,8 @@ def chain_left(
 
     A' = A + (τ − T_rtt) / T − L − 1, clipped to [0, L_max]: a device drafts all the time except for the round trip.
     """
-    return _left(scenario, draft_length, head_start, (duration - scenario.round_trip_time) / draft_time)
-
-
-def _left(
-    scenario: Scenario, draft_length: IntArray | FloatArray, head_start: FloatArray, drafted: FloatArray
-) -> FloatArray:
-    return np.minimum(np.maximum(head_start + drafted - draft_length - 1.0, 0.0), scenario.max_draft_length)
+    grown = head_start + (duration - scenario.round_trip_time) / draft_time
+    return np.minimum(np.maximum(grown - draft_length - 1.0, 0.0), scenario.max_draft_length)
 
 
 def chain_cycle(
@@ -149,9 +150,9 @@ class Chains:
     def play(self, state: SystemState, draft_length: FloatArray, duration: FloatArray, hit: BoolArray) -> FloatArray:
         """Play a round of ``duration`` (n, 1) seconds; return the tokens (n, K) drafted in it, real numbers."""
         scenario, start = self._scenario, self.head_start
-        drafted = (duration - scenario.round_trip_time) / state.draft_time
-        self.round = ChainRound(start, _left(scenario, draft_length, start, drafted), hit)
-        return np.minimum(drafted, draft_length + (scenario.max_draft_length + 1 - start))
+        self.round = ChainRound(start, chain_left(scenario, draft_length, state.draft_time, start, duration), hit)
+        most = draft_length + (scenario.max_draft_length + 1 - start)
+        return np.minimum((duration - scenario.round_trip_time) / state.draft_time, most)
 
     def keep(self, same_request: BoolArray) -> None:
         """Begin the next round; tokens drafted ahead become a head start after a hit, for the same request (n, K)."""

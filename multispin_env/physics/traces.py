@@ -1,6 +1,5 @@
 """Recorded arrival times and lengths of requests: file formats, checks, and two packaged traces of one hour each."""
 
-import hashlib
 from dataclasses import dataclass, field
 from functools import cache
 from os import PathLike, fspath
@@ -11,7 +10,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_name, located, shown
-from multispin_env.files import MIB, read_csv
+from multispin_env.files import MIB, checksum, read_csv
 from multispin_env.npz import INTEGERS, MOST_NUMBERS, read_arrays, read_file, read_packaged
 
 _PACKAGED = "data/records/requests.npz"
@@ -70,7 +69,7 @@ class RequestTrace:
         for name, array in arrays.items():
             array.setflags(write=False)
             object.__setattr__(self, name, array)
-        digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays.values())).hexdigest()
+        digest = checksum(b"".join(array.tobytes() for array in arrays.values()))
         object.__setattr__(self, "digest", digest)
 
     @property

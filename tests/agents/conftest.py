@@ -1,6 +1,6 @@
 import io
 import pickle
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 
 import pytest
 
@@ -9,8 +9,8 @@ from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.cases import StateCases
 
 
-@pytest.fixture(scope="module", autouse=True)
-def short_measures():
+@contextmanager
+def few_cases():
     """Fewer validations and cases, which would take most of the time of short runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "VALIDATIONS", 2)
@@ -18,11 +18,17 @@ def short_measures():
         yield
 
 
-@pytest.fixture(scope="module")
-def tiny_run(tmp_path_factory, short_measures):
-    """Folder of a short run of PPO, and the output of the command."""
+@pytest.fixture(scope="module", autouse=True)
+def short_measures():
+    with few_cases():
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """Folder of a short run of PPO, and the output of the command; tests that change it copy it."""
     folder, printed = tmp_path_factory.mktemp("runs") / "tiny", io.StringIO()
-    with redirect_stdout(printed):
+    with few_cases(), redirect_stdout(printed):
         assert main(["train", "--name", str(folder), "--timesteps", "6000", "--num-users", "3", "--seed", "1"]) == 0
     return folder, printed.getvalue()
 

@@ -28,6 +28,13 @@ def built(env, **settings):
     return APGSettings(**settings).build(env, lambda progress: progress, seed=1, device="cpu")
 
 
+@pytest.fixture
+def model():
+    model = built(vector(num_envs=2, users=2), users=(), width=8)
+    model.set_logger(configure(None, []))
+    return model
+
+
 def test_it_learns_in_its_own_system_and_in_others():
     model = built(vector(num_envs=40, users=4), users=(2, 10), presets=True)
     model.loss()
@@ -57,9 +64,8 @@ def test_derivatives_that_lead_outside_count_as_nothing():
     assert (play.slopes(-outside) <= 0.0).all()
 
 
-def test_the_loss_of_a_known_action_by_hand(monkeypatch):
+def test_the_loss_of_a_known_action_by_hand(model, monkeypatch):
     """Gains 0.5 · 3 + 1 · (−1) = 0.5 and 2 · (−2) + 0.25 · 4 = −3: minus their mean is 1.25."""
-    model = built(vector(num_envs=2, users=2), users=())
     action = th.tensor([[3.0, -1.0], [-2.0, 4.0]], requires_grad=True)
     monkeypatch.setattr(model.policy, "deterministic", lambda observation: action)
     monkeypatch.setattr(Play, "slopes", lambda *_: th.tensor([[0.5, 1.0], [2.0, 0.25]]))
@@ -71,24 +77,14 @@ def test_the_loss_of_a_known_action_by_hand(monkeypatch):
 
 def test_lengths_are_real_at_first_and_then_rounded():
     model = built(vector(), users=())
-    parts = []
-    for left in (1.0, 0.95, 0.85, 0.8, 0.0):
+    for left, part in ((1.0, 0.0), (0.95, 0.0), (0.85, 0.5), (0.8, 1.0), (0.0, 1.0)):
         model._current_progress_remaining = left
-        parts.append(model._stage)
-    assert [part for part, _ in parts] == pytest.approx([0.0, 0.0, 0.5, 1.0, 1.0])
-    assert [window for _, window in parts] == [WIDE, WIDE, WIDE, WIDE, WINDOW]
+        assert model._stage == (pytest.approx(part), WIDE if left else WINDOW)
     (play,) = model._plays
     action = th.full((8, 5), -0.3)
     real, whole = (play.env.env.reward_slopes(action.numpy()[..., None], window=window) for window in (0.0, WINDOW))
     mixed = (0.75 * real + 0.25 * whole)[..., 0]
     assert play.slopes(action, 0.25).numpy() == pytest.approx(mixed, rel=1e-5, abs=1e-7)
-
-
-@pytest.fixture
-def model():
-    model = built(vector(num_envs=2, users=2), users=(), width=8)
-    model.set_logger(configure(None, []))
-    return model
 
 
 def test_a_step_counts_cases_and_keeps_gradients_short(model, monkeypatch):
@@ -116,11 +112,10 @@ def test_learning_ends_with_its_steps_or_by_its_callback(model, monkeypatch):
     assert model.num_timesteps == 50
 
 
-def like(scenario, env_id=FULL):
-    return scenarios_like(EnvConfig.of(env_id, scenario, action="lengths"))
-
-
 def test_presets_of_the_same_lengths_and_tasks_are_like_it():
+    def like(scenario, env_id=FULL):
+        return scenarios_like(EnvConfig.of(env_id, scenario, action="lengths"))
+
     scenario = ms.Scenario.preset("llama2", draft_time_spread=0.3)
     assert like(scenario) == (scenario, *(ms.Scenario.preset(name) for name in SCENARIOS.names()))
     assert like(ms.Scenario.preset("llama2")) == like(scenario)[1:]
@@ -129,13 +124,9 @@ def test_presets_of_the_same_lengths_and_tasks_are_like_it():
         assert like(alone) == (alone,)
     fair = scenario.replace(**ENVIRONMENTS.load("MultiSpin/Fair-v0").scenario_defaults)
     assert {other.draft_time_spread for other in like(fair, "MultiSpin/Fair-v0")} == {0.8}  # of the environment
-
-
-def test_presets_are_learnt_on_all_servers_whose_time_depends_on_tokens():
-    similar = like(ms.Scenario.preset("r1", server="a100-70b"))
-    assert sorted((other.name, other.server, other.payload) for other in similar) == sorted(
-        itertools.product(SCENARIOS.names(), SERVERS.names(), ("distributions", "ids"))
-    )
+    similar = like(ms.Scenario.preset("r1", server="a100-70b"))  # whose time depends on tokens
+    systems = itertools.product(SCENARIOS.names(), SERVERS.names(), ("distributions", "ids"))
+    assert sorted((other.name, other.server, other.payload) for other in similar) == sorted(systems)
 
 
 @pytest.mark.slow

@@ -49,9 +49,10 @@ def test_a_flipped_bit_is_refused_wherever_it_is(tmp_path):
     path, refusals = tmp_path / MODEL, 0
     save_checkpoint(path, small_checkpoint())
     content, expected = path.read_bytes(), vars(load_checkpoint(tmp_path, MODEL))
-    for position in range(0, len(content), 2):
+    positions = range(0, len(content), 5)
+    for position in positions:
         flipped = bytearray(content)
-        flipped[position] ^= 1 << (position * 5) % 8
+        flipped[position] ^= 1 << position % 8
         path.write_bytes(flipped)
         try:
             loaded = vars(load_checkpoint(tmp_path, MODEL))
@@ -59,7 +60,7 @@ def test_a_flipped_bit_is_refused_wherever_it_is(tmp_path):
             refusals += 1
         else:
             th.testing.assert_close(loaded, expected, rtol=0.0, atol=0.0)
-    assert refusals >= len(content) // 2 - 5
+    assert refusals >= len(positions) - 3
 
 
 @pytest.mark.parametrize("change", [(b'"F32"', b'"I32"'), (rb"\"score\": 0.789", rb"\"score\": 0.989")])
@@ -70,15 +71,6 @@ def test_changed_content_of_the_same_size_is_refused(tmp_path, change):
     (tmp_path / MODEL).write_bytes(content.replace(*change, 1))
     with pytest.raises(ValueError, match="the content does not match its digest; restore the original, or train a new"):
         load_checkpoint(tmp_path, MODEL)
-
-
-def stamped(folder, **changes):
-    """Rewrite the model's file with another header and the digest of that."""
-    with safe_open(folder / MODEL, framework="pt") as file:
-        about = json.loads(file.metadata()["about"]) | changes
-    tensors = load_file(folder / MODEL)
-    about["sha256"] = digest({**about, "tensors": _checksum(tensors)})
-    save_file(tensors, folder / MODEL, {"about": json.dumps(about)})
 
 
 @pytest.mark.parametrize(
@@ -95,8 +87,14 @@ def stamped(folder, **changes):
     ],
 )
 def test_other_headers_are_refused(copied, changes, message, refused):
-    stamped(copied, **changes)
-    assert message in refused("evaluate", [str(copied)])
+    """Also with the digest of the header."""
+    path = copied / CHECKPOINT
+    with safe_open(path, framework="pt") as file:
+        about = json.loads(file.metadata()["about"]) | changes
+    tensors = load_file(path)
+    about["sha256"] = digest({**about, "tensors": _checksum(tensors)})
+    save_file(tensors, path, {"about": json.dumps(about)})
+    assert message in refused("train", ["--resume", str(copied)])
 
 
 def test_networks_of_another_agent_are_refused(copied, refused):
@@ -106,7 +104,7 @@ def test_networks_of_another_agent_are_refused(copied, refused):
     assert "expected networks of this agent and environment, got others" in refused("evaluate", [str(copied)])
 
 
-def test_a_resumed_run_remembers_its_best(copied, tmp_path):
+def test_a_resumed_run_remembers_its_best(copied):
     marked = load_checkpoint(copied, MODEL)
     save_checkpoint(copied / MODEL, Checkpoint(marked.parameters, 77, marked.updates, marked.seconds, 2.0))
     config, _ = load_config(copied)

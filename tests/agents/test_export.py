@@ -14,10 +14,10 @@ import pytest
 import torch as th
 
 import multispin_env as ms
-from agents import tracing, train
+from agents import AGENTS, tracing, train
 from agents.cards import CARD, exported_card, is_foreign
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, load_checkpoint, save_checkpoint
-from agents.models import _untrained, load_run_model
+from agents.models import build_model, load_run_model
 from agents.policies import policy_of
 from agents.runs import Limits, config_from, load_config, save_config
 from agents.tracing import TracedNetwork, largest_difference, random_observations
@@ -44,7 +44,7 @@ def runs(quick_prices, tmp_path_factory):
         config = config_from(train.COMMAND.parser("train").parse_args(options))
         folder.mkdir()
         save_config(folder, config, Limits())
-        model = _untrained(config, config.env)
+        model = build_model(AGENTS.load(agent).for_environment(config.env), config.env)
         with th.no_grad():
             for parameter in model.policy.parameters():
                 parameter.add_(0.2 * th.randn_like(parameter))
@@ -53,11 +53,6 @@ def runs(quick_prices, tmp_path_factory):
         return folder
 
     return run
-
-
-@pytest.fixture
-def copied(runs, tmp_path):
-    return shutil.copytree(runs(*KNOWN), tmp_path / "copy")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +98,9 @@ def test_torch_export_equals_the_original(runs, tmp_path, capsys):
     assert "network" in check_card((tmp_path / CARD).read_text(encoding="utf-8"), tmp_path)
 
 
-def test_the_card_of_an_export_shows_the_measurement(exported, copied):
+def test_the_card_of_an_export_shows_the_measurement(exported, runs, tmp_path):
+    """Of this model and this system: a table of something else is none."""
+    copied = shutil.copytree(runs(*KNOWN), tmp_path / "copy")
     text = (exported / CARD).read_text(encoding="utf-8")
     assert "reward" in check_card(text, exported)
     assert "metrics" not in card_of(text)
@@ -118,13 +115,11 @@ def test_the_card_of_an_export_shows_the_measurement(exported, copied):
     model = load_checkpoint(copied, MODEL)
     save_checkpoint(copied / MODEL, replace(model, num_timesteps=model.num_timesteps + 1))
     assert "Not measured" in exported_card(copied, True)
-
-
-@pytest.mark.parametrize("damaged", [False, True])
-def test_a_table_of_something_else_is_no_measurement(damaged, copied):
-    assert main(["evaluate", str(copied), "--out", str(copied), "--num-users", "4"]) == 0
-    if damaged:
-        (copied / "table.json").write_text('{"about": {}}', encoding="utf-8")
+    save_checkpoint(copied / MODEL, model)
+    assert "Not measured" not in exported_card(copied, True)
+    (copied / "table.json").write_text('{"about": {}}', encoding="utf-8")
+    assert "Not measured" in exported_card(copied, True)
+    assert main(["evaluate", str(copied), "--out", str(copied), "--num-users", "4", "--states", "4"]) == 0
     assert "Not measured" in exported_card(copied, True)
 
 
@@ -148,13 +143,11 @@ def test_an_export_that_differs_is_refused_and_leaves_an_earlier_one(runs, tmp_p
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == earlier
 
 
-def test_a_policy_for_one_number_of_users_is_refused(runs, refused, monkeypatch):
-    monkeypatch.setattr(tracing, "load_run_model", lambda *_: SimpleNamespace(policy=th.nn.Identity()))
-    message = refused("export", [str(runs(*KNOWN)), "--onnx"])
+def test_foreign_policies_and_missing_packages_are_refused(runs, exported, tmp_path, refused, monkeypatch):
+    with pytest.MonkeyPatch.context() as patch:  # a policy for one number of users
+        patch.setattr(tracing, "load_run_model", lambda *_: SimpleNamespace(policy=th.nn.Identity()))
+        message = refused("export", [str(runs(*KNOWN)), "--onnx"])
     assert "agent: expected an agent whose policy has deterministic(observations)" in message
-
-
-def test_missing_packages_are_named(runs, exported, tmp_path, refused, monkeypatch):
     monkeypatch.setattr(tracing, "find_spec", lambda name: None)
     message = refused("export", [str(runs(*KNOWN)), "--out", str(tmp_path)])
     assert message.endswith("the package 'onnx' is missing; install it with: pip install \"multispin_env[export]\"")
@@ -176,12 +169,13 @@ def test_it_decides_as_the_model_for_any_number_of_users(exported, runs):
 
 
 def test_torch_is_not_needed(exported):
-    code = (
-        "import sys; sys.modules['torch'] = None; import numpy as np, multispin_env as ms; "
-        "from multispin_env.evaluation.policy import load_policy; "
-        f"p = load_policy({str(exported)!r}); s = ms.sample_state(p.config.scenario, np.random.default_rng(0)); "
-        "print(p(s).draft_length)"
-    )
+    code = f"""
+import sys; sys.modules["torch"] = None
+import multispin_env as ms
+from multispin_env.evaluation.policy import load_policy
+policy = load_policy({str(exported)!r})
+print(policy(ms.sample_state(policy.config.scenario, 0)).draft_length)
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -190,11 +184,7 @@ def test_torch_is_not_needed(exported):
     [
         ("policy.onnx", None, "policy.onnx: expected the file described in policy.json, got another file"),
         ("policy.json", ('"schema": 2', '"schema": 1'), "schema: expected 2, got 1; export the run"),
-        (
-            "policy.json",
-            ('"sha256": {', '"sha256": 3, "other": {'),
-            "sha256: expected a table of files, got a JSON int",
-        ),
+        ("policy.json", ('"sha256": {', '"sha256": 3, "x": {'), "sha256: expected a table of files, got a JSON int"),
         ("policy.json", ("compute", "commute"), "inputs: expected ['acceptance', 'channel', 'compute', "),
         ("policy.json", ("Heterogeneous", "Hetero"), "did you mean"),
     ],

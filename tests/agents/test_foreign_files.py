@@ -1,7 +1,6 @@
 """Runs from untrusted sources: which files they may name, and what is refused before it is read."""
 
 import json
-import re
 import shutil
 import struct
 
@@ -11,9 +10,9 @@ import pytest
 import agents
 from agents import checkpoints, tracing
 from agents import training as train_command
-from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
+from agents.checkpoints import MODEL, load_checkpoint
 from agents.measures import Measure
-from agents.models import ROOT, SCORE, _untrained, read
+from agents.models import ROOT, SCORE, read
 from agents.runs import CONFIG, DIGEST, digest, load_config, save_config
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.policy import ONNX, POLICY, config_of, read_about
@@ -21,7 +20,6 @@ from multispin_env.files import make_folder
 from multispin_env.physics.records import load_records
 
 RECORDED = "MultiSpin/RecordedAcceptance-v0"
-COMMANDS = (("evaluate", []), ("train", ["--resume"]))
 STOPPED = 15
 
 
@@ -51,12 +49,6 @@ def name_record(folder, name):
     rewrite(folder, lambda content: content["arguments"].update(records=name))
 
 
-def add_network(folder):
-    """Give a run an untrained network with its optimiser, which pretrained agents do not have."""
-    config, _ = load_config(folder)
-    save_checkpoint(folder / MODEL, Checkpoint.of(_untrained(config, config.env), 1.0))
-
-
 @pytest.fixture
 def untrained(monkeypatch):
     """Make ``train.py`` stop before training, after writing a new configuration; list of the configurations."""
@@ -80,18 +72,13 @@ def test_a_run_names_no_record_outside_its_folder(run, record, tmp_path, name, r
         shutil.copy(record, path)
     (folder / "link.npz").symlink_to(record)
     name_record(folder, name)
-    message = (
-        f"records: expected a file next to the configuration, or your own path with --set records=PATH, got {name!r}"
-    )
-    for command, options in COMMANDS:
-        assert message in refused(command, [*options, str(folder)])
-    with pytest.raises(ValueError, match=re.escape(message)):
-        read(folder)
+    expected = "a file next to the configuration, or your own path with --set records=PATH"
+    for command in (["evaluate"], ["train", "--resume"]):
+        assert f"records: expected {expected}, got {name!r}" in refused(command[0], [*command[1:], str(folder)])
 
 
 def test_an_export_takes_the_record_along(run, record, tmp_path, monkeypatch):
     folder, out = run(), tmp_path / "out"
-    add_network(folder)
     shutil.copy(record, folder / "records.npz")
     name_record(folder, "records.npz")
     same = tracing.Format(lambda *_: b"network", lambda _, network: lambda entries: network(*entries).numpy())
@@ -108,7 +95,6 @@ def test_the_path_that_the_user_gives_is_taken(run, record, untrained, monkeypat
 
     monkeypatch.setattr(Measure, "report", report)
     folder = run()
-    add_network(folder)
     name_record(folder, "/nowhere/records.npz")
     arguments = ["--set", f"records={record}"]
     with pytest.raises(RuntimeError, match=record.name):
@@ -159,39 +145,15 @@ NESTED = "[" * 200_000
     [NESTED, '{"a":' * 100_000, "9" * 5000, "\0", b"\xff", b"{}", b"[]"],
     ids=lambda content: repr(content)[:14],
 )
-def test_broken_configurations_and_scores_are_refused(run, content, refused):
+def test_broken_configurations_and_scores_are_refused(run, content):
     folder, content = run(), content.encode() if isinstance(content, str) else content
     if content != b"{}":  # a score without entries
         (folder / SCORE).write_bytes(content)
         with pytest.raises(ValueError, match=rf"{SCORE}: can't be read as the score of an agent \("):
             read(folder)
     (folder / CONFIG).write_bytes(content)
-    for command, options in COMMANDS:
-        message = refused(command, [*options, str(folder)])
-        assert f"{CONFIG}: can't be read as the configuration of a run (" in message
-
-
-HUGE = 10**4000
-
-
-@pytest.mark.parametrize(
-    ("part", "field", "value"),
-    [
-        *(("scenario", "num_users", value) for value in (HUGE, 10**400, 2**63, float("inf"), float("nan"), "3", [3])),
-        *(("scenario", "total_bandwidth", value) for value in (HUGE, 10**400, 1e999, float("nan"), None, {})),
-        *(("scenario", field, HUGE) for field in ("kept_probabilities", "bits_per_probability", "max_draft_length")),
-        ("scenario", "tasks", [[[]]]),
-        ("scenario", "channel", ["independent"]),
-        ("arguments", "mean_rounds", float("nan")),
-        ("arguments", "half", HUGE),
-        ("arguments", "x" * 10_000, 1),
-    ],
-    ids=lambda value: repr(value)[:16] if not isinstance(value, int) else "int",
-)
-def test_numbers_without_bounds_are_refused(run, part, field, value, refused):
-    folder = run()
-    rewrite(folder, lambda content: content[part].update({field: value}))
-    assert "can't be read as the configuration of a run (" in refused("evaluate", [str(folder)])
+    with pytest.raises(ValueError, match=rf"{CONFIG}: can't be read as the configuration of a run \("):
+        load_config(folder)
 
 
 def test_an_endless_request_may_be_written_as_a_number_too_large_for_floats(run):
@@ -200,15 +162,6 @@ def test_an_endless_request_may_be_written_as_a_number_too_large_for_floats(run)
     assert load_config(folder)[0].env.mean_rounds == 10**400
     rewrite(folder, lambda content: content["arguments"].update(mean_rounds=float("inf")))
     assert load_config(folder)[0].env.mean_rounds == float("inf")
-
-
-@pytest.mark.parametrize("in_file", [True, False])
-def test_more_users_than_a_scenario_holds_are_one_sentence(run, in_file, refused):
-    folder, users = run("MultiSpin/Heterogeneous-v0"), 10**15
-    if in_file:
-        rewrite(folder, lambda content: content["scenario"].update(num_users=users))
-    message = refused("evaluate", [str(folder), *([] if in_file else ["--num-users", str(users)])])
-    assert f"num_users: expected an integer in 1..1000000, got {users}" in message
 
 
 def tensors_file(header, size=None, numbers=b""):
@@ -231,11 +184,10 @@ def tensor(shape, end):
     ],
     ids=["header", "shape", "overflow", "deep", "counters"],
 )
-def test_networks_with_false_headers_are_refused(run, content, refused):
-    folder = run()
-    (folder / MODEL).write_bytes(content)
-    message = refused("evaluate", [str(folder)])
-    assert f"{MODEL}: can't be read safely as a checkpoint of this project (" in message
+def test_networks_with_false_headers_are_refused(tmp_path, content):
+    (tmp_path / MODEL).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{MODEL}: can't be read safely as a checkpoint of this project \("):
+        load_checkpoint(tmp_path, MODEL)
 
 
 def test_large_networks_are_refused_unread(run, monkeypatch):

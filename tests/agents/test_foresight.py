@@ -83,12 +83,12 @@ def test_only_remembered_throughput_needs_it():
 
 def test_foresight_learns_by_the_mean_error(monkeypatch):
     """The loss is the same for two equal environments as for four, and its gradient is clipped."""
-    gradients = []
+    env, gradients = vector(num_envs=1), []
+    rounds = play(env, 1)
     for num_envs in (2, 4):
-        env = vector(num_envs=1)
         th.manual_seed(0)
-        foresight = Foresight(env.observation_space, 8, 32.0)
-        repeated = [{key: np.repeat(array, num_envs, 0) for key, array in seen.items()} for seen in play(env, 1)]
+        foresight = Foresight(env.observation_space, 8, WINDOW)
+        repeated = [{key: np.repeat(array, num_envs, 0) for key, array in seen.items()} for seen in rounds]
         monkeypatch.setattr(foresight.optimizer, "step", lambda: None)
         for _ in range(2):  # gradients do not add up
             foresight.learn(*repeated, np.ones(num_envs, dtype=bool), env.env.config.observations)

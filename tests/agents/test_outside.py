@@ -34,6 +34,13 @@ NAME = "mine.learner:AGENT"
 TINY = ["--num-users", "2", "--timesteps", "64"]
 
 
+def forget():
+    for name in ("mine", "mine.learner"):
+        sys.modules.pop(name, None)
+    if NAME in AGENTS.names():
+        AGENTS.unregister(NAME)
+
+
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
@@ -42,13 +49,6 @@ def module(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield tmp_path / "mine"
     forget()
-
-
-def forget():
-    for name in ("mine", "mine.learner"):
-        sys.modules.pop(name, None)
-    if NAME in AGENTS.names():
-        AGENTS.unregister(NAME)
 
 
 @pytest.mark.slow

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from dataclasses import replace
 
 import gymnasium as gym
@@ -73,6 +71,9 @@ def test_every_feature_of_two_devices():
     features = network(tensors(refused)).reshape(2, 23)
     assert features[0, 11:15].tolist() == pytest.approx([2.0, 1.0, 0.0, 0.0])  # not all were accepted
     assert features[1, 11:15].tolist() == pytest.approx([1.0, 0.5, 0.0, 0.0])
+    few = {key: ENTRIES[key] for key in ("compute", "drafted", "age", "hits", "shared")}
+    assert UserFeatures(space_of(few)).features_dim == 2 * 4  # hits need misses, and drafts need accepted tokens
+    assert UserFeatures(space_of(few))(tensors(few, 3)).shape == (3, 8)
 
 
 def test_features_of_requests_of_two_devices():
@@ -97,28 +98,16 @@ def test_features_of_requests_of_two_devices():
     )
 
 
-def test_features_without_what_is_hidden():
-    shown = {key: ENTRIES[key] for key in ("compute", "drafted", "age", "hits", "shared")}
-    network = UserFeatures(space_of(shown))
-    assert network.features_dim == 2 * 4  # hits need misses, and drafts need accepted tokens
-    assert network(tensors(shown, 3)).shape == (3, 8)
-
-
 def test_codes_of_users_and_their_context():
     th.manual_seed(0)
     encoder, features = UserEncoder(4, 3), th.randn(2, 5 * 3)
     user = encoder.own(features.reshape(2, 5, 3))
-    mean = sum(user[:, k] for k in range(5)) / 5.0
-    most = th.stack([user[:, k] for k in range(5)]).max(0).values
     codes = encoder(features)
     assert codes.context.shape == (2, 1, 4)
     assert th.allclose(codes.user, user)
-    assert th.allclose(codes.context[:, 0], encoder.context(th.cat([mean, most], -1)), atol=1e-6)
-
-
-def test_a_concatenated_layer_is_a_layer_of_the_concatenation():
-    th.manual_seed(0)
-    layer, codes = ConcatLinear(6, 4), Codes(th.randn(2, 5, 3), th.randn(2, 1, 3))
+    joined = th.cat([user.mean(1), user.max(1).values], -1)
+    assert th.allclose(codes.context[:, 0], encoder.context(joined), atol=1e-6)
+    layer = ConcatLinear(8, 6)  # a layer of the concatenation
     joined = th.cat([codes.user, codes.context.expand(-1, 5, -1)], -1)
     assert th.allclose(layer(codes), joined @ layer.weight.T + layer.bias, atol=1e-6)
 
@@ -132,27 +121,22 @@ def test_heads_by_user_and_their_first_outputs():
     single = [Codes(codes.user[:, k : k + 1], codes.context) for k in range(5)]
     assert th.allclose(head(codes), th.cat([head(user) for user in single], -1), atol=1e-6)
     assert th.allclose(value(codes), sum(value(user) for user in single) / 5.0, atol=1e-6)
-
-
-def test_scales_of_columns():
-    """They leave the first outputs unchanged and multiply later changes."""
-    th.manual_seed(0)
-    head, codes = UserHead(8, 2, 0.25, 0.0, th.tensor([1.0, 0.125])), Codes(th.randn(3, 4, 8), th.randn(3, 1, 8))
-    assert th.allclose(head(codes).reshape(3, 4, 2), th.tensor([0.0, 0.25]))
+    scaled = UserHead(64, 2, 0.25, 0.0, th.tensor([1.0, 0.125]))  # the scales multiply changes after the first outputs
+    assert th.allclose(scaled(codes).reshape(2, 5, 2), th.tensor([0.0, 0.25]))
     with th.no_grad():
-        head.net[-1].bias.add_(1.0)
-    assert th.allclose(head(codes).reshape(3, 4, 2), th.tensor([1.0, 0.375]))
-    assert "scale" not in head.state_dict()
+        scaled.net[-1].bias.add_(1.0)
+    assert th.allclose(scaled(codes).reshape(2, 5, 2), th.tensor([1.0, 0.375]))
+    assert "scale" not in scaled.state_dict()
 
 
-def policy_of(columns=2, **options):
+def policy_with(columns=2, **options):
     box = spaces.Box(-1.0, 1.0, (2, columns), np.float32)
     return DevicePolicy(space_of(), box, lambda _: 0.125, width=8, log_std_init=-1.0, **options)
 
 
 def test_policy_of_stable_baselines():
     th.manual_seed(0)
-    policy = policy_of(bandwidth_init=0.5)
+    policy = policy_with(bandwidth_init=0.5)
     assert policy.log_std.tolist() == [-1.0, -1.0]
     assert policy.action_net.net[-1].bias.tolist() == pytest.approx([0.0, 0.1])  # of an output that is multiplied by 5
     assert policy.optimizer.param_groups[0]["lr"] == 0.125
@@ -164,6 +148,10 @@ def test_policy_of_stable_baselines():
     assert th.allclose(policy(tensors())[1], policy.predict_values(tensors()))
     codes = policy.mlp_extractor.policy_net(policy.features_extractor(tensors()))
     assert th.allclose(policy.deterministic(tensors()), policy.action_net(codes))
+    policy = policy_with(critic=False)
+    assert not [name for name, _ in policy.named_parameters() if "value" in name]
+    assert policy.predict_values(tensors(batch=3)).tolist() == [[0.0]] * 3
+    assert policy.values(policy.features_extractor(tensors(batch=3))).tolist() == [0.0] * 3
 
 
 @pytest.mark.parametrize("algorithm", [PPO, A2C])
@@ -215,10 +203,7 @@ def test_a_model_goes_on_with_another_number_of_devices(tmp_path):
     model = PPO.load(tmp_path / "model", env, custom_objects=shapes, device="cpu").learn(64)
     table = ms.compare(FULL, {"model": model, "first": PPO.load(tmp_path / "model"), "fixed": "fixed"}, num_users=5)
     assert min(table["model"].share, table["first"].share) > 1.2 * table["fixed"].share
-
-
-def test_statistics_for_one_number_of_devices_are_not_used_for_others():
-    model = ppo(wrapper=VecNormalize)
+    model = ppo(wrapper=VecNormalize)  # with statistics for one number of devices, which are not used for others
     assert 0.0 < ms.evaluate(model, FULL, num_users=3, episodes=2).share < 1.0
     with pytest.raises(ValueError, match=r"action_space: expected the shape \(5, 2\)"):
         ms.evaluate(model, FULL, num_users=5, episodes=2)
@@ -241,23 +226,9 @@ def test_a_policy_needs_an_entry_of_the_devices(wrapper, got):
         PPO(agents.DevicePolicy, wrapper(gym.make(FULL, num_users=3)), device="cpu")
 
 
-def test_importing_the_package_is_light():
-    code = "import sys, agents; print(sorted({'torch', 'stable_baselines3'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
-    with pytest.raises(AttributeError, match="no attribute 'other'"):
-        agents.other  # noqa: B018
-
-
-def test_a_policy_can_be_without_critic():
-    policy = policy_of(critic=False)
-    assert not [name for name, _ in policy.named_parameters() if "value" in name]
-    assert policy.predict_values(tensors(batch=3)).tolist() == [[0.0]] * 3
-    assert policy.values(policy.features_extractor(tensors(batch=3))).tolist() == [0.0] * 3
-
-
 @pytest.mark.parametrize(("columns", "expected"), [(3, [-1.0, -1.5, -1.0]), (1, [-1.0])])
 def test_single_columns_are_explored_less(columns, expected):
-    policy = policy_of(columns, column_log_std=(0.0, -0.5), last_std=0.0)
+    policy = policy_with(columns, column_log_std=(0.0, -0.5), last_std=0.0)
     assert policy.log_std.tolist() == expected
     assert not policy.deterministic(tensors(batch=3)).any()
 
@@ -268,13 +239,6 @@ def test_values_join_each_users_features_and_action():
     joined = th.cat([features, actions], -1).flatten(1)
     result = value(th.cat([features.flatten(1), actions.flatten(1)], -1))
     assert th.allclose(result, value.head(value.encoder(joined)))
-
-
-def test_rates_of_learning():
-    linear, cosine = LinearRate(2.0, lambda x: x / 2.0), CosineRate(2.0, lambda x: x / 2.0)
-    assert [linear(x) for x in (2.0, 1.0, 0.2, 0.05, 0.0)] == pytest.approx([2.0, 1.0, 0.2, 0.1, 0.1])
-    assert [cosine(x) for x in (2.0, 1.0, 0.0)] == pytest.approx([2.0, 1.0, 0.0])
-    assert cosine(2.0 / 3.0) == pytest.approx(0.5)
 
 
 def config_of(env_id=FULL, users=2, **arguments):
@@ -386,11 +350,14 @@ def test_a_decentralised_policy_sees_no_other_devices(env_id):
         assert [(first[:, user] == second[:, user]).all() for user in (0, 1)] == expected
 
 
-def test_exploration_and_first_bandwidth_of_sac():
+def test_exploration_and_first_bandwidth_of_sac_and_rates_of_learning():
     changed = replace(AGENTS.load("sac"), gamma=0.25, log_std=-2.0, bandwidth=0.5)
     model = built(changed, config_of(), randomised=False)
     assert (model.gamma, model.policy_kwargs["log_std_init"]) == (0.25, -2.0)
     assert np.abs(act(model, observed(config_of())) - [0.0, 5.0 * np.tanh(0.5)]).max() < 0.1
+    linear, cosine = LinearRate(2.0, lambda x: x / 2.0), CosineRate(2.0, lambda x: x / 2.0)
+    assert [linear(x) for x in (2.0, 1.0, 0.2, 0.05, 0.0)] == pytest.approx([2.0, 1.0, 0.2, 0.1, 0.1])
+    assert [cosine(x) for x in (2.0, 2.0 / 3.0, 1.0, 0.0)] == pytest.approx([2.0, 0.5, 1.0, 0.0])
 
 
 @pytest.mark.parametrize("env_id", ENVIRONMENTS.names())

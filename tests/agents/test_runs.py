@@ -43,12 +43,6 @@ def saved(tmp_path):
     return folder
 
 
-def rewritten(folder, **changes):
-    content = json.loads((folder / CONFIG).read_text(encoding="utf-8")) | changes
-    content["sha256"] = digest(content)
-    (folder / CONFIG).write_text(json.dumps(content), encoding="utf-8")
-
-
 def raced(work):
     """Results or messages of calls ``work(index)`` that begin at the same moment."""
     start = Barrier(RACERS)
@@ -114,8 +108,11 @@ def here(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_invalid_names_are_refused_before_anything_is_written(name, refused, here):
+    (here / "runs").mkdir()
     assert f"name: expected {LETTERS}, got {Path(name).name!r}" in refused("train", [f"--name={name}"])
-    assert not list(here.iterdir())
+    for command, arguments in (("train", [f"--resume={name}"]), ("evaluate", ["--", name]), ("export", ["--", name])):
+        assert "run: expected the folder of a run, with its config.json, got " in refused(command, arguments)
+    assert [path.name for path in here.rglob("*")] == ["runs"]
 
 
 def test_other_invalid_names(refused, here):
@@ -133,14 +130,6 @@ def test_the_first_line_shows_settings_and_names_unchanged(here, capsys):
     assert f"continue with: multispin train --resume '{folder}'" in printed
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_name_without_a_run_is_one_sentence(name, refused, here):
-    (here / "runs").mkdir()
-    for command, arguments in (("train", [f"--resume={name}"]), ("evaluate", ["--", name]), ("export", ["--", name])):
-        assert "run: expected the folder of a run, with its config.json, got " in refused(command, arguments)
-    assert [path.name for path in here.rglob("*")] == ["runs"]
-
-
 def test_a_run_can_be_named_from_inside(saved, monkeypatch):
     monkeypatch.chdir(saved)
     assert run_folder(".").resolve() == saved
@@ -151,54 +140,62 @@ def test_a_run_can_be_named_from_inside(saved, monkeypatch):
 
 
 @pytest.mark.parametrize("change", [('"seed": 1', '"seed": 2'), ('"seed"', '"x": 1, "seed"'), ('"schema"', '"Schema"')])
-def test_changed_content_is_refused(saved, change):
+def test_changed_content_is_refused_and_another_layout_is_not(saved, change):
     path = saved / CONFIG
-    content = path.read_text(encoding="utf-8").replace(*change)
-    path.write_text(content, encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(json.dumps(dict(sorted(json.loads(text).items()))), encoding="utf-8")
+    assert load_config(saved) == (config(), Limits(timesteps=4000))
+    path.write_text(text.replace(*change), encoding="utf-8")
     with pytest.raises(ValueError, match=r"the content does not match its digest|schema: expected 4, got None"):
         load_config(saved)
 
 
-def test_the_layout_is_no_content(saved):
-    content = json.loads((saved / CONFIG).read_text(encoding="utf-8"))
-    (saved / CONFIG).write_text(json.dumps(dict(sorted(content.items()))), encoding="utf-8")
-    assert load_config(saved) == (config(), Limits(timesteps=4000))
+HUGE = 10**4000
+UNREADABLE = "can't be read as the configuration of a run"
+CHANGES = [
+    ({"schema": 3}, "schema: expected 4, got 3, of another version of this project"),
+    ({"env": "MultiSpin/Heterogenous-v0"}, "env: expected .*, got .*; did you mean 'MultiSpin/Heterogeneous-v0"),
+    ({"env": ["x"]}, r"env: expected one of .*, got \['x'\]"),
+    ({"agent": "evolution"}, "agent: expected an environment whose decisions change later .*, got Heterogen"),
+    ({"agent": "apg", "env": CLOSED, "arguments": {}}, "agent: expected an environment .* derivatives .* Continuous"),
+    ({"seed": True}, "seed: expected an integer ≥ 0, got True"),
+    ({"limits": {"timesteps": 0}}, "timesteps: expected an integer ≥ 1, got 0"),
+    ({"limits": {"minutes": 0.0}}, r"minutes: expected a finite number in \(0, inf\), got 0.0"),
+    ({"limits": {"minutes": float("nan")}}, r"minutes: expected a finite number in \(0, inf\), got nan"),
+    ({"limits": {"minutes": 10**400}}, UNREADABLE),
+    ({"limits": {"hours": 1}}, "hours"),
+    ({"scenario": "llama2"}, UNREADABLE),
+    *(({"scenario.num_users": value}, UNREADABLE) for value in (HUGE, 10**400, float("inf"), float("nan"), "3", [3])),
+    *(
+        ({"scenario.num_users": value}, f"num_users: expected an integer in 1..1000000, got {value}")
+        for value in (0, 10**15)
+    ),
+    *(({"scenario.total_bandwidth": value}, UNREADABLE) for value in (HUGE, 10**400, 1e999, float("nan"), None, {})),
+    *(({f"scenario.{field}": HUGE}, UNREADABLE) for field in ("kept_probabilities", "bits_per_probability")),
+    ({"scenario.max_draft_length": HUGE}, UNREADABLE),
+    ({"scenario.tasks": [[[]]]}, UNREADABLE),
+    ({"scenario.channel": ["independent"]}, UNREADABLE),
+    ({"arguments.drift": float("nan")}, UNREADABLE),
+    ({"arguments." + "x" * 10_000: 1}, UNREADABLE),
+]
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"schema": 3}, "schema: expected 4, got 3, of another version of this project"),
-        (
-            {"env": "MultiSpin/Heterogenous-v0"},
-            "env: expected .*, got 'MultiSpin/Heterogenous-v0'; did you mean 'MultiSpin/Heterogeneous-v0",
-        ),
-        ({"env": ["x"]}, r"env: expected one of .*, got \['x'\]"),
-        ({"agent": "evolution"}, "agent: expected an environment whose decisions change later .*, got Heterogen"),
-        (
-            {"agent": "apg", "env": CLOSED, "arguments": {}},
-            "agent: expected an environment .* derivatives .* Continuous",
-        ),
-        ({"seed": True}, "seed: expected an integer ≥ 0, got True"),
-        ({"limits": {"timesteps": 0}}, "timesteps: expected an integer ≥ 1, got 0"),
-        ({"limits": {"minutes": 0.0}}, r"minutes: expected a finite number in \(0, inf\), got 0.0"),
-        ({"limits": {"minutes": float("nan")}}, r"minutes: expected a finite number in \(0, inf\), got nan"),
-        ({"limits": {"minutes": 10**400}}, "can't be read as the configuration of a run"),
-        ({"limits": {"hours": 1}}, "hours"),
-        ({"scenario": {**SCENARIO.to_dict(), "num_users": 0}}, "num_users: expected an integer in 1..1000000, got 0"),
-        ({"scenario": "llama2"}, "can't be read as the configuration of a run"),
-    ],
-)
+@pytest.mark.parametrize(("changes", "message"), CHANGES, ids=range(len(CHANGES)))
 def test_what_cannot_be_trained_is_refused_at_once(saved, changes, message):
-    rewritten(saved, **changes)
+    content = json.loads((saved / CONFIG).read_text(encoding="utf-8"))
+    for field, value in changes.items():
+        part, _, name = field.partition(".")
+        content[part] = {**content[part], name: value} if name else value
+    content["sha256"] = digest(content)
+    (saved / CONFIG).write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ValueError, match=message) as caught:
         load_config(saved)
-    assert str(caught.value).startswith(f"{saved / CONFIG}: can't be read as the configuration of a run (")
+    assert str(caught.value).startswith(f"{saved / CONFIG}: {UNREADABLE} (")
     assert "\n" not in str(caught.value)
 
 
 def config_of(action="tuned", **arguments):
-    return EnvConfig.of(CLOSED, SCENARIO, action=action, horizon=2.0, **arguments)
+    return EnvConfig.of(CLOSED, SCENARIO, action=action, horizon=2.0, rho=50.0, **arguments)
 
 
 @pytest.mark.parametrize("best", ["prices", "groups"])

@@ -36,61 +36,47 @@ SHORT = {
 
 def fresh(env_id):
     config = EnvConfig.of(env_id, num_users=3, **SHORT[env_id])
-    small = replace(SETTINGS.for_environment(config), num_envs=NUM_ENVS, rollout_rounds=160, batch_size=100)
+    small = replace(SETTINGS.for_environment(config), num_envs=NUM_ENVS, rollout_rounds=80, batch_size=100)
     model = small.build(NativeVecEnv.of(config, NUM_ENVS, seed=3), lambda progress: progress, 0, "cpu")
     model.set_logger(configure(None, []))
     return model
 
 
-def trained(env_id):
-    model = fresh(env_id)
-    return model.learn(NUM_ENVS * model.n_steps)
-
-
-class Data:
-    def __init__(self, durations=None):
-        rng = np.random.default_rng(0)
-        self.durations = rng.uniform(0.01, 2.0, (STEPS, NUM_ENVS)) if durations is None else durations
-        self.rewards, self.values = rng.standard_normal((2, STEPS + 1, NUM_ENVS)).astype(np.float32)
-        self.starts = (rng.random((STEPS + 1, NUM_ENVS)) < 0.3).astype(np.float32)
-        self.starts[-1, :2] = 1.0, 0.0
-
-    def filled(self, buffer):
-        for step in range(STEPS):
-            if isinstance(buffer, TimedRolloutBuffer):
-                buffer.record(self.rewards[step], self.durations[step])
-            nothing, action = {"x": np.zeros((NUM_ENVS, 2))}, np.zeros((NUM_ENVS, 3))
-            values = th.as_tensor(self.values[step])
-            buffer.add(nothing, action, self.rewards[step], self.starts[step], values, th.zeros(NUM_ENVS))
-        buffer.compute_returns_and_advantage(th.as_tensor(self.values[-1]), self.starts[-1])
-        return buffer
-
-
-def timed_buffer(objective):
-    return TimedRolloutBuffer(
-        STEPS, *SPACES, gamma=GAMMA, gae_lambda=TRACE, n_envs=NUM_ENVS, own_rate=AverageReward(objective)
-    )
+def filled(buffer):
+    """Fill a buffer with random steps; return their durations, rewards, values and starts of episodes."""
+    rng = np.random.default_rng(0)
+    durations = rng.uniform(0.01, 2.0, (STEPS, NUM_ENVS))
+    rewards, values = rng.standard_normal((2, STEPS + 1, NUM_ENVS)).astype(np.float32)
+    starts = (rng.random((STEPS + 1, NUM_ENVS)) < 0.3).astype(np.float32)
+    starts[-1, :2] = 1.0, 0.0
+    nothing, action = {"x": np.zeros((NUM_ENVS, 2))}, np.zeros((NUM_ENVS, 3))
+    for step in range(STEPS):
+        buffer.record(rewards[step], durations[step])
+        buffer.add(nothing, action, rewards[step], starts[step], th.as_tensor(values[step]), th.zeros(NUM_ENVS))
+    buffer.compute_returns_and_advantage(th.as_tensor(values[-1]), starts[-1])
+    return durations, rewards, values, starts
 
 
 def test_advantages_are_discounted_sums():
     """Σ_s (γ λ) ** (time from t to s) δ_s until the episode ends, with δ_s = r_s + γ ** d_s V_{s+1} − V_s."""
-    data = Data()
-    result = data.filled(timed_buffer(RequestsInTime()))
-    assert np.array_equal(result.rewards, data.rewards[:-1])  # without a price
-    assert not result.own_rate.priced
+    average = AverageReward(RequestsInTime())
+    result = TimedRolloutBuffer(STEPS, *SPACES, gamma=GAMMA, gae_lambda=TRACE, n_envs=NUM_ENVS, own_rate=average)
+    durations, rewards, values, starts = filled(result)
+    assert np.array_equal(result.rewards, rewards[:-1])  # without a price
+    assert not average.priced
     assert result.advantages.dtype == result.returns.dtype == result.rewards.dtype == np.float32
     for env, t in np.ndindex(NUM_ENVS, STEPS):
         expected, time = 0.0, 0.0
         for s in range(t, STEPS):
-            ended = data.starts[s + 1, env] == 1.0
-            later = 0.0 if ended else GAMMA ** data.durations[s, env] * float(data.values[s + 1, env])
-            delta = float(data.rewards[s, env]) + later - float(data.values[s, env])
+            ended = starts[s + 1, env] == 1.0
+            later = 0.0 if ended else GAMMA ** durations[s, env] * float(values[s + 1, env])
+            delta = float(rewards[s, env]) + later - float(values[s, env])
             expected += (GAMMA * TRACE) ** time * delta
-            time += data.durations[s, env]
+            time += durations[s, env]
             if ended:
                 break
         assert result.advantages[t, env] == pytest.approx(expected, abs=1e-5)
-        assert result.returns[t, env] == pytest.approx(expected + data.values[t, env], abs=1e-5)
+        assert result.returns[t, env] == pytest.approx(expected + values[t, env], abs=1e-5)
 
 
 def test_the_own_rate_follows_the_measured_rate():
@@ -109,7 +95,8 @@ def test_the_own_rate_follows_the_measured_rate():
 @pytest.mark.parametrize("env_id", [CONTINUOUS, SERVING])
 def test_rewards_of_a_rollout(env_id):
     """Tokens at the own rate, and the value after a truncated episode, discounted by its own last step."""
-    model, untrained = trained(env_id), fresh(env_id)
+    model, untrained = fresh(env_id), fresh(env_id)
+    model.learn(NUM_ENVS * model.n_steps)
     buffer, env = model.rollout_buffer, untrained.env
     ends, key = 0, "tokens" if env_id == CONTINUOUS else "timely_tokens"
     tokens, durations, later = (np.zeros((model.n_steps, NUM_ENVS)) for _ in range(3))

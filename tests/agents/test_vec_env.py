@@ -96,15 +96,14 @@ def test_arguments_are_refused_as_by_gymnasium(options):
         make_vec_env("MultiSpin/Heterogenous-v0")
 
 
-def test_works_with_the_wrappers_of_stable_baselines():
-    env = VecNormalize(VecMonitor(make_vec_env(FULL, 2, num_users=4, rounds=5)), norm_obs_keys=["compute"])
-    env.reset()
-    infos = [env.step(np.zeros((2, 4, 2), np.float32))[3] for _ in range(5)][-1]
-    assert infos[0]["episode"]["l"] == 5
+@pytest.mark.parametrize("seed", [-1, 2.5, *(reserved.start for reserved in RESERVED), RESERVED[-1].stop - 1])
+def test_seeds_of_measurements_are_refused(seed):
+    with pytest.raises(ValueError, match=rf"^seed: expected .*, got {seed}"):
+        make_vec_env(FULL, 2, seed, num_users=3)
 
 
-def test_attributes_and_seeds():
-    env = make_vec_env(FULL, 2, 5)
+def test_attributes_seeds_and_wrappers_of_stable_baselines():
+    env = make_vec_env(FULL, 2, 5, num_users=4, rounds=5)
     assert env.get_attr("max_episode_steps") == [-1, -1]
     assert env.get_attr("num_envs", [1]) == [2]
     assert env.env_is_wrapped(gym.Wrapper, [0]) == [False]
@@ -116,13 +115,10 @@ def test_attributes_and_seeds():
     assert (first["channel"] != again["channel"]).any()  # a seed is used once
     env.seed(5)
     assert (env.reset()["channel"] == first["channel"]).all()
-
-
-@pytest.mark.parametrize("seed", [-1, 2.5, *(reserved.start for reserved in RESERVED), RESERVED[-1].stop - 1])
-def test_seeds_of_measurements_are_refused(seed):
-    with pytest.raises(ValueError, match=rf"^seed: expected .*, got {seed}"):
-        make_vec_env(FULL, 2, seed, num_users=3)
-    make_vec_env(FULL, 2, RESERVED[-1].stop, num_users=3)
+    wrapped = VecNormalize(VecMonitor(env), norm_obs_keys=["compute"])
+    wrapped.reset()
+    infos = [wrapped.step(np.zeros((2, 4, 2), np.float32))[3] for _ in range(5)][-1]
+    assert infos[0]["episode"]["l"] == 5
 
 
 def test_the_autoreset_mode_and_pictures():
@@ -156,6 +152,7 @@ def test_training_plays_no_cases_of_measurements():
             first = avoid_reserved(drawn, num_envs)
             assert first + num_envs <= start or stop <= first
     assert [avoid_reserved(seed, 64) for seed in (0, 10**8, 2**31 - 1)] == [0, 10**8, 2**31 - 1]
+    make_vec_env(FULL, 2, RESERVED[-1].stop, num_users=3)
 
 
 def test_seeds_of_training():

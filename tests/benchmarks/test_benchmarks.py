@@ -76,7 +76,9 @@ def test_servers(printed):
     assert cells(out, "5 ")[-1] == 0.0
 
 
-def test_fitted_laws_are_those_of_the_package(printed):
+def test_fitted_laws_are_those_of_the_package_and_wrong_use_is_one_sentence(printed, capsys):
+    assert evidence(["bound", "--systems", "nowhere"]) == 2
+    assert "systems: expected" in capsys.readouterr().err
     out = printed(evidence, "fit")
     for name in ("a100-7b-gemm", "a100-32b", "a100-70b"):
         *_, fit, profile = cells(out, name)
@@ -93,10 +95,12 @@ def test_rules_without_the_barrier_are_between_the_rounds_and_the_bound(printed)
     assert max(rules) > rounds
 
 
-def test_optimum_with_drafting_ahead(printed):
+def test_optimum_and_bound_with_drafting_ahead(printed):
     out = printed(evidence, "ahead-optimum --devices 1")
-    none, optimum = (float(x) for x in re.search(r"qwen3.5 a100-32b +0.965 +1 +0 +(\S+) +(\S+)", out).groups())
-    assert (none, optimum) == (72.1, 91.2)
+    assert re.search(r"qwen3.5 a100-32b +0.965 +1 +0 +72.1 +91.2\b", out)
+    out = printed(evidence, "bound-ahead --drawn 2 --instances 0 --seconds 1")
+    assert re.search(r"qwen3.5, a100-32b +0.965 +91.17 +91.41 +0.9973", out)
+    assert re.search(r"systems +above.*\n.*\n2 +0 ", out)
 
 
 def test_agents_that_draft_ahead_are_below_the_optimum(printed, monkeypatch):
@@ -128,12 +132,6 @@ def test_drafting_ahead_gains_in_rounds():
     assert all(float(row[head].split(" ±")[0]) > 0.0 for head in ("ratio", "price", "β 0, c tuned"))
 
 
-def test_bound_with_drafting_ahead(printed):
-    out = printed(evidence, "bound-ahead --drawn 2 --instances 0 --seconds 1")
-    assert re.search(r"qwen3.5, a100-32b +0.965 +91.17 +91.41 +0.9973", out)
-    assert re.search(r"systems +above.*\n.*\n2 +0 ", out)
-
-
 def test_searches_try_the_defaults(printed, tmp_path):
     file = tmp_path / "tuned.json"
     printed(tune, f"estimators --estimator mmse --episodes 3 --scenarios llama2 --users 3 --out {file}")
@@ -143,11 +141,6 @@ def test_searches_try_the_defaults(printed, tmp_path):
     assert sum(row["is_default"] for row in search["tried"]) == 1
     out = printed(tune, 'controllers prices --tries 2 --seconds 1 --systems "llama2 K8 B10 wide"')
     assert 0.5 < cells(out, "defaults")[-1] < 1.5
-
-
-def test_wrong_use_is_one_sentence(capsys):
-    assert evidence(["bound", "--systems", "nowhere"]) == 2
-    assert "systems: expected" in capsys.readouterr().err
 
 
 def test_agents_that_ship_play_with_other_numbers_of_devices(printed):

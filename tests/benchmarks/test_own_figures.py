@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -10,23 +11,13 @@ from benchmarks.figures.__main__ import OURS, main
 from benchmarks.figures.no_barrier import BARRIER_STYLES, BOUND, BarrierRow, draw_barrier
 from multispin_env.apps.reproduce.figure import Scale
 from multispin_env.registry import FIGURES, SERVERS
-from tests.apps.reproduce.test_figures import check_picture, check_rows
-from tests.repository import ROOT
+from tests.apps.reproduce.test_figures import check_rows_and_picture
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OURS)
 def test_pictures_show_the_rows(name):
-    rows = OURS[name].compute(Scale(quick=True, states=12))
-    check_rows(OURS[name], rows)
-    check_picture(OURS[name], rows)
-
-
-def test_the_page_shows_every_figure():
-    page = (ROOT / "docs" / "evidence" / "reproduce.md").read_text(encoding="utf-8")
-    assert all(f"images/reproduce/{name}.png)" in page for name in OURS)
-    assert "`python -m benchmarks.figures --only NAME`" in page
-    assert all(f"`{name}`" in page for name in OURS)
+    check_rows_and_picture(OURS[name], OURS[name].compute(Scale(quick=True, states=12)))
 
 
 def test_the_command_draws_one(tmp_path, monkeypatch):
@@ -65,45 +56,33 @@ def test_of_systems_that_are_equal_the_simplest_is_best():
 
 
 SETTINGS = [("", 4, 10.0), ("", 20, 10.0), ("", 30, 10.0), ("", 20, 2.5), ("a100-7b-gemm", 20, 10.0), ("", 4, 20.0)]
-SHARES = {
-    name: np.array([0.1, 0.2, 0.3, 0.4]) + 0.01 * position * np.array([1, -1, 1, -1])
-    for position, name in enumerate(BARRIER_STYLES)
-}
-
-
-def rate_of(name, server, users, megahertz):
-    return 100.0 * list(BARRIER_STYLES).index(name) + users + megahertz + 1000.0 * bool(server)
 
 
 def row_of(name, server, users, megahertz):
-    rate, shares = rate_of(name, server, users, megahertz), SHARES[name]
+    position = list(BARRIER_STYLES).index(name)
+    rate = 100.0 * position + users + megahertz + 1000.0 * bool(server)
+    shares = np.array([0.1, 0.2, 0.3, 0.4]) + 0.01 * position * np.array([1, -1, 1, -1])
     busy = 0.9 - 0.1 * shares[0], 0.5 + 0.1 * shares[0]
     head = "llama2", server or "paper", users, megahertz, name, 3
     return BarrierRow(*head, rate, rate - 1.0, rate + 1.0, 0.8, 1.2, 1.1, 1.3, 2.0, *busy, *shares)
 
 
-@pytest.fixture(scope="module")
-def panels():
-    figure = Figure()
-    draw_barrier([row_of(name, *setting) for setting in SETTINGS for name in BARRIER_STYLES], figure)
-    return figure.axes
-
-
-@pytest.mark.parametrize(("panel", "settings"), [(0, SETTINGS[:3]), (1, [SETTINGS[3], SETTINGS[1]])])
-def test_rates_over_devices_and_over_bandwidth(panels, panel, settings):
-    lines = {line.get_label(): sorted(map(tuple, line.get_xydata())) for line in panels[panel].lines}
-    for name in BARRIER_STYLES:
-        assert lines[name] == [(setting[1 + panel], rate_of(name, *setting)) for setting in settings]
-
-
-def test_shares_of_the_time_are_side_by_side(panels):
-    rules = [name for name in BARRIER_STYLES if name != BOUND]
-    bars = sorted((bar.get_y(), bar.get_x(), bar.get_width()) for bar in panels[2].patches)
+def test_the_panels_show_rates_and_shares_of_the_time():
+    """Rates over devices and over bandwidth, and shares side by side."""
+    figure, table = Figure(), {(name, *entry): row_of(name, *entry) for entry in SETTINGS for name in BARRIER_STYLES}
+    draw_barrier(list(table.values()), figure)
+    for panel, settings in ((0, SETTINGS[:3]), (1, [SETTINGS[3], SETTINGS[1]])):
+        lines = {line.get_label(): sorted(map(tuple, line.get_xydata())) for line in figure.axes[panel].lines}
+        for name in BARRIER_STYLES:
+            assert lines[name] == [(entry[1 + panel], table[name, *entry].rate) for entry in settings]
+    rules, last = [name for name in BARRIER_STYLES if name != BOUND], figure.axes[2]
+    bars = sorted((bar.get_y(), bar.get_x(), bar.get_width()) for bar in last.patches)
+    shares = {name: np.array(astuple(table[name, *SETTINGS[1]])[-4:]) for name in rules}
     for name, (_, group) in zip(rules, itertools.groupby(bars, lambda bar: bar[0]), strict=True):
         _, begin, width = np.array([*group]).T
-        np.testing.assert_allclose(width, SHARES[name])
-        np.testing.assert_allclose(begin, [0.0, *np.cumsum(SHARES[name])[:-1]], atol=1e-12)
-    assert [label.get_text() for label in panels[2].get_yticklabels()] == rules
-    busy = {line.get_label(): line.get_xdata() for line in panels[2].lines}
-    np.testing.assert_allclose(busy["server busy"], [0.9 - 0.1 * SHARES[name][0] for name in rules])
-    np.testing.assert_allclose(busy["uplink busy"], [0.5 + 0.1 * SHARES[name][0] for name in rules])
+        np.testing.assert_allclose(width, shares[name])
+        np.testing.assert_allclose(begin, [0.0, *np.cumsum(shares[name])[:-1]], atol=1e-12)
+    assert [label.get_text() for label in last.get_yticklabels()] == rules
+    busy = {line.get_label(): line.get_xdata() for line in last.lines}
+    np.testing.assert_allclose(busy["server busy"], [0.9 - 0.1 * shares[name][0] for name in rules])
+    np.testing.assert_allclose(busy["uplink busy"], [0.5 + 0.1 * shares[name][0] for name in rules])

@@ -5,11 +5,11 @@ from itertools import product
 
 import numpy as np
 import pytest
-from reference import equal_latency, expected_tokens, server_time
 
 import multispin_env as ms
 from benchmarks.evidence.bound_ahead import drawn_system
 from multispin_env.bounds.ahead import ahead_rate
+from tests.reference import equal_latency, expected_tokens, server_time
 
 
 def system(pair, server, alphas, least=0, factors=None, **fields):

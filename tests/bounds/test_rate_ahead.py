@@ -31,16 +31,16 @@ def test_a_candidate_with_hits_independent_of_lengths_is_exceeded():
 
 
 @pytest.mark.parametrize(
-    ("preset", "server", "pick", "ratio"),
+    ("preset", "server", "least", "pick", "ratio"),
     [
-        ("llama2", "paper", min, 0.999),
-        ("qwen3.5", "paper", min, 0.996),
-        ("llama2", "a100-32b", min, 0.974),
-        ("qwen3.5", "a100-32b", max, 0.997),
+        ("llama2", "paper", 1, min, 0.999),
+        ("qwen3.5", "paper", 1, min, 0.996),
+        ("llama2", "a100-32b", 0, min, 0.974),
+        ("qwen3.5", "a100-32b", 0, max, 0.997),
     ],
 )
-def test_the_exact_optimum_of_known_cells(preset, server, pick, ratio):
-    scenario, state = cell(preset, server, pick)
+def test_the_exact_optimum_of_known_cells(preset, server, least, pick, ratio):
+    scenario, state = cell(preset, server, least, pick)
     best = ms.rate_optimum(scenario, state, step=0.125).rate
     assert best / ms.rate_bound(scenario, state).value == pytest.approx(ratio, abs=6e-4)
 

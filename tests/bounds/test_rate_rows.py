@@ -155,7 +155,7 @@ def test_server_uplink_devices_batches_and_sets(inside, barrier):
     rates = make_rates(system(barrier=barrier))
     first = size_of(rates)
     add_times(rates)
-    row = add_set(rates, system(), np.isin(USERS, inside))
+    row, *_ = add_set(rates, system(), np.isin(USERS, inside))
     assert np.concatenate(rates.program.limits)[row] == len(inside)
     program, cycles, busy = plain(rates, barrier=barrier)
     with_passes(program, busy)

@@ -11,7 +11,6 @@ import shlex
 import tomllib
 from dataclasses import fields
 from itertools import count, takewhile
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -27,11 +26,13 @@ from multispin_env.evaluation.comparison import OTHER_SYSTEMS
 from multispin_env.evaluation.suite.statistics import interquartile_mean
 from multispin_env.registry import ENVIRONMENTS
 from tests.families import ROUNDS
+from tests.repository import ROOT
 from tools import architecture, libraries, notebook
 from tools.check import check_site
 
-ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))}
+REFERENCE, NOTEBOOKS = DOCS / "reference", DOCS / "notebooks"
 STORED = sorted((DOCS / "results" / "reference").glob("*.json"))
 
 
@@ -45,7 +46,6 @@ def rows(path, head):
     return [line.strip("| ").split(" | ") for line in table(path, head)[2:]]
 
 
-NOTEBOOKS = DOCS / "notebooks"
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 
 
@@ -90,44 +90,41 @@ def test_notebooks_open_elsewhere(path):
     badge = r"https://colab\.research\.google\.com/github/\w+/multispin_env/blob/main/(\S+)\)"
     assert re.search(badge, cells[0][1])[1] == path.relative_to(ROOT).as_posix()
     installed = next(source for kind, source in cells if kind == "code")
-    extra = re.fullmatch(r'%%capture\n%pip install -q "multispin_env\[(\w+)\]"', installed)[1]
-    assert extra in EXTRAS
+    assert re.fullmatch(r'%%capture\n%pip install -q "multispin_env\[(\w+)\]"', installed)[1] in EXTRAS
     for target in re.findall(r"\]\(([^)]+)\)", "".join(source for kind, source in cells[1:] if kind == "markdown")):
         match = re.fullmatch(r"https://github\.com/\w+/multispin_env/blob/main/(.*)", target)
         assert (ROOT / match[1]).is_file(), target
     assert not re.search(r"/(home|root|tmp|work)/", path.read_text(encoding="utf-8"))
 
 
-def test_every_page_is_in_the_navigation():
+def test_every_page_is_short_and_in_the_navigation():
     config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for page in (*DOCS.rglob("*.md"), *DOCS.rglob("*.ipynb")):
         assert f": {page.relative_to(DOCS).with_suffix('.md').as_posix()}\n" in config, page
-
-
-def test_results_of_the_readme_are_rows_of_the_page_of_agents():
-    head = "| decided by | goodput"
-    shown = table(ROOT / "README.md", head)
-    assert 2 + 5 <= len(shown) <= 2 + 6
-    assert [line for line in table(DOCS / "evidence" / "agents.md", head) if line in shown] == shown
-
-
-def test_pages_are_short():
-    words = {path: len(path.read_text(encoding="utf-8").split()) for path in (ROOT / "README.md", *DOCS.rglob("*.md"))}
-    assert {path.stem: count for path, count in words.items() if path.parent.name == "evidence" and count > 1_500} == {}
+    words = {page: len(page.read_text(encoding="utf-8").split()) for page in PAGES.values()}
+    assert {page.stem: count for page, count in words.items() if page.parent.name == "evidence" and count > 1_500} == {}
     assert words[ROOT / "README.md"] <= 1_000
     assert sum(words.values()) <= 55_500
 
 
+def first_column(path, head):
+    return [re.findall(r"`([^`]+)`", row[0])[0] for row in rows(path, head)]
+
+
 def test_tables_list_every_part():
-    names = {row[0].partition("`")[2].partition("`")[0] for row in rows(DOCS / "serving.md", "| `arrivals` |")}
-    assert names == set(ms.registry.ARRIVALS.names())
-    assert {json.loads(path.read_text(encoding="utf-8"))["about"]["env"] for path in STORED} >= set(ROUNDS)
-    ids = [re.findall(r"`([^`]+)`", row[0])[0] for row in rows(ROOT / "README.md", "| id |")]
-    assert ids == list(ENVIRONMENTS.names())
+    assert set(first_column(DOCS / "serving.md", "| `arrivals` |")) == set(ms.registry.ARRIVALS.names())
+    assert first_column(ROOT / "README.md", "| id |") == list(ENVIRONMENTS.names())
     assert sorted(re.findall(r"`\[(\w+)\]`", "".join(table(ROOT / "README.md", "| extra |")))) == sorted(EXTRAS)
+    assert {json.loads(path.read_text(encoding="utf-8"))["about"]["env"] for path in STORED} >= set(ROUNDS)
+    shown = table(ROOT / "README.md", "| decided by | goodput")
+    assert 2 + 5 <= len(shown) <= 2 + 6
+    assert [line for line in table(DOCS / "evidence" / "agents.md", "| decided by | goodput") if line in shown] == shown
+    page = inspect.getdoc(HeterogeneousEnv)
+    lines = [line for line in page.partition("## Observation Space")[2].splitlines() if line.startswith("|")]
+    assert table(DOCS / "environments.md", lines[0])[: len(lines)] == lines  # copy these lines where they differ
 
 
-def test_the_table_of_questions_has_every_environment_with_arguments_that_it_takes():
+def test_the_table_of_questions_has_every_environment_with_arguments_that_it_takes(quick_prices):
     env_ids = set()
     for row in rows(DOCS / "index.md", "| question |"):
         env_id, *items = re.findall(r"`([^`]+)`", row[1])
@@ -165,40 +162,27 @@ def test_the_file_of_servers_has_the_profiles_that_are_from_tables():
         assert re.findall(r"within ([\d.]+%)", server.source) == [worst, worst_draft]
 
 
-def test_the_table_of_symbols_names_what_exists():
-    code = " ".join(row[-1] for row in rows(DOCS / "reference" / "symbols.md", "| symbol |"))
-    named = re.findall(r"`(\w+)\.(\w+)`", code)
+def test_what_tables_and_pages_name_exists():
+    named = re.findall(r"`(\w+)\.(\w+)`", " ".join(row[-1] for row in rows(REFERENCE / "symbols.md", "| symbol |")))
     assert len(named) > 20
     for owner, name in named:
         holder = ms if owner == "ms" else getattr(ms, owner)
         assert hasattr(holder, name) or name in {field.name for field in fields(holder)}
-
-
-ARCHITECTURE = DOCS / "reference" / "architecture.md"
-WHERE = [[cell.strip(" `") for cell in row] for row in rows(ARCHITECTURE, "| where is | file |")]
-
-
-@pytest.mark.parametrize(("_", "file", "name"), WHERE, ids=[row[0] for row in WHERE])
-def test_what_is_sought_is_defined_in_the_file(_, file, name):
-    body = ast.parse((ROOT / file).read_text(encoding="utf-8")).body
-    assigned = [getattr(node, "targets", [getattr(node, "target", None)])[0] for node in body]
-    assert name in [getattr(node, "name", None) for node in body] + [getattr(target, "id", None) for target in assigned]
-
-
-@pytest.mark.parametrize("page", [ARCHITECTURE, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.stem)
-def test_files_that_are_named_in_words_exist(page):
+    for _, file, name in rows(REFERENCE / "architecture.md", "| where is | file |"):
+        body = ast.parse((ROOT / file.strip("` ")).read_text(encoding="utf-8")).body
+        assigned = [getattr(node, "targets", [getattr(node, "target", None)])[0] for node in body]
+        names = [getattr(node, "name", None) for node in body] + [getattr(target, "id", None) for target in assigned]
+        assert name.strip("` ") in names, file
     files = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py")}
     files |= {file.removeprefix("multispin_env/") for file in files} | {file.rpartition("/")[2] for file in files}
-    named = re.findall(r"`([\w./]+\.py)`", page.read_text(encoding="utf-8"))
-    assert [name for name in named if name not in files] == []
-
-
-def test_the_picture_of_the_rooms_names_every_folder():
-    named = " ".join(name for name, _ in architecture.ROOMS).split()
-    package = Path(ms.__file__).parent
+    for page in (REFERENCE / "architecture.md", ROOT / "CONTRIBUTING.md"):
+        named = re.findall(r"`([\w./]+\.py)`", page.read_text(encoding="utf-8"))
+        assert [name for name in named if name not in files] == []
+    drawn = " ".join(name for name, _ in architecture.ROOMS).split()
+    package = ROOT / "multispin_env"
     folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
     families = {f"{room}/{family}/" for room in ("envs", "physics") for family in ("rounds", "continuous")}
-    assert folders | {family for family in families if (package / family).is_dir()} <= set(named)
+    assert folders | {family for family in families if (package / family).is_dir()} <= set(drawn)
 
 
 QUICK = {"MultiSpin/Continuous-v0": "optimal", "MultiSpin/Serving-v0": "greedy"}  # others have "fixed"
@@ -237,17 +221,10 @@ def test_check_finds_what_is_broken(tmp_path):
     ]
 
 
-def test_the_overview_shows_the_observation_as_the_environment_does():
-    page = inspect.getdoc(HeterogeneousEnv)
-    lines = [line for line in page.partition("## Observation Space")[2].splitlines() if line.startswith("|")]
-    assert table(DOCS / "environments.md", lines[0])[: len(lines)] == lines  # copy these lines where they differ
-
-
-PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))}
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 BLOCKS = {name: BLOCK.findall(path.read_text(encoding="utf-8")) for name, path in PAGES.items()}
 OTHERS = [code for language, code, _ in BLOCKS.pop("docs/reference/libraries.md") if language == "python"]
-SLOW = ("multispin capacity", "--episodes 24", "ahead-price minus optimal", "import PPO")
+SLOW = ("multispin capacity", "--episodes 24", "ahead-price minus optimal", "import PPO", "last report", "ttft_p95")
 """Text in the code of blocks that take more than three seconds."""
 OURS = [
     pytest.param(*block, id=f"{name}-{i}", marks=[pytest.mark.slow] if any(text in block[1] for text in SLOW) else [])
@@ -279,25 +256,17 @@ def test_blocks_run_and_print_what_is_shown(language, code, shown, tmp_path, mon
             assert float(number) == pytest.approx(float(decimal), rel=0.0, abs=1.01 * unit), printed
 
 
-@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
-def test_named_files_exist(page):
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), target
-
-
 WIDTH = 90  # Characters of code that the site shows in a line, on a screen 1280 pixels wide
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
-def test_code_is_not_cut_off_at_the_right(page):
-    blocks = re.findall(r"^ *```(\w+)\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+def test_links_lead_to_files_and_code_is_not_cut_off_at_the_right(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (page.parent / target).exists(), target
+    blocks = re.findall(r"^ *```(\w+)\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
     code = [line for kind, block in blocks if kind not in ("text", "markdown") for line in block.splitlines()]
     assert [line for line in code if len(line) > WIDTH] == []
-
-
-def test_every_library_has_a_block():
-    packages = {package for code in OTHERS for package in libraries.packages(code)}
-    assert packages == {*libraries.LIGHT, *libraries.HEAVY}
 
 
 @pytest.mark.slow
@@ -313,25 +282,26 @@ def test_blocks_of_other_libraries_run(code, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.strip()
 
 
-def test_the_guide_has_every_agent_with_its_budget():
+def test_the_guide_has_every_agent_with_its_budget_and_every_library():
     pytest.importorskip("torch")
     from agents import AGENTS
 
     budgets = {name.strip("`"): budget for name, budget, *_ in rows(DOCS / "agents.md", "| `--agent` |")}
     assert budgets == {name: f"{AGENTS.load(name).timesteps:,}" for name in AGENTS.names()}
+    packages = {package for code in OTHERS for package in libraries.packages(code)}
+    assert packages == {*libraries.LIGHT, *libraries.HEAVY}
 
 
 def test_the_page_of_the_suite_has_its_leaderboard():
-    page = (ROOT / "docs" / "evidence" / "suite.md").read_text(encoding="utf-8")
-    with (ROOT / "docs" / "results" / "suite" / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
+    page = (DOCS / "evidence" / "suite.md").read_text(encoding="utf-8")
+    with (DOCS / "results" / "suite" / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) > 8
     for row in rows:
         start, rest = f"| {row['method']}", f" | {row['seeds']} | {float(row['iqm']):.3f} ("
         assert start + rest in page or f"{start} (rule){rest}" in page
         assert row.keys() >= {task.name for task in ms.suite.tasks()}
-    curves = json.loads(
-        (DOCS / "results" / "suite" / "entries" / "ours-ppo" / "curves.json").read_text(encoding="utf-8")
-    )
-    start = float(interquartile_mean([np.array(points[0]) for points in curves.values()]))
+    curves = DOCS / "results" / "suite" / "entries" / "ours-ppo" / "curves.json"
+    first = [np.array(points[0]) for points in json.loads(curves.read_text(encoding="utf-8")).values()]
+    start = float(interquartile_mean(first))
     assert f"whose middle has {start:.3f}" in " ".join(page.split())

@@ -124,10 +124,10 @@ def test_a_policy_names_no_path(about, tmp_path):
             ("arguments", "records", name, rf"records: expected a file next to the configuration, got {name!r}\)")
             for name in ("/etc/passwd", "../outside.npz", "link.npz", "missing.npz", 3)
         ),
-        *(("scenario", "num_users", number, "") for number in (10**400, 10**15)),
+        *(("scenario", "num_users", number, "") for number in (10**400, 10**15, 100_001)),
         *(("scenario", "total_bandwidth", number, "") for number in (10**400, float("nan"))),
     ],
-    ids=["absolute", "outside", "link", "missing", "number", "users", "memory", "bandwidth", "nan"],
+    ids=["absolute", "outside", "link", "missing", "number", "users", "memory", "more", "bandwidth", "nan"],
 )
 def test_bad_records_and_numbers(about, tmp_path, table, field, value, message):
     folder = tmp_path / "policy"
@@ -249,6 +249,34 @@ def nodes(graph, _):
         graph.node.add(op_type="Identity", input=["compute"], output=["same"])
 
 
+def looping():
+    body = "<body = b (int64 step, bool on) => (bool more) { more = Identity(go) }>"
+    return graph(f"action = Identity(compute) all = Loop(times, go) {body}", "bool go = {1}, int64 times = {3}")
+
+
+def branching():
+    branch = "b () => (bool more) { more = Identity(go) }"
+    body = f"action = Identity(compute) all = If(go) <then_branch = {branch}, else_branch = {branch}>"
+    return graph(body, "bool go = {1}")
+
+
+def with_function():
+    model = pytest.importorskip("onnx").ModelProto.FromString(graph("action = Identity(compute)"))
+    model.functions.add(name="f", domain="mine")
+    return model.SerializeToString()
+
+
+def hidden_loop():
+    """Return a graph with a loop after a field number that onnxruntime cuts to 32 bits."""
+    model = pytest.importorskip("onnx").ModelProto.FromString(looping())
+    content = model.graph.SerializeToString()
+    assert 128 <= len(content) < 128**2
+    model.ClearField("graph")
+    size = bytes([len(content) & 127 | 128, len(content) >> 7])
+    return model.SerializeToString() + b"\xba\x80\x80\x80\x10" + size + content
+
+
+ONCE = "expected nodes that run once"
 LARGE = "numbers in tensors of constant shape"
 OPERATOR = "expected operators of deterministic networks"
 READ = "can't be read as a network"
@@ -279,6 +307,10 @@ HOSTILE = {
     **{name: (partial(graph, *parts), LARGE) for name, parts in TOO_LARGE.items()},
     **{operator: (partial(graph, f"action = {operator}"), OPERATOR) for operator in OPERATORS},
     **{f"data in {path}": (external(path), ELSEWHERE) for path in ("weights.bin", "/etc/passwd", "../weights.bin")},
+    "a loop": (looping, ONCE),
+    "a loop in disguise": (hidden_loop, "can't be read as a network"),
+    "a branch": (branching, ONCE),
+    "a function": (with_function, ONCE),
     "a division that ends the process": (
         partial(
             graph,

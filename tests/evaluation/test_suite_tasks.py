@@ -80,22 +80,16 @@ def test_training_and_held_out_cases_differ():
     assert texts.make().reset(seed=0)[0]["compute"].shape == (20,)
 
 
-@pytest.mark.parametrize(
-    "reset",
-    [
-        lambda task: task.make().reset(seed=task.seed),
-        lambda task: task.make_vec(2, seed=task.seed - 1),
-        lambda task: task.make_vec(2).reset(seed=np.int64(task.seed - 1)),
-        lambda task: task.make_vec(2).reset(seed=[None, task.seed]),
-    ],
-)
-def test_training_refuses_held_out_seeds(reset):
-    with pytest.raises(ValueError, match="seed: expected seeds below those of held-out episodes"):
-        reset(TASKS["round-8"])
-
-
-def test_training_takes_all_other_seeds():
+def test_training_takes_all_seeds_but_held_out_ones():
     task = TASKS["round-8"]
+    for reset in (
+        lambda: task.make().reset(seed=task.seed),
+        lambda: task.make_vec(2, seed=task.seed - 1),
+        lambda: task.make_vec(2).reset(seed=np.int64(task.seed - 1)),
+        lambda: task.make_vec(2).reset(seed=[None, task.seed]),
+    ):
+        with pytest.raises(ValueError, match="seed: expected seeds below those of held-out episodes"):
+            reset()
     first = task.make().reset(seed=task.seed - 1)[0]
     for seed in (task.seed - 2, [None, task.seed - 1]):
         env = task.make_vec(2)
@@ -167,24 +161,19 @@ def test_tasks_run_no_simulation_at_the_start(monkeypatch):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("budget = 50000\n", "", "task 'round-8': task: expected the field 'budget', got no such field"),
-        ("budget = 50000", "budgets = 3\nbudget = 50000", "'budgets'; did you mean 'budget'"),
-        ("context = 1024\n", "", "task 'round-8': scenario: expected the field 'context'"),
-        ("context = 1024", "kontext = 1", "task 'round-8': scenario: field: expected one of"),
-        ("half = 0\n", "", "task 'texts': arguments: expected the field 'half'"),
-        ("half = 0", "half = 0\nquarter = 1", "task 'texts': arguments: field: expected one of"),
-        ("num_users = 8", "num_users = -8", "task 'round-8': num_users: expected an integer"),
-        ("{half = 1}", "{halves = 1}", "task 'texts': held_out: expected one of"),
-        ("held_out = [{}]", "held_out = []", "held_out: expected a list of at least one table"),
-        ("MultiSpin/Heterogeneous-v0", "MultiSpin/Homogenous-v0", "did you mean 'MultiSpin/Homogeneous-v0'"),
-        ('metric = "goodput"', 'metric = "good"', "metric: expected one of"),
-        ("size = 500", "size = 1", "size: expected an integer"),
-        ("[round-8.arguments]\nrounds = 1\n", "arguments = 3\n", "arguments: expected a table of fields"),
+        ("budget = 50000\n", "", "'budget'"),
+        ("budget = 50000", "budgets = 3\nbudget = 50000", "'budgets'"),
+        ("context = 1024\n", "", "scenario: expected the field 'context'"),
+        ("context = 1024", "kontext = 1", "'kontext'; did you mean 'context'"),
+        ("half = 0\n", "", "arguments: expected the field 'half'"),
+        ("half = 0", "half = 0\nquarter = 1", "'quarter'"),
+        ("num_users = 8", "num_users = -8", "num_users: expected an integer"),
     ],
 )
-def test_bad_fields(old, new, message):
+def test_every_field_is_in_the_file(old, new, message):
+    """Also those of the scenario and the environment, so that a task depends on no default."""
     assert old in TEXT
-    with pytest.raises(ValueError, match=rf"^(.*){re.escape(message)}(.*)$"):
+    with pytest.raises(ValueError, match=rf"^task '[\w-]+': .*{re.escape(message)}"):
         read_tasks(TEXT.replace(old, new, 1))
 
 
@@ -195,12 +184,11 @@ def test_a_score_is_the_mean_over_parts():
     floor = np.zeros_like(top)
     half = Performance(np.stack([0.5 * top, 0.5 * top]), floor, top)
     assert half.mean_scores == pytest.approx([0.5, 0.5])
-    assert aggregate([half], worst_task) == pytest.approx((0.5, 0.5, 0.5))
+    assert aggregate([half], worst_task)[0] == pytest.approx((0.5, 0.5, 0.5))
     mixed = Performance((top * [[0.2], [0.6]])[None], floor, top)
     assert mixed.mean_scores == pytest.approx([0.4])
     whole = Performance(top[None], floor, top)
-    assert aggregate([whole, half, mixed], median_task).mean == pytest.approx(0.5)
-    assert aggregate([whole, half, mixed], worst_task).mean == pytest.approx(0.4)
+    assert [mean for mean, *_ in aggregate([whole, half, mixed], median_task, worst_task)] == pytest.approx([0.5, 0.4])
 
 
 def test_a_difference_is_of_the_same_cases():
@@ -211,5 +199,5 @@ def test_a_difference_is_of_the_same_cases():
     second = Performance(np.concatenate([first.values] * 2) - 0.25, 0.0 * top, top)
     mean, low, high = difference([first] * 2, [second] * 2, median_task)
     assert (mean, low, high) == pytest.approx((0.25, 0.25, 0.25))
-    alone = aggregate([first], median_task)
+    (alone,) = aggregate([first], median_task)
     assert alone.high - alone.low > 0.05

@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
 from multispin_env.solver.equalization import common_latency, equal_latency
+from tests import reference
 
 BITS = 31_744
 

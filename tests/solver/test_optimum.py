@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import best_goodput, server_time
-from reference import equal_latency as root
 
 import multispin_env as ms
 from multispin_env.registry import SERVERS
@@ -17,6 +15,8 @@ from multispin_env.solver.moves import improve
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import is_idle, relaxed_longest, relaxed_optimum
 from tests.hostile import extreme_instance, hostile_instance, hostile_law
+from tests.reference import best_goodput, server_time
+from tests.reference import equal_latency as root
 from tests.strategies import KINDS, instances, problems
 
 

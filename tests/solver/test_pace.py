@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import every_round
 
 import multispin_env as ms
 from multispin_env.solver.pace import least_tpot, timely_windows
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.windows import FixedPass, Nodes, make_laws
 from tests.hostile import hostile_tpot_instance, unchecked
+from tests.reference import every_round
 from tests.solver.test_optimum import weighted
 from tests.strategies import KINDS, instances
 

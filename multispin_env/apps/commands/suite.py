@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,10 +19,10 @@ from multispin_env.checks import check_integer, cut, reason
 from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
 from multispin_env.evaluation.suite.entries import (
     REFERENCE,
+    Policies,
     SuiteEntry,
     TaskValues,
     check_files,
-    check_packages,
     check_replaced,
     check_scores,
     read_curves,
@@ -43,7 +42,6 @@ from multispin_env.evaluation.suite.leaderboard import (
     curve_cells,
     escaped,
     paired_cells,
-    ranked,
     score_cells,
     summary_cells,
 )
@@ -57,7 +55,7 @@ _EXAMS = 10**6  # numbers of fresh exams from which one is drawn
 
 _NOTE = f"{READ.strip()} all but the fresh scores are those that the entry states; --check plays them"
 
-_Exam = tuple[Path, Sequence[int], int, Mapping[str, Any]]  # folder, seeds, number, and policies by task
+_Exam = tuple[Path, Sequence[int], int, Policies]  # folder, seeds, number, and policies by task
 
 _DESCRIPTION = f"""List the tasks of the benchmark suite {VERSION}: difficulty, best known result and upper bound.
 
@@ -195,34 +193,24 @@ def _play(
     """
     ends = {name: [{"rule": RANDOM_ACTIONS}, {"rule": task(name).reference}] for name in names if fresh != PUBLIC}
     exams = [(Path(), (0, 1), fresh, ends), *exams]
-    runs = [_runs_of(exam) for exam in exams]
     labels: dict[PolicyRun, str] = {}
-    for (folder, seeds, *_), by_task in zip(exams, runs, strict=True):
-        for name, by_seed in by_task.items():
-            for seed, run in zip(seeds, by_seed, strict=False):
+    runs: list[tuple[int, str, PolicyRun]] = []
+    for index, (folder, seeds, number, policies) in enumerate(exams):
+        for name, by_seed in policies.items():
+            for seed, policy in zip(seeds, by_seed, strict=False):
+                ((kind, part),) = policy.items()
+                run = folder.resolve() if kind == "folder" else Path(), name, number, kind, part
                 labels.setdefault(run, ", ".join(filter(None, (folder.name, name, f"seed {seed}"))))
+                runs.append((index, name, run))
     values, error = _results(options, labels)
-    of_ends, *played = [
-        {name: np.array([values[run] for run in by_seed if run in values]) for name, by_seed in by_task.items()}
-        for by_task in runs
-    ]
+    played: list[dict[str, list[FloatArray]]] = [{} for _ in exams]
+    for index, name, run in runs:
+        if run in values:
+            played[index].setdefault(name, []).append(values[run])
     if error is None:
-        for name, (floor, top) in of_ends.items():
+        for name, (floor, top) in played[0].items():
             task(name).fresh_ends[fresh] = floor, top
-    return [{name: by_seed for name, by_seed in by_task.items() if len(by_seed)} for by_task in played], error
-
-
-def _runs_of(exam: _Exam) -> dict[str, list[PolicyRun]]:
-    folder, _, number, policies = exam
-    check_packages(folder.resolve(), policies)
-    return {
-        name: [
-            (folder.resolve() if kind == "folder" else Path(), name, number, kind, policy)
-            for by_kind in by_seed
-            for kind, policy in by_kind.items()  # one
-        ]
-        for name, by_seed in policies.items()
-    }
+    return [{name: np.array(by_seed) for name, by_seed in by_task.items()} for by_task in played[1:]], error
 
 
 def _results(
@@ -289,12 +277,18 @@ def _table(options: argparse.Namespace) -> None:
     if options.paired and len(entries) != 2:
         raise ValueError(f"entries: expected two with --paired, got {len(entries)}")
     scores = _both_scores(options, entries, fresh)
-    rows: list[LeaderRow] = []
-    for folder, entry in entries:
-        again = None if fresh == PUBLIC else (scores[folder, fresh], fresh)
-        rows.append(LeaderRow.of(entry, scores[folder, PUBLIC], read_curves(folder, entry), again, not options.check))
+    rows = [
+        LeaderRow(
+            entry,
+            scores[folder, PUBLIC],
+            read_curves(folder, entry),
+            None if fresh == PUBLIC else (scores[folder, fresh], fresh),
+            not options.check,
+        )
+        for folder, entry in entries
+    ]
     paired = [paired_cells(rows[0], rows[1])] if options.paired else []
-    rows = ranked(rows)
+    rows.sort(key=lambda row: -row.iqm)
     cells = [
         table for table in (summary_cells(rows, fresh), cells_by_task(rows), curve_cells(rows), *paired) if table[1]
     ]

@@ -1,13 +1,12 @@
 """Prompts from a text file or a file of JSON rows."""
 
-import hashlib
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multispin_env.checks import check_label, located, shown
-from multispin_env.files import MIB, decode_text, parse_json
+from multispin_env.files import MIB, checksum, decode_text, parse_json
 from multispin_env.npz import read_file
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def read_prompts(path: str | PathLike[str]) -> Prompts:
         tasks = tuple(dict.fromkeys(names))
         if len(tasks) > MAX_TASKS:
             raise ValueError(f"task: expected at most {MAX_TASKS} different tasks, got {len(tasks)}")
-    return Prompts(texts, tasks, tuple(map(tasks.index, names)), str(path), hashlib.sha256(content).hexdigest())
+    return Prompts(texts, tasks, tuple(map(tasks.index, names)), str(path), checksum(content))
 
 
 def _row(line: str, suffix: str, number: int) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from multispin_env.arrays import FloatArray
+from multispin_env.arrays import Array, FloatArray
 from multispin_env.checks import check_integer, check_real, checked_field
 from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.base import single_env
@@ -19,6 +19,7 @@ from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
 from multispin_env.envs.rendering.renderers import Histories, Picture, RoundsFilm
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.simulator import RoundsSimulator
+from multispin_env.envs.rounds.slopes import reward_slopes
 from multispin_env.physics.acceptance import ByRequest
 from multispin_env.physics.rounds import Dynamics
 from multispin_env.physics.types import SystemState
@@ -67,6 +68,12 @@ class RoundsConfig(EnvConfig):
     @override
     def simulator(self, num_envs: int) -> RoundsSimulator:
         return self.simulator_class(self, self.objective(num_envs), self.dynamics, self.planned, num_envs)
+
+    def reward_slopes(
+        self, simulator: RoundsSimulator, action: Array, weights: FloatArray | None, window: float
+    ) -> FloatArray:
+        """Return the derivatives of the next reward; see `MultiSpinVectorEnv.reward_slopes`."""
+        return reward_slopes(simulator, action, weights, window)
 
     @property
     @override

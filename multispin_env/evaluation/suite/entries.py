@@ -5,12 +5,11 @@ Entries are not trusted. Only their networks are executed; they cannot name file
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import (
@@ -25,12 +24,12 @@ from multispin_env.checks import (
     reason,
     shown,
 )
-from multispin_env.evaluation.policy import LARGEST_ONNX, ONNX, POLICY, Policy, checksum, load_policy, onnx_runtime
+from multispin_env.evaluation.policy import LARGEST_ONNX, ONNX, POLICY, Policy, load_policy
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.statistics import Performance
 from multispin_env.evaluation.suite.tasks import PUBLIC, RANDOM_ACTIONS, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
-from multispin_env.files import read_bytes, read_json, sibling_file, write_atomically
+from multispin_env.files import checksum, read_bytes, read_json, read_table, sibling_file, write_atomically
 from multispin_env.registry import import_project_module, is_outside
 
 ENTRY, SCORES, CURVES = "entry.json", "scores.json", "curves.json"
@@ -45,6 +44,8 @@ _BY_HAND = ("method", "authors", "link", "repository", "revision")  # fields tha
 REFERENCE = "reference"  # rule name of the reference of each task
 _ROUNDING = 1e-9  # largest relative difference that can be due to the arithmetic of another processor
 _MAX_SEEDS = 100
+
+Policies = Mapping[str, Sequence[Mapping[str, str]]]  # of an entry, by task and for each seed
 
 TaskValues = dict[str, FloatArray]  # values (seeds, parts, n) of each task that has policies
 
@@ -64,7 +65,7 @@ class SuiteEntry:
     seeds: tuple[int, ...]  # of training
     # by task, for each seed: {"folder": NAME} of an exported policy or a run in the entry, or {"rule": NAME}; tasks may
     # be missing, and so may the last seeds of a task
-    policies: Mapping[str, Any]
+    policies: Policies
     repository: str = checked_field("", check_label)  # from which the policies can be made again, and its revision
     revision: str = checked_field("", check_label)
     files: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of each file of the policies, by its path
@@ -128,9 +129,7 @@ def read_entry(folder: Path) -> SuiteEntry:
     if path is None:
         raise ValueError(f"entry: expected a folder with a file {ENTRY}, got {str(folder)!r}")
     try:
-        content = read_json(path)
-        if not isinstance(content, dict):
-            raise ValueError(f"expected a table of fields, got {shown(content)}")
+        content = read_table(path)
         check_complete("entry", content, [field.name for field in fields(SuiteEntry)])
         return SuiteEntry(**content)
     except (OSError, ValueError, TypeError) as error:
@@ -160,7 +159,7 @@ def check_files(folder: Path, entry: SuiteEntry) -> None:
             )
 
 
-def check_replaced(folder: Path, policies: Mapping[str, Any]) -> None:
+def check_replaced(folder: Path, policies: Policies) -> None:
     """Raise ``ValueError`` if ``folder`` has an entry of another method, which these policies would replace."""
     if not (folder / ENTRY).exists():
         return
@@ -191,7 +190,7 @@ def rule_entry(name: str) -> SuiteEntry:
     return SuiteEntry(method=name, steps=0, seconds=0.0, cpu_seconds=0.0, seeds=(0,), policies=policies)
 
 
-def rule_policies(name: str, tasks: Sequence[SuiteTask]) -> dict[str, Any]:
+def rule_policies(name: str, tasks: Sequence[SuiteTask]) -> dict[str, list[dict[str, str]]]:
     """Return the policies of a rule, a custom class or function, `RANDOM_ACTIONS` or `REFERENCE` for these tasks."""
     return {task.name: [{"rule": task.reference if name == REFERENCE else name}] for task in tasks}
 
@@ -209,16 +208,7 @@ def policy_values(folder: Path, name: str, exam: int, kind: str, policy: str) ->
         return error
 
 
-def check_packages(folder: Path, policies: Mapping[str, Any]) -> None:
-    """Raise ``ModuleNotFoundError`` if policies need onnxruntime or onnx and it is missing."""
-    for policy in (policy for by_seed in policies.values() for policy in by_seed if "folder" in policy):
-        with suppress(ValueError):  # raised again when the policy plays
-            if sibling_file(_inside(folder, policy["folder"]), ONNX) is not None:
-                onnx_runtime()
-                return
-
-
-def _check_policy(task_name: str, policy: Any) -> None:
+def _check_policy(task_name: str, policy: object) -> None:
     if not isinstance(policy, dict) or len(policy) != 1 or not isinstance(next(iter(policy.values())), str):
         expected = '{"folder": NAME} or {"rule": NAME}'
         raise ValueError(f"policies of {task_name}: policy: expected {expected}, got {shown(policy)}")
@@ -293,16 +283,14 @@ def read_curves(folder: Path, entry: SuiteEntry) -> TaskValues | None:
 
 def _read(path: Path, field: str, shapes: Mapping[str, tuple[int, ...]]) -> TaskValues:
     try:
-        content = read_json(path)
-        if not isinstance(content, dict):
-            raise ValueError(f"{field}: expected a table of tasks, got {shown(content)}")
+        content = read_table(path)
         check_complete(field, content, list(shapes))
         return {name: check_values(content[name], f"{field} of {name}", shape) for name, shape in shapes.items()}
     except (OSError, ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{path}: {cut(str(error))}") from None
 
 
-def check_values(content: Any, field: str, shape: tuple[int, ...]) -> FloatArray:
+def check_values(content: ArrayLike, field: str, shape: tuple[int, ...]) -> FloatArray:
     """Return an array of finite numbers of this shape; ``ValueError`` for other content."""
     values = np.asarray(content, dtype=np.float64)
     if values.shape != shape or not np.isfinite(values).all():

@@ -39,10 +39,7 @@ def frozen_content() -> dict[str, Any]:
 
 
 def frozen_of(name: str) -> Frozen:
-    """Return the recorded results of a task; ``ValueError`` for a task that has not been frozen yet."""
-    content = frozen_content()
-    if name not in content:
-        raise ValueError(f"task: expected a frozen task, one of {list(content)}, got {name!r}")
-    values = content[name]
+    """Return the recorded results of a task; ``KeyError`` for a task that has not been frozen yet."""
+    values = frozen_content()[name]
     arrays = {key: None if values[key] is None else np.array(values[key]) for key in FROZEN_VALUES}
     return Frozen(**{**values, **arrays})

@@ -1,8 +1,9 @@
 """Leaderboard of the suite: scores of methods over all tasks, with their training cost."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,47 +27,43 @@ READ = " *"  # mark of rows whose public scores were read
 
 @dataclass(frozen=True, eq=False)
 class LeaderRow:
-    """Results of one method: aggregates with 95 % intervals over seeds and cases, and the score in each task.
+    """Results of one method in all tasks.
 
-    ``fresh`` is the interquartile mean in a fresh exam, if it was played. ``curves`` are the scores (points, seeds) of
-    each task that the entry claims; they are not verified. ``is_read`` is whether the scores of the public exam are
-    those that the entry claims too, and were not played again.
+    ``fresh`` has the values in a fresh exam, with its number, if it was played. ``curves`` are the scores (points,
+    seeds) of each task that the entry claims; they are not verified. ``is_read`` is whether the values of the public
+    exam are those that the entry claims too, and were not played again.
     """
 
     entry: SuiteEntry
-    iqm: Interval
-    fresh: Interval | None
-    median: Interval
-    worst: Interval
-    scores: Mapping[str, Score]
-    performances: Mapping[str, Performance]
+    played: TaskValues
     curves: TaskValues | None
+    fresh: tuple[TaskValues, int] | None
     is_read: bool
 
-    @classmethod
-    def of(
-        cls,
-        entry: SuiteEntry,
-        played: TaskValues,
-        curves: TaskValues | None,
-        fresh: tuple[TaskValues, int] | None,
-        is_read: bool,
-    ) -> "LeaderRow":
-        """Return the row of an entry with its values, its learning curves, and its values in a fresh exam."""
-        by_task = entry_performances(entry, played)
-        all_tasks = list(by_task.values())
-        again = None if fresh is None else list(entry_performances(entry, *fresh).values())
-        return cls(
-            entry,
-            iqm=aggregate(all_tasks, interquartile_mean),
-            fresh=None if again is None else aggregate(again, interquartile_mean),
-            median=aggregate(all_tasks, median_task),
-            worst=aggregate(all_tasks, worst_task),
-            scores={name: Score.of(performance) for name, performance in by_task.items()},
-            performances=by_task,
-            curves=curves,
-            is_read=is_read,
-        )
+    @cached_property
+    def performances(self) -> dict[str, Performance]:
+        """Performance in each task of the public exam."""
+        return entry_performances(self.entry, self.played)
+
+    @cached_property
+    def scores(self) -> dict[str, Score]:
+        """Score in each task of the public exam."""
+        return {name: Score.of(performance) for name, performance in self.performances.items()}
+
+    @cached_property
+    def aggregates(self) -> dict[str, Interval | None]:
+        """Aggregates with 95 % intervals over seeds and cases, by name; ``fresh`` is the IQM in the fresh exam."""
+        tasks = list(self.performances.values())
+        iqm, median, worst = aggregate(tasks, interquartile_mean, median_task, worst_task)
+        fresh = None
+        if self.fresh is not None:
+            (fresh,) = aggregate(list(entry_performances(self.entry, *self.fresh).values()), interquartile_mean)
+        return {"iqm": iqm, "fresh": fresh, "median": median, "worst": worst}
+
+    @property
+    def iqm(self) -> float:
+        """Interquartile mean over tasks and seeds in the public exam."""
+        return float(interquartile_mean([performance.mean_scores for performance in self.performances.values()]))
 
     @property
     def method(self) -> str:
@@ -91,8 +88,9 @@ class LeaderRow:
         row: dict[str, Any] = {name: getattr(self.entry, name) for name in plain}
         row |= {"seeds": self.seeds, "rules": " ".join(self.entry.rules), "gaps": " ".join(self.entry.gaps)}
         row["public"] = "read" if self.is_read else "played"
-        intervals = {name: getattr(self, name) for name in ("iqm", "fresh", "median", "worst")}
-        intervals |= {name: None if name in self.entry.gaps else score.score for name, score in self.scores.items()}
+        intervals = self.aggregates | {
+            name: None if name in self.entry.gaps else score.score for name, score in self.scores.items()
+        }
         for name, numbers in intervals.items():
             mean, low, high = numbers or (None, None, None)
             row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
@@ -104,18 +102,13 @@ def escaped(text: str) -> str:
     return re.sub(r"[&<>|$`*\[\]\\]", lambda match: f"&#{ord(match[0])};", text)
 
 
-def ranked(rows: Sequence[LeaderRow]) -> list[LeaderRow]:
-    """Sort rows by interquartile mean, best first."""
-    return sorted(rows, key=lambda row: -row.iqm.mean)
-
-
 def summary_cells(rows: Sequence[LeaderRow], exam: int) -> tuple[Cells, list[Cells]]:
     """Return header and lines of the table of methods; ``exam`` is the number of the fresh one."""
     header = ("method", "seeds", "IQM", f"IQM, seed {exam}", "median task", "worst task", "steps", "s", "CPU s")
     return header, [
         (
             *(f"{row.label}{READ * row.is_read}", str(row.seeds)),
-            *map(_shown, (row.iqm, row.fresh, row.median, row.worst)),
+            *map(_shown, row.aggregates.values()),
             *(f"{row.entry.steps:,}", f"{row.entry.seconds:.0f}", f"{row.entry.cpu_seconds:.0f}"),
         )
         for row in rows

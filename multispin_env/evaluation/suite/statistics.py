@@ -57,7 +57,7 @@ class Score:
         values, rng = played.values.mean(1), np.random.default_rng(BOOTSTRAP_SEED)
         seeds, cases = (_weights_of(size, rng) for size in values.shape)
         value = interval(values.mean(), ((seeds @ values) * cases).sum(-1))
-        return cls(value, aggregate([played], worst_task))
+        return cls(value, *aggregate([played], worst_task))
 
 
 def _weights_of(size: int, rng: np.random.Generator) -> FloatArray:
@@ -97,18 +97,19 @@ def worst_task(scores: _Scores) -> FloatArray:
     return np.asarray(np.min([task.mean(-1) for task in scores], axis=0))
 
 
-def aggregate(performances: Sequence[Performance], statistic: Callable[[_Scores], FloatArray]) -> Interval:
-    """Return a statistic of the scores in many tasks with its interval."""
-    mean = statistic([performance.mean_scores for performance in performances])
-    return interval(float(mean), statistic(_resampled_scores(performances)))
+def aggregate(performances: Sequence[Performance], *statistics: Callable[[_Scores], FloatArray]) -> list[Interval]:
+    """Return statistics of the scores in many tasks with their intervals."""
+    scores, resampled = [performance.mean_scores for performance in performances], _resampled_scores(performances)
+    return [interval(float(statistic(scores)), statistic(resampled)) for statistic in statistics]
 
 
 def difference(
     performances: Sequence[Performance], others: Sequence[Performance], statistic: Callable[[_Scores], FloatArray]
 ) -> Interval:
     """Return the difference of a statistic between two methods in the same cases, with its interval."""
-    mean = aggregate(performances, statistic).mean - aggregate(others, statistic).mean
-    return interval(mean, statistic(_resampled_scores(performances)) - statistic(_resampled_scores(others)))
+    first, second = ([performance.mean_scores for performance in played] for played in (performances, others))
+    resampled = statistic(_resampled_scores(performances)) - statistic(_resampled_scores(others))
+    return interval(float(statistic(first) - statistic(second)), resampled)
 
 
 def profile(performances: Sequence[Performance], grid: FloatArray) -> tuple[FloatArray, ...]:

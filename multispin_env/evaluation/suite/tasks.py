@@ -13,19 +13,16 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_integer, check_label, check_name, shown
+from multispin_env.checks import check_integer, shown
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
 from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import SHARED, Observation
 from multispin_env.evaluation.cases import Episodes
-from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.defaults import default_contenders
-from multispin_env.evaluation.episodes import ReportProgress
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.suite.frozen import Frozen, frozen_of
 from multispin_env.evaluation.suite.statistics import Performance, Score
-from multispin_env.scenario import Scenario
 
 PUBLIC = 0  # exam whose results are stored with the suite; other numbers are fresh exams
 
@@ -89,7 +86,9 @@ BLIND = {RANDOM_ACTIONS: RandomActions, MIDDLE_ACTIONS: middle_actions, UNTRAINE
 
 
 class _TrainingSeeds:
-    held_out: int
+    def __init__(self, env: Any, held_out: int) -> None:
+        super().__init__(env)  # type: ignore[call-arg]
+        self.held_out = held_out
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Any:
         following = getattr(self, "num_envs", 1) - 1 if np.ndim(seed) == 0 else 0  # seeds that an integer stands for
@@ -106,16 +105,11 @@ class TrainingEnv(_TrainingSeeds, gym.Wrapper, RecordConstructorArgs):  # type: 
 
     def __init__(self, env: gym.Env[Any, Any], held_out: int) -> None:
         RecordConstructorArgs.__init__(self, held_out=held_out)
-        gym.Wrapper.__init__(self, env)
-        self.held_out = held_out
+        super().__init__(env, held_out)
 
 
 class TrainingVectorEnv(_TrainingSeeds, VectorWrapper):  # type: ignore[type-arg, misc]  # as in `recording`
     """Vector environment that refuses the seeds of held-out episodes, from ``held_out`` on."""
-
-    def __init__(self, env: VectorEnv[Any, Any, Any], held_out: int) -> None:
-        super().__init__(env)
-        self.held_out = held_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,16 +137,6 @@ class SuiteTask:
     size: int  # number of held-out episodes of each part
     held_out: tuple[Mapping[str, Any], ...]  # for each part, the arguments that differ from training
 
-    def __post_init__(self) -> None:
-        check_label("hard", self.hard)
-        check_name("metric", self.metric, METRICS)
-        check_integer("budget", self.budget, 1)
-        check_integer("seed", self.seed, 0)
-        check_integer("size", self.size, 2)
-        for part in self.held_out:
-            for name in part:
-                check_name("held_out", name, (*self.config.arguments, *Scenario.field_names()))
-
     @property
     def shape(self) -> tuple[int, int]:
         """Numbers of parts and of held-out episodes of each."""
@@ -178,13 +162,13 @@ class SuiteTask:
         seeds = tuple((self.seed + rng.choice(HELD_OUT_SEEDS, self.size, replace=False)).tolist())
         return tuple(Episodes(self.config.replace(**changes), self.size, seeds) for changes in self.held_out)
 
-    def values(self, contender: Any, progress: ReportProgress | None = None, exam: int = PUBLIC) -> FloatArray:
+    def values(self, contender: Any, exam: int = PUBLIC) -> FloatArray:
         """Play the held-out episodes of an exam and return the metric (parts, n).
 
         ``contender`` is as in `multispin_env.compare`, or one of `BLIND`. Errors are those of `compare`.
         """
         parts = [_read_by(contender, part) for part in self.cases(exam)]
-        return np.array([part.values(_playing(contender, part), progress, self.metric) for part in parts])
+        return np.array([part.values(_playing(contender, part), metric=self.metric) for part in parts])
 
     def score(self, contender: Any, exam: int = PUBLIC) -> Score:
         """Play the held-out episodes and return the score; contenders and errors are as for `values`.
@@ -232,7 +216,7 @@ class SuiteTask:
 
     @cached_property
     def frozen(self) -> Frozen:
-        """Recorded results; ``ValueError`` for a task that has not been frozen yet."""
+        """Recorded results; ``KeyError`` for a task that has not been frozen yet."""
         return frozen_of(self.name)
 
 

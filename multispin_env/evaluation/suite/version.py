@@ -1,7 +1,6 @@
 """Tasks of the current version of the suite, read from a file."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -10,39 +9,24 @@ from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.suite.frozen import DATA, VERSION
 from multispin_env.evaluation.suite.tasks import SuiteTask
 from multispin_env.files import parse_toml
-from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 _NONE = "none"  # ``None`` in TOML
 _OF_CONFIG = ("env", "action", "reward", "arguments", "scenario")  # fields of the environment
-_FIELDS = (*_OF_CONFIG, *(entry.name for entry in fields(SuiteTask) if entry.name not in ("name", "config")))
 
 
 def read_tasks(text: str) -> dict[str, SuiteTask]:
-    """Read tasks from TOML, in which every field is required.
-
-    ``ValueError`` names the task and the field that is unknown, missing or invalid.
-    """
-    return {name: _task(name, table) for name, table in parse_toml(text).items()}
+    """Read tasks from TOML; ``ValueError`` for missing or unknown fields, also those that have defaults elsewhere."""
+    return {name: _task(name, with_none(table)) for name, table in parse_toml(text).items()}
 
 
-def _task(name: str, table: Any) -> SuiteTask:
+def _task(name: str, content: Mapping[str, Any]) -> SuiteTask:
     try:
-        if not isinstance(table, dict):
-            raise ValueError(f"expected a table of fields, got {shown(table)}")
-        content = with_none(table)
-        check_complete("task", content, _FIELDS)
-        for field in ("arguments", "scenario"):
-            if not isinstance(content[field], dict):
-                raise ValueError(f"{field}: expected a table of fields, got {shown(content[field])}")
+        config = EnvConfig.from_dict(content)
+        check_complete("arguments", content["arguments"], config.own_fields())
         check_complete("scenario", content["scenario"], Scenario.field_names())
-        parts = content["held_out"]
-        if not isinstance(parts, list) or not parts or not all(isinstance(part, dict) for part in parts):
-            raise ValueError(f"held_out: expected a list of at least one table, got {shown(parts)}")
-        check_name("env", content["env"], ENVIRONMENTS.names())
-        check_complete("arguments", content["arguments"], ENVIRONMENTS.load(content["env"]).own_fields())
         others = {key: value for key, value in content.items() if key not in _OF_CONFIG}
-        return SuiteTask(name, config=EnvConfig.from_dict(content), **{**others, "held_out": tuple(parts)})
+        return SuiteTask(name, config=config, **{**others, "held_out": tuple(content["held_out"])})
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"task {shown(name)}: {error}") from None
 

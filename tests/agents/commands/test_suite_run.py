@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch as th
 from sb3_contrib import ARS, RecurrentPPO
-from stable_baselines3 import PPO
+from stable_baselines3 import PPO, SAC
 
 import multispin_env as ms
 from agents.base import DirectLearner
-from agents.suite import CELL, BudgetSpentError, Cell, PolicyRecorder
+from agents.policies import TracedNetwork, policy_of
+from agents.runs import write_record
+from agents.suite import CELL, BudgetSpentError, Cell, PolicyRecorder, exported
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.policy import ONNX, load_policy
 from multispin_env.evaluation.suite.entries import CURVES, ENTRY, SCORES
@@ -66,11 +68,17 @@ def run(out, *more, agent=f"{HERE}:short", steps=200):
     return main(["suite", "run", "--agent", agent, "--seeds", "2", "--steps", str(steps), "--out", str(out), *more])
 
 
-def round_matrices(training):
-    """To half precision, in which entries store them."""
-    for tensor in training.model.policy.parameters():
+def soft(policy, env, **others):
+    return SAC(policy, env, learning_starts=32, buffer_size=100, **others)
+
+
+def write_rounded(model, config, folder):
+    """Export a model whose matrices are rounded to half precision, in which entries store them."""
+    for tensor in model.policy.parameters():
         if tensor.ndim > 1:
             tensor.data = tensor.half().float()
+    for name, content in exported(model, config).items():
+        (folder / name).write_bytes(content)
 
 
 def read(file):
@@ -107,26 +115,25 @@ def test_a_method_that_remembers_becomes_an_entry(tmp_path):
     assert run(tmp_path, "--seeds", "1", agent=f"{HERE}:remembering", steps=64) == 0
     assert read(tmp_path / ENTRY)["policies"]["round-8"] == [{"folder": "round-8-0"}]
     assert main(["suite", "evaluate", str(tmp_path), "--check"]) == 0
-    assert Cell("sb3_contrib:RecurrentPPO", "late", 0, 1).training().network().memory == 2 * 256
+    model, config = Cell("sb3_contrib:RecurrentPPO", "late", 0, 1).start()
+    assert TracedNetwork.of(model.policy, config).memory == 2 * 256
 
 
-@pytest.mark.parametrize("method", ["remembering", "short"])
+@pytest.mark.parametrize("method", ["remembering", "short", "soft"])
 def test_a_network_is_exported_as_its_library_plays_it(tmp_path, method):
     """In all steps, and in a second episode after a reset."""
-    training = Cell(f"{HERE}:{method}", "late", 0, 64).training()
-    training.model.learn(64)
-    round_matrices(training)
-    for name, content in training.export().items():
-        (tmp_path / name).write_bytes(content)
-    entries = [name for name in training.network().entries if name != "memory"]
-    for policy in (training.policy(), load_policy(tmp_path)):
+    model, config = Cell(f"{HERE}:{method}", "late", 0, 64).start()
+    model.learn(64)
+    write_rounded(model, config, tmp_path)
+    entries = list(config.observations.space.spaces)
+    for policy in (policy_of(model, config), load_policy(tmp_path)):
         for _ in range(2):
             envs, memory = ms.suite.task("late").make_vec(3, seed=0), None
             observation, _ = envs.reset(seed=0)
             policy.reset()
             for _ in range(4):
                 flat = np.concatenate([observation[name] for name in entries], -1)
-                expected, memory = training.model.predict(flat, state=memory, deterministic=True)
+                expected, memory = model.predict(flat, state=memory, deterministic=True)
                 action = policy.act(observation)
                 np.testing.assert_allclose(action.reshape(3, -1), expected.reshape(3, -1), atol=1e-6)
                 observation, *_ = envs.step(action)
@@ -135,10 +142,10 @@ def test_a_network_is_exported_as_its_library_plays_it(tmp_path, method):
 @pytest.mark.parametrize(("largest", "kind"), [(65000.0, np.float16), (66000.0, np.float32)])
 def test_matrices_are_stored_in_half_precision_unless_that_overflows(largest, kind):
     onnx = pytest.importorskip("onnx")
-    training = Cell(f"{HERE}:short", "round-8", 0, 64).training()
-    matrix = training.model.policy.action_net.weight
+    model, config = Cell(f"{HERE}:short", "round-8", 0, 64).start()
+    matrix = model.policy.action_net.weight
     matrix.data[0, 0] = largest
-    stored = onnx.load_from_string(training.export()[ONNX])
+    stored = onnx.load_from_string(exported(model, config)[ONNX])
     arrays = [onnx.numpy_helper.to_array(tensor) for tensor in stored.graph.initializer]
     (found,) = [array for array in arrays if array.size == matrix.numel() and array.max() > 1e4]
     assert found.dtype == kind
@@ -161,14 +168,12 @@ def test_a_policy_of_ours_learns_with_ppo_of_another_library(tmp_path):
     """For any number of devices."""
     cell = Cell("benchmarks.suite.methods:device_ppo", "resize", 0, 64)
     assert cell.obstacle() == ""
-    training = cell.training()
-    round_matrices(training)
-    for name, content in training.export().items():
-        (tmp_path / name).write_bytes(content)
+    model, config = cell.start()
+    write_rounded(model, config, tmp_path)
     for users in (8, 3):
-        config = training.config.replace(num_users=users)
-        observation, _ = config.make_vec(2).reset(seed=0)
-        played, expected = load_policy(tmp_path).on(config.scenario), training.policy().on(config.scenario)
+        scenario = config.scenario.replace(num_users=users)
+        observation, _ = config.replace(num_users=users).make_vec(2).reset(seed=0)
+        played, expected = load_policy(tmp_path).on(scenario), policy_of(model, config).on(scenario)
         np.testing.assert_allclose(played.act(observation), expected.act(observation), atol=1e-6)
 
 
@@ -196,72 +201,55 @@ def test_missing_cells_are_trained_and_the_users_words_stay(tmp_path, monkeypatc
     assert "'steps': 200" in printed
 
 
-def test_a_run_is_refused_while_another_trains_a_cell_of_its_part(tmp_path, capsys):
-    (tmp_path / "round-8-1").mkdir()
-    with lock_folder(tmp_path / "round-8-1"):
-        assert run(tmp_path) == 2
+def test_a_run_is_refused_while_another_trains_a_cell_of_its_part_and_writes_through_no_links(tmp_path, capsys):
+    out, elsewhere = tmp_path / "entry", tmp_path / "elsewhere"
+    (out / "round-8-1").mkdir(parents=True)
+    with lock_folder(out / "round-8-1"):
+        assert run(out) == 2
         assert "folder: expected a folder that no other process writes to" in capsys.readouterr().err
-        assert not (tmp_path / "round-8-0" / CELL).exists()
-        assert run(tmp_path, "--part", "1/2") == 0
-    assert (tmp_path / "round-8-0" / CELL).exists()
-
-
-def test_a_run_does_not_write_through_links(tmp_path, capsys):
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "entry").mkdir()
-    (tmp_path / "entry" / "round-8-0").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    assert run(tmp_path / "entry") == 2
+        assert not (out / "round-8-0" / CELL).exists()
+        assert run(out, "--part", "1/2") == 0
+    (out / "round-8-0").rename(elsewhere)
+    (out / "round-8-0").symlink_to(elsewhere, target_is_directory=True)
+    before = {path: path.read_bytes() for path in elsewhere.iterdir()}
+    assert run(out) == 2
     assert "run: expected a folder without links" in capsys.readouterr().err
-    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert before == {path: path.read_bytes() for path in elsewhere.iterdir()}
 
 
 SPEC = {"agent": f"{HERE}:short", "task": "round-8", "seed": 1, "steps": 200, "version": "v1"}
-COST = '"steps": 200, "seconds": 1, "cpu_seconds": 1'
-BODY = f'{{"spec": {json.dumps(SPEC)}, {COST}, "values": '
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("damage", "words"),
     [
-        ("{", "Expecting property name"),
-        ("[]", "expected a table of fields"),
-        ("{}", "expected the field 'spec'"),
-        (f'{{"spec": "other", {COST}, "values": []}}', "out: expected a new folder"),
-        (BODY.replace('"seed": 1', '"seed": 0') + "[]}", "out: expected a new folder"),
-        (BODY.replace(f"{HERE}:short", "ppo") + "[]}", "out: expected a new folder"),
-        (BODY + "[]}", "values: expected finite numbers of shape (3, 1, 500), got others of shape (0,)"),
-        (BODY + f"[{', '.join(['[[' + ', '.join(['NaN'] * 100) + ']]'] * 3)}]}}", "values: expected finite numbers"),
-        (BODY + '[], "more": 1}', "field: expected one of"),
-        (BODY.replace('"seconds": 1,', '"seconds": 1e400,') + "[]}", "seconds: expected a finite number"),
-        (BODY.replace('"steps": 200, "seconds"', '"steps": 300, "seconds"') + "[]}", "steps: expected an integer in"),
+        (lambda path: path.write_text("{", encoding="utf-8"), "Expecting property name"),
+        (lambda path: path.write_text("[]", encoding="utf-8"), "expected a table of fields"),
+        (lambda path: path.write_text(json.dumps({"spec": SPEC}), encoding="utf-8"), "schema: expected 4, got None"),
+        (lambda path: path.write_bytes(path.read_bytes().replace(b"0.25", b"0.75")), "does not match its digest"),
+        (lambda path: write_record(path, {}), "out: expected a new folder"),
+        (lambda path: write_record(path, {"spec": {**SPEC, "seed": 0}}), "out: expected a new folder"),
+        (lambda path: write_record(path, {"spec": {**SPEC, "agent": "ppo"}}), "out: expected a new folder"),
     ],
 )
-def test_a_damaged_cell_ends_in_a_sentence_and_stays(content, words, tmp_path, capsys):
+def test_a_damaged_cell_ends_in_a_sentence_and_stays(damage, words, tmp_path, capsys):
     path = tmp_path / "round-8-1" / CELL
     path.parent.mkdir()
-    path.write_text(content, encoding="utf-8")
+    write_record(path, {"spec": SPEC, "steps": 200, "seconds": 1.0, "cpu_seconds": 1.0, "values": [0.25]})
+    damage(path)
+    content = path.read_bytes()
     assert run(tmp_path, "--tasks", "resize") == 2
     printed = capsys.readouterr().err
     assert f"{path}: " in printed
     assert words in printed
-    assert path.read_text(encoding="utf-8") == content
+    assert path.read_bytes() == content
     assert {entry.name for entry in tmp_path.iterdir()} == {"round-8-1"}
 
 
 def test_a_run_with_workers_ends_without_warnings(tmp_path):
     """Libraries make semaphores, which are deleted when a worker ends by itself."""
-    command = [
-        sys.executable,
-        "-m",
-        "multispin_env",
-        "suite",
-        "run",
-        "--agent",
-        "stable_baselines3:A2C",
-        "--seeds",
-        "1",
-    ]
-    options = ["--tasks", "round-8", "--steps", "20", "--workers", "2", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "multispin_env", "suite", "run", "--agent", "stable_baselines3:A2C"]
+    options = ["--seeds", "1", "--tasks", "round-8", "--steps", "20", "--workers", "2", "--out", str(tmp_path)]
     ended = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
     assert "resource_tracker" not in ended.stderr
 
@@ -278,11 +266,7 @@ def test_other_entries_and_methods_without_tasks_are_refused(tmp_path, monkeypat
 
 @pytest.mark.parametrize(
     ("name", "task", "steps"),
-    [
-        ("ppo", "fair", 5000),
-        ("evolution", "ahead-8", 20_000),
-        (f"{HERE}:searching", "fair", 200),
-    ],
+    [("ppo", "fair", 5000), ("evolution", "ahead-8", 20_000), (f"{HERE}:searching", "fair", 200)],
 )
 def test_no_training_takes_more_steps_than_its_budget(name, task, steps):
     content, _ = Cell(name, task, 0, steps).play()
@@ -296,11 +280,8 @@ def test_a_method_that_ends_early_has_a_whole_curve():
     _, second, last = map(np.array, content["values"])
     assert content["steps"] == 64
     np.testing.assert_allclose(second, last, rtol=1e-3)
-
-
-def test_a_first_step_beyond_the_budget_is_a_sentence():
     with pytest.raises(ValueError, match="steps: expected an integer ≥ 1, got 0"):
-        Cell("apg", "round-8", 0, 10).play()
+        Cell("apg", "round-8", 0, 10).play()  # its first step is beyond the budget
 
 
 def test_a_step_beyond_the_budget_is_not_learnt_from(monkeypatch):
@@ -313,7 +294,7 @@ def test_a_step_beyond_the_budget_is_not_learnt_from(monkeypatch):
         return sizes[len(states) - 1]
 
     monkeypatch.setattr(DirectLearner, "_improve", growing)
-    model, recorder = Cell("apg", "round-8", 0, 1500).training().model, PolicyRecorder(1500)
+    (model, _), recorder = Cell("apg", "round-8", 0, 1500).start(), PolicyRecorder(1500)
     with pytest.raises(BudgetSpentError):
         model.learn(1500, callback=recorder)
     assert recorder.taken == 900

@@ -6,8 +6,6 @@ import os
 import pickle
 import re
 import shutil
-import struct
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,19 +14,20 @@ import pytest
 
 import agents
 import multispin_env as ms
+from multispin_env.apps.commands import suite
 from multispin_env.apps.commands.main import main
+from multispin_env.apps.executors import Serial
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import MEMORY, NEXT_MEMORY, ONNX, OUTPUT, POLICY, describe, load_policy
+from multispin_env.evaluation.suite import statistics
 from multispin_env.evaluation.suite.entries import (
-    CONFIG,
     CURVES,
     ENTRY,
-    NETWORK,
     SCORES,
-    check_packages,
     read_entry,
     read_scores,
     rule_entry,
+    rule_policies,
     save_entry,
     save_values,
 )
@@ -39,43 +38,22 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 
-def network(
-    numbers=(0.0, 0.0), kind="Mul", inputs="", outputs="", constants="", product=OUTPUT, nodes="", more=("", "")
-):
+def network(numbers=(0.0, 0.0), kind="Mul", inputs="", outputs="", constants="", product=OUTPUT, nodes=""):
     """Return a network whose action of each device is its ``compute`` times these numbers."""
     values = ", ".join(map(str, numbers))
-    return onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 18{more[0]}]>
+    return onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 18]>
     g (float[batch, users] compute{inputs}) => (float[] {OUTPUT}{outputs})
     <float[1, 1, {len(numbers)}] numbers = {{{values}}}, int64[1] axis = {{2}}{constants}> {{
         wide = Unsqueeze(compute, axis)
         {product} = {kind}(wide, numbers)
         {nodes}
-    }} {more[1]}""").SerializeToString()
+    }}""").SerializeToString()
 
 
-def looping():
-    body = "<body = b (int64 step, bool on) => (bool more, bool rest) { more = Identity(go) rest = Identity(go) }>"
-    return network(constants=", bool go = {1}, int64 times = {3}", nodes=f"all = Loop(times, go) {body}")
-
-
-def branching():
-    branch = "b () => (bool more) { more = Identity(go) }"
-    return network(constants=", bool go = {1}", nodes=f"all = If(go) <then_branch = {branch}, else_branch = {branch}>")
-
-
-def hidden_loop():
-    """Return a graph with a loop after a field number that onnxruntime cuts to 32 bits."""
-    model = onnx.ModelProto.FromString(looping())
-    graph = model.graph.SerializeToString()
-    assert 128 <= len(graph) < 128**2
-    model.ClearField("graph")
-    size = bytes([len(graph) & 127 | 128, len(graph) >> 7])
-    return model.SerializeToString() + b"\xba\x80\x80\x80\x10" + size + graph
-
-
-def with_function():
-    function = '<domain: "mine", opset_import: ["": 18]> Product (a, b) => (c) { c = Mul(a, b) }'
-    return network(kind="mine.Product", more=(', "mine": 1', function))
+LOOPING = network(
+    constants=", bool go = {1}, int64 times = {3}",
+    nodes="all = Loop(times, go) <body = b (int64 i, bool on) => (bool more) { more = Identity(go) }>",
+)
 
 
 def flat_format(path):
@@ -140,6 +118,14 @@ def use_tasks(monkeypatch, names):
         monkeypatch.setattr(f"multispin_env.{module}.tasks", lambda: tasks)
 
 
+@pytest.fixture(autouse=True)
+def quick_tables(monkeypatch):
+    """Tables start no processes, and draw few samples for their intervals."""
+    make = suite.executor_of
+    monkeypatch.setattr(statistics, "RESAMPLES", 50)
+    monkeypatch.setattr(suite, "executor_of", lambda *given: Serial() if given[0].do is suite._table else make(*given))
+
+
 @pytest.fixture
 def few(monkeypatch):
     use_tasks(monkeypatch, ["round-8", "round-50"])
@@ -179,8 +165,8 @@ def test_an_entry_is_played_checked_and_listed(capsys, small, error, tmp_path):
     """A forged score is refused; rounding errors of a processor are not."""
     entry = small
     assert "scores: expected a file scores.json" in error("evaluate", entry, "--check")
-    assert main(["suite", "evaluate", str(entry)]) == 0
-    assert main(["suite", "evaluate", str(entry), "--check", "--workers", "2"]) == 0
+    assert main(["suite", "evaluate", str(entry), "--trust"]) == 0
+    assert main(["suite", "evaluate", str(entry), "--check"]) == 0  # in processes with limits
     assert capsys.readouterr().out.endswith("reproduced exactly\n")
     played = json.loads((entry / SCORES).read_text(encoding="utf-8"))
     np.testing.assert_array_equal(played["round-50"], [TASKS[1].values("random-actions"), TASKS[1].values("fixed")])
@@ -225,28 +211,27 @@ def test_a_network_that_remembers_forgets_where_episodes_begin(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "score"), [("random-actions", 0.0), ("reference", 1.0)])
-def test_an_entry_is_made_of_a_rule(name, score, few, tmp_path):
+def test_an_entry_is_made_of_a_rule(name, score, monkeypatch, tmp_path):
     """Made again, it keeps the words of its author."""
+    use_tasks(monkeypatch, ["round-8"])
     folder, out = tmp_path / "rule", tmp_path / "out"
     make = ["suite", "evaluate", name, "--out", str(folder)]
     assert main(make) == 0
     rewrite(folder, lambda about: about.update(method="Mine", authors="A. Nonymous"))
     assert main(make) == 0
-    assert main(["suite", "evaluate", str(folder), "--check"]) == 0
     assert main(["suite", "table", str(folder), "--seed", "3", "--out", str(out)]) == 0
     (row,) = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
     assert (row["method"], row["authors"], row["steps"], row["seeds"]) == ("Mine", "A. Nonymous", 0, 1)
-    assert (out / "leaderboard.md").read_text(encoding="utf-8").endswith("\n\n- Mine: A. Nonymous\n")
     assert [row["iqm"], row["worst"], row["fresh"]] == pytest.approx([score] * 3, abs=1e-6)
-    assert row["rules"] == "round-8 round-50"
-    assert "| Mine (rule) &#42; |" in (out / "leaderboard.md").read_text(encoding="utf-8")
+    assert row["rules"] == "round-8"
+    page = (out / "leaderboard.md").read_text(encoding="utf-8")
+    assert "| Mine (rule) &#42; |" in page
+    assert page.endswith("\n\n- Mine: A. Nonymous\n")
 
 
-def test_an_entry_of_a_rule_names_the_rule_of_each_task(monkeypatch, tmp_path):
+def test_an_entry_of_the_references_names_the_rule_of_each_task():
     names = "fair", "late"
-    use_tasks(monkeypatch, names)
-    assert main(["suite", "evaluate", "reference", "--out", str(tmp_path)]) == 0
-    policies = json.loads((tmp_path / ENTRY).read_text(encoding="utf-8"))["policies"]
+    policies = rule_policies("reference", [ms.suite.task(name) for name in names])
     assert policies == {name: [{"rule": ms.suite.task(name).reference}] for name in names}
 
 
@@ -261,15 +246,14 @@ def test_no_rule_replaces_another_entry(error, small, tmp_path):
 
 def test_an_agent_of_ours_is_an_entry(error, small):
     pytest.importorskip("stable_baselines3")
-    entry = small
-    shutil.copytree(Path(agents.__file__).parent / "pretrained" / "heterogeneous", entry / "ours")
-    _first({"folder": "ours"}, {"folder": "first-0"})(entry)
-    assert main(["suite", "evaluate", str(entry), "--trust"]) == 0
-    played = np.array(json.loads((entry / SCORES).read_text(encoding="utf-8"))["round-8"])
+    for name in ("heterogeneous", "fair"):
+        shutil.copytree(Path(agents.__file__).parent / "pretrained" / name, small / name)
+    _first({"folder": "heterogeneous"}, {"folder": "first-0"})(small)
+    assert main(["suite", "evaluate", str(small), "--trust"]) == 0
+    played = np.array(json.loads((small / SCORES).read_text(encoding="utf-8"))["round-8"])
     assert FIRST.performance(played).mean_scores[0] > 0.99
-    shutil.copytree(Path(agents.__file__).parent / "pretrained" / "fair", entry / "fair")
-    _first({"folder": "fair"}, {"folder": "fair"})(entry)
-    assert "got one for 'MultiSpin/Fair-v0'" in error("evaluate", entry, "--trust")
+    _first({"folder": "fair"}, {"folder": "fair"})(small)
+    assert "got one for 'MultiSpin/Fair-v0'" in error("evaluate", small, "--trust")
 
 
 def test_a_name_is_played_without_a_folder(capsys, error):
@@ -286,11 +270,11 @@ def test_a_name_is_played_without_a_folder(capsys, error):
 def table(capsys, *arguments):
     """Return the rows of the table of entries as lists of cells, and those of the JSON file."""
     capsys.readouterr()
-    assert main(["suite", "table", *map(str, arguments)]) == 0
+    assert main(["suite", "table", *map(str, arguments), "--trust"]) == 0
     return capsys.readouterr().out
 
 
-def test_a_fresh_exam_catches_stored_actions(entry, small, capsys, tmp_path):
+def test_a_fresh_exam_catches_stored_actions(small, capsys, tmp_path):
     """A network that observes nothing, and returns the actions of the optimum in the order of the public episodes."""
     cases = FIRST.cases()[0]
     env = cases.env(FIRST.config)
@@ -298,18 +282,18 @@ def test_a_fresh_exam_catches_stored_actions(entry, small, capsys, tmp_path):
     best = env.unwrapped.encode_action(ms.make_controller("optimal", env.unwrapped.scenario)(env.unwrapped.state))
     model = onnx.ModelProto.FromString(network(product="nothing", nodes=f"{OUTPUT} = Add(nothing, table)"))
     model.graph.initializer.append(onnx.numpy_helper.from_array(best.astype(np.float32), "table"))
-    write_policy(entry / "stored", model.SerializeToString())
-    rewrite(entry, lambda about: about.update(seeds=[0], policies={FIRST.name: [{"folder": "stored"}]}))
-    assert main(["suite", "evaluate", str(entry)]) == 0
+    write_policy(small / "stored", model.SerializeToString())
+    rewrite(small, lambda about: about.update(seeds=[0], policies={FIRST.name: [{"folder": "stored"}]}))
+    assert main(["suite", "evaluate", str(small), "--trust"]) == 0
     _, best = FIRST.ends(5)
-    save_values(entry / "scores-5.json", {FIRST.name: best[None]})  # which nobody has played
-    assert "mine *" in table(capsys, entry, "--seed", "5", "--out", tmp_path / "out")
+    save_values(small / "scores-5.json", {FIRST.name: best[None]})  # which nobody has played
+    assert "mine *" in table(capsys, small, "--seed", "5", "--out", tmp_path / "out")
     (row,) = json.loads((tmp_path / "out" / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
     assert row["round-8"] > 0.99
     assert row["iqm"] == pytest.approx(row["round-8"] / 2, abs=0.01)  # the other task is missing
     assert row["fresh"] < 0.8 * row["iqm"]
     assert (row["gaps"], row["round-50"], row["rules"], row["public"]) == ("round-50", None, "", "read")
-    assert main(["suite", "evaluate", str(entry), "--seed", "5", "--check"]) == 0
+    assert main(["suite", "evaluate", str(small), "--seed", "5", "--check", "--trust"]) == 0
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
@@ -331,35 +315,34 @@ def test_scores_above_a_proven_bound_are_refused(task, tmp_path):
 
 
 def test_gaps_and_equal_networks_are_marked(small, capsys, tmp_path):
+    def shown(**policies):
+        rewrite(small, lambda about: about.update(policies=policies))
+        assert main(["suite", "evaluate", str(small), "--trust"]) == 0
+        return table(capsys, small, "--seed", "0")
+
     shutil.copytree(small / "first-0", small / "same")
-    one = {FIRST.name: [{"folder": "first-0"}, {"folder": "same"}]}
-    rewrite(small, lambda about: about.update(policies=one))
-    assert main(["suite", "evaluate", str(small), "--trust"]) == 0
-    lines = table(capsys, small, "--seed", "0", "--out", tmp_path / "out").splitlines()
+    same = {"round-8": [{"folder": "first-0"}, {"folder": "same"}]}
+    lines = shown(**same).splitlines()
     assert lines[2].split()[:3] == ["mine", "*", "1"]
     assert next(line.split()[1] for line in lines if line.startswith("round-50")) == "-"
     (small / CURVES).write_text('{"round-8": [[0, 0], [0.2, 0.2], [0.8, 0.8]]}', encoding="utf-8")
     assert re.search(r"0\.000 +0\.100 +0\.400\n", table(capsys, small, "--seed", "0"))  # 0 in the other task
     (small / CURVES).unlink()
-    rewrite(small, lambda about: about["policies"].update({"round-50": [{"rule": "random-actions"}] * 2}))
-    assert main(["suite", "evaluate", str(small), "--trust"]) == 0
-    assert table(capsys, small, "--seed", "0").splitlines()[:3] == lines[:3]
-    rewrite(small, lambda about: about["policies"].update({"round-50": [{"rule": "optimal"}]}))
-    assert main(["suite", "evaluate", str(small), "--trust"]) == 0
-    assert "mine (rule in 1 of 2 tasks)" in table(capsys, small, "--seed", "0")
+    assert shown(**same, **{"round-50": [{"rule": "random-actions"}] * 2}).splitlines()[:3] == lines[:3]
+    assert "mine (rule in 1 of 2 tasks)" in shown(**same, **{"round-50": [{"rule": "optimal"}]})
 
 
 def test_other_files_than_the_recorded_ones_are_refused(small, error):
-    assert main(["suite", "evaluate", str(small)]) == 0
+    assert main(["suite", "evaluate", str(small), "--trust"]) == 0
     files = json.loads((small / ENTRY).read_text(encoding="utf-8"))["files"]
     assert set(files) == {f"first-{seed}/{name}" for seed in (0, 1) for name in (ONNX, POLICY)}
-    content = (small / "first-1" / POLICY).read_bytes()
-    (small / "first-1" / POLICY).write_bytes(content + b" ")
-    for arguments in (("evaluate", small, "--check"), ("table", small, "--seed", "0")):
-        assert "files: expected the recorded file, got another 'first-1/policy.json'" in error(*arguments)
-    (small / "first-1" / POLICY).write_bytes(content)
     rewrite(small, lambda about: about["files"].pop("first-0/policy.onnx"))
     assert "got another 'first-0/policy.onnx'" in error("table", small, "--seed", "0")
+    rewrite(small, lambda about: about.update(files=files))
+    with (small / "first-1" / POLICY).open("ab") as file:
+        file.write(b" ")
+    for arguments in (("evaluate", small, "--check"), ("table", small, "--seed", "0")):
+        assert "files: expected the recorded file, got another 'first-1/policy.json'" in error(*arguments)
 
 
 def test_two_entries_are_compared_in_the_same_episodes(few, capsys, tmp_path, error):
@@ -372,21 +355,25 @@ def test_two_entries_are_compared_in_the_same_episodes(few, capsys, tmp_path, er
     assert "entries: expected two with --paired, got 1" in error("table", folders[0], "--paired", "--seed", "0")
 
 
-@pytest.mark.parametrize("name", ["=1+1", "a|b", r"$\frac{1}{$", "<script>alert(1)</script>", "_hidden", "[x](y)`"])
-def test_any_name_of_a_method_is_shown_as_it_is(name, few, tmp_path):
-    folder, out = tmp_path / "rule", tmp_path / "out"
-    assert main(["suite", "evaluate", "fixed", "--out", str(folder)]) == 0
-    rewrite(folder, lambda about: about.update(method=name, steps=1000))
-    curve = {key: [[0.1], [0.2], [0.3]] for key in ("round-8", "round-50")}
-    (folder / CURVES).write_text(json.dumps(curve), encoding="utf-8")
-    assert main(["suite", "table", str(folder), "--seed", "0", "--out", str(out)]) == 0
-    assert json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"][0]["method"] == name
+def test_any_name_of_a_method_is_shown_as_it_is(few, tmp_path):
+    names, out = ["=1+1", "a|b", r"$\frac{1}{$", "<script>alert(1)</script>", "_hidden", "[x](y)`"], tmp_path / "out"
+    assert main(["suite", "evaluate", "fixed", "--out", str(tmp_path / "0")]) == 0
+    folders = [
+        tmp_path / "0",
+        *(shutil.copytree(tmp_path / "0", tmp_path / str(index)) for index in range(1, len(names))),
+    ]
+    for folder, name in zip(folders, names, strict=True):
+        rewrite(folder, lambda about, name=name: about.update(method=name, steps=1000))
+        save_values(folder / CURVES, {task: np.array([[0.1], [0.2], [0.3]]) for task in ("round-8", "round-50")})
+    assert main(["suite", "table", *map(str, folders), "--seed", "0", "--out", str(out)]) == 0
+    rows = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
+    assert [row["method"] for row in rows] == names
     lines = (out / "leaderboard.md").read_text(encoding="utf-8").splitlines()
-    assert {line.count("|") for line in lines if line.startswith("|")} == {10, 5, 6}
+    assert {line.count("|") for line in lines if line.startswith("|")} == {10, 6}
     assert not any(sign in line for line in lines for sign in ("<", "$", "](", "`"))
-    assert html.unescape(lines[4]).startswith(f"| {name} (rule) * |")
-    row = next(csv.DictReader((out / "leaderboard.csv").read_text(encoding="utf-8").splitlines()))
-    assert row["method"] == ("'=1+1" if name == "=1+1" else name)
+    assert [html.unescape(line).split(" (rule) *")[0] for line in lines[4:10]] == [f"| {name}" for name in names]
+    with (out / "leaderboard.csv").open(encoding="utf-8") as file:
+        assert [row["method"] for row in csv.DictReader(file)] == ["'=1+1", *names[1:]]
     assert (out / "curves.png").stat().st_size > 10_000
 
 
@@ -427,38 +414,9 @@ def _linked_entry(folder):
     (folder / ENTRY).symlink_to(folder.parent / "e")
 
 
-def _large_header(folder):
-    run = folder / "run"
-    run.mkdir()
-    header = json.dumps({"w": {"dtype": "F32", "shape": [2_500_000_000], "data_offsets": [0, 10**10]}}).encode()
-    (run / NETWORK).write_bytes(struct.pack("<Q", len(header)) + header)
-    (run / CONFIG).write_text("{}", encoding="utf-8")
-    _first({"folder": "run"}, {"folder": "run"})(folder)
-
-
-def _policy_text(change):
-    """Change the text of the policy of the first seed."""
-
-    def rewritten(folder):
-        path = folder / "first-0" / POLICY
-        path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
-
-    return rewritten
-
-
-def _scenario(field, text):
-    return _policy_text(lambda before: re.sub(rf'"{field}": [^,]+', f'"{field}": {text}', before))
-
-
-def _replaced(make):
-    """Make something else of the file of the network."""
-
-    def change(folder):
-        path = folder / "first-0" / ONNX
-        path.unlink()
-        make(path)
-
-    return change
+def _pipe(folder):
+    (folder / "first-0" / ONNX).unlink()
+    os.mkfifo(folder / "first-0" / ONNX)
 
 
 class Evil:
@@ -479,7 +437,7 @@ HOSTILE = {
     "seconds that are none": (_set(seconds=float("nan")), "seconds: expected a finite number"),
     "seeds that are none": (_set(seeds="01"), "seeds: expected a list"),
     "seeds twice": (_set(seeds=[1, 1]), "seeds: expected distinct numbers"),
-    "a million seeds": (_set(seeds=list(range(10**6))), "seeds: expected a list"),
+    "too many seeds": (_set(seeds=list(range(101))), "seeds: expected a list"),
     "no policies": (_set(policies=3), "policies: expected a table of tasks"),
     "an unknown task": (lambda f: rewrite(f, lambda about: about["policies"].update(x=[])), "field: expected one of"),
     "a seed too many": (_first(*[{"folder": "first-0"}] * 3), "with one for each seed"),
@@ -505,49 +463,20 @@ HOSTILE = {
     "a policy for another environment": (_other_policy(network(), env="MultiSpin/Homogeneous-v0"), "env: expected"),
     "weights that are NaN": (_other_policy(network((float("nan"), 0.0))), "round-8, seed 0: action"),
     "actions out of range": (_other_policy(network((9.0, 0.0))), "round-8, seed 0: action"),
-    "actions of another shape": (_other_policy(network((0.0,) * 5)), "round-8, seed 0"),
-    "a loop": (_other_policy(looping()), "expected nodes that run once"),
-    "a loop in disguise": (_other_policy(hidden_loop()), "can't be read as a network"),
-    "a branch": (_other_policy(branching()), "expected nodes that run once"),
-    "a function": (_other_policy(with_function()), "expected nodes that run once"),
+    "a loop": (_other_policy(LOOPING), "expected nodes that run once"),
     "another format of networks": (lambda f: _other_policy(flat_format(f / "other.ort"))(f), "can't be read as a net"),
     "memory without an end": (_other_policy(remembering(size=10**12)), "memory: expected (n, size)"),
     "memory of any size": (_other_policy(remembering(size="any")), "memory: expected (n, size)"),
     "memory that grows": (_other_policy(remembering(copies=2)), "next_memory: expected numbers of shape"),
-    "an operator that there is not": (_other_policy(network(kind="Evil")), "can't be read as a network"),
-    "a header of 10 GB": (_large_header, "round-8, seed 0"),
-    "a hundred million devices": (_scenario("num_users", 10**8), "num_users: expected an integer in 1..100000"),
-    "negative devices": (_scenario("num_users", -1), "num_users: expected an integer"),
-    "bandwidth that is NaN": (_scenario("total_bandwidth", "NaN"), "total_bandwidth: expected a finite number"),
-    "bandwidth of 1e400": (_scenario("total_bandwidth", "1e400"), "total_bandwidth: expected a finite number"),
-    "the same key twice": (
-        _policy_text(lambda text: '{"schema": 2,' + text[1:-1] + ', "schema": 1}'),
-        "schema: expected",
-    ),
-    "a description in many levels": (_policy_text(lambda _: "[" * 10**5), "can't be read as an exported policy"),
-    "a name of a million letters": (_scenario("action", f'"{"x" * 10**6}"'), "action: expected one of"),
-    "half a description": (_policy_text(lambda text: text[:-20]), "can't be read as an exported policy"),
-    "actions that become infinite": (
-        _other_policy(network(kind="Div")),
-        "round-8, seed 0: action",
-    ),
     "actions of twice the batch": (
         _other_policy(network(product="half", nodes=f"{OUTPUT} = Concat<axis = 0>(half, half)")),
         "action: expected numbers of shape",
     ),
-    "no actions": (
-        _other_policy(
-            network(product="all", constants=", int64[1] zero = {0}", nodes=f"{OUTPUT} = Slice(all, zero, zero)")
-        ),
-        "action: expected numbers of shape",
-    ),
     "actions of text": (_other_policy(network(product="all", nodes=f"{OUTPUT} = Cast<to = 8>(all)")), "Type Error"),
-    "a folder for a network": (_replaced(Path.mkdir), "folder: expected a folder with the files"),
-    "a circular link": (_replaced(lambda path: path.symlink_to(path)), "folder: expected a folder with the files"),
     "an entry that is a link": (_linked_entry, "expected a folder with a file entry.json"),
 }
 if hasattr(os, "mkfifo"):
-    HOSTILE["a pipe for a network"] = (_replaced(os.mkfifo), "folder: expected a folder with the files")
+    HOSTILE["a pipe for a network"] = (_pipe, "folder: expected a folder with the files")
 
 
 def _call_supernet(folder, rules):
@@ -586,7 +515,7 @@ def test_a_table_plays_fresh_exams_of_all_entries_together(small, error, few, tm
     """A policy that fails loses no scores of other entries; scores of other policies than now are deleted."""
     fixed = tmp_path / "fixed"
     assert main(["suite", "evaluate", "fixed", "--out", str(fixed)]) == 0
-    assert main(["suite", "evaluate", str(small)]) == 0
+    assert main(["suite", "evaluate", str(small), "--trust"]) == 0
     write_policy(small / "other", network((9.0, 0.0)))
     _first({"folder": "other"}, {"folder": "first-1"})(small)
     save_entry(small, read_entry(small))
@@ -600,7 +529,7 @@ def test_a_table_plays_fresh_exams_of_all_entries_together(small, error, few, tm
 
 
 def test_one_hostile_policy_does_not_lose_the_others(capsys, small):
-    write_policy(small / "other", looping())
+    write_policy(small / "other", LOOPING)
     _first({"folder": "other"}, {"folder": "first-1"})(small)
     assert main(["suite", "evaluate", str(small), "--trust"]) == 2
     printed = capsys.readouterr()
@@ -611,8 +540,6 @@ def test_one_hostile_policy_does_not_lose_the_others(capsys, small):
 def test_networks_play_without_limits_only_if_trusted(monkeypatch, error, small):
     monkeypatch.setattr("multispin_env.apps.commands.suite.has_limits", lambda: False)
     assert "trust: expected --trust on a system that can't limit the memory" in error("evaluate", small)
-    assert main(["suite", "evaluate", str(small), "--trust"]) == 0
-    (small / SCORES).unlink()
     _first(*[{"rule": "fixed"}] * 2)(small)
     assert main(["suite", "evaluate", str(small)]) == 0
 
@@ -620,7 +547,7 @@ def test_networks_play_without_limits_only_if_trusted(monkeypatch, error, small)
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("[]", "expected a table of tasks"),
+        ("[]", "expected a table of fields"),
         ("{}", "expected the field 'round-8'"),
         ('{"round-8": [[[1.0]]], "round-50": 0}', "expected finite numbers of shape (2, 1, 500)"),
         ('{"round-8": "many", "round-50": 0}', "could not convert"),
@@ -631,12 +558,3 @@ def test_hostile_scores_end_in_a_sentence(content, words, error, small):
     save_entry(small, read_entry(small))
     (small / SCORES).write_text(content, encoding="utf-8")
     assert words in error("table", small)
-
-
-def test_a_missing_onnxruntime_is_noticed_before_anything_is_played(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    (tmp_path / "network").mkdir()
-    check_packages(tmp_path, {"round-8": [{"rule": "fixed"}, {"folder": "nowhere"}]})
-    (tmp_path / "network" / "policy.onnx").touch()
-    with pytest.raises(ModuleNotFoundError, match="onnxruntime"):
-        check_packages(tmp_path, {"round-8": [{"rule": "fixed"}], "late": [{"folder": "network"}]})

@@ -50,7 +50,10 @@ def is_over(file):
     return False
 
 
-def test_a_process_stays_for_the_next_question_until_it_is_killed():
+def test_a_process_stays_until_it_is_killed_and_what_takes_too_long_stops(tmp_path, monkeypatch):
+    heart = tmp_path / "heart"
+    heart.touch()
+
     async def ask():
         several = Workers()
         first = await several.answer(os.getpid)
@@ -61,22 +64,11 @@ def test_a_process_stays_for_the_next_question_until_it_is_killed():
             await several.answer(os._exit, 1)
         numbers = range(6)  # more than computations at a time: each answer is that to its own question
         assert await asyncio.gather(*(several.answer(int, number) for number in numbers)) == list(numbers)
-
-    asyncio.run(ask())
-
-
-def test_what_takes_too_long_stops(tmp_path, monkeypatch):
-    heart = tmp_path / "heart"
-    heart.touch()
-
-    async def wait():
-        several = Workers()
-        await several.answer(os.getpid)  # it has started
         monkeypatch.setattr(workers, "ANSWER_TIMEOUT", 0.5)
         with pytest.raises(AnswerError, match=r"^page: expected an answer within 0.5 s, got none"):
             await several.answer(beat, heart)
 
-    asyncio.run(wait())
+    asyncio.run(ask())
     assert is_over(heart)
 
 
@@ -115,39 +107,28 @@ SCOPE = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def endless(tmp_path, monkeypatch):
-    """Application with an endless computation, its file, and the messages sent."""
+def test_a_computation_stops_with_whoever_asked_and_with_the_page(tmp_path, monkeypatch):
+    """Ctrl-C during a computation prints no traceback."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(app, "answer", beat)  # which writes to the file that has the name of the view
-    page, sent = app.make_app(ScenarioSources(), "127.0.0.1", 1), []
+    page, heart, sent, left = app.make_app(ScenarioSources(), "127.0.0.1", 1), tmp_path / "heart", [], []
 
     async def send(message):
         sent.append(message)
 
-    return lambda receive: page(SCOPE, receive, send), tmp_path / "heart", sent
-
-
-def test_a_computation_stops_when_whoever_asked_has_gone(endless):
-    ask, heart, _ = endless
-    left = []
-
-    async def receive():
+    async def leaves():
         await begun(heart)
         left.append(time.monotonic())
         return {"type": "http.disconnect"}
 
-    asyncio.run(ask(receive))
+    asyncio.run(page(SCOPE, leaves, send))
     assert time.monotonic() - left[0] < 5.0
     assert is_over(heart)
-
-
-def test_the_end_of_the_page_is_an_answer_too(endless):
-    """Ctrl-C during a computation prints no traceback."""
-    ask, heart, sent = endless
+    heart.unlink()
+    sent.clear()
 
     async def end():
-        asked = asyncio.create_task(ask(asyncio.Event().wait))
+        asked = asyncio.create_task(page(SCOPE, asyncio.Event().wait, send))
         await begun(heart)
         asked.cancel()
         await asked

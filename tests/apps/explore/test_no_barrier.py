@@ -1,5 +1,4 @@
 import json
-import re
 import shlex
 
 import gymnasium as gym
@@ -10,7 +9,6 @@ import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.explore.no_barrier import NoBarrierSettings, rush_start
 from multispin_env.apps.explore.settings import ScenarioSources
-from tests.repository import ROOT
 
 PLACES = ScenarioSources()
 SMALL = {"num_users": 3, "seconds": 2.0, "episodes": 2}
@@ -28,6 +26,9 @@ def case(request):
 def test_first_and_means_are_those_of_the_environment(case):
     settings, result = case
     scenario = settings.system(PLACES)
+    assert len(json.dumps(result.record)) < 100_000
+    assert (result.record["users"], len(result.record["sides"][0]["devices"])) == (3, 3)
+    assert all(0.0 < facts["token_goodput"] < result.bound for facts in result.first.values())
     metric = "tokens_in_time" if settings.serving else "token_goodput"
     means = {name: float(mean) for name, mean, *_ in result.tables[0][1]}
     for name in result.first:
@@ -62,18 +63,6 @@ def test_the_command_prints_the_tables(case, capsys):
             assert " ".join(row) in lines
 
 
-def test_the_view_opens_with_the_rule_that_the_guide_tries_first():
-    guide = (ROOT / "docs" / "continuous.md").read_text(encoding="utf-8")
-    assert NoBarrierSettings().left == re.search(r"Try `(\S+)` first", guide)[1]
-
-
-def test_a_record_is_small_and_json(case):
-    _, result = case
-    assert len(json.dumps(result.record)) < 100_000
-    assert (result.record["users"], len(result.record["sides"][0]["devices"])) == (3, 3)
-    assert all(0.0 < facts["token_goodput"] < result.bound for facts in result.first.values())
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -92,10 +81,5 @@ def test_a_rush_is_where_most_is_asked_for(seed):
     rng = np.random.default_rng(seed)
     times = np.sort(rng.uniform(0.0, 100.0, 60).round(3))
     trace = ms.RequestTrace(times, prompt=np.zeros(60, int), output=rng.integers(1, 50, 60))
-    part, start = 10.0, rush_start(trace, 30.0)
-    asked = [
-        sum(out for at, out in zip(trace.arrived_at, trace.output, strict=True) if begin <= at < begin + part)
-        for begin in trace.arrived_at.tolist()
-    ]
-    busiest = float(trace.arrived_at[int(np.argmax(asked))])
-    assert start == sum(trace.arrived_at < busiest - part)
+    asked = [trace.output[(begin <= times) & (times < begin + 10.0)].sum() for begin in times]
+    assert rush_start(trace, 30.0) == sum(times < times[np.argmax(asked)] - 10.0)

@@ -120,11 +120,8 @@ def test_a_chain_is_what_the_device_would_draft_anew(guess, temperature):
                 laws.append(law(small, text + new, temperature)[-1])
                 new.append(drawn(laws[-1], 7, DEVICE, device, number, len(text) + position))
             p = law(devices.pair.target, text + new[:size], temperature)[len(text) - 1 :]
-            good = [
-                numbers[position] < p[position][new[position]] / laws[position][new[position]]
-                for position in range(size)
-            ]
-            accepted = good.index(False) if False in good else size
+            good = [numbers[i] < p[i][new[i]] / laws[i][new[i]] for i in range(size)]
+            accepted = [*good, False].index(False)
             if accepted < size:
                 rest = th.as_tensor((p[accepted] - laws[accepted]).clip(0.0))
                 token = int(network.pick_tokens(rest[None], numbers[-1:])[0])

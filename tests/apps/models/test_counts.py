@@ -1,5 +1,8 @@
 """Rates from logs of counts and from records, against known rates and a slow replay."""
 
+from itertools import accumulate
+from operator import mul
+
 import numpy as np
 import pytest
 from scipy.optimize import brentq
@@ -22,6 +25,7 @@ from multispin_env.apps.models.counts import (
 )
 from multispin_env.physics.records import Recorded, Records, load_overlap, load_records
 from multispin_env.scenario import Scenario
+from tests import reference
 
 
 def written(tmp_path, text, name="log.csv"):
@@ -150,20 +154,10 @@ def slow_rounds(probability, accepted, length, rounds=16):
     for begin in range(size):
         at = begin
         for _ in range(rounds):
-            reached, run = 1.0, 0
-            gain = 1.0
-            for ahead in range(length):
-                reached *= probability[(at + ahead) % size]
-                gain += reached
-            while run < length and accepted[(at + run) % size]:
-                run += 1
-            gained.append(gain)
-            at = (at + run + 1) % size
+            ahead = [(at + step) % size for step in range(length)]
+            gained.append(1.0 + sum(accumulate((probability[i] for i in ahead), mul)))
+            at = (at + [*(accepted[i] for i in ahead), False].index(False) + 1) % size
     return np.mean(gained)
-
-
-def slow_formula(length, rate):
-    return sum(rate**token for token in range(length + 1))
 
 
 def test_numbers_of_the_record_of_the_package(rows):
@@ -181,7 +175,7 @@ def test_rates_and_rounds_are_those_of_a_slow_replay(records, rows):
         text = records.probability[positions].tolist(), records.accepted[positions].tolist()
         gains = [slow_rounds(*text, length) for length in LENGTHS]
         ratio = lambda rate, gains=gains: np.mean(  # noqa: E731
-            [slow_formula(length, rate) / gain for length, gain in zip(LENGTHS, gains, strict=True)]
+            [reference.expected_tokens(length, rate) / gain for length, gain in zip(LENGTHS, gains, strict=True)]
         )
         rates.append(brentq(lambda rate, ratio=ratio: ratio(rate) - 1.0, 0.0, 1.0))
         replayed.append(gains)
@@ -189,7 +183,7 @@ def test_rates_and_rounds_are_those_of_a_slow_replay(records, rows):
     assert row.prompt_std == pytest.approx(np.std(rates), abs=1e-9)
     for index, entry in enumerate(row.rounds):
         assert entry.replayed == pytest.approx(np.mean(replayed, axis=0)[index], rel=1e-9)
-        formula = np.mean([slow_formula(index + 1, rate) for rate in rates])
+        formula = np.mean([reference.expected_tokens(index + 1, rate) for rate in rates])
         assert entry.off == pytest.approx(formula / entry.replayed - 1.0, abs=1e-9)
     assert row.worst.off == max((entry.off for entry in row.rounds), key=abs)
 
@@ -201,7 +195,7 @@ def test_the_tasks_are_those_that_the_process_assumes(records, rows):
     assert [task.acceptance_std for task in scenario.tasks] == pytest.approx(prior.spread.tolist(), abs=1e-12)
 
 
-def test_a_single_task_without_overlap():
+def test_a_single_task_without_overlap_and_a_picture_of_many(tmp_path):
     single = Records(np.zeros(1, int), np.array([9]), np.full(9, 0.5), np.arange(9) % 2 > 0)
     (row,) = rows = summarise(single, None, ["mine"])
     assert (row.overlap, row.prompt_std, _without_total(rows)) == (None, 0.0, rows)
@@ -210,9 +204,6 @@ def test_a_single_task_without_overlap():
     assert round_cells(rows)[0] == ("L", "mine")
     with pytest.raises(ValueError, match=r"tasks: expected an integer in 1\.\.1, got 2"):
         summarise(single, None, ["mine", "other"])
-
-
-def test_a_picture_of_many_tasks(tmp_path):
     records = Records(np.arange(9), np.full(9, 9), np.full(81, 0.5), np.arange(81) % 2 > 0)
     draw_summary(summarise(records, None, [f"task {index}" for index in range(9)]), records, tmp_path / "mine")
     assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")

@@ -84,28 +84,27 @@ def test_code_beside_a_model_does_not_run(file, key, auto_map, folder, tmp_path,
     assert not mark.exists()
 
 
-def test_other_vocabularies_are_refused():
-    entry, other = tiny_model(0), tiny_model(1)
-    assert Pair(entry, other).vocabulary_size == WORDS
-    with pytest.raises(ValueError, match=rf"draft: expected the vocabulary of the target \({WORDS} tokens\), got 30"):
-        Pair(tiny_model(0, words=30), other)
-    vocabulary = Model("renamed", entry.network, tiny_tokenizer())
-    vocabulary.tokenizer.add_tokens(["extra"])
-    with pytest.raises(ValueError, match="1 differ, the first is 'extra'"):
-        Pair(vocabulary, other)
-    wide = Model("wide", tiny_model(1, words=WORDS + 8).network, tiny_tokenizer())  # a last layer that is filled up
-    assert Pair(entry, wide).vocabulary_size == WORDS
-
-
-def test_windows_are_refused():
+def model_with(**options):
     model = tiny_model(0)
-    model.network.config.sliding_window = 64
-    with pytest.raises(ValueError, match=r"model: expected full attention in all layers.*a window of 64 tokens"):
-        Model("windowed", model.network, model.tokenizer)
-    model.network.config.sliding_window = None
-    model.network.config.layer_types = ["linear_attention", "full_attention"]
-    with pytest.raises(ValueError, match="linear_attention"):
-        Model("linear", model.network, model.tokenizer)
+    for name, value in options.items():
+        setattr(model.network.config, name, value)
+    return Model("other", model.network, model.tokenizer)
+
+
+def test_other_vocabularies_and_windows_are_refused():
+    model, wide = tiny_model(1), Model("wide", tiny_model(1, words=WORDS + 8).network, tiny_tokenizer())
+    renamed = Model("renamed", tiny_model(0).network, tiny_tokenizer())
+    renamed.tokenizer.add_tokens(["extra"])
+    for draft in (tiny_model(0), wide):  # its last layer is filled up
+        assert Pair(draft, model).vocabulary_size == WORDS
+    for make, message in (
+        (lambda: Pair(tiny_model(0, words=30), model), rf"vocabulary of the target \({WORDS} tokens\), got 30"),
+        (lambda: Pair(renamed, model), "1 differ, the first is 'extra'"),
+        (lambda: model_with(sliding_window=64), "model: expected full attention in all layers.*a window of 64 tokens"),
+        (lambda: model_with(layer_types=["linear_attention", "full_attention"]), "linear_attention"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()
 
 
 def test_a_chat_template_is_used_unless_raw():
@@ -119,9 +118,8 @@ def test_a_chat_template_is_used_unless_raw():
 
 def test_a_link_to_a_gguf_file_is_found_by_its_own_name(tmp_path, monkeypatch):
     """The hub's cache has links to files without a suffix."""
-    (tmp_path / "blobs").mkdir()
-    (tmp_path / "blobs" / "0a1b").write_bytes(b"GGUF")
-    (tmp_path / "mine.gguf").symlink_to(tmp_path / "blobs" / "0a1b")
+    (tmp_path / "0a1b").write_bytes(b"GGUF")
+    (tmp_path / "mine.gguf").symlink_to(tmp_path / "0a1b")
     monkeypatch.chdir(tmp_path)
     assert _source("mine.gguf") == (str(tmp_path), {"gguf_file": "mine.gguf"})
 
@@ -165,7 +163,7 @@ def test_cached_passes_equal_uncached_ones(model, part, monkeypatch):
             assert stored.length[row] == len(texts[row])
 
 
-def test_what_cannot_be_read_is_refused():
+def test_what_cannot_be_read_is_refused(monkeypatch):
     model = tiny_model(0, context=8)
     stored = Sequences(model, 2, WORDS)
     with pytest.raises(ValueError, match=r"tokens: expected a text of at most 8, the context of 'tiny-0', got 9"):
@@ -176,8 +174,6 @@ def test_what_cannot_be_read_is_refused():
     with pytest.raises(ValueError, match=r"length\[1\]: expected 0 to the tokens that were read"):
         stored.trim(np.arange(2), np.array([2, 2]))
 
-
-def test_too_little_memory_is_said_with_batch_and_length(model, monkeypatch):
     def fail(**_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
 
@@ -215,46 +211,13 @@ def test_drafts_from_fewer_probabilities_are_accepted_as_often_as_their_overlap_
     assert chisquare(np.bincount(tokens, minlength=9), size * target).pvalue > 1e-3
 
 
-def test_draws_follow_the_law():
+def test_draws_follow_the_law_and_the_temperature():
     law = laws(2, 1, 6)
     uniform = (np.arange(60_000) + 0.5) / 60_000
     tokens = network.pick_tokens(law.expand(60_000, -1), uniform)
     np.testing.assert_allclose(np.bincount(tokens, minlength=6) / 60_000, law[0].numpy(), atol=2e-5)
     sure = th.tensor([[0.0, 1.0, 0.0]]).double().expand(2, -1)
     assert network.pick_tokens(sure, np.array([0.0, 1 - 1e-16])).tolist() == [1, 1]
-
-
-@pytest.mark.parametrize("length", [0, 1, 3])
-def test_verified_tokens_have_the_law_of_the_target(length):
-    """Each position has its own p and q."""
-    size, words = 60_000, 5
-    p, q = laws(3, length + 1, words), laws(4, max(length, 1), words)[:length]
-    rng = np.random.default_rng(5)
-    drafted = np.zeros((size, length), int)
-    for position in range(length):
-        drafted[:, position] = network.pick_tokens(q[position].expand(size, -1), rng.random(size))
-    many = lambda law: law.expand(size, *law.shape)  # noqa: E731
-    got = network.verify(many(p), many(q), drafted, np.full(size, length), rng.random((size, length)), rng.random(size))
-    first = np.where(got.accepted > 0, drafted[:, 0], got.token) if length else got.token
-    assert chisquare(np.bincount(first, minlength=words), size * p[0].numpy()).pvalue > 1e-3
-    if length:
-        inside = got.accepted >= 1
-        second = np.where(got.accepted > 1, drafted[:, min(1, length - 1)], got.token)[inside]
-        assert chisquare(np.bincount(second, minlength=words), inside.sum() * p[1].numpy()).pvalue > 1e-3
-        assert abs(inside.mean() - network.overlap(p[0], q[0])) < 0.01
-
-
-def test_a_shorter_draft_ends_where_it_ends():
-    p = laws(8, 6, 4, 9)
-    drafted = network.pick_tokens(p[:, :3], np.random.default_rng(9).random((6, 3)))
-    length = np.array([0, 1, 2, 3, 2, 0])
-    uniform = np.linspace(0.05, 0.95, 6)
-    got = network.verify(p, p[:, :3], drafted, length, np.zeros((6, 3)), uniform)
-    np.testing.assert_array_equal(got.accepted, length)
-    np.testing.assert_array_equal(got.token, network.pick_tokens(p[np.arange(6), length], uniform))
-
-
-def test_temperature_0_is_greedy():
     logits = th.tensor([[0.0, 3.0, 1.0]])
     assert network.probabilities(logits, 0.0, "mine").tolist() == [[0.0, 1.0, 0.0]]
     np.testing.assert_allclose(network.probabilities(logits, 2.0, "mine"), th.softmax(logits.double() / 2, -1))

@@ -118,9 +118,6 @@ def test_without_a_draft_model_and_to_another_context(package, tmp_path, capsys)
     assert (server.draft_pieces, server.context_time) == ((), pytest.approx(2e-8, rel=1e-3))
     assert ms.Scenario.preset("qwen3.5", server=f"{stem}.toml").draft_step_time(100) == 0.004
     assert "drafted token" not in capsys.readouterr().out
-
-
-def test_the_list_of_tables(package, capsys):
     assert main(["profile", "--table"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["GPUs: moon_sxm", "models: org/Lacks-1B, org/Large-32B, org/Small-1B"]
@@ -142,41 +139,30 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("words", "sentence"), WRONG, ids=range(len(WRONG)))
-def test_what_a_table_lacks_is_one_sentence(words, sentence, package, tmp_path, capsys):
-    arguments = ["profile", "--table", "moon_sxm", *SMALL, "--out", str(tmp_path / "mine"), *words]
-    assert main(arguments) == 2
-    assert re.fullmatch(f"multispin profile: {sentence}.*\n", capsys.readouterr().err)
+def test_what_a_table_lacks_is_one_sentence(words, sentence, package, tmp_path, refused):
+    error = refused("profile", ["--table", "moon_sxm", *SMALL, "--out", str(tmp_path / "mine"), *words])
+    assert re.fullmatch(f"multispin profile: {sentence}.*", error)
     assert not list(tmp_path.iterdir())
 
 
-def test_options_of_the_other_kind_and_missing_ones(tmp_path, capsys):
+def test_options_of_the_other_kind_and_missing_ones(tmp_path, refused, monkeypatch):
+    table = ["--table", "moon_sxm"]
     for words, sentence in (
-        (
-            ["--model", "x", "--tensor-parallel", "4", "--out", "x"],
-            "tensor_parallel: expected no value without --table",
-        ),
-        (["--table", "moon_sxm", "--out", "x"], "target: expected a model, got none"),
-        (["--table", "moon_sxm", "--model", "x"], "out: expected a name for the files to write, got none"),
+        ([*SMALL[:4], "--out", "x"], "tensor_parallel: expected no value without --table"),
+        ([*table, "--out", "x"], "target: expected a model, got none"),
+        ([*table, "--model", "x"], "out: expected a name for the files to write, got none"),
     ):
-        assert main(["profile", *words]) == 2
-        assert sentence in capsys.readouterr().err
-
-
-def test_the_missing_package_is_named_with_its_extra(monkeypatch, capsys):
+        assert sentence in refused("profile", words)
     monkeypatch.setitem(sys.modules, "aiconfigurator_core", None)
-    assert main(["profile", "--table"]) == 2
-    assert 'pip install "multispin_env[tables]"' in capsys.readouterr().err
+    assert 'pip install "multispin_env[tables]"' in refused("profile", ["--table"])
 
 
 def test_profiles_that_ship_say_where_they_are_from():
-    assert set(MACHINES) == {
-        name
-        for name in SERVERS.names()
-        if "aiconfigurator-core 0.12" in SERVERS.load(name).source and SERVERS.load(name).draft_pieces
-    }
+    servers = {name: SERVERS.load(name) for name in SERVERS.names()}
+    from_tables = {name for name, server in servers.items() if "aiconfigurator-core 0.12" in server.source}
+    assert set(MACHINES) == {name for name in from_tables if servers[name].draft_pieces}
     for name in MACHINES:
-        server = SERVERS.load(name)
-        errors = [float(entry) for entry in re.findall(r"within ([\d.]+)%", server.source)]
+        errors = [float(entry) for entry in re.findall(r"within ([\d.]+)%", servers[name].source)]
         assert len(errors) == 2
         assert max(errors) < 15.0
 

@@ -1,13 +1,13 @@
 """Claims of the documentation, to the digit."""
 
 from dataclasses import astuple
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
 import multispin_env as ms
+from benchmarks.figures.__main__ import OURS
 from multispin_env.apps.reproduce import claims
 from multispin_env.apps.reproduce.claims import has_paper_order, ratio_interval, summary
 from multispin_env.apps.reproduce.drawing import markdown_table
@@ -15,35 +15,26 @@ from multispin_env.apps.reproduce.figure import LABELS, PRESETS, Scale, compute_
 from multispin_env.evaluation.statistics import Interval
 from multispin_env.registry import FIGURES
 from tests.apps.reproduce.test_numbers import SCALE, states
+from tests.repository import ROOT
 
-ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(scope="module")
-def rows():
-    return claims.CLAIMS.compute(Scale())
+PAGE = (ROOT / "docs" / "evidence" / "reproduce.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
-def test_page_holds_this_table(rows):
-    page = (ROOT / "docs" / "evidence" / "reproduce.md").read_text(encoding="utf-8")
-    assert markdown_table(*claims.claim_cells(rows)) in page
+def test_page_holds_this_table():
+    assert markdown_table(*claims.claim_cells(claims.CLAIMS.compute(Scale()))) in PAGE
 
 
-def test_page_counts_the_claims_that_were_not_fitted():
-    page = (ROOT / "docs" / "evidence" / "reproduce.md").read_text(encoding="utf-8")
-    table = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+def test_page_counts_the_claims_that_were_not_fitted_and_shows_every_figure():
+    table = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.startswith("| ")]
     first = next(i for i, row in enumerate(table) if row[0] == "claim of the paper") + 2
-    claims_of_the_paper = table[first : first + 9]
-    verdicts = [row[3] for row in claims_of_the_paper if "calibrated to this" not in row[4]]
-    assert f"Of the {len(verdicts)} claims that were not fitted {verdicts.count('holds')} hold" in page
-
-
-def test_page_shows_every_figure():
-    page = (ROOT / "docs" / "evidence" / "reproduce.md").read_text(encoding="utf-8")
-    for name in FIGURES.names():
-        assert f"images/reproduce/{name}.png)" in page
+    verdicts = [row[3] for row in table[first : first + 9] if "calibrated to this" not in row[4]]
+    assert f"Of the {len(verdicts)} claims that were not fitted {verdicts.count('holds')} hold" in PAGE
+    for name in (*FIGURES.names(), *OURS):
+        assert f"images/reproduce/{name}.png)" in PAGE
         assert (ROOT / "docs" / "images" / "reproduce" / f"{name}.png").stat().st_size <= 250_000
+    assert "`python -m benchmarks.figures --only NAME`" in PAGE
+    assert all(f"`{name}`" in PAGE for name in OURS)
 
 
 def test_scores_are_those_of_the_page_of_agents():
@@ -95,13 +86,14 @@ def test_claims_that_are_numbers(monkeypatch):
     assert numbers[5] == pytest.approx((145.0, 200.0, np.nan, np.nan, np.nan), nan_ok=True)
 
 
+AHEAD = "neither only; for llama2 Homo is ahead by {0} to {0} %; for qwen3.5 Homo is ahead by {0} to {0} %"
+
+
 @pytest.mark.parametrize(
     ("uniform", "order", "here"),
     [
-        (2.5, "yes", "neither only; for llama2 Homo is ahead by 20 to 20 %; for qwen3.5 Homo is ahead by 20 to 20 %"),
-        (3.0, "yes", "neither only; for llama2 Homo is ahead by 0 to 0 %; for qwen3.5 Homo is ahead by 0 to 0 %"),
-        (3.5, "yes", "both pairs"),
-        (4.5, "in 0 of 8 cases", "both pairs"),
+        *((2.5, "yes", AHEAD.format(20)), (3.0, "yes", AHEAD.format(0))),
+        *((3.5, "yes", "both pairs"), (4.5, "in 0 of 8 cases", "both pairs")),
     ],
 )
 def test_claims_about_the_order(uniform, order, here, monkeypatch):
@@ -131,7 +123,7 @@ def test_summaries():
     assert [summary(paper, narrow) for paper in (1.89, 1.91, 2.09, 2.11)] == ["differs", "close", "close", "differs"]
 
 
-def test_interval_of_a_ratio_is_paired():
+def test_interval_of_a_ratio_is_paired_and_what_correlates():
     rng = np.random.default_rng(3)
     below = rng.uniform(1.0, 2.0, 400)
     above = 2.0 * below + rng.normal(0.0, 0.25, 400)
@@ -139,6 +131,8 @@ def test_interval_of_a_ratio_is_paired():
     assert ratio == above.mean() / below.mean()
     half = 1.96 * (above - ratio * below).std() / below.mean() / 20.0
     assert [ratio - low, high - ratio] == pytest.approx([half, half], rel=0.15)
+    x, y = np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]]), np.array([[2.0, 4.0, 6.0], [1.0, 2.0, 3.0]])
+    assert claims._correlation(x, y).tolist() == pytest.approx([1.0, 0.0])  # what is constant correlates with nothing
 
 
 def test_remark_2_and_the_closed_form_in_a_few_states():
@@ -168,8 +162,3 @@ def test_remark_2_must_hold_for_both_pairs(side, held, monkeypatch):
 
     monkeypatch.setattr(claims, "_ranks", ranks)
     assert [row.verdict for row in claims.CLAIMS.compute(SCALE)[6:8]] == [held] * 2
-
-
-def test_what_is_constant_correlates_with_nothing():
-    x = np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]])
-    assert claims._correlation(x, np.array([[2.0, 4.0, 6.0], [1.0, 2.0, 3.0]])).tolist() == pytest.approx([1.0, 0.0])

@@ -23,12 +23,7 @@ def tables():
     return {name: FIGURES.load(name).compute(SCALE) for name in FIGURES.names()}
 
 
-@pytest.fixture(params=FIGURES.names())
-def name(request):
-    return request.param
-
-
-def check_rows(spec, rows):
+def check_rows_and_picture(spec, rows):
     assert len({type(row) for row in rows}) == 1
     assert {type(value) for value in dataclasses.astuple(rows[0])} <= {str, int, float, bool}
     assert to_csv(rows).count("\n") == len(rows) + 1
@@ -38,13 +33,6 @@ def check_rows(spec, rows):
         header, lines = cells(rows)
         assert {len(line) for line in lines} == {len(header)}
 
-
-@pytest.mark.slow
-def test_rows_hold_texts_and_plain_numbers(name, tables):
-    check_rows(FIGURES.load(name), tables[name])
-
-
-def check_picture(spec, rows):
     with rc_context(SETTINGS):
         figure = Figure(figsize=spec.size, layout="constrained")
         canvas = FigureCanvasAgg(figure)
@@ -62,8 +50,9 @@ def check_picture(spec, rows):
 
 
 @pytest.mark.slow
-def test_pictures_show_the_rows(name, tables):
-    check_picture(FIGURES.load(name), tables[name])
+@pytest.mark.parametrize("name", FIGURES.names())
+def test_rows_hold_texts_and_plain_numbers_and_pictures_show_them(name, tables):
+    check_rows_and_picture(FIGURES.load(name), tables[name])
 
 
 def test_a_draft_length_star_is_at_most_one_token_beside_the_peak(tables):

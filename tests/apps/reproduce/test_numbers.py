@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import reference
 
 import multispin_env as ms
 from multispin_env.apps.reproduce import allocations, optimum, sweeps
@@ -13,6 +12,7 @@ from multispin_env.apps.reproduce.figure import PRESETS, Scale
 from multispin_env.apps.reproduce.sweeps import replayed_tokens
 from multispin_env.physics.records import Records, load_records, prompt_rates
 from multispin_env.scenario import Scenario
+from tests import reference
 
 SCALE = Scale(quick=True, states=3, seed=5)
 
@@ -81,16 +81,14 @@ def test_tokens_of_replayed_rounds():
     records = Records(np.array([0, 1]), np.array([8, 10]), np.where(accepted, 0.75, 0.25), accepted)
     for length in (1, 3):
         expected = []
-        for start, size in ((0, 8), (8, 10)):
-            total = 0
-            for position in range(size):
+        for text in (accepted[:8].tolist(), accepted[8:].tolist()):
+            runs = []
+            for position in range(len(text)):
                 for _ in range(3):
-                    run = 0
-                    while run < length and accepted[start + (position + run) % size]:
-                        run += 1
-                    total += run + 1
-                    position = (position + run + 1) % size
-            expected.append(total / (3 * size))
+                    ahead = [text[(position + step) % len(text)] for step in range(length)]
+                    runs.append([*ahead, False].index(False))
+                    position += runs[-1] + 1
+            expected.append(np.mean(runs) + 1.0)
         assert replayed_tokens(records, length, 3) == pytest.approx(expected)
 
 

@@ -23,6 +23,7 @@ def test_values_are_literals_or_words():
 @pytest.fixture
 def parse():
     parser = argparse.ArgumentParser()
+    parser.add_argument("file", nargs="?")
     add_system_options(parser, "anything else")
     return lambda *arguments: parser.parse_args(separate_settings(arguments))
 
@@ -31,17 +32,10 @@ def test_options_and_settings_come_together(parse):
     assert collect_arguments(parse()) == {}
     options = parse("--num-users", "3", "--set", "a=1", "b=x", "--set", "total_bandwidth=5e6")
     assert collect_arguments(options) == {"a": 1, "b": "x", "total_bandwidth": 5e6, "num_users": 3}
-
-
-@pytest.mark.parametrize(
-    "line", ["--set a=1 b=2 FILE", "--set a=1 --set b=2 FILE", "FILE --set a=1 b=2", "--set a=1 b=2 --env x FILE"]
-)
-def test_an_argument_after_settings(line):
-    parser = argparse.ArgumentParser()
-    parser.add_argument("file")
-    add_system_options(parser, "anything")
-    options = parser.parse_args(separate_settings(line.split()))
-    assert (options.file, options.set) == ("FILE", ["a=1", "b=2"])
+    more = "--set a=1 --set b=2 FILE", "FILE --set a=1 b=2", "--set a=1 b=2 --env x FILE"
+    for line in ("--set a=1 b=2 FILE", *more):  # an argument after settings
+        options = parse(*line.split())
+        assert (options.file, options.set) == ("FILE", ["a=1", "b=2"])
 
 
 HIDDEN, SERVING = "MultiSpin/HiddenAcceptance-v0", "MultiSpin/Serving-v0"
@@ -70,15 +64,19 @@ def test_a_setting_that_belongs_elsewhere_says_where(env_ids, parse):
     assert resolve_scenario(parse("--scenario", "llama2", "--set", "payload=ids"), num_users=3).payload == "ids"
 
 
-def test_settings_in_another_unit_are_refused():
-    for setting in ("tpot=65.0", "load=(0.5, 85)", "draft_pieces=[[2.0, 0.0]]"):
-        with pytest.raises(ValueError, match=rf"^{setting.split('=')[0]}.*: expected .*; did you mean 0\."):
-            parse_settings([setting])
-
-
 def test_parts_of_tasks():
     parts = [part_of("abcdefg", f"{first}/3") for first in (1, 2, 3)]
     assert sorted("".join(map("".join, parts))) == part_of("abcdefg", None) == list("abcdefg")
-    for wrong in ("4/3", "0/3", "1", "a/b"):
-        with pytest.raises(ValueError, match="part: expected I/N"):
-            part_of("abc", wrong)
+
+
+UNITS = [
+    (setting, rf"^{setting.split('=')[0]}.*: expected .*; did you mean 0\.")
+    for setting in ("tpot=65.0", "load=(0.5, 85)", "draft_pieces=[[2.0, 0.0]]")
+]
+WRONG = [(part_of, ("abc", wrong), "part: expected I/N") for wrong in ("4/3", "0/3", "1", "a/b")]
+
+
+@pytest.mark.parametrize(("read", "given", "words"), [*((parse_settings, ([s],), w) for s, w in UNITS), *WRONG])
+def test_wrong_parts_and_settings_in_another_unit_are_refused(read, given, words):
+    with pytest.raises(ValueError, match=words):
+        read(*given)

@@ -41,6 +41,15 @@ def test_a_log_has_a_line_at_the_beginning_of_a_part_and_now_and_then(clock, cap
         "[############------------]  50 %    30 s, 30 s left  2 of 2, claims",
         "[########################] 100 %    60 s  2 of 2, claims",
     ]
+    with contextlib.suppress(ValueError), Progress(1) as bar:
+        show = bar.begin("states")
+        for done in range(100):
+            clock[0] += LOG_INTERVAL / 50
+            show(done, 100)
+        raise ValueError("it fails")
+    printed = capsys.readouterr().err
+    assert len(printed.splitlines()) == 2
+    assert "100 %" not in printed  # after an error
 
 
 def test_time_left_is_that_of_the_present_part_and_the_mean_of_all(clock, capsys):
@@ -54,18 +63,6 @@ def test_time_left_is_that_of_the_present_part_and_the_mean_of_all(clock, capsys
     left = [re.findall(r"(\d+) s left", line) for line in capsys.readouterr().err.splitlines()]
     seconds = [110, 100, 90, 80, 80, 30, 28, 26, 24, 24, 6, 4, 2]
     assert left == [[], *([str(number)] for number in seconds), [], []]
-
-
-def test_a_log_has_few_lines_and_no_end_after_an_error(clock, capsys):
-    with contextlib.suppress(ValueError), Progress(1) as bar:
-        show = bar.begin("states")
-        for done in range(100):
-            clock[0] += LOG_INTERVAL / 50
-            show(done, 100)
-        raise ValueError("it fails")
-    printed = capsys.readouterr().err
-    assert len(printed.splitlines()) == 2
-    assert "100 %" not in printed
 
 
 def test_a_terminal_has_one_line_that_is_written_over_and_does_not_wrap(clock, capsys, monkeypatch):
@@ -93,7 +90,7 @@ def failing(error):
     return run
 
 
-def test_the_status_of_a_command(capsys):
+def test_the_status_of_a_command(capsys, monkeypatch):
     assert exit_status("x", lambda: None) == 0
     assert exit_status("x", lambda: 143) == 143
     with pytest.raises(AttributeError):  # a bug of the program is not hidden
@@ -101,6 +98,13 @@ def test_the_status_of_a_command(capsys):
     command = Command("", (), lambda parser: None, lambda options: sys.exit(0))  # a part of the user that exits
     assert exit_status("x", lambda: command("x", [])) == 1
     assert "ended the process" in capsys.readouterr().err
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, "cp1252"))
+    assert exit_status("x", lambda: print("a Σ")) == 0
+    assert out.getvalue().split() == [b"a", rb"\u03a3"]  # a letter that standard output lacks
+
+
+FIT = "users, episodes etc. that fit into memory"
 
 
 @pytest.mark.parametrize(
@@ -111,11 +115,7 @@ def test_the_status_of_a_command(capsys):
         (TypeError("got an unexpected keyword argument"), 2, "got an unexpected keyword argument"),
         (FileNotFoundError(2, "No such file", "a.csv"), 2, "[Errno 2] No such file: 'a.csv'"),
         (ImportError("MP4 files need imageio-ffmpeg"), 2, "MP4 files need imageio-ffmpeg"),
-        (
-            MemoryError(),
-            2,
-            "memory: expected numbers of users, episodes etc. that fit into memory, got too large ones (for Python)",
-        ),
+        (MemoryError(), 2, f"memory: expected numbers of {FIT}, got too large ones (for Python)"),
         (ModuleNotFoundError(name="torch"), 2, str(missing_package("torch", "train"))),
         (missing_package("torch", "another"), 2, str(missing_package("torch", "train"))),
         (ModuleNotFoundError(name="numpy"), 2, "the package 'numpy' is missing; install it with: pip install numpy"),
@@ -160,10 +160,3 @@ def test_streams_that_cannot_be_written():
     reasons = "Bad file descriptor", "No space left on device"
     errors = [line for reason in reasons for line in ("progress", f"x: standard output cannot be written: {reason}")]
     assert done.stderr.splitlines() == errors
-
-
-def test_a_letter_that_standard_output_lacks_is_escaped(monkeypatch):
-    out = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, "cp1252"))
-    assert exit_status("x", lambda: print("a Σ")) == 0
-    assert out.getvalue().split() == [b"a", rb"\u03a3"]

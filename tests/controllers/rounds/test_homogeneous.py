@@ -2,7 +2,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-import reference
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
@@ -10,6 +9,7 @@ from scipy.special import lambertw
 
 import multispin_env as ms
 from multispin_env.controllers.rounds.homogeneous import Algorithm1, homogeneous_draft_length, lambert_excess
+from tests import reference
 from tests.refusals import refusals
 
 

@@ -4,13 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import multispin_env as ms
 from multispin_env.physics.energy import token_energy
 from multispin_env.solver.problem import Problem
+from tests import reference
 from tests.alike import equal
 from tests.families import RULES
 
