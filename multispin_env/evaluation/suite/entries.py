@@ -12,18 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import (
-    check_complete,
-    check_fields,
-    check_integer,
-    check_label,
-    check_name,
-    check_real,
-    checked_field,
-    cut,
-    reason,
-    shown,
-)
+from multispin_env.checks import check_complete, check_integer, check_label, check_name, check_real, cut, reason, shown
 from multispin_env.evaluation.policy import LARGEST_ONNX, ONNX, POLICY, Policy, load_policy
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.statistics import Performance
@@ -54,11 +43,11 @@ TaskValues = dict[str, FloatArray]  # values (seeds, parts, n) of each task that
 class SuiteEntry:
     """Content of ``entry.json``, in which every field is required."""
 
-    kind: str = checked_field(KIND, check_name, [KIND])
-    version: str = checked_field(VERSION, check_name, [VERSION])  # of the suite
+    kind: str = KIND
+    version: str = VERSION  # of the suite
     method: str
-    authors: str = checked_field("", check_label)
-    link: str = checked_field("", check_label)  # to the code
+    authors: str = ""
+    link: str = ""  # to the code
     steps: int  # environment steps of each training
     seconds: float  # of a training, mean over tasks and seeds
     cpu_seconds: float
@@ -66,13 +55,15 @@ class SuiteEntry:
     # by task, for each seed: {"folder": NAME} of an exported policy or a run in the entry, or {"rule": NAME}; tasks may
     # be missing, and so may the last seeds of a task
     policies: Policies
-    repository: str = checked_field("", check_label)  # from which the policies can be made again, and its revision
-    revision: str = checked_field("", check_label)
+    repository: str = ""  # from which the policies can be made again, and its revision
+    revision: str = ""
     files: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of each file of the policies, by its path
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        check_label("method", self.method)
+        check_name("kind", self.kind, [KIND])
+        check_name("version", self.version, [VERSION])
+        for name in _BY_HAND:
+            check_label(name, getattr(self, name))
         check_integer("steps", self.steps, 0, min(task.budget for task in tasks()))
         check_real("seconds", self.seconds, 0.0)
         check_real("cpu_seconds", self.cpu_seconds, 0.0)
