@@ -17,7 +17,7 @@ ROOMS = (
     ("simulation/", "long runs and requests under a controller, capacity"),
     ("bounds/  baselines/", "upper bounds; systems and rules of others"),
     ("controllers/", "base, names, plug-in, estimators; rounds/ and continuous/"),
-    ("solver/", "problem, equalization, relaxed, rule, search, certify"),
+    ("certificates/  solver/", "proofs and their checkers; problem, equalization, relaxed, rule, search, certify"),
     (
         "physics/  physics/continuous/",
         "radio, tokens, rounds, acceptance, arrivals, streams; core, passes, queues",
