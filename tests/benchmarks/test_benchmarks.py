@@ -95,7 +95,7 @@ def test_rules_without_the_barrier_are_between_the_rounds_and_the_bound(printed)
 
 def test_certificates(printed):
     out = printed(evidence, "certificates --instances 1 --sweep 1 --rates 0")
-    assert cells(out, "very wide")[1] > 1.0
+    assert len(re.findall(r"^(?:very wide|cpu-1.5b \(padded\))", out, re.MULTILINE)) == 4
     states, proven = cells(out, "paper")[:2]
     assert states == proven == 4.0
 
