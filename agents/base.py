@@ -65,7 +65,7 @@ def step_discount(config: EnvConfig) -> float:
     without returns. If devices draft ahead, rounds depend on head starts: for one or two devices, γ = 0.9 reaches 0.9
     percentage points more of the optimum than γ = 0. Batteries fill in about 60 rounds: γ is 0.996, or 0.99 per second.
     """
-    if config.family.name == "rounds":
+    if config.family == "rounds":
         return discount_of(config)
     users = config.scenario.num_users
     return discount_of(config) ** float(config.scenario.law.time(0.5 * users, users))
@@ -73,7 +73,7 @@ def step_discount(config: EnvConfig) -> float:
 
 def has_late_reports(config: EnvConfig) -> bool:
     """Whether channel reports are rounds old; agents then explore more and hedge with bandwidth."""
-    return config.family.name == "rounds" and config.knowledge.delay > 0
+    return config.family == "rounds" and config.knowledge.delay > 0
 
 
 def scenarios_like(config: EnvConfig) -> tuple[Scenario, ...]:

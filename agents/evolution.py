@@ -101,7 +101,7 @@ class Evolution(DirectLearner):
         assert isinstance(self.env, NativeVecEnv)
         base = self.env.env
         config = base.config
-        if config.family.name == "continuous":  # with rounds, a case continues with the next episode
+        if config.family == "continuous":  # with rounds, a case continues with the next episode
             config = config.replace(horizon=max(config.arguments["horizon"], self.trial.end))
         num_envs = 2 * self.trial.pairs * self.trial.cases
         return native(config.make_vec(num_envs, copy=False))  # the default NEXT_STEP: info also has the last step
@@ -145,7 +145,7 @@ class EvolutionSettings(BaseSettings):
     def for_environment(self, config: EnvConfig) -> Self:
         if config.scenario.battery_rounds:
             return replace(self, warm_up=2.0, seconds=30.0)  # batteries take that long to fill
-        if config.family.name == "rounds":
+        if config.family == "rounds":
             return self
         settings = replace(self, last_std=0.0)
         # with finite requests, cases are longer: requests take seconds, and queues grow slowly

@@ -384,7 +384,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
 
 def _cases(config: EnvConfig) -> Iterator[str]:
     residual = config.action == "residual"
-    if config.family.name == "continuous":
+    if config.family == "continuous":
         yield from ("verifications", "residual verifications") if residual else ("verifications",)
     elif has_late_reports(config):
         yield "late reports"

@@ -17,7 +17,7 @@ from typing import Any
 
 from agents.registry import AGENTS, check_admitted
 from multispin_env.apps.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings, collect_arguments
-from multispin_env.checks import check_integer, check_real
+from multispin_env.checks import check_fields, check_integer, check_real, checked_field
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.statistics import TUNING_SEED
@@ -56,14 +56,11 @@ class Budget:
 class Limits:
     """Positive budget of a run in environment steps or minutes; by default the agent's steps."""
 
-    timesteps: int | None = None
-    minutes: float | None = None
+    timesteps: int | None = checked_field(None, check_integer, 1)
+    minutes: float | None = checked_field(None, check_real, 0.0, open_low=True)
 
     def __post_init__(self) -> None:
-        if self.timesteps is not None:
-            check_integer("timesteps", self.timesteps, 1)
-        if self.minutes is not None:
-            check_real("minutes", self.minutes, 0.0, open_low=True)
+        check_fields(self)
 
     def budget(self, default_timesteps: int, spent_seconds: float) -> Budget:
         """Start the budget."""
@@ -246,7 +243,7 @@ def default_choice(env_id: str) -> dict[str, Any]:
 
     If steps differ in duration, evolution improves on the rule at action 0, and PPO hardly does.
     """
-    by_time = ENVIRONMENTS.load(env_id).family.name == "continuous"
+    by_time = ENVIRONMENTS.load(env_id).family == "continuous"
     agent, action = ("evolution", "tuned") if by_time else ("ppo", "residual")
     return {"env": DEFAULT_ENV, "agent": agent, "action": action, "seed": 0}
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Array = NDArray[Any]  # of any numbers
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -29,7 +30,7 @@ def constant(shape: tuple[int, ...], value: float) -> Any:
     return array
 
 
-def put(array: NDArray[Any], index: IntArray, values: Any) -> None:
+def put(array: Array, index: IntArray, values: Any) -> None:
     """Assign to flat indices of a contiguous array; three times as fast as ``array.put``."""
     array.reshape(-1)[index] = values
 

@@ -1,16 +1,17 @@
 """Checks of user input; each error is one sentence with the field, the expected value and the value passed."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import field, fields, is_dataclass
+from functools import cache
 from numbers import Integral, Real
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.arrays import Array, BoolArray, FloatArray
 
 INT64_MAX = 2**63 - 1  # Default upper limit of integers
 _LONGEST_LABEL = 100  # Characters of a name
@@ -220,6 +221,39 @@ def _check_unit(field: str, value: Any, unit: _Unit, depth: int = 2) -> None:
     raise ValueError(f"{field}: expected {unit.name}, {limit}, got {number:g}{hint}")
 
 
+def checked_field(
+    default: Any, check: Callable[..., object], *limits: Any, optional: bool = False, **ends: bool
+) -> Any:
+    """Return a dataclass field that `check_fields` checks with ``check(name, value, *limits, **ends)``.
+
+    A limit that is a function is called with the dataclass. ``None`` passes if it is the default, or if the field is
+    ``optional``.
+    """
+
+    def checked(owner: object, name: str) -> None:
+        value = getattr(owner, name)
+        if value is not None or not (optional or default is None):
+            check(name, value, *(end(owner) if isinstance(end, FunctionType) else end for end in limits), **ends)
+
+    return field(default=default, metadata={"check": checked})
+
+
+@cache
+def _checks_of(kind: type[Any]) -> dict[str, Callable[[object, str], None]]:
+    """Return the checks of fields by name; a field that a subclass redefines keeps its check."""
+    parents = [parent for parent in reversed(kind.__mro__) if is_dataclass(parent)]
+    return {
+        part.name: part.metadata["check"] for parent in parents for part in fields(parent) if "check" in part.metadata
+    }
+
+
+def check_fields(value: object) -> None:
+    """Check the fields of a dataclass that were made by `checked_field`, and the units of all of its fields."""
+    for name, check in _checks_of(type(value)).items():  # type: ignore[arg-type]  # mypy takes no class for hashable
+        check(value, name)
+    check_plausible(vars(value))
+
+
 def check_array(field: str, value: Any) -> FloatArray:
     """Return ``value`` as a float64 array; ``ValueError`` unless it is numeric and finite everywhere."""
     try:
@@ -230,7 +264,15 @@ def check_array(field: str, value: Any) -> FloatArray:
     return array
 
 
-def require(field: str, array: NDArray[Any], good: BoolArray, expected: str) -> None:
+def broadcast(field: str, array: Array, shape: tuple[int, ...]) -> Array:
+    """Return a read-only view of ``array`` with this shape; ``ValueError`` if it does not broadcast to it."""
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(f"{field}: expected a shape that broadcasts to {shape}, got {array.shape}") from None
+
+
+def require(field: str, array: Array, good: BoolArray, expected: str) -> None:
     """Raise ``ValueError`` for the first entry of ``array`` that is not ``good``; the message has its index."""
     if good.all():
         return

@@ -8,12 +8,13 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import (
     check_bool,
+    check_fields,
     check_instance,
     check_integer,
     check_label,
     check_name,
-    check_plausible,
     check_real,
+    checked_field,
     shown,
 )
 from multispin_env.field_files import ProfileFile, is_file_name
@@ -135,41 +136,31 @@ class DraftProfile(ProfileFile):
     licence: str
     acceptance: Any = None
     acceptance_length: float | None = None
-    draft_length: int | None = None
-    draft_time: float | None = None
+    draft_length: int | None = checked_field(None, check_integer, 1, 10_000_000)
+    draft_time: float | None = checked_field(None, check_real, 0.0, open_low=True)
     draft_pieces: tuple[tuple[float, float], ...] = ()
-    draft_passes: float = 0.0
-    one_pass: bool = False
-    verified_tokens: int = 0
-    payload: str = ""
-    kept_probabilities: int | None = None
-    target: str = ""
-    joules_per_token: float | None = None
+    draft_passes: float = checked_field(0.0, check_real, 0.0)
+    one_pass: bool = checked_field(False, check_bool)
+    verified_tokens: int = checked_field(0, check_integer, 0)
+    payload: str = checked_field("", check_name, ("", *PAYLOADS))
+    kept_probabilities: int | None = checked_field(None, check_integer, 1, 10_000_000)
+    target: str = checked_field("", check_name, ("", *TARGETS))
+    joules_per_token: float | None = checked_field(None, check_real, 0.0, open_low=True)
 
     def __post_init__(self) -> None:
         check_label("name", self.name)
         for field in ("model", "target_model", "source", "licence"):
             check_instance(field, getattr(self, field), str, "text")
-        for field, names in (("payload", PAYLOADS), ("target", TARGETS)):
-            check_name(field, getattr(self, field), ("", *names))
-        for field in ("kept_probabilities", "draft_length"):
-            if getattr(self, field) is not None:
-                check_integer(field, getattr(self, field), 1, 10_000_000)
+        check_fields(self)
         self._check_time()
         self._check_acceptance()
 
     def _check_time(self) -> None:
-        check_plausible(vars(self))
         object.__setattr__(self, "draft_pieces", check_draft_pieces(self.draft_pieces, "draft_pieces"))
-        check_real("draft_passes", self.draft_passes, 0.0)
-        check_bool("one_pass", self.one_pass)
-        for field in ("draft_time", "joules_per_token"):
-            if getattr(self, field) is not None:
-                check_real(field, getattr(self, field), 0.0, open_low=True)
         times = [field for field in ("draft_time", "draft_pieces", "draft_passes") if getattr(self, field)]
         if len(times) > 1:
             raise ValueError(f"{times[1]}: expected no time besides {times[0]}, got {shown(getattr(self, times[1]))}")
-        if check_integer("verified_tokens", self.verified_tokens, 0) and not self.draft_passes:
+        if self.verified_tokens and not self.draft_passes:
             raise ValueError(f"verified_tokens: expected 0 without draft_passes, got {self.verified_tokens}")
 
     def _check_acceptance(self) -> None:

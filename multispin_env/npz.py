@@ -14,8 +14,8 @@ from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from multispin_env.arrays import Array
 from multispin_env.checks import cut, shown
 from multispin_env.files import checksum, read_bytes
 
@@ -47,7 +47,7 @@ def read_file(path: str | PathLike[str], limit: int, suffix: str = ".npz", field
         raise ValueError(f"{field}: expected a readable {suffix} file, got {shown(str(path))} ({error})") from None
 
 
-def read_arrays(content: bytes, kinds: Mapping[str, _Kind]) -> dict[str, NDArray[Any]]:
+def read_arrays(content: bytes, kinds: Mapping[str, _Kind]) -> dict[str, Array]:
     """Read one-dimensional arrays of these kinds from an archive of ``numpy.savez``; other arrays are ignored.
 
     ``ValueError`` if an array is missing or damaged, has more than `MOST_NUMBERS` numbers or another kind.
@@ -57,7 +57,7 @@ def read_arrays(content: bytes, kinds: Mapping[str, _Kind]) -> dict[str, NDArray
         return {name: _array(archive, name, kinds) for name in kinds}
 
 
-def archive_of(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+def archive_of(arrays: Mapping[str, Array]) -> bytes:
     """Return an uncompressed archive of these arrays, without timestamps, so that equal arrays give equal bytes."""
     content = BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
@@ -87,7 +87,7 @@ def _open_archive(content: bytes) -> zipfile.ZipFile:
         raise ValueError(f"file: expected an .npz archive, got {content[:8]!r} at its start") from None
 
 
-def _array(archive: zipfile.ZipFile, name: str, kinds: Mapping[str, _Kind]) -> NDArray[Any]:
+def _array(archive: zipfile.ZipFile, name: str, kinds: Mapping[str, _Kind]) -> Array:
     members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
     if name not in members:
         raise ValueError(

@@ -9,24 +9,22 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 from typing_extensions import override
 
+from multispin_env.arrays import Array
 from multispin_env.checks import check_name, missing_package
 from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.base import MultiSpinEnv
 from multispin_env.registry import ENVIRONMENTS
-from multispin_env.wrappers import Measurable, UserRows
+from multispin_env.wrappers import Measurable
 
 try:
     from pettingzoo import ParallelEnv
 except ModuleNotFoundError as error:
     raise missing_package("pettingzoo", "marl") from error
 
-DeviceArray = NDArray[Any]
 
-
-class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # type: ignore[misc]  # untyped base
+class DevicesEnv(Measurable, ParallelEnv[str, Array, Array]):  # type: ignore[misc]  # untyped base
     """PettingZoo environment with the agents ``user_0``, ``user_1``, ...; made by `parallel_env`."""
 
     def __init__(self, env_id: str, **arguments: Any) -> None:
@@ -40,42 +38,33 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
         self.agents: list[str] = []
         self.render_mode = base.render_mode
         self.metadata = {**base.metadata, "name": env_id, "is_parallelizable": True}
-        self._encode, self._join = (UserRows(base.observation_space, rows) for rows in (users, 1))
+        self._read_by(base.observation_space, users)
         row = spaces.Box(-LIMIT, LIMIT, base.action_space.shape[1:], np.float32)  # type: ignore[index]
         self.observation_spaces = {agent: deepcopy(self._encode.space) for agent in self.possible_agents}
         self.action_spaces = {agent: deepcopy(row) for agent in self.possible_agents}
-        self.state_space = self._join.space
-        self.positions = self._encode.positions
-        self._seen: dict[str, DeviceArray] | None = None
 
     @override
-    def observation_space(self, agent: str) -> spaces.Space[DeviceArray]:
+    def observation_space(self, agent: str) -> spaces.Space[Array]:
         """Return the observation space (numbers,) of a device: its part of each entry and the shared numbers."""
         return self.observation_spaces[agent]
 
     @override
-    def action_space(self, agent: str) -> spaces.Space[DeviceArray]:
+    def action_space(self, agent: str) -> spaces.Space[Array]:
         """Return the action space (columns,) of a device: its row of the action."""
         return self.action_spaces[agent]
-
-    def state(self) -> DeviceArray:
-        """Return the joint observation (numbers,) for centralized critics; ``RuntimeError`` before `reset`."""
-        if self._seen is None:
-            raise RuntimeError("state: expected reset() first, got a call before it")
-        return self._join(self._seen)[0]
 
     @override
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, DeviceArray], dict[str, dict[str, Any]]]:
+    ) -> tuple[dict[str, Array], dict[str, dict[str, Any]]]:
         self._seen, info = self._env.reset(seed=seed, options=options)
         self.agents = list(self.possible_agents)
         return self._observations(), self._infos(info)
 
     @override
     def step(
-        self, actions: dict[str, DeviceArray]
-    ) -> tuple[dict[str, DeviceArray], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
+        self, actions: dict[str, Array]
+    ) -> tuple[dict[str, Array], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
         """Play one step; reward, termination and truncation are the same for all devices.
 
         ``RuntimeError`` before `reset` and after the end of an episode; ``ValueError`` for a missing or bad action.
@@ -102,7 +91,7 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
     def close(self) -> None:
         self._env.close()
 
-    def _observations(self) -> dict[str, DeviceArray]:
+    def _observations(self) -> dict[str, Array]:
         assert self._seen is not None  # `reset` sets it
         return dict(zip(self.possible_agents, self._encode(self._seen), strict=True))
 

@@ -75,13 +75,10 @@ class Registry:
     def load(self, name: str) -> Any:
         """Return the part of this name, imported if needed; ``ValueError`` for an unknown name suggests the closest."""
         target = self.target(name)
-        return self._import(target) if isinstance(target, str) else target
-
-    @cache  # noqa: B019 (tables live as long as the process)
-    def _import(self, target: str) -> Any:
-        part = _load(target)
-        self._check(part)
-        return part
+        if isinstance(target, str):
+            target = _load(target)
+            self._check(target)
+        return target
 
     def _check(self, entry: Any) -> None:
         base, part = _load(self._base), class_of_part(entry) if self._classes else entry

@@ -12,13 +12,14 @@ import numpy as np
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import (
     check_bool,
+    check_fields,
     check_instance,
     check_integer,
     check_keywords,
     check_label,
     check_name,
-    check_plausible,
     check_real,
+    checked_field,
     shown,
 )
 from multispin_env.draft import PAYLOADS, TARGETS, DraftProfile
@@ -35,6 +36,8 @@ from multispin_env.server import (
     with_law,
 )
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
+
+GUESSES = ("greedy", "shared-seed", "independent")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,18 +179,18 @@ class Scenario:
     verification_time_per_draft: float
     mean_draft_time: float
     tasks: tuple[Task, ...]
-    num_users: int = 20
-    total_bandwidth: float = 10 * MHZ
+    num_users: int = checked_field(20, check_integer, 1, 1_000_000)  # a step takes about 2 GB
+    total_bandwidth: float = checked_field(10 * MHZ, check_real, 0.0, open_low=True)
     verification_pieces: tuple[tuple[float, float], ...] = ()
-    padded_verification: bool = False
-    context_time: float = 0.0
-    context: int = 1024
+    padded_verification: bool = checked_field(False, check_bool)
+    context_time: float = checked_field(0.0, check_real, 0.0)
+    context: int = checked_field(1024, check_integer, 0, 10_000_000)
     server: str = ""
-    round_trip_time: float = 0.0
-    payload: str = "distributions"
-    kept_probabilities: int = 1024
-    bits_per_probability: int = 16
-    target: str = ""
+    round_trip_time: float = checked_field(0.0, check_real, 0.0)
+    payload: str = checked_field("distributions", check_name, PAYLOADS)
+    kept_probabilities: int = checked_field(1024, check_integer, 1, lambda scenario: scenario.vocabulary_size)
+    bits_per_probability: int = checked_field(16, check_integer, 1)
+    target: str = checked_field("", check_name, ("", *TARGETS))
     acceptance_shifts: tuple[tuple[int, float], ...] = (
         (1, -0.930),
         (4, -0.351),
@@ -195,44 +198,34 @@ class Scenario:
         (64, -0.0605),
         (1024, 0.0),
     )
-    target_model: str = ""
+    target_model: str = checked_field("", check_instance, str, "text")
     draft: str = ""
-    min_draft_length: int = 1
-    max_draft_length: int = 25
-    draft_time_spread: float = 0.15
-    mean_gain_low: float = 0.2
-    mean_gain_high: float = 0.5
-    transmit_snr_db: float = 23.5
-    noise_power: float = 1e-10
-    server_draft_time: float = 4 * MS
+    min_draft_length: int = checked_field(1, check_integer, 0, 1)
+    max_draft_length: int = checked_field(25, check_integer, 1, 10_000)  # arrays over all lengths fit into memory
+    draft_time_spread: float = checked_field(0.15, check_real, 0.0, 1.0, open_high=True)
+    mean_gain_low: float = checked_field(0.2, check_real, 0.0, open_low=True)
+    mean_gain_high: float = checked_field(0.5, check_real, lambda scenario: scenario.mean_gain_low)
+    transmit_snr_db: float = checked_field(23.5, check_real, -300.0, 300.0)
+    noise_power: float = checked_field(1e-10, check_real, 0.0, open_low=True)
+    server_draft_time: float = checked_field(4 * MS, check_real, 0.0, open_low=True)
     server_draft_pieces: tuple[tuple[float, float], ...] = ()
     channel: str = "independent"
     acceptance: str = "by-task"
-    draft_ahead: bool = False
-    guess: str = "greedy"
-    draft_energy: float = 0.1
-    transmit_power: float = 0.2
-    battery_rounds: float = 0.0
-    charge_share: float = 0.5
-    budget_time: float = 0.0
+    draft_ahead: bool = checked_field(False, check_bool)
+    guess: str = checked_field("greedy", check_name, GUESSES)
+    draft_energy: float = checked_field(0.1, check_real, 0.0, open_low=True)
+    transmit_power: float = checked_field(0.2, check_real, 0.0)
+    battery_rounds: float = checked_field(0.0, check_real, 0.0, 1e6)
+    charge_share: float = checked_field(0.5, check_real, 0.0, 1.0, open_low=True)
+    budget_time: float = checked_field(0.0, check_real, 0.0)
 
     def __post_init__(self) -> None:
         check_label("name", self.name)
-        check_integer("num_users", self.num_users, 1, 1_000_000)  # a step takes about 2 GB
         check_integer("vocabulary_size", self.vocabulary_size, 2)
-        check_integer("kept_probabilities", self.kept_probabilities, 1, self.vocabulary_size)
-        check_integer("bits_per_probability", self.bits_per_probability, 1)
-        check_integer("min_draft_length", self.min_draft_length, 0, 1)
-        check_integer("max_draft_length", self.max_draft_length, 1, 10_000)  # arrays over all lengths fit into memory
-        for field in ("total_bandwidth", "mean_draft_time", "server_draft_time", "mean_gain_low", "noise_power"):
-            check_real(field, getattr(self, field), 0.0, open_low=True)
-        check_plausible(vars(self))
+        check_real("mean_draft_time", self.mean_draft_time, 0.0, open_low=True)
+        check_fields(self)
         for field in ("verification_fixed_time", "verification_time_per_draft"):
             check_real(field, getattr(self, field), 0.0, open_low=not self.verification_pieces)
-        check_real("round_trip_time", self.round_trip_time, 0.0)
-        check_bool("padded_verification", self.padded_verification)
-        check_real("context_time", self.context_time, 0.0)
-        check_integer("context", self.context, 0, 10_000_000)
         object.__setattr__(self, "verification_pieces", check_pieces(self.verification_pieces))
         object.__setattr__(self, "server_draft_pieces", check_draft_pieces(self.server_draft_pieces))
         check_name("server", self.server, ("", *SERVERS.names()))
@@ -241,23 +234,10 @@ class Scenario:
             expected = f"the law of {self.server!r}, which Scenario.replace(server={self.server!r}) sets"
             raise ValueError(f"server: expected {expected}, got {shown(law)}")
         check_real("verification_time", self.verification_time, 0.0, open_low=True)
-        check_name("payload", self.payload, PAYLOADS)
-        check_name("target", self.target, ("", *TARGETS))
         object.__setattr__(self, "acceptance_shifts", _checked_shifts(self.acceptance_shifts))
-        check_instance("target_model", self.target_model, str, "text")
         check_name("draft", self.draft, ("", *DRAFTS.names()))
-        check_real("draft_time_spread", self.draft_time_spread, 0.0, 1.0, open_high=True)
-        check_real("mean_gain_high", self.mean_gain_high, self.mean_gain_low)
-        check_real("transmit_snr_db", self.transmit_snr_db, -300.0, 300.0)
         CHANNELS.check(self.channel)
         ACCEPTANCES.check(self.acceptance)
-        check_bool("draft_ahead", self.draft_ahead)
-        check_name("guess", self.guess, GUESSES)
-        check_real("draft_energy", self.draft_energy, 0.0, open_low=True)
-        check_real("transmit_power", self.transmit_power, 0.0)
-        check_real("battery_rounds", self.battery_rounds, 0.0, 1e6)
-        check_real("charge_share", self.charge_share, 0.0, 1.0, open_low=True)
-        check_real("budget_time", self.budget_time, 0.0)
         if self.battery_rounds and (self.draft_ahead or self.min_draft_length):
             actual = f"draft_ahead={self.draft_ahead}, min_draft_length={self.min_draft_length}"
             expected = "0, or min_draft_length=0 without drafting ahead"
@@ -436,8 +416,6 @@ class Scenario:
         """K / T_ver in tokens/s: goodput without drafts, one token per user and round; the unit of rewards."""
         return self.num_users / self.verification_time
 
-
-GUESSES = ("greedy", "shared-seed", "independent")
 
 _UPLOAD = ("payload", "kept_probabilities", "target")
 

@@ -9,7 +9,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_bool, check_instance, check_label, check_plausible, check_real, shown
+from multispin_env.checks import (
+    check_bool,
+    check_fields,
+    check_instance,
+    check_label,
+    check_real,
+    checked_field,
+    shown,
+)
 from multispin_env.field_files import ProfileFile, is_file_name
 from multispin_env.files import sibling_file
 from multispin_env.registry import SERVERS
@@ -111,25 +119,21 @@ class Server(ProfileFile):
     source: str
     fixed_time: float = 0.0
     time_per_draft: float = 0.0
-    context_time: float = 0.0
+    context_time: float = checked_field(0.0, check_real, 0.0)
     pieces: tuple[tuple[float, float], ...] = ()
-    padded: bool = False
-    draft_time: float | None = None
+    padded: bool = checked_field(False, check_bool)
+    draft_time: float | None = checked_field(None, check_real, 0.0, open_low=True)
     draft_pieces: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         check_label("name", self.name)
         for field in ("model", "source"):
             check_instance(field, getattr(self, field), str, "text")
-        check_plausible(vars(self))
+        check_fields(self)
         object.__setattr__(self, "pieces", check_pieces(self.pieces, "pieces"))
         object.__setattr__(self, "draft_pieces", check_draft_pieces(self.draft_pieces, "draft_pieces"))
         for field in ("fixed_time", "time_per_draft"):
             check_real(field, getattr(self, field), 0.0, open_low=not self.pieces)
-        check_real("context_time", self.context_time, 0.0)
-        check_bool("padded", self.padded)
-        if self.draft_time is not None:
-            check_real("draft_time", self.draft_time, 0.0, open_low=True)
         if VerificationLaw(self.fixed_time, self.time_per_draft, self.pieces).time(1, 1) <= 0.0:
             raise ValueError(f"pieces: expected a law in which a pass takes time, got {shown(self.pieces)}")
 

@@ -16,6 +16,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from multispin_env.arrays import Array
 from multispin_env.checks import check_integer
 from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.observations import SHARED
@@ -26,7 +27,6 @@ from multispin_env.evaluation.policy import Policy
 
 __all__ = ["by_device", "flat_vector"]
 
-Array = NDArray[Any]
 ArraysByEntry = Mapping[str, Array]
 
 Act = Callable[[NDArray[np.float32]], Array]
@@ -76,8 +76,24 @@ class ArrayNetwork:
 class Measurable:
     """Base of wrappers that can evaluate a function of their observations."""
 
-    _encode: UserRows
     _base: Any
+
+    def _read_by(self, space: spaces.Space[Any], rows: int) -> None:
+        """Set the functions of observations from their space, and the number of rows."""
+        self._encode, self._join = (UserRows(space, count) for count in (rows, 1))
+        self.state_space = self._join.space
+        self.positions = self._encode.positions
+        """Slice of each entry in an observation."""
+        self._seen: ArraysByEntry | None = None
+
+    def state(self) -> Array:
+        """Return joint observations for centralized critics, (n, numbers) or (numbers,).
+
+        ``RuntimeError`` before `reset`.
+        """
+        if self._seen is None:
+            raise RuntimeError("state: expected reset() first, got a call before it")
+        return self._join(self._seen)[..., 0, :]
 
     def policy(self, act: Act) -> Policy:
         """Convert a function of the wrapper's arrays to a policy, for comparisons."""
@@ -103,7 +119,7 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
     def __init__(self, envs: VectorEnv[Any, Array, Array], rows: int) -> None:
         super().__init__(envs)
         self._base = native(envs)
-        self._encode, self._join = (UserRows(envs.single_observation_space, count) for count in (rows, 1))
+        self._read_by(envs.single_observation_space, rows)
         self.num_agents = rows
         """Number of rows of each environment, 1 or K."""
         self.autoreset_mode = envs.metadata["autoreset_mode"]
@@ -114,21 +130,11 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
         self.single_observation_space = self._encode.space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.state_space = self._join.space
-        self.positions = self._encode.positions
-        """Slice of each entry in an observation."""
-        self._seen: ArraysByEntry | None = None
 
     @property
     def num_envs(self) -> int:  # type: ignore[override]  # as in the base
         """Number of rows of all environments, n or n · K; row i · K + k is device k of environment i."""
         return self._shape[0] * self.num_agents
-
-    def state(self) -> Array:
-        """Return joint observations (n, numbers) for centralized critics; ``RuntimeError`` before `reset`."""
-        if self._seen is None:
-            raise RuntimeError("state: expected reset() first, got a call before it")
-        return self._join(self._seen)[:, 0]
 
     @override
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:

@@ -15,7 +15,7 @@ LONG = {env_id: {"rounds": 64} if env_id in ROUNDS else {} for env_id in CONFIGS
 """Arguments with which episodes are longer than those of any test."""
 SLOPING = tuple(env_id for env_id, config in DEFAULTS.items() if config.has_slopes)
 REWARDED = tuple((env_id, reward) for env_id, config in DEFAULTS.items() for reward in config.rewards)
-ENCODED = tuple((env_id, name) for env_id, kind in CONFIGS.items() for name in kind.family.encodings.names())
+ENCODED = tuple((env_id, name) for env_id, kind in CONFIGS.items() for name in kind.encodings.names())
 RULES = (*controller_names("rounds", Scenario.preset("llama2")), "ahead-price")
 """Controllers of rounds for devices without batteries."""
 ON_SERVER = {"scenario": "qwen3.5", "server": "a100-7b-gemm", "payload": "ids", "min_draft_length": 0, "num_users": 3}

@@ -56,7 +56,7 @@ def _environment(env_id: str, stage: Path, animations: bool) -> Page:
         folder = stage / "environments" / "images"
         folder.mkdir(parents=True, exist_ok=True)
         command = animate(env_id, folder / name)
-        length = f"{ROUNDS} rounds" if config.family.name == "rounds" else f"{SECONDS} s"
+        length = f"{ROUNDS} rounds" if config.family == "rounds" else f"{SECONDS} s"
         picture = (
             f"![{length} of {env_id}](images/{name})\n\n"
             f"The best known contender and another, on the same {length}; [watching](../reference/watch.md) explains "
@@ -109,7 +109,7 @@ def animate(env_id: str, path: Path) -> str:
     other = next(name for name in episodes.contenders if ContenderName.parse(name) != ContenderName.parse(reference))
     options = ["--env", env_id, "--controller", reference, "--versus", other]
     options += ["--num-users", str(USERS)]
-    if ms.registry.ENVIRONMENTS.load(env_id).family.name == "rounds":
+    if ms.registry.ENVIRONMENTS.load(env_id).family == "rounds":
         options += ["--rounds", str(ROUNDS), "--set", "reward=sampled"]
     else:
         options += ["--set", "reward=sampled", f"horizon={SECONDS}"]

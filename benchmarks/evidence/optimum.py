@@ -18,7 +18,7 @@ from multispin_env.bounds.round import upper_bound
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.evaluation.cases import StateCases
 from multispin_env.physics.rounds import expected_outcome, sample_state
-from multispin_env.physics.tokens import pass_tokens, verification_time
+from multispin_env.physics.tokens import verification_time
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.registry import SCENARIOS
 from multispin_env.scenario import Scenario
@@ -58,7 +58,7 @@ def brute_force(scenario: Scenario, state: SystemState, weights: FloatArray) -> 
 def side_of_kink(scenario: Scenario, decision: Decision) -> str:
     """Return the side of the kink of a law of two pieces on which the pass of a decision is."""
     (a, b), (c, d) = scenario.verification_pieces
-    beyond = float(pass_tokens(scenario, decision.draft_length)) - (a - c) / (d - b)
+    beyond = float(scenario.law.tokens(decision.draft_length, scenario.num_users)) - (a - c) / (d - b)
     return "at the kink" if abs(beyond) <= 1.0 else "left of it" if beyond < 0.0 else "right of it"
 
 

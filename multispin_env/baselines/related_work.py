@@ -3,15 +3,13 @@
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import check_integer, check_real
-from multispin_env.controllers.base import ContinuousController
+from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray
+from multispin_env.checks import check_integer, check_real, checked_field
+from multispin_env.controllers.base import ContinuousController, max_length
 from multispin_env.controllers.continuous.cycle import longest_profitable
 from multispin_env.controllers.continuous.greedy import Greedy, best_common_length, estimated_rates, present, take_all
 from multispin_env.controllers.continuous.groups import Groups
@@ -55,11 +53,7 @@ class Tetris(ContinuousController):
         Mean number of drafted tokens per device with a request; ``None``: the best integer.
     """
 
-    budget: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.budget is not None:
-            check_real("budget", self.budget, 0.0, self.scenario.max_draft_length)
+    budget: float | None = checked_field(None, check_real, 0.0, max_length)
 
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
@@ -122,7 +116,7 @@ class EarliestDeadline(Greedy):
         return super().decide(state).changed(priority=np.where(np.isfinite(due), due, 1e12))  # last without a deadline
 
 
-_RuleMemory = tuple[NDArray[Any], ...]  # arrays (n, K)
+_RuleMemory = tuple[Array, ...]  # arrays (n, K)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +168,11 @@ class _CountingController(ContinuousController):
         """Return the decision for states (n, K) without counts."""
 
 
+def _check_tiers(field: str, tiers: tuple[int, ...]) -> None:
+    if not tiers or tiers[0] < 1 or list(tiers) != sorted(set(tiers)):
+        raise ValueError(f"{field}: expected increasing lengths ≥ 1, got {tiers}")
+
+
 @dataclass(frozen=True, eq=False)
 class EmaTiers(_CountingController):
     """Draft lengths from a few tiers, selected by a moving average of accepted tokens (SGLang).
@@ -204,24 +203,13 @@ class EmaTiers(_CountingController):
         Verifications of the device before the first interval begins.
     """
 
-    tiers: tuple[int, ...] = (1, 3, 7, 15)
-    first: int | None = None
-    smoothing: float = 0.2
-    up: float = 0.0
-    down: float = -0.25
-    interval: int = 5
-    warm_up: int = 10
-
-    def __post_init__(self) -> None:
-        if not self.tiers or self.tiers[0] < 1 or list(self.tiers) != sorted(set(self.tiers)):
-            raise ValueError(f"tiers: expected increasing lengths ≥ 1, got {self.tiers}")
-        if self.first is not None:
-            check_integer("first", self.first, 0, len(self.tiers) - 1)
-        check_real("smoothing", self.smoothing, 0.0, 1.0, open_low=True)
-        check_real("up", self.up)
-        check_real("down", self.down, high=self.up)
-        check_integer("interval", self.interval, 1)
-        check_integer("warm_up", self.warm_up, 0)
+    tiers: tuple[int, ...] = checked_field((1, 3, 7, 15), _check_tiers)
+    first: int | None = checked_field(None, check_integer, 0, lambda rule: len(rule.tiers) - 1)
+    smoothing: float = checked_field(0.2, check_real, 0.0, 1.0, open_low=True)
+    up: float = checked_field(0.0, check_real)
+    down: float = checked_field(-0.25, check_real, -np.inf, lambda rule: rule.up)
+    interval: int = checked_field(5, check_integer, 1)
+    warm_up: int = checked_field(10, check_integer, 0)
 
     @property
     def lengths(self) -> IntArray:
@@ -277,11 +265,7 @@ class PlusTwoMinusOne(_CountingController):
         L of the first draft; ``None`` means 5, or the maximum draft length if that is smaller.
     """
 
-    start: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.start is not None:
-            check_integer("start", self.start, self.shortest, self.scenario.max_draft_length)
+    start: int | None = checked_field(None, check_integer, lambda rule: rule.shortest, max_length)
 
     @override
     def initial_memory(self, state: ContinuousState) -> _RuleMemory:

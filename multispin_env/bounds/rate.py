@@ -11,7 +11,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.bounds.rate_program import Rates, Solution, System, add_set, add_times, make_rates, useful_sets
-from multispin_env.checks import check_array, check_bool, check_integer, check_name, require
+from multispin_env.checks import broadcast, check_array, check_bool, check_integer, check_name, require
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.chains import hit_probability
 from multispin_env.physics.radio import full_share_token_time, spectral_efficiency
@@ -390,10 +390,7 @@ def _checked_gains(mean_gain: FloatArray | None, channel: str, shape: tuple[int,
         raise ValueError(f"mean_gain: expected an array of shape {shape} for channel {channel!r}, got None")
     array = check_array("mean_gain", mean_gain)
     require("mean_gain", array, array > 0.0, "numbers > 0")
-    try:
-        return np.broadcast_to(array, shape)
-    except ValueError:
-        raise ValueError(f"mean_gain: expected a shape that broadcasts to {shape}, got {array.shape}") from None
+    return broadcast("mean_gain", array, shape)
 
 
 def _priced(system: System, tight: bool) -> FloatArray:

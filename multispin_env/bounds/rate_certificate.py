@@ -7,6 +7,7 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.bounds.rate import make_systems, solved
 from multispin_env.certificates import check_rate
+from multispin_env.certificates.write import texts
 from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.scenario import Scenario
 
@@ -40,44 +41,28 @@ def rate_certificate(
     >>> scenario = ms.Scenario.preset("llama2", num_users=3)
     >>> state = ms.sample_state(scenario, 0)
     >>> proof = ms.rate_certificate(scenario, state)
-    >>> bool(abs(float(bound(proof)) / ms.rate_bound(scenario, state).value - 1.0) < 1e-9)
+    >>> abs(float(bound(proof)) / float(ms.rate_bound(scenario, state).value) - 1.0) < 1e-9
     True
     """
     state = checked_state(scenario, state)
-    if state.draft_time.ndim != 1:
-        raise ValueError(f"state: expected the state of one system, shape (K,), got shape {state.draft_time.shape}")
-    if scenario.draft_ahead or not scenario.law.flat:
-        raise ValueError("scenario: expected passes of constant time and no drafting ahead, which certificates cover")
+    record = rate_system(scenario, state, channel, mean_gain, barrier)
     (system,), unit = make_systems(scenario, state, channel, mean_gain, False, barrier)
     rates, sets, solution = solved(system)
     prices = np.maximum(solution.prices, 0.0)
     groups = np.concatenate(rates.program.group)  # those of a device have no more than its own time
     left = np.maximum(*(solution.profits[groups[rows[:, 0]]] for rows in (rates.members, rates.cycles[:, 0, 0])))
     device = prices[rates.device] + left
-    law = scenario.law
     return {
         "format": check_rate.FORMAT,
-        "system": {
-            "num_users": scenario.num_users,
-            "low": scenario.min_draft_length,
-            "high": scenario.max_draft_length,
-            "fewest": scenario.num_users if barrier else 1,
-            "fixed_time": (law.fixed_time + law.start).hex(),
-            "time_per_draft": law.time_per_draft.hex(),
-            "round_trip": scenario.round_trip_time.hex(),
-            "draft_time": _texts(state.draft_time),
-            "acceptance_rate": _texts(state.acceptance_rate),
-            "token_time": [_texts(row) for row in system.token_time * unit],
-            "probability": [_texts(row) for row in system.probability],
-        },
+        "system": record,
         "prices": {
-            "uplink": float(prices[rates.uplink] / unit).hex(),
-            "device": _texts(device / unit),
+            "uplink": texts(prices[rates.uplink] / unit),
+            "device": texts(device / unit),
             "sets": [
                 {
                     "devices": np.flatnonzero(member).tolist(),
-                    "time": float(prices[rows[0]] / unit).hex(),
-                    "places": _texts(prices[rows[1:]]),
+                    "time": texts(prices[rows[0]] / unit),
+                    "places": texts(prices[rows[1:]]),
                 }
                 for member, rows in sets
             ],
@@ -85,5 +70,29 @@ def rate_certificate(
     }
 
 
-def _texts(numbers: FloatArray) -> list[str]:
-    return [number.hex() for number in numbers.tolist()]
+def rate_system(
+    scenario: Scenario,
+    state: SystemState,
+    channel: str = "static",
+    mean_gain: FloatArray | None = None,
+    barrier: bool = False,
+) -> dict[str, Any]:
+    """Return the system of a certificate for a checked state; options and errors are those of `rate_certificate`."""
+    if state.draft_time.ndim != 1:
+        raise ValueError(f"state: expected the state of one system, shape (K,), got shape {state.draft_time.shape}")
+    if scenario.draft_ahead or not scenario.law.flat:
+        raise ValueError("scenario: expected passes of constant time and no drafting ahead, which certificates cover")
+    (system,), unit = make_systems(scenario, state, channel, mean_gain, False, barrier)
+    return {
+        "num_users": scenario.num_users,
+        "low": scenario.min_draft_length,
+        "high": scenario.max_draft_length,
+        "fewest": scenario.num_users if barrier else 1,
+        "fixed_time": texts(scenario.law.fixed_time + scenario.law.start),
+        "time_per_draft": texts(scenario.law.time_per_draft),
+        "round_trip": texts(scenario.round_trip_time),
+        "draft_time": texts(state.draft_time),
+        "acceptance_rate": texts(state.acceptance_rate),
+        "token_time": texts(system.token_time * unit),
+        "probability": texts(system.probability),
+    }

@@ -186,8 +186,8 @@ def check(certificate: Any) -> dict[str, Any]:
 def read(certificate: Any) -> dict[str, Any]:
     """Return the fields of a certificate and of its system, with exact numbers; ``ValueError`` for other objects."""
     system = certificate.get("system") if type(certificate) is dict else None
-    fields = system | certificate if type(system) is dict else {}
-    require(set(fields) == FIELDS, f"certificate: the fields are not {sorted(FIELDS)}")
+    fields = system | certificate if type(system) is dict and not system.keys() & certificate.keys() else {}
+    require(set(fields) == FIELDS, f"certificate: the fields are not {sorted(FIELDS)}, each once")
     require(fields["format"] == FORMAT and type(fields["padded"]) is bool, f"format: it is not {FORMAT!r}")
     for entry in fields["proof"] if type(fields["proof"]) is list else [fields["proof"]]:
         good = type(entry) is list and all(type(n) is int and n.bit_length() < 1024 for n in entry)
@@ -200,7 +200,8 @@ def read(certificate: Any) -> dict[str, Any]:
     lengths = zip(fields["low"], fields["draft_length"], fields["high"], strict=True)
     require(all(low <= n <= high for low, n, high in lengths), "draft_length: a length is not in low..high")
     require(sum(fields["high"]) <= MOST_TOKENS, f"high: drafts have more than {MOST_TOKENS} tokens in all")
-    require(min(*fields["spectral_efficiency"], fields["bandwidth"]) > 0, "bandwidth: it or an efficiency is 0")
+    divisors = *fields["spectral_efficiency"], fields["bandwidth"], fields["value"]  # value 0 would hide the TPOT
+    require(min(divisors) > 0, "bandwidth: it, an efficiency or the value is 0")
     return fields
 
 

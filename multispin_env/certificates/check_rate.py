@@ -1,12 +1,11 @@
 """Checker of `rate_bound`: it computes the bound on every policy without the barrier that the prices of a file prove.
 
 ``python check_rate.py proof.json`` needs this file and Python only. In a cycle, device k waits for the round trip τ,
-drafts l in low..high tokens in l T_k seconds, uploads them in w = l u_kb seconds of the whole band (in channel state b,
-which has probability p_kb) and is in a batch of n in fewest..K drafts, which the server verifies in V(n) seconds. It
-gains E(l) = 1 + α_k + ... + α_k^l tokens. The rates z_n of batches and y_kn of cycles in them fulfil
-(docs/evidence/bound.md derives it) Σ_n z_n V(n) ≤ 1; Σ w ≤ 1; Σ (τ + l T_k + w) + Σ_n y_kn V(n) ≤ 1; y_kn ≤ z_n and
-Σ_k y_kn = n z_n; and, for any set A of devices, Σ (τ + l T_k + j w) + Σ y_kn V(n) ≤ |A|, where the j-th place among
-those of A in a batch is used at most Σ_{n ≥ j} z_n times a second.
+drafts l in low..high tokens in l T_k seconds, uploads them in w = l u_kb seconds of the whole band (channel state b is
+drawn with probability p_kb) and is in a batch of n in fewest..K drafts, verified in V(n) seconds. It gains E(l) = 1 +
+α_k + ... + α_k^l tokens. The rates z_n of batches and y_kn of cycles in them fulfil (docs/evidence/bound.md derives it)
+Σ_n z_n V(n) ≤ 1; Σ w ≤ 1; Σ (τ + l T_k + w) + Σ_n y_kn V(n) ≤ 1 for each k; y_kn ≤ z_n and Σ_k y_kn = n z_n; and, for
+any set A of devices, Σ (τ + l T_k + j w + y V) ≤ |A|, where place j in a batch is used at most Σ_{n ≥ j} z_n times.
 
 For prices p, p_k, θ_A ≥ 0 of these seconds and π_Aj ≥ 0 of the places, a cycle of device k earns at most
 
@@ -26,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 FORMAT, ONE = "multispin rate certificate 1", 1 << 128
+FIELDS = {"num_users", "low", "high", "fewest", "fixed_time", "time_per_draft", "round_trip", "draft_time"}
+FIELDS |= {"acceptance_rate", "token_time", "probability"}
 
 
 def exact(item: Any) -> Any:
@@ -60,14 +61,14 @@ def earned(k: int, system: dict[str, Any], prices: dict[str, Any], sets: list[di
 def bound(certificate: dict[str, Any]) -> Fraction:
     """Return the bound in tokens/s that a certificate proves; ``ValueError`` if it proves none."""
     system, prices = exact(certificate["system"]), exact(certificate["prices"])
-    users, sets = range(system["num_users"]), prices["sets"]
-    good = all(len(set(group["devices"])) == len(group["places"]) for group in sets)
+    users, sets, server = range(system["num_users"]), prices["sets"], Fraction(0)
+    good = set(system) == FIELDS and {len(part) for part in system.values() if type(part) is list} == {len(users)}
+    good = good and all(len(set(group["devices"])) == len(group["places"]) for group in sets)
     if not good or certificate["format"] != FORMAT:
-        raise ValueError(f"expected the format {FORMAT!r}, and one place for each device of a set")
+        raise ValueError(f"expected the format {FORMAT!r}, its fields, and one place for each device of a set")
     inside = [[group for group in sets if k in group["devices"]] for k in users]
     earnings = [earned(k, system, prices, inside[k]) for k in users]
     owed = [prices["device"][k] + sum(group["time"] for group in inside[k]) for k in users]
-    server = Fraction(0)
     for n in range(system["fewest"], len(users) + 1):
         time = system["fixed_time"] + n * system["time_per_draft"]
         largest = sorted((earnings[k] - owed[k] * time for k in users), reverse=True)[:n]
@@ -76,5 +77,4 @@ def bound(certificate: dict[str, Any]) -> Fraction:
 
 
 if __name__ == "__main__":
-    claim = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-    print(f"proven: no policy exceeds {float(bound(claim)):.10g} tokens/s")
+    print(f"proven: no policy exceeds {float(bound(json.loads(Path(sys.argv[1]).read_text('utf-8')))):.10g} tokens/s")

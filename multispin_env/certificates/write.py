@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.certificates import check
 from multispin_env.certificates.check import BITS, GRID, Part, Table
-from multispin_env.checks import check_array, check_instance
+from multispin_env.checks import check_instance
 from multispin_env.physics.energy import token_energy
 from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
-from multispin_env.solver.problem import ROUNDING, checked_problem
+from multispin_env.solver.problem import ROUNDING, Problem, checked_problem
 
 MAX_ENTRIES = 20_000
 _LISTED = 32  # Decisions that are tried one by one
@@ -65,7 +65,7 @@ def certificate(
     >>> state = ms.sample_state(scenario, 0)
     >>> decision = ms.make_controller("optimal", scenario, certify=1e-6)(state)
     >>> proof = ms.certificate(scenario, state, decision)
-    >>> bool(float(check(proof)["bound"]) == decision.bound)
+    >>> float(check(proof)["bound"]) == float(decision.bound)
     True
     """
     state = checked_state(scenario, state)
@@ -75,41 +75,13 @@ def certificate(
         raise ValueError(f"decision: expected one state and decision (K,), got shapes {shapes}")
     if decision.feasible is not None and not decision.feasible:
         raise ValueError(f"decision: expected one that is in time, got one with feasible={decision.feasible}")
-    if weights is not None:
-        weights = np.broadcast_to(check_array("weights", weights), state.draft_time.shape)
-    problem = checked_problem(scenario, state, weights, fixed_length, tpot)
-    law = scenario.law
-    columns = {
-        "draft_time": state.draft_time,
-        "spectral_efficiency": state.spectral_efficiency,
-        "acceptance_rate": state.acceptance_rate,
-        "weights": problem.weights[0],
-        "token_price": energy_price * token_energy(scenario, state.spectral_efficiency),
-        "head_start": state.head_start,
-    }
-    numbers = {
-        "bandwidth": scenario.total_bandwidth,
-        "bits_per_token": float(scenario.bits_per_token),
-        "fixed_time": law.fixed_time,
-        "time_per_draft": law.time_per_draft,
-        "round_trip": scenario.round_trip_time,
-    }
-    system = {
-        "num_users": scenario.num_users,
-        **{name: [number.hex() for number in column.tolist()] for name, column in columns.items()},
-        "low": problem.low[0].tolist(),
-        "high": problem.high[0].tolist(),
-        **{name: float(number).hex() for name, number in numbers.items()},
-        "pieces": [[start.hex(), slope.hex()] for start, slope in law.lines],
-        "padded": law.padded,
-        "tpot": None if tpot is None else (tpot * (1.0 + ROUNDING)).hex(),
-    }
+    problem = checked_problem(scenario, state, None if weights is None else np.asarray(weights), fixed_length, tpot)
     record: dict[str, Any] = {
         "format": check.FORMAT,
-        "value": (float(decision.value) * (1.0 - _VALUE_ROUNDING)).hex(),
-        "bound": float(decision.bound).hex(),
+        "value": texts(decision.value * (1.0 - _VALUE_ROUNDING)),
+        "bound": texts(decision.bound),
         "draft_length": decision.draft_length.tolist(),
-        "system": system,
+        "system": round_system(scenario, state, problem, tpot, energy_price),
         "proof": [],
     }
     fields = check.read(record)
@@ -117,6 +89,38 @@ def certificate(
     record["proof"] = _Search(table).proof(whole)
     check.check(record)
     return record
+
+
+def round_system(
+    scenario: Scenario, state: SystemState, problem: Problem, tpot: float | None = None, energy_price: float = 0.0
+) -> dict[str, Any]:
+    """Return the system of a certificate for a checked state (K,), its problem and options of `certificate`."""
+    law = scenario.law
+    return {
+        "num_users": scenario.num_users,
+        "low": problem.low[0].tolist(),
+        "high": problem.high[0].tolist(),
+        "draft_time": texts(state.draft_time),
+        "spectral_efficiency": texts(state.spectral_efficiency),
+        "acceptance_rate": texts(state.acceptance_rate),
+        "weights": texts(problem.weights[0]),
+        "token_price": texts(energy_price * token_energy(scenario, state.spectral_efficiency)),
+        "head_start": texts(state.head_start),
+        "bandwidth": texts(scenario.total_bandwidth),
+        "bits_per_token": texts(scenario.bits_per_token),
+        "fixed_time": texts(law.fixed_time),
+        "time_per_draft": texts(law.time_per_draft),
+        "round_trip": texts(scenario.round_trip_time),
+        "pieces": texts(law.lines),
+        "padded": law.padded,
+        "tpot": None if tpot is None else texts(tpot * (1.0 + ROUNDING)),
+    }
+
+
+def texts(numbers: ArrayLike) -> Any:
+    """Return numbers as texts such as 0x1.8p+1, in lists like the array."""
+    array = np.asarray(numbers, dtype=np.float64)
+    return [texts(part) for part in array] if array.ndim else float(array).hex()
 
 
 class _Hints(NamedTuple):
@@ -179,8 +183,6 @@ class _Search:
         # geometric mean of the times of rounds, since latencies may span decades
         server = self.server[part.fewest]
         middle = int((np.sqrt((first + server) * (last + server)) - server) * _SCALE)
-        if not part.first < middle << GRID < part.last:
-            middle = (part.first + part.last) // 2 >> GRID
         inside = part.first < middle << GRID < part.last
         if inside and not (by_device and widths[hints.device]):
             return [-1, middle]
@@ -200,7 +202,7 @@ class _Search:
         share = np.divide(self.upload, room, out=np.zeros_like(room), where=sending)
         steepness = np.divide(share, room, out=np.zeros_like(room), where=sending)
         x = np.arange(part.fewest, part.most + 1)
-        best: _Hints | None = None
+        choices = []
         for slope in self.slopes:
             net = np.where(inside, self.tokens - slope * length, -np.inf)
             price, device, cut = _price(net, share, inside)
@@ -208,10 +210,8 @@ class _Search:
             early = late - price * (last - first) * steepness
             rest = price - (self.server[x] - slope * x).min()
             excess = rest + max(early.max(1).sum() - first, late.max(1).sum() - last)
-            if best is None or excess < best.excess:
-                best = _Hints(ceil(price * _SCALE), round(slope * _SCALE), excess, device, cut)
-        assert best is not None
-        return best
+            choices.append(_Hints(ceil(price * _SCALE), round(slope * _SCALE), excess, device, cut))
+        return min(choices, key=lambda hints: hints.excess)
 
 
 def _price(net: FloatArray, share: FloatArray, inside: BoolArray) -> tuple[float, int, int]:

@@ -9,7 +9,17 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import check_array, check_instance, check_integer, check_real, require, shown
+from multispin_env.checks import (
+    broadcast,
+    check_array,
+    check_fields,
+    check_instance,
+    check_integer,
+    check_real,
+    checked_field,
+    require,
+    shown,
+)
 from multispin_env.physics.acceptance import task_means
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
@@ -56,10 +66,17 @@ def per_device(field: str, value: Option, shape: tuple[int, ...]) -> FloatArray:
     """Broadcast an option, a number or an array (K,) or (..., K), to states (n, K)."""
     array = np.asarray(value, dtype=np.float64)
     flat = array if array.ndim < 2 else array.reshape(-1, array.shape[-1])  # states are flattened in the same way
-    try:
-        return np.broadcast_to(flat, shape)
-    except ValueError:
-        raise ValueError(f"{field}: expected numbers that broadcast to {shape}, got shape {array.shape}") from None
+    return broadcast(field, flat, shape)
+
+
+def min_length(rule: "Controller[Any, Any]") -> int:
+    """Return L_min, a limit of options."""
+    return rule.scenario.min_draft_length
+
+
+def max_length(rule: "Controller[Any, Any]") -> int:
+    """Return L_max, a limit of options."""
+    return rule.scenario.max_draft_length
 
 
 State = TypeVar("State", SystemState, ContinuousState)
@@ -92,6 +109,9 @@ class Controller(ABC, Generic[State, DecisionT]):
     """Options that may be arrays, with the ranges in which to tune them."""
     requires: ClassVar[str] = ""
     """Field of the scenario that must be set, such as ``"draft_ahead"``; empty if every scenario suits."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @abstractmethod
     def __call__(self, state: State) -> DecisionT:
@@ -245,6 +265,7 @@ class Modifier(ContinuousController):
     base: Controller[Any, Any]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "discipline", self.base.discipline)
         object.__setattr__(self, "tunable", {**self.base.tunable, **type(self).tunable})
 
@@ -287,8 +308,8 @@ class Assumptions:
 
     acceptance_mean: tuple[float, ...]
     acceptance_spread: tuple[float, ...]
-    correlation: float = 1.0
-    delay: int = 0
+    correlation: float = checked_field(1.0, check_real, 0.0, 1.0)
+    delay: int = checked_field(0, check_integer, 0)
 
     def __post_init__(self) -> None:
         for field, high in (("acceptance_mean", 1.0), ("acceptance_spread", 0.5)):  # the largest deviation on [0, 1]
@@ -300,8 +321,7 @@ class Assumptions:
             raise ValueError("acceptance_mean: expected at least one entry, one for each task, got none")
         if tasks != spreads:
             raise ValueError(f"acceptance_spread: expected one entry for each task ({tasks}), got {spreads}")
-        check_real("correlation", self.correlation, 0.0, 1.0)
-        check_integer("delay", self.delay, 0)
+        check_fields(self)
 
     @classmethod
     def of(cls, scenario: Scenario, *, spread: float = 0.08, correlation: float = 0.9, delay: int = 1) -> Self:

@@ -6,14 +6,13 @@ Moments of Beta distributions are computed as logarithms, which works for parame
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import check_real
+from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray
+from multispin_env.checks import check_fields, check_real, checked_field
 from multispin_env.controllers.base import Assumptions
 from multispin_env.physics.radio import channel_gain, predictive_mean, predictive_quantile, spectral_efficiency
 from multispin_env.physics.types import Observed
@@ -36,14 +35,15 @@ class Estimator(ABC):
 
     scenario: Scenario
     assumptions: Assumptions
-    memory: dict[str, NDArray[Any]] = field(default_factory=dict, init=False, repr=False)  # arrays (n, ...)
+    memory: dict[str, Array] = field(default_factory=dict, init=False, repr=False)  # arrays (n, ...)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         means, tasks = len(self.assumptions.acceptance_mean), len(self.scenario.tasks)
         if means != tasks:
             raise ValueError(f"acceptance_mean: expected one entry for each task ({tasks}), got {means}")
 
-    def initial_memory(self, n: int) -> dict[str, NDArray[Any]]:
+    def initial_memory(self, n: int) -> dict[str, Array]:
         """Return the memory (n, ...) before the first observation."""
         return {}
 
@@ -65,8 +65,8 @@ class Estimator(ABC):
         """
 
 
-def _visible(estimator: str, observed: Observed, field_name: str) -> NDArray[Any]:
-    array: NDArray[Any] | None = getattr(observed, field_name)
+def _visible(estimator: str, observed: Observed, field_name: str) -> Array:
+    array: Array | None = getattr(observed, field_name)
     if field_name == "drafted" and array is None and observed.acceptance_rate is not None:
         expected = f"hidden acceptance rates for {estimator!r}, got visible ones; leave out '+{estimator}'"
         raise ValueError(f"estimator: expected {expected}")
@@ -97,13 +97,13 @@ class TaskMean(Estimator):
         return _prior_mean(self.assumptions, observed)
 
 
-def initial_counts(n: int, num_users: int) -> dict[str, NDArray[Any]]:
+def initial_counts(n: int, num_users: int) -> dict[str, Array]:
     """Return the counts (n, K) of new requests."""
     return {"hits": np.zeros((n, num_users)), "misses": np.zeros((n, num_users))}
 
 
 def update_counts(
-    estimator: str, memory: dict[str, NDArray[Any]], observed: Observed, decay: float = 1.0
+    estimator: str, memory: dict[str, Array], observed: Observed, decay: float = 1.0
 ) -> tuple[FloatArray, FloatArray]:
     """Add the last round to the counts in ``memory``, and return hits A and misses F, (n, K).
 
@@ -124,7 +124,7 @@ class _CountingEstimator(Estimator):
     part: ClassVar[Part] = "acceptance_rate"
 
     @override
-    def initial_memory(self, n: int) -> dict[str, NDArray[Any]]:
+    def initial_memory(self, n: int) -> dict[str, Array]:
         return initial_counts(n, self.scenario.num_users)
 
 
@@ -145,15 +145,9 @@ class Beta(_CountingEstimator):
     The defaults are close to the best values found by ``python -m benchmarks.tune estimators``.
     """
 
-    decay: float = 0.98
-    strength: float = 20.0
-    moment: float = 8.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_real("decay", self.decay, 0.0, 1.0)
-        check_real("strength", self.strength, 1e-3, 1e9)
-        check_real("moment", self.moment, 1e-3, 1e3)
+    decay: float = checked_field(0.98, check_real, 0.0, 1.0)
+    strength: float = checked_field(20.0, check_real, 1e-3, 1e9)
+    moment: float = checked_field(8.0, check_real, 1e-3, 1e3)
 
     @override
     def estimate(self, observed: Observed) -> FloatArray:
@@ -180,7 +174,7 @@ class Filter(_CountingEstimator):
     """
 
     spreads: tuple[float, ...] = (1.0,)
-    moment: float = 8.0
+    moment: float = checked_field(8.0, check_real, 1e-3, 1e3)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -189,7 +183,6 @@ class Filter(_CountingEstimator):
             raise ValueError("spreads: expected at least one number > 0, got none")
         for index, spread in enumerate(self.spreads):
             check_real(f"spreads[{index}]", spread, 0.0, open_low=True)
-        check_real("moment", self.moment, 1e-3, 1e3)
 
     @cached_property
     def components(self) -> tuple[FloatArray, FloatArray]:
@@ -285,14 +278,10 @@ class _ChannelEstimator(Estimator):
 
     part: ClassVar[Part] = "spectral_efficiency"
 
-    mean_gain_strength: float = 100.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_real("mean_gain_strength", self.mean_gain_strength, 0.0, open_low=True)
+    mean_gain_strength: float = checked_field(100.0, check_real, 0.0, open_low=True)
 
     @override
-    def initial_memory(self, n: int) -> dict[str, NDArray[Any]]:
+    def initial_memory(self, n: int) -> dict[str, Array]:
         return {"gains": np.zeros((n, self.scenario.num_users)), "reports": np.zeros((n, 1))}
 
     @override
@@ -336,12 +325,7 @@ class Quantile(_ChannelEstimator):
         channels matters. ``None`` means 1 / (K + 1), the mean probability level of the worst of K channels.
     """
 
-    quantile: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.quantile is not None:
-            check_real("quantile", self.quantile, 0.0, 1.0, open_low=True, open_high=True)
+    quantile: float | None = checked_field(None, check_real, 0.0, 1.0, open_low=True, open_high=True)
 
     @override
     def predict(self, gain: FloatArray, mean_gain: FloatArray) -> FloatArray:
@@ -362,11 +346,7 @@ class Gradient(Estimator):
 
     part: ClassVar[Part] = "weights"
 
-    floor: float = 1e-3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_real("floor", self.floor, 1e-100)
+    floor: float = checked_field(1e-3, check_real, 1e-100)
 
     @override
     def estimate(self, observed: Observed) -> FloatArray:
@@ -383,7 +363,7 @@ class RoundRobin(Estimator):
     part: ClassVar[Part] = "weights"
 
     @override
-    def initial_memory(self, n: int) -> dict[str, NDArray[Any]]:
+    def initial_memory(self, n: int) -> dict[str, Array]:
         return {"turn": np.zeros((n, 1), dtype=np.int64)}
 
     @override

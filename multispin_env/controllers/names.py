@@ -5,7 +5,6 @@ The first part may also be ``module:ATTRIBUTE``, a class or function from outsid
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
-from functools import wraps
 from typing import Any, Self
 
 from multispin_env.checks import check_instance, check_keywords, check_name
@@ -55,6 +54,7 @@ class ContenderName:
         return f"{self.controller}+{CLAIRVOYANT}"
 
 
+_NO_CONTROLLER = ", which makes no Controller"  # end of an error
 CUSTOM_CONTROLLER = f"{FORM} (your own controller)"  # in ``--help``
 
 
@@ -72,20 +72,10 @@ def load_controller(name: str) -> Callable[..., Controller[Any, Any]]:
     if not is_outside(name):
         return CONTROLLERS.load(name)
     part = import_attribute(CONTROLLERS.kind, name)
-    if isinstance(part, type) and issubclass(part, Controller):
-        return part
-    problem = refusal(CONTROLLERS.kind, name, ", which makes no Controller")
-    if isinstance(part, type) or is_dataclass(part) or not callable(part):  # another class, or an instance
-        raise problem
-
-    @wraps(part)
-    def checked(scenario: Any, **options: Any) -> Controller[Any, Any]:
-        controller = part(scenario, **options)
-        if not isinstance(controller, Controller):
-            raise problem
-        return controller
-
-    return checked
+    makes = issubclass(part, Controller) if isinstance(part, type) else callable(part) and not is_dataclass(part)
+    if not makes:  # another class, or an instance
+        raise refusal(CONTROLLERS.kind, name, _NO_CONTROLLER)
+    return part
 
 
 def controller_names(family: str | None = None, scenario: Scenario | None = None) -> tuple[str, ...]:
@@ -177,6 +167,8 @@ def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | No
     extra = () if parsed.is_clairvoyant else ("assumptions",)
     base_options, *others = _options_by_part(f"controller {name!r}", parts, options, *extra)
     controller = parts[0](scenario, **base_options)
+    if not isinstance(controller, Controller):
+        raise refusal(CONTROLLERS.kind, base, _NO_CONTROLLER)
     for modifier, values in zip(parts[1 : 1 + len(modifiers)], others, strict=False):
         controller = modifier(scenario, controller, **values)
     if parsed.is_clairvoyant:

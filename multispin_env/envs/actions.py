@@ -6,13 +6,13 @@ Actions are numbers within ±`LIMIT` with a row for each user; column 0 is the d
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Generic
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import Array, FloatArray, IntArray
 from multispin_env.checks import require
 from multispin_env.controllers.base import DecisionT, State
 from multispin_env.scenario import Scenario
@@ -36,7 +36,7 @@ class ActionCodec(ABC, Generic[State, DecisionT]):
         """Number of columns."""
 
     @abstractmethod
-    def decode(self, action: NDArray[Any], state: State) -> DecisionT:
+    def decode(self, action: Array, state: State) -> DecisionT:
         """Return the decision (..., K) of an action (..., K, columns) in a state (..., K).
 
         ``ValueError`` for NaN or an entry beyond ±`LIMIT`. The shape is checked by `check_shape` before.
@@ -76,13 +76,13 @@ class ActionCodec(ABC, Generic[State, DecisionT]):
         low, high = self.length_range
         return 2.0 * np.log(1.0 + length - low) / math.log(max(1.0 + high - low, 2.0)) - 1.0
 
-    def check_shape(self, action: NDArray[Any], *batch_and_users: int) -> None:
+    def check_shape(self, action: Array, *batch_and_users: int) -> None:
         """Raise ``ValueError`` unless the action has the shape (..., K, columns)."""
         shape = (*batch_and_users, self.columns)
         if np.shape(action) != shape:
             raise ValueError(f"action: expected shape {shape}, got {np.shape(action)}")
 
-    def checked(self, action: NDArray[Any]) -> FloatArray:
+    def checked(self, action: Array) -> FloatArray:
         """Return actions / `LIMIT` (..., K, columns) as float64; ``ValueError`` for NaN or an entry beyond ±`LIMIT`."""
         if getattr(action, "dtype", None) != np.float32:  # not cast yet, for speed: it is half as large
             action = np.asarray(action, dtype=np.float64)

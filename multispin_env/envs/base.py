@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.arrays import Array, BoolArray, FloatArray
 from multispin_env.checks import check_bool, check_integer, check_name, check_real
 from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.config import DEFAULT_SCENARIO, EnvConfig
@@ -38,13 +38,13 @@ class BaseEnv:
         num_envs = math.prod(batch)
         self._simulator = config.simulator(num_envs)
         self._unseeded = set(range(num_envs))
-        self._empty_info: dict[str, NDArray[Any]] | None = None
+        self._empty_info: dict[str, Array] | None = None
         self.render_mode = render_mode
         self._renderer: Renderer | None = None
         if render_mode is not None:
             check_name("render_mode", render_mode, self.metadata["render_modes"])
             window = Window("multispin_env", RENDER_FPS) if render_mode == "human" else None
-            self._renderer = config.family.renderer(config, num_envs, config.family.sheet(), window)
+            self._renderer = config.renderer(config, num_envs, config.sheet(), window)
 
     def _unbatched(self, batched: Any) -> Any:
         return batched if self._batch else batched[0]
@@ -54,7 +54,7 @@ class BaseEnv:
             missing = f"the reset of environments {sorted(self._unseeded)[:5]}" if self._batch else "it"
             raise RuntimeError(f"{name}: expected reset() first, got a call before {missing}")
 
-    def _check_shape(self, action: NDArray[Any]) -> None:
+    def _check_shape(self, action: Array) -> None:
         self._simulator.actions.check_shape(action, *self._batch, self.scenario.num_users)
 
     @property
@@ -81,7 +81,7 @@ class BaseEnv:
         """Return the action that decodes to a decision (K,) or (n, K) in the current state."""
         return self._simulator.actions.encode(decision, self._unbatched(self._simulator.planned))
 
-    def decode_action(self, action: NDArray[Any]) -> Any:
+    def decode_action(self, action: Array) -> Any:
         """Return the decision (K,) or (n, K) of an action in the current state."""
         self._check_shape(action)
         return self._simulator.actions.decode(action, self._unbatched(self._simulator.planned))
@@ -91,7 +91,7 @@ class BaseEnv:
         """Prior knowledge from past data, for plug-in controllers."""
         return self.config.assumptions
 
-    def _zero_info(self) -> dict[str, NDArray[Any]]:
+    def _zero_info(self) -> dict[str, Array]:
         """Return the info of a step filled with 0: some libraries expect the same keys after a reset."""
         if self._empty_info is None:
             simulator = self.config.simulator(1)  # a step of it has the same keys, shapes and types
@@ -106,7 +106,7 @@ class BaseEnv:
         return self._simulator.observations.decode(observation)
 
 
-class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
+class MultiSpinEnv(BaseEnv, gym.Env[Observation, Array]):
     """Base of the single environments; the docstring of a subclass is its page, with Gymnasium's headings."""
 
     metadata: dict[str, Any] = {  # noqa: RUF012 (type of the base)
@@ -119,15 +119,11 @@ class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
         scenario: Scenario | str | Mapping[str, Any] = DEFAULT_SCENARIO,
         *,
         env_id: str | None = None,
-        action: str = "residual",
-        reward: str | None = None,
-        optimum: bool = False,
         render_mode: str | None = None,
-        **overrides: Any,
+        **arguments: Any,
     ) -> None:
         self.env_id = env_id or self.env_id
-        options: Any = {"action": action, "reward": reward, "optimum": optimum, "allowed": ("render_mode",)}
-        self._start(EnvConfig.of(self.env_id, scenario, **options, **overrides), render_mode)
+        self._start(EnvConfig.of(self.env_id, scenario, allowed=("render_mode",), **arguments), render_mode)
         self.action_space = self._simulator.actions.space
         self.observation_space = cast(spaces.Space[Observation], self._simulator.observations.space)
 
@@ -144,7 +140,7 @@ class MultiSpinEnv(BaseEnv, gym.Env[Observation, NDArray[Any]]):
             self._renderer.begin(np.arange(1))
         return observation, _info(self._zero_info())
 
-    def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Array) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Play one step.
 
         ``RuntimeError`` before `reset`; ``ValueError`` for a wrong shape, NaN or an entry outside [-5, 5]. After an
@@ -172,7 +168,7 @@ def _first(observation: Observation) -> Observation:
     return {key: value[0].copy() for key, value in observation.items()}
 
 
-def _info(info: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+def _info(info: Mapping[str, Array]) -> dict[str, Any]:
     return {key: value[0] if value.ndim > 1 else float(value[0]) for key, value in info.items()}
 
 
@@ -185,7 +181,7 @@ def single_env(config: type[EnvConfig]) -> type[MultiSpinEnv]:
 Seeds = int | Sequence[int | None] | None
 
 
-class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
+class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, Array, Array]):
     """Native vector of n environments, stepped together as one batch.
 
     Environment i equals a single environment reset with its seed, bit for bit. All arguments of the single environment
@@ -222,17 +218,13 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         scenario: Scenario | str | Mapping[str, Any] = DEFAULT_SCENARIO,
         *,
         env_id: str,
-        action: str = "residual",
-        reward: str | None = None,
-        optimum: bool = False,
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         copy: bool = True,
-        **overrides: Any,
+        **arguments: Any,
     ) -> None:
         allowed = ("render_mode", "max_episode_steps", "autoreset_mode", "copy")  # suggested for a misspelt argument
-        options: Any = {"action": action, "reward": reward, "optimum": optimum, "allowed": allowed}
         self.env_id = env_id
         self.num_envs = check_integer("num_envs", num_envs, 1)
         self.max_episode_steps = -1
@@ -243,7 +235,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         self.autoreset_mode = AutoresetMode(mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.copy = check_bool("copy", copy)
-        self._start(EnvConfig.of(self.env_id, scenario, **options, **overrides), render_mode, num_envs)
+        self._start(EnvConfig.of(env_id, scenario, allowed=allowed, **arguments), render_mode, num_envs)
         self.single_action_space = self._simulator.actions.space
         self.single_observation_space = self._simulator.observations.space
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -253,7 +245,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         self.outcome: Any = None
         """Outcome (n, K) of the last step; ``None`` before it."""
 
-    def reward_slopes(self, action: NDArray[Any], weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
+    def reward_slopes(self, action: Array, weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Return the derivatives (n, K, columns) of the next expected reward with respect to the actions.
 
         The true state is used even if it is hidden; the mean over all states with the same observation is the
@@ -280,8 +272,8 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         self._check_shape(action)
         if not self.config.has_slopes or self._simulator.own_physics:
             raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got one without")
-        simulator: Any = self._simulator  # of rounds
-        return np.asarray(simulator.reward_slopes(action, weights, window))
+        config: Any = self.config  # of rounds
+        return np.asarray(config.reward_slopes(self._simulator, action, weights, window))
 
     def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
         self, *, seed: Seeds = None, options: dict[str, Any] | None = None
@@ -305,9 +297,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         observation = self._simulator.reset(None if mask.all() else envs)
         return self._copied_if_asked(observation), _infos(self._zero_info(), mask.copy())
 
-    def step(
-        self, actions: NDArray[Any]
-    ) -> tuple[Observation, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[Observation, Array, Array, Array, dict[str, Any]]:
         """Play one step in every environment.
 
         ``RuntimeError`` before `reset`, or for an ended episode if ``autoreset_mode`` is disabled; ``ValueError``, with
@@ -377,7 +367,7 @@ def _checked_mask(options: dict[str, Any] | None, num_envs: int) -> BoolArray:
     return mask
 
 
-def _infos(info: Mapping[str, NDArray[Any]], mask: BoolArray) -> dict[str, Any]:
+def _infos(info: Mapping[str, Array], mask: BoolArray) -> dict[str, Any]:
     return {**info, **{f"_{key}": mask for key in info}}
 
 

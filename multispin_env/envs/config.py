@@ -10,20 +10,28 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
-from multispin_env.checks import check_bool, check_complete, check_instance, check_keywords, check_name, shown
+from multispin_env.checks import (
+    check_bool,
+    check_complete,
+    check_fields,
+    check_instance,
+    check_keywords,
+    check_name,
+    checked_field,
+    shown,
+)
 from multispin_env.controllers.base import Assumptions, Controller, RoundsController
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.envs.family import Family, InfoKeys
 from multispin_env.envs.knowledge import Knowledge
 from multispin_env.envs.observations import ObservationCodec
+from multispin_env.envs.rendering.renderers import Film, Renderer, Sheet
 from multispin_env.envs.simulator import Simulator
 from multispin_env.field_files import is_file_name
 from multispin_env.files import sibling_file
-from multispin_env.registry import ENVIRONMENTS, SCENARIOS
+from multispin_env.registry import ENVIRONMENTS, SCENARIOS, Registry
 from multispin_env.scenario import Scenario
 from multispin_env.server import DRAFTING, LAW
 
@@ -31,6 +39,17 @@ _COMMON = ("scenario", "action", "reward", "optimum")  # fields of `EnvConfig`
 
 DEFAULT_SCENARIO = "llama2"
 """Default scenario of all environments."""
+
+
+@dataclass(frozen=True)
+class InfoKeys:
+    """Keys of ``info`` that comparisons sum over steps."""
+
+    tokens: str  # (K,) gained tokens
+    drafted: str  # (K,) drafted tokens
+    time: str  # s
+    goodput: str | None  # tokens/s of a step; None if steps are not averaged
+    episode: tuple[str, ...] = ()  # (n,), totals of the episode so far
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +67,7 @@ class EnvConfig(ABC):
     scenario
         The system.
     action
-        Encoding of actions, one of the family's ``encodings``.
+        Encoding of actions, one of the class's ``encodings``.
     reward
         One of the class's ``rewards``; ``None`` for the first.
     optimum
@@ -68,7 +87,21 @@ class EnvConfig(ABC):
 
     env_id: ClassVar[str]
 
-    family: ClassVar[Family]
+    family: ClassVar[str]
+    """``"rounds"`` or ``"continuous"``, an argument of `controller_names`."""
+
+    encodings: ClassVar[Registry]
+    """Allowed values of ``action``."""
+
+    universal_encoding: ClassVar[str]
+    """Encoding that can express every decision."""
+
+    renderer: ClassVar[type[Renderer]]
+
+    sheet: ClassVar[type[Sheet]]
+    """Drawing of the views of a renderer."""
+
+    film: ClassVar[type[Film]]
 
     info_keys: ClassVar[InfoKeys]
     """Keys of ``info`` that comparisons sum over steps."""
@@ -103,16 +136,16 @@ class EnvConfig(ABC):
     scenario: Scenario
     action: str = "residual"
     reward: str | None = None
-    optimum: bool = False
+    optimum: bool = checked_field(False, check_bool)
 
     def __post_init__(self) -> None:
         check_name("env", self.env_id, ENVIRONMENTS.names())
         check_instance("scenario", self.scenario, Scenario)
         if self.reward is None:
             object.__setattr__(self, "reward", self.rewards[0])
-        check_name("action", self.action, self.family.encodings.names())
+        check_name("action", self.action, self.encodings.names())
         check_name("reward", self.reward, self.rewards)
-        check_bool("optimum", self.optimum)
+        check_fields(self)
         if self.scenario.draft_ahead and not self.drafts_ahead:
             raise ValueError(f"draft_ahead: expected False in {self.env_id}, got True; use MultiSpin/DraftAhead-v0")
         battery_rounds = self.scenario.battery_rounds
@@ -177,39 +210,24 @@ class EnvConfig(ABC):
         env_id: str,
         scenario: Scenario | str | Mapping[str, Any] = DEFAULT_SCENARIO,
         *,
-        action: str = "residual",
-        reward: str | None = None,
-        optimum: bool = False,
         allowed: tuple[str, ...] = (),
         **arguments: Any,
     ) -> Self:
         """Make the configuration from the arguments of ``gymnasium.make``.
 
-        ``scenario`` is the name of a preset or file, a `Scenario`, or a dict of its fields. ``arguments`` are fields of
-        the class and of the scenario. ``allowed`` are further keywords that the caller handles; the error for a
-        misspelt argument can suggest them. Other errors are those of the class, also for an unknown id.
+        ``scenario`` is the name of a preset or file, a `Scenario`, or a dict of its fields. ``arguments`` are other
+        fields of the class, and fields of the scenario. ``allowed`` are further keywords that the caller handles; the
+        error for a misspelt argument can suggest them. Other errors are those of the class, also for an unknown id.
         """
         check_name("env", env_id, ENVIRONMENTS.names())
         kind: type[Self] = ENVIRONMENTS.load(env_id)
-        names = kind.own_fields()
-        check_keywords(env_id, arguments, (*_COMMON, *allowed, *sorted(names), *Scenario.field_names()))
+        names = (*_COMMON, *sorted(kind.own_fields()))
+        check_keywords(env_id, arguments, (*names, *allowed, *Scenario.field_names()))
+        own = {name: value for name, value in arguments.items() if name in names}
         overrides = {name: value for name, value in arguments.items() if name not in names}
         if isinstance(scenario, str) and not is_file_name(scenario):
             overrides = {**kind.scenario_defaults, **overrides}
-        system = Scenario.resolve(scenario).replace(**overrides)
-        own = {name: value for name, value in arguments.items() if name in names}
-        return kind(scenario=system, action=action, reward=reward, optimum=optimum, **own)
-
-    @classmethod
-    def from_spec(cls, spec: EnvSpec) -> Self:
-        """Make the configuration from a Gymnasium specification, such as ``env.spec``."""
-        kwargs = {name: value for name, value in spec.kwargs.items() if name not in ("env_id", "render_mode")}
-        return cls.of(spec.id, **kwargs)
-
-    def to_spec(self) -> EnvSpec:
-        """Return a specification for ``gymnasium.make``."""
-        spec = gym.spec(self.env_id)
-        return replace(spec, kwargs={**spec.kwargs, **self.kwargs})
+        return kind(scenario=Scenario.resolve(scenario).replace(**overrides), **own)
 
     def make(self, **options: Any) -> gym.Env[Any, Any]:
         """Make the single environment; ``options`` are those of ``gymnasium.make``, such as ``render_mode``."""
@@ -327,7 +345,7 @@ class EnvConfig(ABC):
     @property
     def for_any_decision(self) -> Self:
         """Configuration with an encoding that can express every decision."""
-        return replace(self, action=self.family.universal_encoding)
+        return replace(self, action=self.universal_encoding)
 
     @property
     def sampled(self) -> bool:
@@ -349,7 +367,7 @@ class EnvConfig(ABC):
         """Make the controller with this name, or the plug-in for a name with estimators."""
         contender: Controller[Any, Any] | PlugIn = make_controller(name, self.scenario, self.assumptions, **options)
         base = contender.base if isinstance(contender, PlugIn) else contender
-        if self.family.name == "rounds" and not isinstance(base, RoundsController):
+        if self.family == "rounds" and not isinstance(base, RoundsController):
             names = list(controller_names("rounds"))
             raise ValueError(f"controller: expected a controller of rounds, one of {names}, got {name!r}")
         return contender

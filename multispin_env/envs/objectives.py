@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import FloatArray, Rows, replace_rows
+from multispin_env.arrays import Array, FloatArray, Rows, replace_rows
 from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.physics.rounds import discounted_throughput, initial_throughput, utility
 from multispin_env.physics.types import Outcome
@@ -32,11 +31,11 @@ class Objective(ABC):
         """Return the derivatives with respect to N_k / T_e2e, (n, K) or a number; ``ValueError`` if there are none."""
         raise ValueError(f"reward_slopes: expected a reward with derivatives, got {type(self).__name__}")
 
-    def fields(self) -> dict[str, NDArray[Any]]:
+    def fields(self) -> dict[str, Array]:
         """Return the memory of the objective as fields of `Observed`, arrays (n, K)."""
         return {}
 
-    def info(self, state: Any, outcome: Any) -> dict[str, NDArray[Any]]:
+    def info(self, state: Any, outcome: Any) -> dict[str, Array]:
         """Return the objective's entries of ``info`` for a step from ``state``, as arrays that users may write into."""
         return {}
 
@@ -72,11 +71,11 @@ class ProportionalFairness(Objective):
         self.throughput = self._initial  # (n, K) tokens/s
 
     @override
-    def fields(self) -> dict[str, NDArray[Any]]:
+    def fields(self) -> dict[str, Array]:
         return {"throughput": self.throughput}
 
     @override
-    def info(self, state: Any, outcome: Any) -> dict[str, NDArray[Any]]:
+    def info(self, state: Any, outcome: Any) -> dict[str, Array]:
         return {"throughput": self.throughput.copy()}
 
     @override

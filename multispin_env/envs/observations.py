@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from multispin_env.arrays import FloatArray
+from multispin_env.arrays import Array, FloatArray
 from multispin_env.controllers.estimators import Filter
 from multispin_env.physics.continuous.types import ContinuousObserved, ContinuousState, Demand, Phase
 from multispin_env.physics.radio import channel_gain, full_share_token_time, spectral_efficiency
@@ -52,19 +52,22 @@ class Entry:
     """Entry of the observation: a field scaled to order one; the pages of environments have the formulas."""
 
     field: str  # key of `fields_of`
-    encode: Callable[[Any, NDArray[Any]], NDArray[Any]]
-    decode: Callable[[Any, FloatArray], NDArray[Any]]
+    encode: Callable[[Any, Array], Array]
+    decode: Callable[[Any, FloatArray], Array]
     bounds: Callable[["ObservationCodec"], tuple[float, float]] = lambda codec: (0.0, 1.0)
     numbers: Callable[["ObservationCodec"], int] = lambda codec: 1  # for each user, user by user
 
 
+def _scaled(
+    field: str,
+    unit: Callable[["ObservationCodec"], float],
+    bounds: Callable[["ObservationCodec"], tuple[float, float]] = lambda codec: (0.0, 1.0),
+) -> Entry:
+    return Entry(field, lambda codec, x: x / unit(codec), lambda codec, x: x * unit(codec), bounds)
+
+
 def _efficiency(field: str) -> Entry:
-    return Entry(
-        field,
-        lambda codec, x: x / codec.reference_efficiency,
-        lambda codec, x: x * codec.reference_efficiency,
-        lambda codec: (0.0, codec.best_channel),
-    )
+    return _scaled(field, lambda codec: codec.reference_efficiency, lambda codec: (0.0, codec.best_channel))
 
 
 def _tokens(field: str) -> Entry:
@@ -110,14 +113,14 @@ def _time(field: str) -> Entry:
         time: FloatArray = codec.scenario.verification_time / (1.0 / np.clip(x, 1e-300, _NEARLY_ONE) - 1.0)
         return np.where(x > 0.0, time, 0.0)
 
-    def encode(codec: "ObservationCodec", x: NDArray[Any]) -> NDArray[Any]:
+    def encode(codec: "ObservationCodec", x: Array) -> Array:
         return np.asarray(x / (x + codec.scenario.verification_time))
 
     return Entry(field, encode, decode)
 
 
 def _until(field: str) -> Entry:
-    def encode(codec: "ObservationCodec", x: NDArray[Any]) -> NDArray[Any]:
+    def encode(codec: "ObservationCodec", x: Array) -> Array:
         half = SLACK * codec.scenario.verification_time
         return np.copysign(1.0 - half / (np.abs(x) + half), x)  # 1 for infinity
 
@@ -135,10 +138,9 @@ _PHASE_OR_IDLE = _one_hot("phase", lambda codec: Phase.IDLE + 1)
 ENTRIES: Mapping[str, Entry] = MappingProxyType(
     {
         "phase": _PHASE,
-        "compute": Entry(
+        "compute": _scaled(
             "draft_time",
-            lambda codec, x: x / codec.scenario.mean_draft_time,
-            lambda codec, x: x * codec.scenario.mean_draft_time,
+            lambda codec: codec.scenario.mean_draft_time,
             lambda codec: (1.0 - codec.spread, 1.0 + codec.spread),
         ),
         "channel": _efficiency("spectral_efficiency"),
@@ -148,11 +150,7 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             lambda codec, x: channel_gain(codec.scenario, x * codec.reference_efficiency),
             lambda codec: (0.0, codec.best_channel),
         ),
-        "head_start": Entry(
-            "head_start",
-            lambda codec, x: x / codec.scenario.max_draft_length,
-            lambda codec, x: x * codec.scenario.max_draft_length,
-        ),
+        "head_start": _scaled("head_start", lambda codec: codec.scenario.max_draft_length),
         "planned_channel": _efficiency("planned_efficiency"),
         "acceptance": _fraction("acceptance_rate"),
         # batteries
@@ -233,7 +231,7 @@ def _shared_numbers(codec: "ObservationCodec") -> dict[str, float]:
 _Seen = Observed | SystemState | ContinuousState | ContinuousObserved
 
 
-def fields_of(seen: _Seen, requests: bool = True) -> dict[str, NDArray[Any]]:
+def fields_of(seen: _Seen, requests: bool = True) -> dict[str, Array]:
     """Return the fields of all entries, arrays (..., K) in physical units, with or without those of ``requests``."""
     if isinstance(seen, ContinuousObserved):
         return fields_of(seen.system) | fields_of(seen.state, requests)
@@ -346,7 +344,7 @@ class ObservationCodec:
         state = seen.state if isinstance(seen, ContinuousObserved) else seen
         return dict(sorted({**arrays, SHARED: self.encode_shared(state)}.items()))
 
-    def encode_entry(self, key: str, field: NDArray[Any]) -> NDArray[np.float32]:
+    def encode_entry(self, key: str, field: Array) -> NDArray[np.float32]:
         """Return an entry of the observation from its field (..., K)."""
         return self.entries[key].encode(self, field).astype(np.float32)
 
@@ -399,10 +397,10 @@ class ObservationEncoder:
     def __init__(self, codec: ObservationCodec) -> None:
         self._codec = codec
         self._fields = [(key, entry.field) for key, entry in codec.entries.items()]
-        self._encoded: dict[str, NDArray[Any]] = dict.fromkeys(codec.space, np.empty(0))  # in the order of the space
-        self._source: dict[str, NDArray[Any]] = {}  # field of each entry
+        self._encoded: dict[str, Array] = dict.fromkeys(codec.space, np.empty(0))  # in the order of the space
+        self._source: dict[str, Array] = {}  # field of each entry
 
-    def encode(self, fields: Mapping[str, NDArray[Any]], state: Any) -> Observation:
+    def encode(self, fields: Mapping[str, Array], state: Any) -> Observation:
         """Return the observation of fields (n, K), with ``shared`` from a state (n, K)."""
         codec, encoded, source = self._codec, self._encoded, self._source
         if codec.num_changing or not source:
@@ -414,7 +412,7 @@ class ObservationEncoder:
         return dict(encoded)
 
 
-def _state_of(scenario: Scenario, fields: Mapping[str, NDArray[Any]]) -> ContinuousState:
+def _state_of(scenario: Scenario, fields: Mapping[str, Array]) -> ContinuousState:
     phase, length, ready = fields["phase"], fields["draft_length"], fields["ready_in"]
     demand = Demand.endless(phase.shape)
     if "wanted" in fields:

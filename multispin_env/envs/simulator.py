@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
+from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray, Rows, replace_rows
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation, ObservationCodec
 
@@ -20,7 +19,7 @@ class Step:
     terminated: BoolArray  # (n,) read only
     truncated: BoolArray  # (n,) by the simulator; `max_episode_steps` is applied outside
     duration: FloatArray  # (n,) s
-    info: dict[str, NDArray[Any]]  # arrays (n,) and (n, K)
+    info: dict[str, Array]  # arrays (n,) and (n, K)
     decision: Any  # (n, K)
     outcome: Any  # (n, ...)
 
@@ -83,7 +82,7 @@ class Simulator(Protocol):
     def reset(self, envs: IntArray | None = None) -> Observation:
         """Start new episodes in some environments (default all); return read-only observations of all."""
 
-    def step(self, action: NDArray[Any], over: BoolArray | None = None) -> Step:
+    def step(self, action: Array, over: BoolArray | None = None) -> Step:
         """Play actions (n, K, columns) within ±`LIMIT`; ``ValueError`` for an invalid entry, before anything changes.
 
         Environments in the mask ``over`` (n,) start a new episode instead: their action is ignored, and their reward
@@ -91,7 +90,7 @@ class Simulator(Protocol):
         """
 
 
-def blank_ended(action: NDArray[Any], over: BoolArray | None) -> tuple[NDArray[Any], BoolArray | None]:
+def blank_ended(action: Array, over: BoolArray | None) -> tuple[Array, BoolArray | None]:
     """Return actions (n, ...) that are 0 in the environments in the mask ``over``, and the mask, ``None`` if empty."""
     if over is None or not np.count_nonzero(over):
         return action, None

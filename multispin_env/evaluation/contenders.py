@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 
+from multispin_env.arrays import Array
 from multispin_env.checks import reason, shown
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import controller_names, make_controller
@@ -25,7 +25,7 @@ from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.registry import CONTROLLERS, import_attribute, is_outside
 
-_Agent = Callable[[Observation], NDArray[Any]]
+_Agent = Callable[[Observation], Array]
 """Function from observations of n environments to actions (n, K, columns); it may have a method ``reset``."""
 
 _Named = Controller[Any, Any] | PlugIn
@@ -135,7 +135,7 @@ class _Predictor:
     def reset(self) -> None:
         self.memory = None
 
-    def __call__(self, observation: Observation) -> NDArray[Any]:
+    def __call__(self, observation: Observation) -> Array:
         parameters = signature(self.model.predict).parameters
         options = {"state": self.memory, "deterministic": True}
         options = {name: value for name, value in options.items() if name in parameters}
@@ -151,7 +151,7 @@ class _Predictor:
         encoded = np.concatenate(list(observation.values()), -1) if self._flat else observation
         return encoded if self._normalization is None else self._normalization.normalize_obs(encoded)
 
-    def _rescaled(self, action: NDArray[Any]) -> NDArray[Any]:
+    def _rescaled(self, action: Array) -> Array:
         space, bounds = getattr(self.model, "action_space", None), self.config.actions.space
         if space is None or space == bounds or not space.is_bounded():
             return action

@@ -75,7 +75,7 @@ def reference_of(config: EnvConfig) -> str:
 
 def baseline_of(config: EnvConfig) -> str:
     """Return the name of the contender that films show next to the best known one."""
-    return "fixed" if config.family.name == "rounds" else _BARRIER
+    return "fixed" if config.family == "rounds" else _BARRIER
 
 
 def span_of(config: EnvConfig) -> str:

@@ -7,11 +7,10 @@ from typing import Any, Self
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
-from numpy.typing import NDArray
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray
 from multispin_env.baselines.systems import SYSTEMS
-from multispin_env.envs.family import InfoKeys
+from multispin_env.envs.config import InfoKeys
 from multispin_env.envs.observations import Observation
 from multispin_env.evaluation.contenders import Contender, action_function, native
 from multispin_env.evaluation.statistics import EPISODE_SEED
@@ -43,7 +42,7 @@ class EpisodeStats:
         returns = (goodputs / scenario.autoregressive_goodput).sum(0)
         return cls(rounds, tokens, np.zeros_like(tokens), seconds, returns, goodputs.sum(0))
 
-    def add(self, reward: NDArray[Any], info: Mapping[str, Any], keys: InfoKeys, playing: BoolArray) -> None:
+    def add(self, reward: Array, info: Mapping[str, Any], keys: InfoKeys, playing: BoolArray) -> None:
         """Add one round with rewards (n,) and ``info`` to the cases that are ``playing``."""
         self.rounds = self.rounds + playing.astype(np.int64)
         self.tokens = self.tokens + np.where(playing[:, None], info[keys.tokens], 0)
@@ -191,7 +190,7 @@ def play_system(
         kind = type(base.config).__name__
         raise ValueError(f"system: expected an environment with independent rounds for {name!r}, got {kind}")
 
-    def idle(_: Observation) -> NDArray[Any]:
+    def idle(_: Observation) -> Array:
         goodputs.append(SYSTEMS[name](base.scenario, base.state))
         return np.zeros((base.num_envs, *(base.single_action_space.shape or ())))
 

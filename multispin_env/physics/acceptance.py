@@ -10,7 +10,7 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray, put
-from multispin_env.checks import check_real, shown
+from multispin_env.checks import check_fields, check_real, checked_field, shown
 from multispin_env.draft import TokenLaw, expected_tokens
 from multispin_env.physics.tokens import LengthLaw, tokens_from_exponential
 from multispin_env.scenario import Scenario
@@ -34,7 +34,7 @@ class Prior(NamedTuple):
     spread: FloatArray  # standard deviation
 
 
-def check_mean_rounds(value: float, field: str = "mean_rounds") -> None:
+def check_mean_rounds(field: str, value: float) -> None:
     """Raise ``ValueError`` unless a mean lifetime in rounds is a number ≥ 1 or infinite."""
     if isinstance(value, bool) or not isinstance(value, Real) or not value >= 1.0:
         raise ValueError(f"{field}: expected a number ≥ 1 or infinity, got {shown(value)}")
@@ -197,11 +197,11 @@ class ByRequest(Acceptance):
     """
 
     spread: float | tuple[float, ...] | None = 0.08
-    mean_rounds: float = 16.0
+    mean_rounds: float = checked_field(16.0, check_mean_rounds)
     mean: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        check_mean_rounds(self.mean_rounds)
+        check_fields(self)
         for index, value in enumerate(self.mean or ()):
             check_real(f"mean[{index}]", value, 0.0, 1.0)
         if isinstance(self.spread, (tuple, list)):

@@ -11,7 +11,7 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_integer, check_real
+from multispin_env.checks import check_fields, check_integer, check_real, checked_field
 from multispin_env.physics.lengths import Lengths
 from multispin_env.physics.traces import RequestTrace, load_trace
 from multispin_env.registry import ARRIVALS, make_part
@@ -85,6 +85,9 @@ class GapArrivals(Arrivals):
     own_rate: ClassVar[float | None] = None
     own_output: ClassVar[float | None] = None
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     @abstractmethod
     def gaps(self, rng: np.random.Generator, rate: FloatArray) -> _GapSource:
         """Return the gaps of one episode, a copyable object, for devices with these requests/s (K,)."""
@@ -121,10 +124,7 @@ class Gamma(GapArrivals):
         Shape of the law, ≥ 0.001, called burstiness in vLLM: 1 is `Poisson`, lower is burstier; default 0.25.
     """
 
-    burstiness: float = 0.25
-
-    def __post_init__(self) -> None:
-        check_real("burstiness", self.burstiness, 1e-3, 1e6)  # below 1e-3, nearly all gaps are 0 in float64
+    burstiness: float = checked_field(0.25, check_real, 1e-3, 1e6)  # below 1e-3, nearly all gaps are 0 in float64
 
     @override
     def gaps(self, rng: np.random.Generator, rate: FloatArray) -> _GapSource:
@@ -179,17 +179,10 @@ class Ramp(GapArrivals):
         drawn uniformly for each episode.
     """
 
-    low: float = 0.5
-    high: float = 1.5
-    period: float = 60.0
-    phase: float | None = 0.0
-
-    def __post_init__(self) -> None:
-        check_real("low", self.low, 0.0, 1e6)
-        check_real("high", self.high, max(self.low, 1e-6), 1e6)
-        check_real("period", self.period, 1e-3, 1e9)
-        if self.phase is not None:
-            check_real("phase", self.phase, 0.0, 1.0, open_high=True)
+    low: float = checked_field(0.5, check_real, 0.0, 1e6)
+    high: float = checked_field(1.5, check_real, lambda ramp: max(ramp.low, 1e-6), 1e6)
+    period: float = checked_field(60.0, check_real, 1e-3, 1e9)
+    phase: float | None = checked_field(0.0, check_real, 0.0, 1.0, open_high=True, optional=True)
 
     @override
     def gaps(self, rng: np.random.Generator, rate: FloatArray) -> _GapSource:
@@ -268,13 +261,12 @@ class TraceArrivals(Arrivals):
     closed: ClassVar[bool] = False
 
     trace: str | PathLike[str] | RequestTrace = "azure-chat"
-    start: int | None = None
+    start: int | None = checked_field(None, check_integer, 0, lambda arrivals: len(arrivals.record.output) - 1)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trace", load_trace(self.trace))
         self.record.period  # noqa: B018 -- raises for a record without a rate
-        if self.start is not None:
-            check_integer("start", self.start, 0, len(self.record.output) - 1)
+        check_fields(self)
 
     @property
     def record(self) -> RequestTrace:

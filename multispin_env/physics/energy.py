@@ -64,11 +64,6 @@ def device_features(scenario: Scenario, draft_time: FloatArray, mean_gain: Float
     return np.stack([np.ones_like(draft_time), *relative], -1)
 
 
-def affordable_tokens(scenario: Scenario, joules: FloatArray, token_energy: FloatArray) -> IntArray:
-    """Return min(⌊b_k / e_k⌋, L_max), the longest draft for which batteries with b_k ``joules`` suffice."""
-    return np.minimum(joules / token_energy + _ROUNDING, scenario.max_draft_length).astype(np.int64)
-
-
 class BatteryBank:
     """Charge of the batteries of n environments of rounds; what is left after ``budget_time`` is lost."""
 
@@ -99,6 +94,8 @@ class BatteryBank:
 
     def state(self, token_energy: FloatArray) -> BatteryState:
         """Return the state of the batteries, for the energy e_k of a token (n, K)."""
-        affordable = affordable_tokens(self._scenario, self.joules, token_energy)
+        longest = np.minimum(self.joules / token_energy + _ROUNDING, self._scenario.max_draft_length)
         time_left = self._time_left if self._scenario.budget_time else None
-        return BatteryState(affordable, self.joules / self.capacity, self.capacity, self._charge, time_left)
+        return BatteryState(
+            longest.astype(np.int64), self.joules / self.capacity, self.capacity, self._charge, time_left
+        )

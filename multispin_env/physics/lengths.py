@@ -8,7 +8,7 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_real
+from multispin_env.checks import check_fields, check_real, checked_field
 from multispin_env.physics.traces import RequestTrace, load_trace
 from multispin_env.registry import LENGTHS, make_part
 
@@ -60,11 +60,11 @@ class Geometric(Lengths):
         Mean tokens of a prompt, ≥ 1, or 0 for no prompts; default 0.
     """
 
-    mean_output: float = 60.0
+    mean_output: float = checked_field(60.0, check_real, 1.0, _MOST_MEAN)
     mean_prompt: float = 0.0
 
     def __post_init__(self) -> None:
-        check_real("mean_output", self.mean_output, 1.0, _MOST_MEAN)
+        check_fields(self)
         if self.mean_prompt != 0.0:
             check_real("mean_prompt", self.mean_prompt, 1.0, _MOST_MEAN)
 
@@ -98,16 +98,13 @@ class LogNormal(Lengths):
         The same numbers for a prompt; a median of 0 for no prompts.
     """
 
-    median_output: float = 129.0
-    sigma_output: float = 0.86
-    median_prompt: float = 1020.0
-    sigma_prompt: float = 0.99
+    median_output: float = checked_field(129.0, check_real, 0.0, _MOST_MEAN, open_low=True)
+    sigma_output: float = checked_field(0.86, check_real, 0.0, 3.0)  # so that lengths fit into int64
+    median_prompt: float = checked_field(1020.0, check_real, 0.0, _MOST_MEAN)
+    sigma_prompt: float = checked_field(0.99, check_real, 0.0, 3.0)
 
     def __post_init__(self) -> None:
-        check_real("median_output", self.median_output, 0.0, _MOST_MEAN, open_low=True)
-        check_real("median_prompt", self.median_prompt, 0.0, _MOST_MEAN)
-        check_real("sigma_output", self.sigma_output, 0.0, 3.0)  # so that lengths fit into int64
-        check_real("sigma_prompt", self.sigma_prompt, 0.0, 3.0)
+        check_fields(self)
 
     @property
     @override

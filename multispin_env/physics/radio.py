@@ -11,7 +11,7 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_array, check_real, require
+from multispin_env.checks import check_array, check_fields, check_real, checked_field, require
 from multispin_env.scenario import Scenario
 from multispin_env.units import BITS_PER_NAT
 
@@ -129,12 +129,11 @@ class GaussMarkov(Channel):
     """
 
     changes: ClassVar[bool] = True
-    correlation: float = 0.9
-    coherence_time: float = 0.5
+    correlation: float = checked_field(0.9, check_real, 0.0, 1.0)
+    coherence_time: float = checked_field(0.5, check_real, 0.0, open_low=True)
 
     def __post_init__(self) -> None:
-        check_real("correlation", self.correlation, 0.0, 1.0)
-        check_real("coherence_time", self.coherence_time, 0.0, open_low=True)
+        check_fields(self)
 
     @override
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> FloatArray:

@@ -8,15 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from os import PathLike
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
 from multispin_env import npz
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, put
-from multispin_env.checks import check_integer, located, require
+from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray, put
+from multispin_env.checks import check_fields, check_integer, checked_field, located, require
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import (
     Acceptance,
@@ -185,7 +184,7 @@ def _file(path: str | PathLike[str] | None) -> Iterator[bytes]:
 
 def record_file(records: Records, overlap: FloatArray | None = None) -> bytes:
     """Return reproducible bytes of a file for `load_records` and `load_overlap`; probabilities become float16."""
-    arrays: dict[str, NDArray[Any]] = {
+    arrays: dict[str, Array] = {
         "task": records.task.astype(np.int8 if records.num_tasks <= np.iinfo(np.int8).max + 1 else np.int64),
         "length": records.length.astype(np.int16 if records.length.max() <= np.iinfo(np.int16).max else np.int64),
         "accept_probability": records.probability.astype(np.float16),
@@ -288,12 +287,12 @@ class Recorded(Acceptance):
     """
 
     records: Records = field(default_factory=load_records)
-    mean_rounds: float = 16.0
+    mean_rounds: float = checked_field(16.0, check_mean_rounds)
 
     def __post_init__(self) -> None:
         if not isinstance(self.records, Records):
             raise ValueError(f"records: expected Records as returned by load_records, got {self.records!r}")
-        check_mean_rounds(self.mean_rounds)
+        check_fields(self)
 
     columns: ClassVar[int] = 4  # end, task, prompt and position
     changes: ClassVar[bool] = True

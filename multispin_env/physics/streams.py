@@ -35,26 +35,23 @@ class EnvStreams:
     Environment i reads generator i only, so that its rows do not depend on the number of environments, their resets or
     the block size: a vector environment equals single environments bit for bit.
 
-    ``draw(rng, rows)`` returns (rows, *shape); m + n rows equal m rows followed by n rows. With ``apart``, for
-    environments that mostly read at different times, the rows of one environment are contiguous in memory, which makes
-    writing fast; otherwise the rows that all environments read together are contiguous.
+    ``draw(rng, rows)`` returns (rows, *shape); m + n rows equal m rows followed by n rows. The rows of one environment
+    are contiguous in memory, which makes writing fast.
     """
 
-    def __init__(self, draw: Draw, num_envs: int, block: int, apart: bool = False) -> None:
+    def __init__(self, draw: Draw, num_envs: int, block: int) -> None:
         self._draw = draw
         self._block = block
-        self._apart = apart
         self._generators: list[np.random.Generator | None] = [None] * num_envs
-        sizes = (num_envs, block) if apart else (block, num_envs)
-        self._rows = np.empty((*sizes, 0))  # (*sizes, *shape) from the first draw on
+        self._rows = np.empty((num_envs, block, 0))  # (n, block, *shape) from the first draw on
         self._next = np.full(num_envs, block, dtype=np.int64)  # next row of each environment, if `_common` is None
         self._common: int | None = block  # next row of all environments; None if they differ
 
     @classmethod
     def ahead(cls, draw: Draw, num_envs: int, most_rows: int = MOST_ROWS) -> Self:
-        """Make streams that draw as many rows ahead as `rows_ahead` and ``most_rows`` allow, apart."""
+        """Make streams that draw as many rows ahead as `rows_ahead` and ``most_rows`` allow."""
         numbers = draw(np.random.default_rng(0), 1).size  # of a row
-        return cls(draw, num_envs, min(most_rows, rows_ahead(num_envs * max(numbers, 1))), apart=True)
+        return cls(draw, num_envs, min(most_rows, rows_ahead(num_envs * max(numbers, 1))))
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
         """Set the generator of one environment and discard its rows drawn ahead."""
@@ -72,7 +69,7 @@ class EnvStreams:
                     self._refill(range(len(self._next)))
                     self._common = 0
                 self._common += 1
-                return self._rows[(slice(None), self._common - 1) if self._apart else self._common - 1]
+                return self._rows[:, self._common - 1]
         envs = np.arange(len(self._next)) if envs is None else envs
         self._split_positions()
         position = self._next.take(envs)
@@ -80,9 +77,8 @@ class EnvStreams:
             self._refill(envs[used_up])
             position[used_up] = 0
         self._next[envs] = position + 1
-        index = envs * self._block + position if self._apart else position * len(self._next) + envs
         flat = self._rows.reshape(self._block * len(self._next), *self._rows.shape[2:])
-        return flat.take(index, 0)  # half the time of two indices
+        return flat.take(envs * self._block + position, 0)  # half the time of two indices
 
     def _split_positions(self) -> None:
         if self._common is not None:
@@ -97,5 +93,5 @@ class EnvStreams:
             drawn = self._draw(generator, self._block)
             if self._rows.shape[2:] != drawn.shape[1:]:
                 self._rows = np.empty((*self._rows.shape[:2], *drawn.shape[1:]))
-            self._rows[env if self._apart else (slice(None), env)] = drawn
+            self._rows[env] = drawn
             self._next[env] = 0

@@ -43,11 +43,6 @@ def sample_tokens(draft_length: IntArray, acceptance_rate: FloatArray, rng: np.r
     return tokens_from_exponential(draft_length, acceptance_rate, rng.standard_exponential(shape))
 
 
-def pass_tokens(scenario: Scenario, draft_length: FloatArray | IntArray) -> FloatArray | IntArray:
-    """Return the tokens n (...) of a pass that verifies drafts (..., K): drafted tokens, padding, and one per draft."""
-    return scenario.law.tokens(draft_length, draft_length.shape[-1])
-
-
 def verification_time(
     scenario: Scenario,
     draft_length: FloatArray | IntArray,

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_array, check_instance, require
+from multispin_env.checks import broadcast, check_array, check_instance, require
 from multispin_env.scenario import Scenario
 
 
@@ -310,10 +310,7 @@ def checked_weights(weights: object, shape: tuple[int, ...]) -> FloatArray | Non
         return None
     array = check_array("weights", weights)
     require("weights", array, array >= 0.0, "numbers ≥ 0")
-    try:
-        return np.ascontiguousarray(np.broadcast_to(array, shape))
-    except ValueError:
-        raise ValueError(f"weights: expected a shape that broadcasts to {shape}, got {array.shape}") from None
+    return np.ascontiguousarray(broadcast("weights", array, shape))
 
 
 def checked_decision(scenario: Scenario, decision: Decision) -> Decision:

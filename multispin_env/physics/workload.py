@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rng
-from multispin_env.checks import check_instance, check_plausible, check_real, check_rng, shown
+from multispin_env.checks import check_fields, check_instance, check_real, check_rng, checked_field, shown
 from multispin_env.physics.arrivals import Arrivals, Arriving, Source
 from multispin_env.physics.lengths import Lengths
 
@@ -45,7 +45,7 @@ class ServiceLevel:
         for name, value in vars(self).items():
             if value != np.inf or name == "e2el_per_token":
                 check_real(name, value, 0.0, open_low=name != "e2el_per_token")
-        check_plausible(vars(self))
+        check_fields(self)
 
     def first_due(self, arrived: FloatArray | float) -> FloatArray:
         """Return the due time of the first token of requests (...), in s on the clock of the arrivals."""
@@ -114,19 +114,22 @@ class Workload:
 
     arrivals: Arrivals
     rate: float | tuple[float, float] | None = None
-    level: ServiceLevel = ServiceLevel()
+    level: ServiceLevel = checked_field(ServiceLevel(), check_instance, ServiceLevel)
     lengths: Lengths | None = None
     shares: tuple[float, ...] | None = None
     thins_after: float = np.inf
 
     def __post_init__(self) -> None:
         check_instance("arrivals", self.arrivals, Arrivals, "an object made by make_arrivals")
-        check_instance("level", self.level, ServiceLevel)
+        check_fields(self)
         if self.lengths is not None:
             check_instance("lengths", self.lengths, Lengths, "an object made by make_lengths, or None")
         elif self.arrivals.own_output is None:
             raise ValueError("lengths: expected a length law, since these arrivals have no lengths, got None")
-        object.__setattr__(self, "rate", self._checked_rate())
+        if self.rate is not None:
+            object.__setattr__(self, "rate", check_range("rate", self.rate, _SLOWEST, _FASTEST))
+        elif self.arrivals.own_rate is None:
+            raise ValueError("rate: expected requests/s, since these arrivals have no rate, got None")
         if self.shares is not None:
             object.__setattr__(self, "shares", _checked_shares(self.shares))
         if self.thins_after != np.inf:
@@ -146,8 +149,8 @@ class Workload:
         2.0
         """
         workload = cls(rate=tokens_per_second, **parts)
-        low, high = (rate / workload.mean_output for rate in workload.rates)
-        return replace(workload, rate=low if low == high else (low, high))
+        low, high = workload.rates
+        return replace(workload, rate=(low / workload.mean_output, high / workload.mean_output))
 
     @property
     def closed(self) -> bool:
@@ -189,18 +192,6 @@ class Workload:
         begin = np.zeros(num_users), np.zeros(num_users, dtype=np.int64)
         return _Thinning(source, self.thins_after, *begin) if thin else source
 
-    def _checked_rate(self) -> float | tuple[float, float] | None:
-        if self.rate is None:
-            if self.arrivals.own_rate is None:
-                raise ValueError("rate: expected requests/s, since these arrivals have no rate, got None")
-            return None
-        if not isinstance(self.rate, tuple | list):
-            return check_real("rate", self.rate, _SLOWEST, _FASTEST)
-        if len(self.rate) != 2:
-            raise ValueError(f"rate: expected a number or a pair (low, high), got {shown(self.rate)}")
-        low = check_real("rate[0]", self.rate[0], _SLOWEST, _FASTEST)
-        return low, check_real("rate[1]", self.rate[1], low, _FASTEST)
-
 
 @dataclass
 class _Thinning:
@@ -215,6 +206,20 @@ class _Thinning:
         doubled = np.add.accumulate(np.concatenate([self.doubled[None], times[1:] > self.after]), 0)
         self.last, self.doubled = times[-1], doubled[-1]
         return Arriving(np.ldexp(gap, np.minimum(doubled[:-1], 500)), prompt, output)
+
+
+def check_range(field: str, value: Any, lowest: float, highest: float = np.inf) -> float | tuple[float, float]:
+    """Return a number, or a pair (low, high) of two numbers; ``ValueError`` for numbers out of range."""
+    if not isinstance(value, tuple | list):
+        return check_real(field, value, lowest, highest)
+    try:
+        low, high = value
+        low = check_real(field, low, lowest, highest)
+        high = check_real(field, high, low, highest)
+    except ValueError:
+        expected = f"a number or a pair (low, high) with {lowest:g} ≤ low ≤ high ≤ {highest:g}"
+        raise ValueError(f"{field}: expected {expected}, got {shown(value)}") from None
+    return low if low == high else (low, high)
 
 
 def _checked_shares(shares: Any) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_real, require
+from multispin_env.checks import broadcast, check_real, require
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
@@ -238,10 +238,7 @@ def _checked_fixed_length(scenario: Scenario, fixed_length: object, shape: tuple
     low, high = scenario.min_draft_length, scenario.max_draft_length
     good = np.full(array.shape, whole) & ((array < 0) | ((array >= low) & (array <= high)))
     require("fixed_length", array, good, f"integers in {low}..{high}, or -1 for a free length")
-    try:
-        return np.ascontiguousarray(np.broadcast_to(array, shape), dtype=np.int64)
-    except ValueError:
-        raise ValueError(f"fixed_length: expected a shape that broadcasts to {shape}, got {array.shape}") from None
+    return np.ascontiguousarray(broadcast("fixed_length", array, shape), dtype=np.int64)
 
 
 CHUNK_ENTRIES = 2_000_000  # Largest number of float64 entries in a working array (16 MB)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.physics.tokens import pass_tokens
 from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.problem import TINY, Problem, checked_problem, in_chunks
@@ -78,7 +77,7 @@ def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | 
     problem = checked_problem(scenario, state, weights)
     goodput, length, latency, price, share, slope, pull = in_chunks(_solve, problem)
     total = latency + problem.verification_time(length[:, None])[:, 0]
-    tokens = pass_tokens(scenario, length)
+    tokens = scenario.law.tokens(length, length.shape[-1])
     share_value = (goodput / (total * pull))[:, None]  # gain per unit of share
     efficiency = state.spectral_efficiency.reshape(length.shape)
     per_db = -np.expm1(-efficiency * np.log(2.0)) * (np.log(10.0) / 10.0) / np.log(2.0)  # dr / d dB

@@ -95,6 +95,13 @@ def test_rules_without_the_barrier_are_between_the_rounds_and_the_bound(printed)
     assert max(rules) > rounds
 
 
+def test_certificates(printed):
+    out = printed(evidence, "certificates --instances 1 --sweep 1 --rates 0")
+    assert len(re.findall(r"^(?:very wide|cpu-1.5b \(padded\))", out, re.MULTILINE)) == 4
+    states, proven = cells(out, "paper")[:2]
+    assert states == proven == 4.0
+
+
 def test_optimum_and_bound_with_drafting_ahead(printed):
     out = printed(evidence, "ahead-optimum --devices 1")
     assert re.search(r"qwen3.5 a100-32b +0.965 +1 +0 +72.1 +91.2\b", out)

@@ -232,6 +232,19 @@ def test_decisions_beyond_brute_force_are_proven():
         certified(scenario, state)
 
 
+def test_no_two_changes_together_make_a_false_claim():
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    record = certified(scenario, ms.sample_state(scenario, 0))
+    limits = {"low": [1, 1, 1], "high": [1, 1, 1]}
+    short = {**record, "system": {**record["system"], **limits}, "draft_length": [1, 1, 1]}
+    short = rewritten(short, 1.0, 60.0)
+    with pytest.raises(ValueError, match="certificate: the fields are not"):
+        check({**short, "system": record["system"], **limits})
+    late = {**record, "value": (0.0).hex(), "system": {**record["system"], "tpot": (1e-3).hex()}}
+    with pytest.raises(ValueError, match="the value is 0"):
+        check(late)
+
+
 def test_the_checker_needs_only_the_standard_library():
     tree = ast.parse(Path(checker.__file__).read_text("utf-8"))
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

@@ -42,7 +42,7 @@ NAMES = [
     ("greedy", {"draft_length": 99}, "draft_length: expected "),
     ("greedy", {"budget": -1.0}, "budget: expected numbers in"),
     ("greedy+deadlines", {"need": 0.0}, "need: expected a finite number"),
-    ("own-pace", {"queue": np.ones(4)}, r"queue: expected numbers that broadcast to \(1, 3\), got "),
+    ("own-pace", {"queue": np.ones(4)}, r"queue: expected a shape that broadcasts to \(1, 3\), got "),
     ("algorithm1", {"phi_points": 0}, "phi_points: expected .*, got 0$"),
     ("algorithm1", {"lambda_points": 2.5}, "lambda_points: expected .*, got 2.5$"),
     ("algorithm1", {"epsilon": 0.0}, "epsilon: expected .*, got 0.0$"),

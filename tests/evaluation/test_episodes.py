@@ -122,7 +122,7 @@ def test_plug_ins_and_agents_do_not_read_the_state(env_id, truth, options, monke
 
 @pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_decisions_are_played(env_id):
-    env = vector(env_id, action=ENVIRONMENTS.load(env_id).family.universal_encoding)
+    env = vector(env_id, action=ENVIRONMENTS.load(env_id).universal_encoding)
     name = contenders_of(env.unwrapped.config)[0]
     contender = env.unwrapped.config.contender(name)
     observation, _ = env.reset(seed=2)

@@ -11,7 +11,7 @@ import multispin_env as ms
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.radio import SMALL_SNR, spectral_efficiency, upload_time
 from multispin_env.physics.rounds import discounted_throughput, initial_throughput, jain_index, utility
-from multispin_env.physics.tokens import pass_tokens, sample_tokens, verification_time
+from multispin_env.physics.tokens import sample_tokens, verification_time
 from multispin_env.physics.types import Outcome, checked_weights
 from tests.refusals import refusals
 
@@ -145,7 +145,7 @@ def law(pieces=PIECES, **others):
 @pytest.mark.parametrize("padded", [False, True])
 def test_the_largest_piece_counts(padded):
     scenario = law(padded_verification=padded, verification_fixed_time=0.02, verification_time_per_draft=0.001)
-    tokens = pass_tokens(scenario, LENGTHS)
+    tokens = scenario.law.tokens(LENGTHS, LENGTHS.shape[-1])
     assert tokens.tolist() == ([15, 33, 12] if padded else [9, 13, 12])
     expected = [0.02 + 3 * 0.001 + max(a + b * n for a, b in PIECES) for n in tokens]
     assert verification_time(scenario, LENGTHS) == pytest.approx(expected, rel=1e-14)

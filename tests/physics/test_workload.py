@@ -270,8 +270,8 @@ OPTIONS = [
 WORKLOADS = [
     ({"rate": 0.0}, r"rate: expected a finite number in \[1e-09, 1e\+09\], got 0\.0"),
     ({"rate": "fast"}, r"rate: expected a finite number in .*, got 'fast'"),
-    ({"rate": (3.0, 1.0)}, r"rate\[1\]: expected a finite number in \[3, 1e\+09\], got 1\.0"),
-    ({"rate": (1.0,)}, r"rate: expected a number or a pair \(low, high\), got \(1\.0,\)"),
+    ({"rate": (3.0, 1.0)}, r"rate: expected a number or a pair \(low, high\) .*, got \(3\.0, 1\.0\)"),
+    ({"rate": (1.0,)}, r"rate: expected a number or a pair \(low, high\) .*, got \(1\.0,\)"),
     ({"rate": None}, "rate: expected requests/s, since these arrivals have no rate, got None"),
     ({"lengths": None}, "lengths: expected a length law, since these arrivals have no lengths, got None"),
     ({"lengths": "geometric"}, "lengths: expected an object made by make_lengths, or None, got 'geometric'"),

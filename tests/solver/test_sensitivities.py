@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.physics.tokens import pass_tokens
 from multispin_env.solver.problem import make_problem
 from tests.hostile import hostile_instance
 
@@ -34,7 +33,7 @@ def test_time_of_a_token_and_bandwidth_under_each_law(law):
     scenario = ms.Scenario.preset("qwen3.5", num_users=4, total_bandwidth=5e6, min_draft_length=0).replace(**fields)
     state = ms.sample_state(scenario, np.random.default_rng(0), 6)
     at = ms.sensitivities(scenario, state)
-    tokens = pass_tokens(scenario, at.draft_length)
+    tokens = scenario.law.tokens(at.draft_length, at.draft_length.shape[-1])
     if pieces == 2:
         assert tokens == pytest.approx(np.full(6, 30.0), rel=1e-6)
 

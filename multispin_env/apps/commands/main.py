@@ -36,6 +36,7 @@ COMMANDS = {
     "watch": _Entry(_HERE + "watch", "show controllers while they decide", "render"),
     "explore": _Entry(_HERE + "explore", "open a page with sliders in the browser", "app"),
     "solve": _Entry(_HERE + "solve", "compute the decision for your own devices, from CSV or JSON"),
+    "check": _Entry(_HERE + "check", "check a proof of the optimum of solve, without the solver"),
     "capacity": _Entry(_HERE + "capacity", "find the largest load within limits on TTFT, TPOT and E2EL"),
     "schedule": _Entry(_HERE + "schedule", "compute draft lengths by batch size, for vLLM, TensorRT-LLM or SGLang"),
     "drafts": _Entry(_HERE + "drafts", "compare draft models and methods by the goodput of the optimum"),

@@ -31,6 +31,7 @@ from multispin_env.apps.terminal.arguments import (
 )
 from multispin_env.apps.terminal.output import STDOUT, check_outputs, provenance, write_output
 from multispin_env.arrays import FloatArray
+from multispin_env.certificates.write import certificate
 from multispin_env.controllers.names import (
     CUSTOM_CONTROLLER,
     check_controller,
@@ -80,6 +81,7 @@ class _PricedDecision:
     verification_time: float  # s
     devices: list[_DeviceRow]
     rivals: list[_RivalRow]  # best first; those that exceed the TPOT last
+    proven: CertifiedDecision | None = None
     token_time: float | None = None  # s per token of the slowest device
     tpot: float | None = None  # s per token, limit for each device
     unlimited_token_time: float | None = None  # s per token of the slowest device without the limit
@@ -126,7 +128,7 @@ def solve(
             rival = expected_outcome(scenario, devices.state, rule(devices.state))
             value = _goodput(rival, devices.weights)
             rivals.append(_RivalRow(name, value, value / goodput, _token_time(rival, tpot)))
-    certificate = decision if isinstance(decision, CertifiedDecision) else None
+    proven = decision if isinstance(decision, CertifiedDecision) else None
     return _PricedDecision(
         goodput=float(outcome.goodput),
         weighted_goodput=None if devices.weights is None else goodput,
@@ -137,9 +139,10 @@ def solve(
         token_time=token_time,
         tpot=tpot,
         unlimited_token_time=unlimited_token_time,
-        upper_bound=None if certificate is None else float(certificate.bound),
-        gap=None if certificate is None else float(certificate.gap),
-        tolerance=None if certificate is None else certificate.tolerance,
+        proven=proven,
+        upper_bound=None if proven is None else float(proven.bound),
+        gap=None if proven is None else float(proven.gap),
+        tolerance=None if proven is None else proven.tolerance,
     )
 
 
@@ -244,6 +247,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--controller", default="optimal", metavar="NAME", help=names)
     certify = "prove that no decision is better by more than this relative gap, for example 1e-6"
     parser.add_argument("--certify", type=float, metavar="GAP", help=certify)
+    proof = "with --certify, also write the proof to this file; multispin check verifies it without the solver"
+    parser.add_argument("--certificate", type=Path, metavar="FILE", help=proof)
     tpot = "limit on the time per token of each device in seconds (default: none)"
     parser.add_argument("--tpot", type=float, metavar="S", help=tpot)
     fields = "fields of the scenario, e.g. max_draft_length=12; fields for random states have no effect"
@@ -254,7 +259,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _scenario(options: argparse.Namespace, num_users: int) -> Scenario:
+def device_scenario(options: argparse.Namespace, num_users: int) -> Scenario:
+    """Return the scenario of the options for as many devices; ``ValueError`` if the options have a number too."""
     if "num_users" in collect_arguments(options):
         raise ValueError(
             f"set: expected fields other than num_users, the number of rows ({num_users}), got 'num_users'"
@@ -262,18 +268,30 @@ def _scenario(options: argparse.Namespace, num_users: int) -> Scenario:
     return resolve_scenario(options, num_users=num_users)
 
 
+def _write_proof(options: argparse.Namespace, scenario: Scenario, devices: Devices, proven: CertifiedDecision) -> None:
+    try:
+        proof = certificate(scenario, devices.state, proven, weights=devices.weights, tpot=options.tpot)
+    except RuntimeError as error:  # it would be too long
+        raise ValueError(str(error)) from None
+    write_output(f"{json.dumps(proof)}\n", options.certificate)
+
+
 def _run(options: argparse.Namespace) -> None:
-    check_outputs(STDOUT if options.json else None, options.csv)
+    check_outputs(STDOUT if options.json else None, options.csv, options.certificate)
+    if options.certificate is not None and options.certify is None:
+        raise ValueError("certify: expected a relative gap with --certificate, for example 1e-6, got none")
     devices = read_devices(options.file)
-    scenario = _scenario(options, len(devices.names))
+    scenario = device_scenario(options, len(devices.names))
     solution = solve(scenario, devices, options.controller, options.certify, options.tpot)
+    if options.certificate is not None and solution.proven is not None:
+        _write_proof(options, scenario, devices, solution.proven)
     if options.csv is not None:
         write_output(to_csv(solution.devices), options.csv)
     if options.json:
         about = {"file": str(options.file), "controller": options.controller, "scenario": scenario.to_dict()}
         record = to_record(solution, about | provenance(options, "scipy"))
         print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
-    elif options.csv != STDOUT:
+    elif STDOUT not in (options.csv, options.certificate):
         changed = changed_settings(parse_settings(options.set))
         system = f"{scenario.label}{changed}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz"
         print(f"{system}, decided by {options.controller}\n\n{aligned(*_device_cells(solution.devices))}")
@@ -288,7 +306,7 @@ COMMAND = Command(
         "--scenario qwen3.5 --total-bandwidth 5e6 --certify 1e-6 examples/devices.csv",
         "--set max_draft_length=12 verification_fixed_time=0.04 examples/devices.csv",
         "--scenario qwen3.5 --server a100-32b --set payload=ids min_draft_length=0 examples/devices.csv",
-        "--tpot 0.065 --certify 1e-6 examples/devices.csv",
+        "--tpot 0.065 --certify 1e-6 --certificate proof.json examples/devices.csv",
         "--json - < examples/devices.csv",
     ),
     _add_options,

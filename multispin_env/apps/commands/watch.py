@@ -63,7 +63,7 @@ def _film(options: argparse.Namespace) -> Film:
         return config if "action" in arguments else config.for_any_decision
 
     config = config_of({})
-    length = f"{options.rounds} rounds of " if config.family.name == "rounds" else ""
+    length = f"{options.rounds} rounds of " if config.family == "rounds" else ""
     left, right = options.controller or reference_of(config), options.versus or baseline_of(config)
     episodes = []
     with Progress(2) as progress:
@@ -73,7 +73,7 @@ def _film(options: argparse.Namespace) -> Film:
             differences = [f"{key}={value}" for key, value in changes.items()]
             title = ", ".join(differences if differences and left == right else [name, *differences])
             episodes.append([replace(view, title=title) for view in views])
-    return config.family.film(*episodes)
+    return config.film(*episodes)
 
 
 def _write(film: Film, options: argparse.Namespace) -> None:

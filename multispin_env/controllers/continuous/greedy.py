@@ -8,8 +8,17 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray, dense_rank, ordered_sum
-from multispin_env.checks import check_integer, check_plausible, check_real
-from multispin_env.controllers.base import ContinuousController, Modifier, Option, Tunable, check_option, per_device
+from multispin_env.checks import check_integer, check_real, checked_field
+from multispin_env.controllers.base import (
+    ContinuousController,
+    Modifier,
+    Option,
+    Tunable,
+    check_option,
+    max_length,
+    min_length,
+    per_device,
+)
 from multispin_env.controllers.continuous.cycle import SHORTEST_CYCLE, TYPICAL_CYCLE, Cycle, longest_profitable
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.chains import chain_left, drafting_time, hit_probability, longest_sent, sending_time
@@ -114,14 +123,8 @@ class Greedy(ContinuousController):
 
     tunable: ClassVar[Mapping[str, Tunable]] = {"budget": Tunable(0.1, 1.5, by_device=True)}
 
-    draft_length: int | None = None
-    budget: Option = 0.6
-
-    def __post_init__(self) -> None:
-        if self.draft_length is not None:
-            low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
-            check_integer("draft_length", self.draft_length, low, high)
-        check_option("budget", self.budget, 0.0, open_low=True)
+    draft_length: int | None = checked_field(None, check_integer, min_length, max_length)
+    budget: Option = checked_field(0.6, check_option, 0.0, open_low=True)
 
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
@@ -167,15 +170,8 @@ class Deadlines(Modifier):
 
     tunable: ClassVar[Mapping[str, Tunable]] = {"haste": Tunable(0.25, 2.5, by_device=True)}
 
-    need: float | None = None
-    haste: Option = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.need is not None:
-            check_real("need", self.need, 0.0, open_low=True)
-        check_plausible(vars(self))
-        check_option("haste", self.haste, 0.0, open_low=True)
+    need: float | None = checked_field(None, check_real, 0.0, open_low=True)
+    haste: Option = checked_field(1.0, check_option, 0.0, open_low=True)
 
     @override
     def modify(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
@@ -230,14 +226,10 @@ class OwnPace(ContinuousController):
         "value_weight": Tunable(0.0, 2.0, by_device=True),
     }
 
-    queue: Option = TYPICAL_CYCLE[0]
-    passes: Option = TYPICAL_CYCLE[1]
-    air_price: Option = 0.0
-    value_weight: Option = 0.0
-
-    def __post_init__(self) -> None:
-        for name in self.tunable:
-            check_option(name, getattr(self, name), 0.0)
+    queue: Option = checked_field(TYPICAL_CYCLE[0], check_option, 0.0)
+    passes: Option = checked_field(TYPICAL_CYCLE[1], check_option, 0.0)
+    air_price: Option = checked_field(0.0, check_option, 0.0)
+    value_weight: Option = checked_field(0.0, check_option, 0.0)
 
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:

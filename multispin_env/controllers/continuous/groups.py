@@ -9,7 +9,7 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import check_integer, check_real
+from multispin_env.checks import check_integer, check_real, checked_field
 from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_state
 from multispin_env.controllers.continuous.cycle import Cycle
 from multispin_env.controllers.continuous.under_way import Background, in_deep_fade
@@ -80,19 +80,11 @@ class Groups(ContinuousController):
 
     tunable: ClassVar[Mapping[str, Tunable]] = {"delay_weight": Tunable(0.25, 4.0)}
 
-    groups: int | None = None
-    rho: FloatArray | float | None = None
-    delay_weight: Option = 1.0
-    air_price: float = 0.0
+    groups: int | None = checked_field(None, check_integer, 1)
+    rho: FloatArray | float | None = checked_field(None, check_option, 0.0, open_low=True)
+    delay_weight: Option = checked_field(1.0, check_option, 0.0, open_low=True)
+    air_price: float = checked_field(0.0, check_real, 0.0)
     weights: FloatArray | None = None
-
-    def __post_init__(self) -> None:
-        if self.groups is not None:
-            check_integer("groups", self.groups, 1)
-        if self.rho is not None:
-            check_option("rho", self.rho, 0.0, open_low=True)
-        check_option("delay_weight", self.delay_weight, 0.0, open_low=True)
-        check_real("air_price", self.air_price, 0.0)
 
     @cached_property
     def num_groups(self) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, ordered_sum
-from multispin_env.checks import check_integer, check_real
+from multispin_env.checks import check_integer, check_real, checked_field
 from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_state
 from multispin_env.controllers.continuous.groups import (
     batch_decision,
@@ -65,25 +65,14 @@ class Prices(ContinuousController):
         "delay_weight": Tunable(0.25, 4.0),
     }
 
-    ahead: int = 2
-    size: Option = 0.5
-    server_price: Option = 0.2
-    penalty: Option = 3.0
-    queue: Option = 3.0
-    delay_weight: Option = 1.0
-    air_price: float = 20.0
-    rho: FloatArray | float | None = None
-
-    def __post_init__(self) -> None:
-        check_integer("ahead", self.ahead, 1)
-        check_option("size", self.size, 0.0, 1.0, open_low=True)
-        check_option("server_price", self.server_price, 0.0, 1.0)
-        check_option("queue", self.queue, 1.0)
-        check_option("delay_weight", self.delay_weight, 0.0, open_low=True)
-        check_option("penalty", self.penalty, 0.0)
-        check_real("air_price", self.air_price, 0.0)
-        if self.rho is not None:
-            check_option("rho", self.rho, 0.0, open_low=True)
+    ahead: int = checked_field(2, check_integer, 1)
+    size: Option = checked_field(0.5, check_option, 0.0, 1.0, open_low=True)
+    server_price: Option = checked_field(0.2, check_option, 0.0, 1.0)
+    penalty: Option = checked_field(3.0, check_option, 0.0)
+    queue: Option = checked_field(3.0, check_option, 1.0)
+    delay_weight: Option = checked_field(1.0, check_option, 0.0, open_low=True)
+    air_price: float = checked_field(20.0, check_real, 0.0)
+    rho: FloatArray | float | None = checked_field(None, check_option, 0.0, open_low=True)
 
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:

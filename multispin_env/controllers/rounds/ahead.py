@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from typing_extensions import override
 
-from multispin_env.checks import check_real
+from multispin_env.checks import check_real, checked_field
 from multispin_env.controllers.base import Option, WeightedController, check_option, per_state
 from multispin_env.physics.continuous.averages import long_run_averages
 from multispin_env.physics.continuous.core import ContinuousSystem
@@ -67,13 +67,8 @@ class AheadPrice(WeightedController):
 
     requires: ClassVar[str] = "draft_ahead"
 
-    rho: Option | None = None
-    chain_weight: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.rho is not None:
-            check_option("rho", self.rho, 0.0, open_low=True)
-        check_real("chain_weight", self.chain_weight, 0.0)
+    rho: Option | None = checked_field(None, check_option, 0.0, open_low=True)
+    chain_weight: float = checked_field(0.0, check_real, 0.0)
 
     @override
     def decide(self, state: SystemState) -> Decision:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from typing_extensions import override
 
-from multispin_env.checks import check_real
+from multispin_env.checks import check_real, checked_field
 from multispin_env.controllers.base import RoundsController
 from multispin_env.physics.acceptance import task_means
 from multispin_env.physics.energy import token_energy
@@ -58,18 +58,14 @@ class EnergyPrices(RoundsController):
 
     requires: ClassVar[str] = "battery_rounds"
 
-    price: float = 1.0
-    slope: float = 0.0
-    acceptance: float = 0.0
-    pace: float = 0.0
-    time: float | None = None
+    price: float = checked_field(1.0, check_real, 0.0, 1e6)
+    slope: float = checked_field(0.0, check_real, 0.0, 2.0)
+    acceptance: float = checked_field(0.0, check_real, -1e2, 1e2)
+    pace: float = checked_field(0.0, check_real, 0.0, 1e2)
+    time: float | None = checked_field(None, check_real, 0.0, open_low=True)
 
     def __post_init__(self) -> None:
-        limits = {"price": (0.0, 1e6), "slope": (0.0, 2.0), "acceptance": (-1e2, 1e2), "pace": (0.0, 1e2)}
-        for name, (low, high) in limits.items():
-            check_real(name, getattr(self, name), low, high)
-        if self.time is not None:
-            check_real("time", self.time, 0.0, open_low=True)
+        super().__post_init__()
         if self.pace and not self.scenario.budget_time:
             raise ValueError(f"pace: expected 0 without budget_time, got {self.pace}")
 

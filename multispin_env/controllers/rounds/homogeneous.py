@@ -6,7 +6,7 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_array, check_integer, check_real, require
+from multispin_env.checks import check_array, check_integer, check_real, checked_field, require
 from multispin_env.controllers.base import RoundsController
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.radio import full_share_token_time
@@ -151,14 +151,9 @@ class Algorithm1(RoundsController):
     True
     """
 
-    phi_points: int = 100
-    lambda_points: int = 100
-    epsilon: float = 1e-4
-
-    def __post_init__(self) -> None:
-        check_integer("phi_points", self.phi_points, 1)
-        check_integer("lambda_points", self.lambda_points, 1)
-        check_real("epsilon", self.epsilon, 0.0, 1.0, open_low=True)
+    phi_points: int = checked_field(100, check_integer, 1)
+    lambda_points: int = checked_field(100, check_integer, 1)
+    epsilon: float = checked_field(1e-4, check_real, 0.0, 1.0, open_low=True)
 
     @override
     def decide(self, state: SystemState) -> Decision:

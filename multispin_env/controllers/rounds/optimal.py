@@ -7,8 +7,8 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_integer, check_plausible, check_real, check_rng
-from multispin_env.controllers.base import RoundsController, WeightedController
+from multispin_env.checks import check_integer, check_real, check_rng, checked_field
+from multispin_env.controllers.base import RoundsController, WeightedController, max_length, min_length
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.energy import token_energy
 from multispin_env.physics.types import Decision, SystemState, checked_weights
@@ -75,20 +75,13 @@ class Optimal(WeightedController):
     """
 
     fixed_length: IntArray | None = None
-    certify: float | None = None
-    time_limit: float | None = None
-    tpot: float | None = None
-    energy_price: float = 0.0
+    certify: float | None = checked_field(None, check_real, 1e-10, 1.0, open_high=True)
+    time_limit: float | None = checked_field(None, check_real, 0.0)
+    tpot: float | None = checked_field(None, check_real, 0.0, open_low=True)
+    energy_price: float = checked_field(0.0, check_real, 0.0)
 
     def __post_init__(self) -> None:
-        if self.certify is not None:
-            check_real("certify", self.certify, 1e-10, 1.0, open_high=True)
-        if self.time_limit is not None:
-            check_real("time_limit", self.time_limit, 0.0)
-        if self.tpot is not None:
-            check_real("tpot", self.tpot, 0.0, open_low=True)
-        check_plausible(vars(self))
-        check_real("energy_price", self.energy_price, 0.0)
+        super().__post_init__()
         if self.energy_price and not (self.tpot is None and self.fixed_length is None):
             raise ValueError(f"energy_price: expected 0 with tpot or fixed_length, got {self.energy_price}")
 
@@ -162,12 +155,7 @@ class Fixed(RoundsController):
         L in tokens; the default is the paper's 8, or the maximum of the scenario if that is smaller.
     """
 
-    draft_length: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.draft_length is not None:
-            low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
-            check_integer("draft_length", self.draft_length, low, high)
+    draft_length: int | None = checked_field(None, check_integer, min_length, max_length)
 
     @override
     def decide(self, state: SystemState) -> Decision:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank, ordered_sum
+from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray, dense_rank, ordered_sum
 from multispin_env.checks import check_instance
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import make_controller
@@ -138,7 +138,7 @@ def _next_batch(state: ContinuousState) -> IntArray:
     return np.asarray(state.batch)[..., None]
 
 
-def _rows(value: Any, batch: tuple[int, ...]) -> NDArray[Any]:
+def _rows(value: Any, batch: tuple[int, ...]) -> Array:
     array = np.asarray(value)
     if array.shape[: len(batch)] != batch:
         return array  # has a wrong shape, for which the check raises an error
@@ -155,22 +155,25 @@ class PlainCodec(ContinuousCodec):
     base_columns = 3
 
     @override
-    def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
+    def decode(self, action: Array, state: ContinuousState) -> ContinuousDecision:
         x = self.checked(action)
-        length, join, key = x[..., 0], x[..., 1], x[..., 2]
-        return ContinuousDecision(
-            self.length(length),
-            _join_of(join),
-            *self.uplink_fields(key),
-            timeout=self.default_timeout(x.shape[:-2]),
-            drop=self.drop_field(x, state),
-        )
+        length, join, uplink = self.length(x[..., 0]), _join_of(x[..., 1]), self.uplink_fields(x[..., 2])
+        return ContinuousDecision(length, join, *uplink, **self.batch_fields(x, state), drop=self.drop_field(x, state))
 
     @override
     def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:
         decision = self.checked_decision(decision, state.phase.shape)
         columns = [self.length_column(decision.draft_length), _join_column(decision.join), self.uplink_column(decision)]
+        columns += self.batch_columns(decision, state)
         return stack_columns([*columns, *self.drop_columns(decision, state)])
+
+    def batch_fields(self, x: FloatArray, state: ContinuousState) -> dict[str, Array | None]:
+        """Return the fields of the decision for the start of batches, by name."""
+        return {"timeout": self.default_timeout(x.shape[:-2])}
+
+    def batch_columns(self, decision: ContinuousDecision, state: ContinuousState) -> list[FloatArray]:
+        """Return the columns (..., K) of these fields of a checked decision."""
+        return []
 
 
 _MAX_AIM = 63
@@ -185,47 +188,30 @@ _INSIDE = 0.99
 """Largest |entry| on the logarithmic scale of timeouts; −1 means 0 s, and 1 means no limit."""
 
 
-class FullCodec(ContinuousCodec):
+class FullCodec(PlainCodec):
     """``"full"``, (K, 6): the columns of ``"plain"``, the target batch, the timeout, and the drafts to wait for.
 
     For the last two columns, the means over users count. The encoding can express every decision, in float32.
     """
 
-    base_columns: ClassVar[int] = 6
+    base_columns = 6
 
     @override
-    def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
-        x = self.checked(action)
-        length, join, key, aim = (x[..., column] for column in range(4))
+    def batch_fields(self, x: FloatArray, state: ContinuousState) -> dict[str, Array | None]:
         timeout, size = (x[..., column].mean(-1) for column in (4, 5))
-        return ContinuousDecision(
-            self.length(length),
-            _join_of(join),
-            *self.uplink_fields(key),
-            timeout=_timeout_of(timeout),
-            least_batch=np.rint(1.0 + 0.5 * (size + 1.0) * (self.scenario.num_users - 1)).astype(np.int64),
-            aim=_next_batch(state) + np.rint(0.5 * _MAX_AIM * (aim + 1.0)).astype(np.int64),
-            drop=self.drop_field(x, state),
-        )
+        least_batch = np.rint(1.0 + 0.5 * (size + 1.0) * (self.scenario.num_users - 1)).astype(np.int64)
+        aim = _next_batch(state) + np.rint(0.5 * _MAX_AIM * (x[..., 3] + 1.0)).astype(np.int64)
+        return {"timeout": _timeout_of(timeout), "least_batch": least_batch, "aim": aim}
 
     @override
-    def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:
+    def batch_columns(self, decision: ContinuousDecision, state: ContinuousState) -> list[FloatArray]:
         shape, users = state.phase.shape, self.scenario.num_users
-        decision = self.checked_decision(decision, shape)
         aim = np.broadcast_to(_next_batch(state), shape) if decision.aim is None else decision.aim
         size = np.ones(shape[:-1]) if decision.least_batch is None else decision.least_batch
         timeout = np.full(shape[:-1], np.inf) if decision.timeout is None else decision.timeout
         common = [_timeout_column(timeout), 2.0 * (size - 1.0) / max(users - 1, 1) - 1.0]
-        return stack_columns(
-            [
-                self.length_column(decision.draft_length),
-                _join_column(decision.join),
-                self.uplink_column(decision),
-                2.0 * (aim - _next_batch(state)) / _MAX_AIM - 1.0,
-                *(np.broadcast_to(column[..., None], shape) for column in common),
-                *self.drop_columns(decision, state),
-            ]
-        )
+        columns = [np.broadcast_to(column[..., None], shape) for column in common]
+        return [2.0 * (aim - _next_batch(state)) / _MAX_AIM - 1.0, *columns]
 
 
 def _timeout_of(x: FloatArray) -> FloatArray:
@@ -260,7 +246,7 @@ class ContinuousResidualCodec(ContinuousCodec):
     base_columns = 3
 
     @override
-    def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
+    def decode(self, action: Array, state: ContinuousState) -> ContinuousDecision:
         x = self.checked(action)
         rule = self.apply_rule(self.rule, state)
         length = np.clip(self.length_column(rule.draft_length) + 0.5 * x[..., 0], -1.0, 1.0)
@@ -320,7 +306,7 @@ class TunedCodec(ContinuousCodec):
         return len(self.rule.tunable)
 
     @override
-    def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
+    def decode(self, action: Array, state: ContinuousState) -> ContinuousDecision:
         x = self.checked(action)
         options = {}
         for column, (name, tunable) in enumerate(self.rule.tunable.items()):

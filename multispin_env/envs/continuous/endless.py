@@ -9,15 +9,14 @@ from typing import ClassVar, Self
 
 from typing_extensions import override
 
-from multispin_env.checks import check_bool, check_name, check_plausible, check_real, shown
+from multispin_env.checks import check_bool, check_name, check_real, checked_field, shown
 from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.estimators import Filter
 from multispin_env.controllers.names import check_controller_name
 from multispin_env.envs.base import single_env
-from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.config import EnvConfig, InfoKeys
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.simulator import ContinuousSimulator, TokenAccount
-from multispin_env.envs.family import Family, InfoKeys
 from multispin_env.envs.knowledge import Knowledge
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import CONTINUOUS_STATE, TYPICAL_LENGTH, ObservationCodec
@@ -26,7 +25,7 @@ from multispin_env.physics.acceptance import ByRequest, check_mean_rounds
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.passes import DISCIPLINES, discipline_of
 from multispin_env.physics.radio import GaussMarkov
-from multispin_env.registry import CONTINUOUS_ENCODINGS
+from multispin_env.registry import CONTINUOUS_ENCODINGS, Registry
 from multispin_env.simulation.reference import REFERENCE, reference_rate
 
 _REPORTS = ("fresh", "old")
@@ -40,47 +39,31 @@ class ContinuousConfig(EnvConfig):
     A subclass overrides the system, the objective, the entries or the totals.
     """
 
-    family: ClassVar[Family] = Family(
-        name="continuous",
-        encodings=CONTINUOUS_ENCODINGS,
-        universal_encoding="full",
-        renderer=Traces,
-        sheet=TracePicture,
-        film=TraceFilm,
-    )
+    family: ClassVar[str] = "continuous"
+    encodings: ClassVar[Registry] = CONTINUOUS_ENCODINGS
+    universal_encoding: ClassVar[str] = "full"
+    renderer: ClassVar[type[Traces]] = Traces
+    sheet: ClassVar[type[TracePicture]] = TracePicture
+    film: ClassVar[type[TraceFilm]] = TraceFilm
     entries: ClassVar[tuple[str, ...]] = CONTINUOUS_STATE
     info_keys: ClassVar[InfoKeys] = InfoKeys("tokens", "draft_length", "duration", None)
     starts: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         {"residual": (REFERENCE,), "tuned": ("prices", REFERENCE)}
     )
 
-    discipline: str = "serial"
-    coherence_time: float = GaussMarkov.coherence_time
-    horizon: float = 20.0
-    rho: float | None = None
-    timeout: float | None = 2.0
-    reference: str | None = None
-    acceptance_visible: bool = True
-    task_visible: bool = True
+    discipline: str = checked_field("serial", check_name, DISCIPLINES)
+    coherence_time: float = checked_field(GaussMarkov.coherence_time, check_real, 0.0, open_low=True)
+    horizon: float = checked_field(20.0, check_real, 0.0, open_low=True)
+    rho: float | None = checked_field(None, check_real, 0.0, open_low=True)
+    timeout: float | None = checked_field(2.0, check_real, 0.0, optional=True)
+    reference: str | None = checked_field(None, check_controller_name)
+    acceptance_visible: bool = checked_field(True, check_bool)
+    task_visible: bool = checked_field(True, check_bool)
     spread: float | tuple[float, ...] | None = ByRequest.spread
-    channel_report: str = _REPORTS[0]
+    channel_report: str = checked_field(_REPORTS[0], check_name, _REPORTS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_plausible(vars(self))
-        check_name("discipline", self.discipline, DISCIPLINES)
-        check_real("coherence_time", self.coherence_time, 0.0, open_low=True)
-        check_real("horizon", self.horizon, 0.0, open_low=True)
-        if self.rho is not None:
-            check_real("rho", self.rho, 0.0, open_low=True)
-        if self.timeout is not None:
-            check_real("timeout", self.timeout, 0.0)
-        if self.reference is not None:
-            check_controller_name("reference", self.reference)
-        check_bool("acceptance_visible", self.acceptance_visible)
-        check_bool("task_visible", self.task_visible)
-        check_name("channel_report", self.channel_report, _REPORTS)
-        check_mean_rounds(self.arguments.get("mean_cycles", math.inf), "mean_cycles")
         _ = self._hidden_acceptance  # making it checks the spread
         for name, field in self.own_fields().items() if self.acceptance_visible else ():
             if name in ("task_visible", "spread", "mean_cycles") and getattr(self, name) != field.default:
@@ -280,7 +263,7 @@ class Continuous(ContinuousConfig):
 
     env_id: ClassVar[str] = "MultiSpin/Continuous-v0"
 
-    mean_cycles: float = ByRequest.mean_rounds
+    mean_cycles: float = checked_field(ByRequest.mean_rounds, check_mean_rounds)
 
 
 ContinuousEnv = single_env(Continuous)

@@ -8,19 +8,19 @@ from typing import Any, ClassVar
 import numpy as np
 from typing_extensions import override
 
-from multispin_env.checks import UNITS, check_name, check_real, shown
+from multispin_env.checks import UNITS, check_name, check_real, checked_field
 from multispin_env.envs.base import single_env
+from multispin_env.envs.config import InfoKeys
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.endless import ContinuousConfig
 from multispin_env.envs.continuous.simulator import SERVICE_KEYS, ServiceAccount
-from multispin_env.envs.family import InfoKeys
 from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTimeMinusTime
 from multispin_env.envs.observations import SERVING_STATE
 from multispin_env.physics.arrivals import Arrivals
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.lengths import Lengths
 from multispin_env.physics.traces import TRACES
-from multispin_env.physics.workload import ServiceLevel, Workload
+from multispin_env.physics.workload import ServiceLevel, Workload, check_range
 from multispin_env.registry import ARRIVALS, LENGTHS, Registry, make_part, option_names
 from multispin_env.simulation.reference import WITH_REQUESTS, reference_rate, reference_tokens_in_time
 
@@ -152,34 +152,25 @@ class Serving(ContinuousConfig):
     )
 
     load: float | tuple[float, float] = 0.6
-    full_rate: float | None = None
+    full_rate: float | None = checked_field(None, check_real, 0.0, open_low=True)
     arrivals: str | Arrivals = "poisson"
     lengths: str | Lengths | None = None
     burstiness: float | None = None
     mean_output: float | None = None
     mean_prompt: float | None = None
-    trace: str | None = None
+    trace: str | None = checked_field(None, check_name, TRACES)
     start: int | None = None
-    ttft: float | None = None
-    tpot: float | None = None
-    e2el: float | None = 0.5
-    e2el_per_token: float | None = None
+    ttft: float | None = checked_field(None, check_real, 0.0, open_low=True)
+    tpot: float | None = checked_field(None, check_real, 0.0, open_low=True)
+    e2el: float | None = checked_field(0.5, check_real, 0.0, open_low=True, optional=True)
+    e2el_per_token: float | None = checked_field(None, check_real, 0.0)
     horizon: float = 30.0
-    warm_up: float = 5.0
-    rewarded: str = "tokens"
+    warm_up: float = checked_field(5.0, check_real, 0.0, lambda config: config.horizon, open_high=True)
+    rewarded: str = checked_field("tokens", check_name, ("tokens", "requests"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "load", _checked_load(self.load))
-        if self.full_rate is not None:
-            check_real("full_rate", self.full_rate, 0.0, open_low=True)
-        check_real("warm_up", self.warm_up, 0.0, self.horizon, open_high=True)
-        check_name("rewarded", self.rewarded, ("tokens", "requests"))
-        if self.trace is not None:
-            check_name("trace", self.trace, TRACES)
-        for name in ("ttft", "tpot", "e2el", "e2el_per_token"):
-            if getattr(self, name) is not None:
-                check_real(name, getattr(self, name), 0.0, open_low=name != "e2el_per_token")
+        object.__setattr__(self, "load", check_range("load", self.load, 1e-9))
         self._workload(1.0, ServiceLevel())  # checks arrivals and lengths
 
     @property
@@ -257,17 +248,6 @@ class Serving(ContinuousConfig):
 
 
 ServingEnv = single_env(Serving)
-
-
-def _checked_load(load: Any) -> float | tuple[float, float]:
-    try:
-        low, high = load if isinstance(load, tuple | list) else (load, load)
-        low = check_real("load", low, 0.0, open_low=True)
-        high = check_real("load", high, low)
-    except ValueError:
-        expected = "a number > 0, or a pair (low, high) of them with low ≤ high"
-        raise ValueError(f"load: expected {expected}, got {shown(load)}") from None
-    return low if low == high else (low, high)
 
 
 def _part(table: Registry, part: Any, options: Mapping[str, Any]) -> Any:

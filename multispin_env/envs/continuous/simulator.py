@@ -3,10 +3,9 @@
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
+from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray, Rows, replace_rows
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.knowledge import Knowledge
@@ -24,7 +23,7 @@ from multispin_env.physics.continuous.types import (
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.types import Observed
 
-_Info = dict[str, NDArray[Any]]
+_Info = dict[str, Array]
 
 _LATENCIES = ("ttft", "tpot", "e2el")
 _PERCENTS = (50, 95, 99)
@@ -201,7 +200,7 @@ class ContinuousSimulator:
         self._start_episodes(slice(None) if envs is None else envs)
         return self._observe()
 
-    def step(self, action: NDArray[Any], over: BoolArray | None = None) -> Step:
+    def step(self, action: Array, over: BoolArray | None = None) -> Step:
         """Play actions (n, K, columns) within ±`LIMIT`; ``ValueError`` for an invalid entry, before anything changes.
 
         Environments in the mask ``over`` (n,) start a new episode instead: their action is ignored, and their reward

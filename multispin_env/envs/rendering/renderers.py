@@ -338,6 +338,10 @@ class Film(ABC):
     _picture: Sheet
 
     @abstractmethod
+    def __init__(self, left: Sequence[Any], right: Sequence[Any]) -> None:
+        """Make the film from the views of two episodes, one view for each step."""
+
+    @abstractmethod
     def frames(self) -> list[Frame]:
         """Return all frames."""
 

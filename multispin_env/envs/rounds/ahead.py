@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from multispin_env.checks import check_real
+from multispin_env.checks import check_real, checked_field
 from multispin_env.controllers.rounds.ahead import max_rounds
 from multispin_env.envs.base import single_env
-from multispin_env.envs.family import InfoKeys
+from multispin_env.envs.config import InfoKeys
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import AHEAD_STATE, ObservationCodec
 from multispin_env.envs.rounds.known import RoundsConfig
@@ -117,12 +117,7 @@ class DraftAhead(RoundsConfig):
     drafts_ahead: ClassVar[bool] = True
     entries: ClassVar[tuple[str, ...]] = AHEAD_STATE
 
-    rho: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.rho is not None:
-            check_real("rho", self.rho, 0.0, open_low=True)
+    rho: float | None = checked_field(None, check_real, 0.0, open_low=True)
 
     @override
     def objective(self, num_envs: int) -> Objective:

@@ -3,13 +3,12 @@
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import FloatArray
+from multispin_env.arrays import Array, FloatArray
 from multispin_env.checks import require
 from multispin_env.envs.actions import ActionCodec, stack_columns
 from multispin_env.physics.chains import drafting_time
@@ -38,7 +37,7 @@ class RoundsCodec(ActionCodec[SystemState, Decision]):
     common_draft_length: bool = False
 
     @override
-    def decode(self, action: NDArray[Any], state: SystemState) -> Decision:
+    def decode(self, action: Array, state: SystemState) -> Decision:
         x = self.checked(action)
         length = np.rint(self.real_lengths(x))
         if state.batteries is not None:

@@ -6,13 +6,12 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
-from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_bool
+from multispin_env.arrays import Array, FloatArray
+from multispin_env.checks import check_bool, checked_field
 from multispin_env.envs.base import single_env
-from multispin_env.envs.family import InfoKeys
+from multispin_env.envs.config import InfoKeys
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import BATTERY_STATE, ObservationCodec
 from multispin_env.envs.rounds.known import RoundsConfig
@@ -46,7 +45,7 @@ class TokensMinusTimeAndEnergy(TokensMinusTime):
         return np.asarray(np.add.reduce(outcome.tokens + self.joule_price * outcome.stored, -1))
 
     @override
-    def info(self, state: SystemState, outcome: Outcome) -> dict[str, NDArray[Any]]:
+    def info(self, state: SystemState, outcome: Outcome) -> dict[str, Array]:
         scenario, price = self.regret_of, self.joule_price
         if scenario is None:
             return {}
@@ -144,11 +143,7 @@ class Energy(RoundsConfig):
     scenario_defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
     entries: ClassVar[tuple[str, ...]] = BATTERY_STATE
     rounds: int = 4000
-    regret: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_bool("regret", self.regret)
+    regret: bool = checked_field(False, check_bool)
 
     @property
     @override

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_bool, check_integer, check_real
+from multispin_env.checks import check_bool, check_integer, check_real, checked_field
 from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.base import single_env
 from multispin_env.envs.knowledge import Knowledge
@@ -83,21 +83,16 @@ class DelayedChannel(RoundsConfig):
     independent: ClassVar[bool] = False
 
     correlation: float = 0.9
-    delay: int = 1
-    mean_gain_visible: bool = True
-    plan_quantile: float | None = None
-    privileged: bool = False
+    delay: int = checked_field(1, check_integer, 0)
+    mean_gain_visible: bool = checked_field(True, check_bool)
+    plan_quantile: float | None = checked_field(None, check_real, 0.0, 1.0, open_low=True, open_high=True)
+    privileged: bool = checked_field(False, check_bool)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         GaussMarkov(self.correlation)  # checks the range
-        check_integer("delay", self.delay, 0)
-        for flag in ("mean_gain_visible", "privileged"):
-            check_bool(flag, getattr(self, flag))
-        if self.plan_quantile is not None:
-            check_real("plan_quantile", self.plan_quantile, 0.0, 1.0, open_low=True, open_high=True)
-            if not self.mean_gain_visible:
-                raise ValueError(f"plan_quantile: expected None if mean_gain_visible=False, got {self.plan_quantile!r}")
+        if self.plan_quantile is not None and not self.mean_gain_visible:
+            raise ValueError(f"plan_quantile: expected None if mean_gain_visible=False, got {self.plan_quantile!r}")
 
     @property
     @override
@@ -138,16 +133,10 @@ class HiddenRate(RoundsConfig):
 
     independent: ClassVar[bool] = False
 
-    mean_rounds: float = 16.0
-    task_visible: bool = True
-    history: bool = False
-    privileged: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_mean_rounds(self.mean_rounds)
-        for flag in ("task_visible", "history", "privileged"):
-            check_bool(flag, getattr(self, flag))
+    mean_rounds: float = checked_field(16.0, check_mean_rounds)
+    task_visible: bool = checked_field(True, check_bool)
+    history: bool = checked_field(False, check_bool)
+    privileged: bool = checked_field(False, check_bool)
 
     @property
     @override
@@ -291,14 +280,8 @@ class RecordedAcceptance(HiddenRate):
     env_id: ClassVar[str] = "MultiSpin/RecordedAcceptance-v0"
 
     records: str | Records | None = field(default=None, metadata={"file": "records.npz"})
-    half: int | None = None
-    modelled: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_bool("modelled", self.modelled)
-        if self.half is not None:
-            check_integer("half", self.half, 0, 1)
+    half: int | None = checked_field(None, check_integer, 0, 1)
+    modelled: bool = checked_field(False, check_bool)
 
     @property
     @override

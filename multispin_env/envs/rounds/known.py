@@ -9,21 +9,21 @@ from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_integer, check_real
+from multispin_env.arrays import Array, FloatArray
+from multispin_env.checks import check_integer, check_real, checked_field
 from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.base import single_env
-from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.family import Family, InfoKeys
+from multispin_env.envs.config import EnvConfig, InfoKeys
 from multispin_env.envs.objectives import Goodput, Objective, ProportionalFairness
 from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
 from multispin_env.envs.rendering.renderers import Histories, Picture, RoundsFilm
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.simulator import RoundsSimulator
+from multispin_env.envs.rounds.slopes import reward_slopes
 from multispin_env.physics.acceptance import ByRequest
 from multispin_env.physics.rounds import Dynamics
 from multispin_env.physics.types import SystemState
-from multispin_env.registry import ENCODINGS
+from multispin_env.registry import ENCODINGS, Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +35,12 @@ class RoundsConfig(EnvConfig):
     terminates, since later rounds do not belong to it; a longer one truncates.
     """
 
-    family: ClassVar[Family] = Family(
-        name="rounds",
-        encodings=ENCODINGS,
-        universal_encoding="shares",
-        renderer=Histories,
-        sheet=Picture,
-        film=RoundsFilm,
-    )
+    family: ClassVar[str] = "rounds"
+    encodings: ClassVar[Registry] = ENCODINGS
+    universal_encoding: ClassVar[str] = "shares"
+    renderer: ClassVar[type[Histories]] = Histories
+    sheet: ClassVar[type[Picture]] = Picture
+    film: ClassVar[type[RoundsFilm]] = RoundsFilm
     drafts_ahead: ClassVar[bool] = False
     simulator_class: ClassVar[type[RoundsSimulator]] = RoundsSimulator
     entries: ClassVar[tuple[str, ...]] = ROUND_STATE
@@ -52,11 +50,7 @@ class RoundsConfig(EnvConfig):
     independent: ClassVar[bool] = True
     has_slopes: ClassVar[bool] = True
 
-    rounds: int = 64
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_integer("rounds", self.rounds, 1)
+    rounds: int = checked_field(64, check_integer, 1)
 
     @property
     def dynamics(self) -> Dynamics:
@@ -74,6 +68,12 @@ class RoundsConfig(EnvConfig):
     @override
     def simulator(self, num_envs: int) -> RoundsSimulator:
         return self.simulator_class(self, self.objective(num_envs), self.dynamics, self.planned, num_envs)
+
+    def reward_slopes(
+        self, simulator: RoundsSimulator, action: Array, weights: FloatArray | None, window: float
+    ) -> FloatArray:
+        """Return the derivatives of the next reward; see `MultiSpinVectorEnv.reward_slopes`."""
+        return reward_slopes(simulator, action, weights, window)
 
     @property
     @override
@@ -286,12 +286,8 @@ class Fair(RoundsConfig):
     )
     entries: ClassVar[tuple[str, ...]] = (*ROUND_STATE, "throughput")
 
-    window: float = 32.0
+    window: float = checked_field(32.0, check_real, 1.0)
     spread: float | None = 0.15
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_real("window", self.window, 1.0)
 
     @property
     @override

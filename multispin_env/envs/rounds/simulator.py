@@ -2,17 +2,15 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replace_rows
+from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray, Rows, replace_rows
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation, ObservationEncoder, fields_of
 from multispin_env.envs.rounds.encodings import RoundsCodec
-from multispin_env.envs.rounds.slopes import reward_slopes
 from multispin_env.envs.simulator import Counts, Step, blank_ended
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import HIT_THRESHOLDS, Chains
@@ -97,7 +95,7 @@ class RoundsSimulator:
         self._set_states()
         return self._encoder.encode(self._fields(), self.planned)
 
-    def step(self, action: NDArray[Any], over: BoolArray | None = None) -> Step:
+    def step(self, action: Array, over: BoolArray | None = None) -> Step:
         """Play actions (n, K, columns) within ±`LIMIT`; ``ValueError`` for an invalid entry, before anything changes.
 
         Environments in the mask ``over`` (n,) start a new episode instead: their action is ignored, and their reward
@@ -136,11 +134,11 @@ class RoundsSimulator:
 
     def _reward(
         self, decision: Decision, outcome: Outcome, tokens: FloatArray, energy: FloatArray
-    ) -> tuple[FloatArray, dict[str, NDArray[Any]]]:
+    ) -> tuple[FloatArray, dict[str, Array]]:
         """Return the reward (n,) and the info of a round from the current state."""
         state, reward = self.state, self.objective.reward(outcome)
         total = outcome.total_tokens if tokens is outcome.tokens else np.add.reduce(tokens, -1)
-        info: dict[str, NDArray[Any]] = {
+        info: dict[str, Array] = {
             "goodput": (goodput := outcome.goodput),
             "accepted_tokens": tokens,  # drawn if any are drawn: expected tokens would reveal the rate
             "round_latency": outcome.round_latency,
@@ -225,10 +223,6 @@ class RoundsSimulator:
         changed = (name for name in names if getattr(type(self), name) is not getattr(RoundsSimulator, name))
         return "" if self.optimum_holds else next(changed, "")
 
-    def reward_slopes(self, action: NDArray[Any], weights: FloatArray | None = None, window: float = 0.0) -> FloatArray:
-        """Return the derivatives of the next reward; see `MultiSpinVectorEnv.reward_slopes`."""
-        return reward_slopes(self, action, weights, window)
-
     def weights(self, outcome: Outcome) -> FloatArray | float:
         """Return the derivatives of the reward of an outcome with respect to N_k / T_e2e, (n, K) or a number."""
         if self._is_share:
@@ -297,7 +291,7 @@ class RoundsSimulator:
             self.reported = self.state.changed(spectral_efficiency=self._reports[0])
         self.planned = self._plan(self.reported, self.mean_gain)  # used to decode actions
 
-    def _fields(self) -> dict[str, NDArray[Any]]:
+    def _fields(self) -> dict[str, Array]:
         fields = {
             **fields_of(self.reported),
             "task": self.requests.task,

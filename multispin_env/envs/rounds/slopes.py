@@ -13,12 +13,10 @@ of all devices often do. The derivative with respect to a common change of all l
 
 import math
 from functools import singledispatch
-from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray
 from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.rounds.encodings import (
     LOG_FACTOR,
@@ -29,31 +27,16 @@ from multispin_env.envs.rounds.encodings import (
     RoundsCodec,
     SharesCodec,
 )
+from multispin_env.envs.rounds.simulator import RoundsSimulator
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import round_outcome
-from multispin_env.physics.tokens import pass_tokens
 from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import equal_latency
 
 
-class Rounds(Protocol):
-    """Rounds in a state (n, K): a `RoundsSimulator`."""
-
-    scenario: Scenario
-    actions: RoundsCodec
-    state: SystemState
-    planned: SystemState
-
-    def expected_tokens(self, draft_length: IntArray) -> FloatArray:
-        """Return the expected tokens (n, K) of draft lengths."""
-
-    def weights(self, outcome: Outcome) -> FloatArray | float:
-        """Return the derivatives of the reward with respect to N_k / T_e2e, (n, K) or a number."""
-
-
 def reward_slopes(
-    rounds: Rounds, action: NDArray[Any], weights: FloatArray | float | None, window: float
+    rounds: RoundsSimulator, action: Array, weights: FloatArray | float | None, window: float
 ) -> FloatArray:
     """Return the derivatives (n, K, columns) of the next reward; see `MultiSpinVectorEnv.reward_slopes`."""
     codec, planned = rounds.actions, rounds.planned
@@ -71,7 +54,7 @@ def reward_slopes(
     return np.stack([codec.common(by_length * length_slope(codec, length)), *by_columns], -1) / LIMIT
 
 
-def interpolate_tokens(rounds: Rounds, length: FloatArray) -> tuple[FloatArray, FloatArray]:
+def interpolate_tokens(rounds: RoundsSimulator, length: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the expected tokens (n, K) of real lengths and their slopes, by linear interpolation between integers."""
     scenario = rounds.scenario
     low = np.floor(length).clip(scenario.min_draft_length, scenario.max_draft_length - 1).astype(np.int64)
@@ -104,12 +87,13 @@ def _verification_slopes(scenario: Scenario, length: FloatArray) -> FloatArray:
     law = scenario.law  # at a kink, the slope is that of the steeper piece
     if law.flat:  # for speed
         return np.zeros(1)
-    x, start, slope = pass_tokens(scenario, length)[..., None], *np.array(sorted(law.lines, key=lambda line: line[1])).T
-    times = start + slope * x
+    users = length.shape[-1]
+    start, slope = np.array(sorted(law.lines, key=lambda line: line[1])).T
+    times = start + slope * law.tokens(length, users)[..., None]
     per_token = slope[len(slope) - 1 - times[..., ::-1].argmax(-1)][..., None]
     if not law.padded:
         return per_token * np.ones_like(length)
-    users = length.shape[-1]  # in a padded pass only the (first) longest draft counts
+    # in a padded pass only the (first) longest draft counts
     return per_token * np.where(np.arange(users) == length.argmax(-1)[..., None], float(users), 0.0)
 
 
@@ -183,7 +167,7 @@ Without this derivative, policies got stuck at lengths that no change of a singl
 
 
 def _whole_length_slopes(
-    rounds: Rounds, x: FloatArray, length: FloatArray, weights: FloatArray | float, window: float
+    rounds: RoundsSimulator, x: FloatArray, length: FloatArray, weights: FloatArray | float, window: float
 ) -> FloatArray:
     codec, planned, expected_tokens = rounds.actions, rounds.planned, rounds.expected_tokens
 

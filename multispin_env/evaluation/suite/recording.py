@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 from gymnasium.vector import VectorEnv, VectorWrapper
-from numpy.typing import NDArray
 
+from multispin_env.arrays import Array
 from multispin_env.checks import check_integer, missing_package
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.plug_in import PlugIn
@@ -41,10 +41,10 @@ class _Recorder(VectorWrapper):  # type: ignore[type-arg]  # no generic class be
     def reset(self, **options: Any) -> tuple[Observation, dict[str, Any]]:
         observation, info = self.env.reset(**options)
         self._observations: list[Observation] = [observation]
-        self._steps: list[tuple[NDArray[Any], ...]] = []
+        self._steps: list[tuple[Array, ...]] = []
         return observation, info
 
-    def step(self, actions: NDArray[Any]) -> Any:
+    def step(self, actions: Array) -> Any:
         actions = np.array(actions, self.single_action_space.dtype)  # the stored type
         observation, *outcome, info = self.env.step(actions)
         self._observations.append(observation)

@@ -85,7 +85,7 @@ class ContinuousCore:
         self.num_envs = num_envs
         device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=scenario.num_users)
         self._devices = EnvStreams(device_rows, num_envs, EPISODES)
-        by_cycle = partial(EnvStreams, num_envs=num_envs * scenario.num_users, block=_CYCLES, apart=True)
+        by_cycle = partial(EnvStreams, num_envs=num_envs * scenario.num_users, block=_CYCLES)
         self._fading = by_cycle(partial(system.channel.draw, num_users=1))
         self._drawn = drawn
         self._noise = by_cycle(partial(user_exponentials, num_users=1)) if drawn or scenario.draft_ahead else None

@@ -56,7 +56,7 @@ CONTENTS = {
 @pytest.mark.parametrize(("env_id", "arguments"), [(FULL, {}), ("MultiSpin/Continuous-v0", {"horizon": 2.0})])
 def test_no_panel_is_empty_in_any_frame(env_id, arguments):
     config = EnvConfig.of(env_id, num_users=3, **arguments).for_any_decision
-    film = config.family.film(*(watch(config, 3, name, 7) for name in ("optimal", "fixed")))
+    film = config.film(*(watch(config, 3, name, 7) for name in ("optimal", "fixed")))
     frames = film.frames()
     assert len(frames) > 9
     layouts = [Layout.of(area) for area, _ in film._picture._panels(frames[0].views)]
