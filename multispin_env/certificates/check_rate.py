@@ -24,7 +24,7 @@ from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
-FORMAT, ONE = "multispin rate certificate 1", 1 << 128
+FORMAT, ONE, MOST = "multispin rate certificate 1", 1 << 128, 10_000  # tokens of a draft
 FIELDS = {"num_users", "low", "high", "fewest", "fixed_time", "time_per_draft", "round_trip", "draft_time"}
 FIELDS |= {"acceptance_rate", "token_time", "probability"}
 
@@ -41,9 +41,8 @@ def exact(item: Any) -> Any:
 
 def earned(k: int, system: dict[str, Any], prices: dict[str, Any], sets: list[dict[str, Any]]) -> Fraction:
     """Return u_k in tokens; ``sets`` are those with device k."""
-    total, longest = 0, system["high"] + 1
-    powers = accumulate(range(longest), lambda power, _: ceil(power * system["acceptance_rate"][k]), initial=ONE)
-    tokens = list(accumulate(powers))
+    total, longest, alpha = 0, system["high"] + 1, system["acceptance_rate"][k]
+    tokens = list(accumulate(accumulate(range(longest), lambda power, _: ceil(power * alpha), initial=ONE)))
     drafts = [system["round_trip"] + n * system["draft_time"][k] for n in range(longest)]
     waiting = prices["device"][k] + sum(group["time"] for group in sets)
     for probability, token_time in zip(system["probability"][k], system["token_time"][k], strict=True):
@@ -63,9 +62,10 @@ def bound(certificate: dict[str, Any]) -> Fraction:
     system, prices = exact(certificate["system"]), exact(certificate["prices"])
     users, sets, server = range(system["num_users"]), prices["sets"], Fraction(0)
     good = set(system) == FIELDS and {len(part) for part in system.values() if type(part) is list} == {len(users)}
-    good = good and all(len(set(group["devices"])) == len(group["places"]) for group in sets)
+    good = good and 0 < system["fewest"] <= len(users) and max(system["acceptance_rate"]) <= 1
+    good = good and system["high"] <= MOST and all(len(set(group["devices"])) == len(group["places"]) for group in sets)
     if not good or certificate["format"] != FORMAT:
-        raise ValueError(f"expected the format {FORMAT!r}, its fields, and one place for each device of a set")
+        raise ValueError(f"expected the format {FORMAT!r}, its fields in range, and a place for each device of a set")
     inside = [[group for group in sets if k in group["devices"]] for k in users]
     earnings = [earned(k, system, prices, inside[k]) for k in users]
     owed = [prices["device"][k] + sum(group["time"] for group in inside[k]) for k in users]

@@ -74,6 +74,10 @@ def test_refusals():
         {"format": "x"},
         {"system": {**system, "slope": 1}},
         {"system": {**system, "draft_time": device[:1]}},
+        {"system": {**system, "fewest": 3}},  # of 2 devices: no batch, and so no tokens
+        {"system": {**system, "fewest": 0}},
+        {"system": {**system, "acceptance_rate": ["0x1p+0", "0x1.1p+0"]}},
+        {"system": {**system, "high": 10_001}},
     ):
         with pytest.raises(ValueError, match="expected the format 'multispin rate certificate 1', its fields"):
             bound({**record, **wrong})
