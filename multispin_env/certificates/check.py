@@ -227,4 +227,4 @@ if __name__ == "__main__":
     except ValueError as error:
         sys.exit(f"refused: {error}")
     value, bound = float(claim["value"]), float(claim["bound"])
-    print(f"proven: {claim['draft_length']} reach {value:.10g} tokens/s, and no lengths exceed {bound:.10g}")
+    print(f"proven: {claim['draft_length']} reach {value!r} tokens/s, and no lengths exceed {bound!r}")

@@ -77,4 +77,4 @@ def bound(certificate: dict[str, Any]) -> Fraction:
 
 
 if __name__ == "__main__":
-    print(f"proven: no policy exceeds {float(bound(json.loads(Path(sys.argv[1]).read_text('utf-8')))):.10g} tokens/s")
+    print(f"proven: no policy exceeds {float(bound(json.loads(Path(sys.argv[1]).read_text('utf-8'))))!r} tokens/s")

@@ -32,7 +32,7 @@ _System = dict[str, Any]
 def _check_round(certificate: Any) -> str:
     claim = check.check(certificate)
     value, bound = float(claim["value"]), float(claim["bound"])
-    return f"{claim['draft_length']} reach {value:.10g} tokens/s, and no draft lengths exceed {bound:.10g}"
+    return f"{claim['draft_length']} reach {value!r} tokens/s, and no draft lengths exceed {bound!r}"
 
 
 def _check_rate(certificate: Any) -> str:
@@ -41,7 +41,7 @@ def _check_rate(certificate: Any) -> str:
     except (ArithmeticError, LookupError, TypeError) as error:
         raise ValueError(f"the parts of the file do not fit together ({error!r:.80})") from None
     policy = "policy of rounds" if system["fewest"] == system["num_users"] > 1 else "policy"
-    return f"no {policy} exceeds {bound:.10g} tokens/s in the long run"
+    return f"no {policy} exceeds {bound!r} tokens/s in the long run"
 
 
 _CHECKS = {check.FORMAT: _check_round, check_rate.FORMAT: _check_rate}

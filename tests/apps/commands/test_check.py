@@ -49,7 +49,7 @@ def test_the_proof_of_a_decision_is_checked(options, proof, capsys):
     record = json.loads(file.read_text("utf-8"))
     status, out, err = run(capsys, "check", file)
     assert (status, err) == (0, "")
-    assert f"proven: {record['draft_length']} reach {float(check(record)['value']):.10g} tokens/s" in out
+    assert f"proven: {record['draft_length']} reach {float(check(record)['value'])!r} tokens/s" in out
     assert ("65 ms" in out, "as long as the longest" in out) == ("--tpot" in options, options == SYSTEM)
     status, out, err = run(capsys, "check", file, "--devices", DEVICES, *options)
     assert (status, err) == (0, "")
