@@ -223,10 +223,10 @@ def capacity(
     """
     check_instance("scenario", scenario, Scenario)
     if tpot is not None and workload is None:
-        check_keywords("capacity", options, max_devices.__kwdefaults__)
+        check_keywords("capacity", options, max_devices.__kwdefaults__ or ())
         return max_devices(scenario, tpot, **options)
     if workload is not None and tpot is None:
-        check_keywords("capacity", options, max_load.__kwdefaults__)
+        check_keywords("capacity", options, max_load.__kwdefaults__ or ())
         return max_load(scenario, workload, **options)
     raise ValueError(f"tpot: expected either tpot or workload, got {tpot!r} and {shown(workload)}")
 
