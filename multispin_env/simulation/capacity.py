@@ -16,6 +16,7 @@ from multispin_env.baselines.systems import colocated_round_time
 from multispin_env.checks import (
     check_instance,
     check_integer,
+    check_keywords,
     check_name,
     check_plausible,
     check_real,
@@ -222,8 +223,10 @@ def capacity(
     """
     check_instance("scenario", scenario, Scenario)
     if tpot is not None and workload is None:
+        check_keywords("capacity", options, max_devices.__kwdefaults__ or ())
         return max_devices(scenario, tpot, **options)
     if workload is not None and tpot is None:
+        check_keywords("capacity", options, max_load.__kwdefaults__ or ())
         return max_load(scenario, workload, **options)
     raise ValueError(f"tpot: expected either tpot or workload, got {tpot!r} and {shown(workload)}")
 
