@@ -57,7 +57,10 @@ def play() -> None:
         name, steps = line.rstrip("\n").split("\t")
         if name not in made:
             env_id, num_envs, arguments = SUBJECTS[name]
-            env = make(env_id, num_envs, arguments)
+            try:
+                env = make(env_id, num_envs, arguments)
+            except TypeError:  # an older checkout, without the argument ``rounds``
+                env = make(env_id, num_envs, {key: part for key, part in arguments.items() if key != "rounds"})
             env.reset(seed=0)
             env.action_space.seed(0)
             made[name] = env, [env.action_space.sample() for _ in range(8)]
