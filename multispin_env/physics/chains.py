@@ -86,18 +86,20 @@ def longest_sent(
 
 def hit_probability(scenario: Scenario, draft_length: IntArray | FloatArray, acceptance_rate: FloatArray) -> FloatArray:
     """Return the probability h = g α^L of a hit: all L tokens are accepted, and the chain predicts the next token."""
-    return _GUESS_LAWS[scenario.guess](acceptance_rate) * acceptance_rate**draft_length
+    return _hit(scenario.guess, draft_length, acceptance_rate)
 
 
-def _hit_threshold(
-    guess_law: Callable[[FloatArray], FloatArray], draft_length: IntArray | FloatArray, acceptance_rate: FloatArray
-) -> FloatArray:
+def _hit(guess: str, draft_length: IntArray | FloatArray, acceptance_rate: FloatArray) -> FloatArray:
+    return _GUESS_LAWS[guess](acceptance_rate) * acceptance_rate**draft_length
+
+
+def _hit_threshold(guess: str, draft_length: IntArray | FloatArray, acceptance_rate: FloatArray) -> FloatArray:
     with np.errstate(divide="ignore"):  # ln 0 = −∞ is intended
-        threshold: FloatArray = -np.log(guess_law(acceptance_rate) * acceptance_rate**draft_length)
+        threshold: FloatArray = -np.log(_hit(guess, draft_length, acceptance_rate))
     return threshold
 
 
-HIT_THRESHOLDS: Mapping[str, LengthLaw] = {name: partial(_hit_threshold, law) for name, law in _GUESS_LAWS.items()}
+HIT_THRESHOLDS: Mapping[str, LengthLaw] = {guess: partial(_hit_threshold, guess) for guess in _GUESS_LAWS}
 """For each kind of guess |ln h|, h = g α^L: a hit is x ≥ |ln h|, x the exponential variable that determines the tokens.
 
 `tokens_from_exponential` accepts n tokens if x ≥ n |ln α|, so that x ≥ |ln h| implies that all L tokens are accepted.
