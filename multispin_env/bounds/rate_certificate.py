@@ -6,6 +6,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.bounds.rate import make_systems, solved
+from multispin_env.bounds.rate_program import System
 from multispin_env.certificates import check_rate
 from multispin_env.certificates.write import texts
 from multispin_env.physics.types import SystemState, checked_state
@@ -45,8 +46,7 @@ def rate_certificate(
     True
     """
     state = checked_state(scenario, state)
-    record = rate_system(scenario, state, channel, mean_gain, barrier)
-    (system,), unit = make_systems(scenario, state, channel, mean_gain, False, barrier)
+    record, system, unit = rate_system(scenario, state, channel, mean_gain, barrier)
     rates, sets, solution = solved(system)
     prices = np.maximum(solution.prices, 0.0)
     groups = np.concatenate(rates.program.group)  # those of a device have no more than its own time
@@ -76,14 +76,17 @@ def rate_system(
     channel: str = "static",
     mean_gain: FloatArray | None = None,
     barrier: bool = False,
-) -> dict[str, Any]:
-    """Return the system of a certificate for a checked state; options and errors are those of `rate_certificate`."""
+) -> tuple[dict[str, Any], System, float]:
+    """Return the system of a certificate for a checked state, the same for the program, and its unit of time in s.
+
+    Options and errors are those of `rate_certificate`.
+    """
     if state.draft_time.ndim != 1:
         raise ValueError(f"state: expected the state of one system, shape (K,), got shape {state.draft_time.shape}")
     if scenario.draft_ahead or not scenario.law.flat:
         raise ValueError("scenario: expected passes of constant time and no drafting ahead, which certificates cover")
     (system,), unit = make_systems(scenario, state, channel, mean_gain, False, barrier)
-    return {
+    record = {
         "num_users": scenario.num_users,
         "low": scenario.min_draft_length,
         "high": scenario.max_draft_length,
@@ -96,3 +99,4 @@ def rate_system(
         "token_time": texts(system.token_time * unit),
         "probability": texts(system.probability),
     }
+    return record, system, unit

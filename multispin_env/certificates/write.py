@@ -144,7 +144,7 @@ class _Search:
             return np.array([[number / 2**BITS for number in row] + [0.0] * (width - len(row)) for row in rows])
 
         self.tokens, self.draft, self.upload = map(floats, (table.tokens, table.draft, table.upload))
-        (self.server,) = np.array([[number / 2**BITS for number in table.server]])
+        self.server = np.array([number / 2**BITS for number in table.server])
         rises = np.zeros(1) if self.padded else np.diff(self.server, append=self.server[-1])
         slopes = {0.0, *np.quantile(rises, [0.0, 0.25, 0.5, 0.75, 1.0])}
         if table.limit:  # shorter rounds with fewer tokens, as if every token took longer

@@ -110,7 +110,7 @@ def _system(options: argparse.Namespace, kind: str, barrier: bool) -> _System:
     devices = read_devices(options.devices)
     scenario = device_scenario(options, len(devices.names))
     if kind == check_rate.FORMAT:
-        return rate_system(scenario, devices.state, barrier=barrier)
+        return rate_system(scenario, devices.state, barrier=barrier)[0]
     problem = checked_problem(scenario, devices.state, devices.weights, tpot=options.tpot)
     return round_system(scenario, devices.state, problem, options.tpot)
 
