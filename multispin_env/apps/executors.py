@@ -43,6 +43,11 @@ class TaskResult:
     value: Any = None  # returned value
     error: str = ""  # traceback or reason of a failure, else empty
 
+    @property
+    def failure(self) -> str:
+        """Last line of the error."""
+        return self.error.strip().rpartition("\n")[2]
+
 
 _KILLED = "worker process was killed, possibly for lack of memory\n"  # error of a task
 
@@ -335,6 +340,6 @@ def decide(
     decisions: dict[int, Decision] = {}
     for result in executor.results(partial(_decide, name, scenario, options), parts):
         if result.error:
-            raise ValueError(result.error.strip().splitlines()[-1])
+            raise ValueError(result.failure)
         decisions[result.index] = result.value
     return type(decisions[0]).joined([decisions[index] for index in range(len(parts))])

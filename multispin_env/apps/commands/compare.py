@@ -70,7 +70,7 @@ def _play_all(
         with Tally(len(names), executor.width) as tally:
             for result in executor.results(partial(_play, replace(cases)), names):  # a copy, without environments
                 name = names[result.index]
-                error = ContenderError(f"{name}: {result.error.strip().splitlines()[-1]}") if result.error else None
+                error = ContenderError(f"{name}: {result.failure}") if result.error else None
                 answers[name] = error or result.value
                 tally.add(name, isinstance(answers[name], ContenderError))
     pairs = [(name, answers[name]) for name in names]

@@ -63,7 +63,7 @@ def _compute(
     for result in executor.results(partial(_rows_of, scale), tasks):
         name, _ = settings[result.index]
         if result.error:
-            raise ValueError(f"{name}: {result.error.strip().splitlines()[-1]}")
+            raise ValueError(f"{name}: {result.failure}")
         results[name][result.index] = result.value
         done += costs[name]
         if len(results[name]) == counts[name]:

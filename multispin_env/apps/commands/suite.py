@@ -225,7 +225,7 @@ def _results(
     with Tally(len(runs), executor.width) as tally:
         for result in executor.results(partial(play_policy, None if options.trust else ProcessLimits()), runs):
             run = runs[result.index]
-            error = result.error.strip().splitlines()[-1] if result.error else result.value
+            error = result.failure if result.error else result.value
             if isinstance(error, ModuleNotFoundError):  # of another machine
                 raise error
             if isinstance(error, Exception | str):

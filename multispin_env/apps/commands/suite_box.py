@@ -44,7 +44,7 @@ def play_policy(limits: ProcessLimits | None, run: PolicyRun) -> FloatArray | Ex
         if not worker.pipe.poll(limits.seconds):
             return f"policy: expected an end within {limits.seconds} s, got none"
         result = worker.receive()
-        return result.value if not result.error else _unexpected_end(limits, result.error.strip().splitlines()[-1])
+        return result.value if not result.error else _unexpected_end(limits, result.failure)
     except (EOFError, OSError):
         worker.process.join()
         code = worker.process.exitcode or 0

@@ -62,7 +62,7 @@ class Workers:
             raise
         self._idle.append(worker)
         if result.error:
-            raise AnswerError(f"page: expected an answer, got none: {result.error.strip().splitlines()[-1]}")
+            raise AnswerError(f"page: expected an answer, got none: {result.failure}")
         return result.value
 
 
