@@ -46,6 +46,7 @@ from multispin_env.physics.continuous.types import (
     Served,
 )
 from multispin_env.physics.lengths import make_lengths
+from multispin_env.physics.links import Link
 from multispin_env.physics.records import Records, load_records
 from multispin_env.physics.rounds import expected_outcome, sample_state, sampled_outcome
 from multispin_env.physics.traces import RequestTrace, load_trace
@@ -68,7 +69,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Assumptions", "BatteryState", "Capacity", "CertifiedDecision", "ComparisonTable", "ContinuousConfig",
     "ContinuousController", "ContinuousDecision", "ContinuousObserved", "ContinuousOutcome", "ContinuousState",
-    "Controller", "Decision", "Demand", "DraftProfile", "EnergyBound", "EnvConfig", "Join", "LongRun", "Modifier",
+    "Controller", "Decision", "Demand", "DraftProfile", "EnergyBound", "EnvConfig", "Join", "Link", "LongRun", "Modifier",
     "Objective", "Observed", "Outcome", "Phase", "PlugIn", "RateBound", "RateOptimum", "Records", "RequestTrace",
     "RoundsConfig", "RoundsController", "RoundsSimulator", "Scenario", "Sensitivities", "Served", "Server",
     "ServiceLevel", "ServiceRun", "SystemState", "Task", "Workload", "autoregressive_goodput", "capacity",

@@ -45,6 +45,7 @@ class Registry:
             raise ValueError(f"{self.kind}: expected a new name, other than {list(self.names())}, got {name!r}")
         if not isinstance(target, str):
             self._check(target)
+            getattr(target, "verify", lambda: None)()  # that of `Link`
         self._entries[name] = target
 
     def admit(self, name: str) -> None:
@@ -231,6 +232,15 @@ CHANNELS: Registry = Registry(
         "static": "multispin_env.physics.radio:STATIC",
         "independent": "multispin_env.physics.radio:INDEPENDENT",
         "gauss-markov": "multispin_env.physics.radio:GAUSS_MARKOV",
+    },
+)
+
+LINKS: Registry = Registry(
+    "link",
+    "multispin_env.physics.links:Link",
+    {
+        "density": "multispin_env.physics.links:DENSITY",
+        "power": "multispin_env.physics.links:POWER",
     },
 )
 

@@ -24,7 +24,7 @@ from multispin_env.checks import (
 )
 from multispin_env.draft import PAYLOADS, TARGETS, DraftProfile
 from multispin_env.field_files import is_file_name, make_from_fields, read_fields, write_fields
-from multispin_env.registry import ACCEPTANCES, CHANNELS, DRAFTS, SCENARIOS, SERVERS
+from multispin_env.registry import ACCEPTANCES, CHANNELS, DRAFTS, LINKS, SCENARIOS, SERVERS
 from multispin_env.server import (
     DRAFTING,
     LAW,
@@ -71,8 +71,8 @@ class Scenario:
     """Immutable, validated and hashable description of one system; the defaults are those of the paper.
 
     Not in the paper are pieces, padding, context and servers, the round trip, the payload ``"ids"``, acceptance that
-    depends on the payload, draft profiles, drafts of length 0, drafting ahead, energy and batteries, and T_srv that
-    depends on the batch.
+    depends on the payload, draft profiles, links, delays and repeated uploads, drafts of length 0, drafting ahead,
+    energy and batteries, and T_srv that depends on the batch.
 
     ``ValueError`` for a value out of range; the message has the field, the expected value and the value passed.
 
@@ -153,6 +153,20 @@ class Scenario:
         each round, correlated over rounds, or drawn once; without the barrier, cycles of a device replace rounds.
     acceptance
         Acceptance process, one of `ACCEPTANCES`.
+    link
+        Law by which a share of the band becomes a rate: ``"density"`` (constant power per hertz, as in the paper),
+        ``"power"`` (constant total power) or another of `LINKS`.
+    power_bandwidth
+        Bandwidth in Hz over which a device with constant total power has the spectral efficiency r_k of
+        ``transmit_snr_db``; not used by ``"density"``. The default is the equal share of the paper's 20 devices.
+    efficiency_limit
+        Largest spectral efficiency in bit/s/Hz with ``"power"``, e.g. 7.4 for 256-QAM; 0: none.
+    access_delay
+        Seconds for access and downlink of a device that drafts, one number, or one for each device; default none.
+    upload_loss
+        Probability p that an upload must be repeated, in [0, 0.9]; each repetition is lost with the same probability.
+    repeat_time
+        Seconds h of a repetition.
     draft_ahead
         Whether devices continue to draft while their draft is sent and verified; see `multispin_env.physics.chains`.
     guess
@@ -211,6 +225,12 @@ class Scenario:
     server_draft_pieces: tuple[tuple[float, float], ...] = ()
     channel: str = "independent"
     acceptance: str = "by-task"
+    link: str = "density"
+    power_bandwidth: float = checked_field(0.5 * MHZ, check_real, 0.0, open_low=True)
+    efficiency_limit: float = checked_field(0.0, check_real, 0.0)
+    access_delay: tuple[float, ...] = ()
+    upload_loss: float = checked_field(0.0, check_real, 0.0, 0.9)
+    repeat_time: float = checked_field(0.0, check_real, 0.0)
     draft_ahead: bool = checked_field(False, check_bool)
     guess: str = checked_field("greedy", check_name, GUESSES)
     draft_energy: float = checked_field(0.1, check_real, 0.0, open_low=True)
@@ -238,6 +258,9 @@ class Scenario:
         check_name("draft", self.draft, ("", *DRAFTS.names()))
         CHANNELS.check(self.channel)
         ACCEPTANCES.check(self.acceptance)
+        LINKS.check(self.link)
+        object.__setattr__(self, "access_delay", _checked_delays(self.access_delay, self.num_users))
+        self._check_link()
         if self.battery_rounds and (self.draft_ahead or self.min_draft_length):
             actual = f"draft_ahead={self.draft_ahead}, min_draft_length={self.min_draft_length}"
             expected = "0, or min_draft_length=0 without drafting ahead"
@@ -249,6 +272,19 @@ class Scenario:
         if self.draft and not with_draft(vars(self), read_files=False)["draft"]:
             expected = f"the tasks, time and energy of {self.draft!r}, set by Scenario.replace(draft={self.draft!r})"
             raise ValueError(f"draft: expected {expected}, got {shown(self.tasks)}")
+
+    def _check_link(self) -> None:
+        """Raise ``ValueError`` for combinations of the uplink with parts that do not hold for it."""
+        if self.efficiency_limit and self.link == "density":
+            raise ValueError(f"efficiency_limit: expected 0 with link 'density', got {self.efficiency_limit:g}")
+        if (self.draft_ahead or self.battery_rounds) and self.link != "density":
+            part = "draft_ahead" if self.draft_ahead else "batteries"
+            raise ValueError(f"link: expected 'density' with {part}, got {self.link!r}")
+        if (self.draft_ahead or self.battery_rounds) and self.access_delay:
+            part = "draft_ahead" if self.draft_ahead else "batteries"
+            raise ValueError(f"access_delay: expected none with {part}, got {self.access_delay}")
+        if self.battery_rounds and self.upload_loss:
+            raise ValueError(f"upload_loss: expected 0 with batteries, got {self.upload_loss:g}")
 
     @classmethod
     def preset(cls, name: str, /, **overrides: Any) -> "Scenario":
@@ -411,6 +447,26 @@ class Scenario:
         """p_k / N0 at unit gain, as a power ratio."""
         return db_to_linear(self.transmit_snr_db)
 
+    @cached_property  # read several times in every step
+    def access_delays(self) -> FloatArray | None:
+        """``access_delay`` of each device, (K,) s; ``None`` without delays."""
+        if not any(self.access_delay):
+            return None
+        return np.broadcast_to(np.array(self.access_delay), self.num_users)
+
+    @cached_property  # read several times in every step
+    def repeat_delay(self) -> float:
+        """h E[max_k G_k] in seconds of a round with drafts, for the repetitions G_k of each device, P(G ≥ j) = p^j."""
+        if not self.upload_loss * self.repeat_time:
+            return 0.0
+        powers = self.upload_loss ** np.arange(1, 2 + int(-np.log(1e18 * self.num_users) / np.log(self.upload_loss)))
+        return float(self.repeat_time * -np.expm1(self.num_users * np.log1p(-powers)).sum())
+
+    @property
+    def wait_after_access(self) -> float:
+        """Seconds of a round with drafts besides access and verification: T_rtt and ``repeat_delay``."""
+        return self.round_trip_time + self.repeat_delay
+
     @property
     def autoregressive_goodput(self) -> float:
         """K / T_ver in tokens/s: goodput without drafts, one token per user and round; the unit of rewards."""
@@ -441,6 +497,16 @@ def with_draft(values: Mapping[str, Any], read_files: bool = True) -> dict[str, 
     merged = {**law, **upload, **values}
     keeps_name = not from_file and all(merged[field] == value for field, value in law.items())
     return merged if keeps_name else merged | {"draft": ""}
+
+
+def _checked_delays(delays: Any, num_users: int) -> tuple[float, ...]:
+    values = tuple(delays) if isinstance(delays, tuple | list) else (delays,)
+    if len(values) not in (0, 1, num_users):
+        expected = f"one number, or one for each of {num_users} devices"
+        raise ValueError(f"access_delay: expected {expected}, got {len(values)} numbers")
+    for value in values:
+        check_real("access_delay", value, 0.0)
+    return tuple(float(value) for value in values)
 
 
 def _checked_shifts(pairs: Any) -> tuple[tuple[int, float], ...]:

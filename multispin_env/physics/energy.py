@@ -1,6 +1,7 @@
 """Energy of drafts, and batteries that it drains (not in the paper; docs/evidence/energy.md).
 
-A drafted token costs the energy of drafting it and of sending it, e_k = draft_energy + p Q / (B r_k) joules. A device
+A drafted token costs the energy of drafting it and of sending it, e_k = draft_energy + p Q / (B r_k) joules, where
+the second term is divided by 1 − ``upload_loss`` for repeated uploads. A device
 with b_k joules drafts at most ⌊b_k / e_k⌋ tokens. After a round of τ seconds, b_k ← min(C_k, b_k − e_k L_k + P_k τ).
 """
 
@@ -20,9 +21,25 @@ _ROUNDING = 1e-9  # tokens that a battery may lack for a draft
 def token_energy(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
     """Return e_k in joules: a token is drafted and sent at a constant power per Hz, so that its share has no effect."""
     energy = np.asarray(full_share_token_time(scenario, spectral_efficiency))
-    energy *= scenario.transmit_power
+    energy *= _sending_power(scenario)
     energy += scenario.draft_energy
     return energy
+
+
+def round_energy(
+    scenario: Scenario, draft_length: FloatArray, spectral_efficiency: FloatArray, upload_time: FloatArray
+) -> FloatArray:
+    """Return the joules (..., K) of drafting and sending drafts.
+
+    With a link other than ``"density"``, a device sends with its whole power during its ``upload_time``.
+    """
+    if scenario.link == "density":
+        return draft_length * token_energy(scenario, spectral_efficiency)
+    return draft_length * scenario.draft_energy + upload_time * _sending_power(scenario)
+
+
+def _sending_power(scenario: Scenario) -> float:
+    return scenario.transmit_power / (1.0 - scenario.upload_loss)  # with repetitions on average
 
 
 @dataclass(frozen=True)

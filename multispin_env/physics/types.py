@@ -235,6 +235,8 @@ class Outcome(Batched):
         Time T_ver of the whole batch, (...) s.
     stored
         Change of the charge of each battery, (..., K) J; ``None`` without batteries.
+    access_delay
+        Time of access and downlink of the devices that draft, (..., K) s; ``None`` without delays.
     """
 
     total_tokens: FloatArray
@@ -244,6 +246,13 @@ class Outcome(Batched):
     upload_time: FloatArray
     verification_time: FloatArray
     stored: FloatArray | None = None
+    access_delay: FloatArray | None = None
+
+    @property
+    def ready_time(self) -> FloatArray:
+        """Time from the start of the round until the draft of each device is uploaded, (..., K) s."""
+        ready = self.draft_time + self.upload_time
+        return ready if self.access_delay is None else ready + self.access_delay
 
     @property
     def goodput(self) -> FloatArray:
