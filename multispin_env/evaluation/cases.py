@@ -125,7 +125,8 @@ class StateCases(_Compared):
         outcome = expected_outcome(self.scenario, self.state, decision)
         returns = outcome.goodput / self.scenario.autoregressive_goodput
         drafted = decision.draft_length.astype(float)
-        joules = np.add.reduce(drafted * token_energy(self.scenario, self.state.spectral_efficiency), -1)
+        energy = token_energy(self.scenario, self.state.spectral_efficiency, self.state.draft_energy)
+        joules = np.add.reduce(drafted * energy, -1)
         parts = outcome.tokens, drafted, outcome.round_latency, returns, outcome.goodput
         return EpisodeStats(1, *parts, joules=joules)
 

@@ -17,11 +17,16 @@ _LEAST = 0.05  # least energy of a round, relative to the mean over devices or, 
 _ROUNDING = 1e-9  # tokens that a battery may lack for a draft
 
 
-def token_energy(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
-    """Return e_k in joules: a token is drafted and sent at a constant power per Hz, so that its share has no effect."""
+def token_energy(
+    scenario: Scenario, spectral_efficiency: FloatArray, draft_energy: FloatArray | None = None
+) -> FloatArray:
+    """Return e_k in joules: a token is drafted, by default with ``draft_energy`` of the scenario, and sent.
+
+    The power per Hz is constant, so that the share of a device has no effect.
+    """
     energy = np.asarray(full_share_token_time(scenario, spectral_efficiency))
     energy *= scenario.transmit_power
-    energy += scenario.draft_energy
+    energy += scenario.draft_energy if draft_energy is None else draft_energy
     return energy
 
 
