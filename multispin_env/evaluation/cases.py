@@ -125,7 +125,7 @@ class StateCases(_Compared):
         outcome = expected_outcome(self.scenario, self.state, decision)
         returns = outcome.goodput / self.scenario.autoregressive_goodput
         drafted = decision.draft_length.astype(float)
-        energy = round_energy(self.scenario, drafted, self.state.spectral_efficiency, outcome.upload_time)
+        energy = round_energy(self.scenario, self.state, drafted, outcome.upload_time)
         joules = np.add.reduce(energy, -1)
         parts = outcome.tokens, drafted, outcome.round_latency, returns, outcome.goodput
         return EpisodeStats(1, *parts, joules=joules)

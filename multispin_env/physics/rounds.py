@@ -136,16 +136,23 @@ class Users(NamedTuple):
     draft_time: FloatArray  # T_k, s/token
     mean_gain: FloatArray  # H̄_k
     task: IntArray  # index into scenario.tasks
+    draft_energy: FloatArray | None = None  # J, with a fleet
 
 
 def users_from_uniforms(scenario: Scenario, uniforms: FloatArray) -> Users:
-    """Map uniform variables (..., 3, K) in [0, 1) to uniform T_k in T̄ (1 ± spread), H̄_k in its range, and tasks."""
+    """Map uniform variables (..., 3, K) in [0, 1) to devices: T_k uniform in T̄ (1 ± spread), or of a fleet."""
     draft, gain, task = (uniforms[..., i, :] for i in range(UNIFORMS_PER_USER))
-    spread = scenario.draft_time_spread
+    spread, draft_energy = scenario.draft_time_spread, None
+    draft_time = scenario.mean_draft_time * (1.0 - spread + 2.0 * spread * draft)
+    if scenario.fleet:
+        shares, times, joules = scenario.fleet_arrays
+        row = np.searchsorted(np.cumsum(shares)[:-1], draft, side="right")
+        draft_time, draft_energy = times[row], joules[row]
     return Users(
-        draft_time=scenario.mean_draft_time * (1.0 - spread + 2.0 * spread * draft),
+        draft_time=draft_time,
         mean_gain=scenario.mean_gain_low + (scenario.mean_gain_high - scenario.mean_gain_low) * gain,
         task=(task * len(scenario.tasks)).astype(np.int64),
+        draft_energy=draft_energy,
     )
 
 
@@ -173,7 +180,8 @@ def sample_devices(scenario: Scenario, rng: np.random.Generator, size: int, rows
     gain = dynamics.channel.first_gain(users.mean_gain, dynamics.channel.draw(rng, size, num_users))
     fresh = rng.random((size, dynamics.acceptance.columns, num_users))
     requests = dynamics.acceptance.first(scenario, users.task, fresh)
-    return users, SystemState(users.draft_time, spectral_efficiency(scenario, gain), requests.rate)
+    efficiency, energy = spectral_efficiency(scenario, gain), users.draft_energy
+    return users, SystemState(users.draft_time, efficiency, requests.rate, draft_energy=energy)
 
 
 def sample_state(scenario: Scenario, rng: Rng, size: int | None = None) -> SystemState:

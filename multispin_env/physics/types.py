@@ -116,6 +116,8 @@ class SystemState(Batched):
         Tokens A_k already in the chain of the device, real numbers (..., K); default zeros.
     batteries
         State of the batteries; ``None`` without batteries.
+    draft_energy
+        Energy to draft a token, (..., K) J; ``None`` for that of the scenario.
     """
 
     draft_time: FloatArray
@@ -123,6 +125,7 @@ class SystemState(Batched):
     acceptance_rate: FloatArray
     head_start: FloatArray = None  # type: ignore[assignment]  # zeros
     batteries: BatteryState | None = None
+    draft_energy: FloatArray | None = None
 
     def __post_init__(self) -> None:
         fill_head_start(self)
@@ -294,7 +297,7 @@ def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
     arrays = {name: check_array(name, array) for name, array in named_arrays(state).items() if array is not None}
     for field, array in arrays.items():
         _users_last(field, array, scenario.num_users)
-    for field in filter(arrays.__contains__, ("draft_time", "spectral_efficiency", "capacity")):
+    for field in filter(arrays.__contains__, ("draft_time", "spectral_efficiency", "capacity", "draft_energy")):
         require(field, arrays[field], arrays[field] > 0.0, "numbers > 0")
     alpha = arrays["acceptance_rate"]
     require("acceptance_rate", alpha, (alpha >= 0.0) & (alpha <= 1.0), "numbers in [0, 1]")

@@ -120,8 +120,8 @@ class Optimal(WeightedController):
     def _priced(self, problem: Problem, state: SystemState) -> Problem:
         if not self.energy_price:
             return problem
-        energy = token_energy(self.scenario, state.spectral_efficiency).reshape(problem.low.shape)
-        return replace(problem, token_price=self.energy_price * energy)
+        energy = token_energy(self.scenario, state.spectral_efficiency, state.draft_energy)
+        return replace(problem, token_price=self.energy_price * energy.reshape(problem.low.shape))
 
     def _priced_rule(self, problem: Problem) -> tuple[FloatArray, Relaxed]:
         rounds = AheadRound.by_goodput(problem, self.scenario, np.zeros(problem.low.shape))

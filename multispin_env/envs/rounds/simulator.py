@@ -78,6 +78,7 @@ class RoundsSimulator:
         # state
         ones, zeros = np.ones((num_envs, num_users)), np.zeros((num_envs, num_users), dtype=np.int64)
         self._draft_time = self._gain = self.mean_gain = ones
+        self._draft_energy = ones if scenario.fleet else None
         self._reports = [ones] * (self._knowledge.delay + 1)  # spectral efficiencies, oldest first
         self.requests = Requests(zeros, ones, zeros, zeros)
         # functions of draft lengths for the current requests, made on demand
@@ -143,11 +144,12 @@ class RoundsSimulator:
         if scenario.link == "density":
             energy = length * self._token_energy
         else:
-            energy = round_energy(scenario, length, self.state.spectral_efficiency, outcome.upload_time)
+            energy = round_energy(scenario, self.state, length, outcome.upload_time)
         duration = outcome.round_latency[:, None]
         if noise is not None and scenario.draft_ahead:
             drafted = self._chains.play(self.state, length, duration, noise >= self._hits(decision.draft_length))
-            energy = energy + scenario.draft_energy * (drafted - length)  # also of tokens that were not sent
+            unsent = scenario.draft_energy if self._draft_energy is None else self._draft_energy
+            energy = energy + unsent * (drafted - length)  # also of tokens that were not sent
         if self._batteries is not None:
             outcome = outcome.changed(stored=self._batteries.drain(energy, duration))
         return outcome, outcome.tokens if drawn is None else drawn, energy
@@ -277,7 +279,9 @@ class RoundsSimulator:
         self._draft_time = replace_rows(self._draft_time, rows, users.draft_time)
         self.mean_gain = replace_rows(self.mean_gain, rows, users.mean_gain)
         if self._batteries is not None:
-            self._batteries.reset(rows, *users)
+            self._batteries.reset(rows, *users[:3])
+        if self._draft_energy is not None and users.draft_energy is not None:
+            self._draft_energy = replace_rows(self._draft_energy, rows, users.draft_energy)
         return users
 
     def _renew(self, rows: Rows, requests: Requests) -> None:
@@ -305,10 +309,11 @@ class RoundsSimulator:
 
     def _set_states(self) -> None:
         efficiency = self._reports[-1]
-        self._token_energy = token_energy(self.scenario, efficiency)
+        self._token_energy = token_energy(self.scenario, efficiency, self._draft_energy)
         batteries = None if self._batteries is None else self._batteries.state(self._token_energy)
         rate, head_start = self.requests.rate, self._chains.head_start
-        self.state = SystemState(self._draft_time, efficiency, rate, head_start, batteries)  # prices the next action
+        energy = self._draft_energy
+        self.state = SystemState(self._draft_time, efficiency, rate, head_start, batteries, energy)  # prices an action
         self.reported = self.state  # with the spectral efficiency of the last report
         if self._knowledge.delay:
             self.reported = self.state.changed(spectral_efficiency=self._reports[0])
