@@ -97,6 +97,7 @@ def played(users=128, count=24):
     return devices
 
 
+@pytest.mark.slow
 def test_texts_have_the_law_of_the_target_and_a_wrong_rule_is_found(monkeypatch):
     assert min(p_values(played())) > 1e-3
     monkeypatch.setattr(network, "residual", lambda target, draft: target)
