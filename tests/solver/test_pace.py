@@ -74,9 +74,7 @@ def test_certified_in_time_equals_brute_force(kind, data, part, some):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(
-    "seeds", [WRONG, range(50), pytest.param(range(50, 200), marks=pytest.mark.slow)], ids=str
-)
+@pytest.mark.parametrize("seeds", [WRONG, range(50), pytest.param(range(50, 200), marks=pytest.mark.slow)], ids=str)
 def test_no_certificate_is_wrong_where_tokens_of_a_pass_are_slow(seeds):
     for seed in seeds:
         scenario, state, weights, part = hostile_tpot_instance(np.random.default_rng(seed))
