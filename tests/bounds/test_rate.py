@@ -109,7 +109,7 @@ def test_between_the_barrier_and_all_alone(law):
     assert (bound > barrier).all()
 
 
-@pytest.mark.parametrize("server", ["b200-70b", "rtx-pro-6000-8b"])
+@pytest.mark.parametrize("server", [pytest.param("b200-70b", marks=pytest.mark.slow), "rtx-pro-6000-8b"])
 def test_no_rule_is_above_on_servers_from_tables(server):
     fields = {"num_users": 6, "total_bandwidth": 2e6, "min_draft_length": 0, "payload": "ids"}
     scenario = ms.Scenario.preset("qwen3.5", server=server, **fields)

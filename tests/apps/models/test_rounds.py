@@ -238,6 +238,7 @@ def test_every_place_is_what_uncached_passes_say(temperature, pair):
     assert 5 < refused < sum(len(text.token) for text in texts) - 5
 
 
+@pytest.mark.slow
 def test_recorded_texts_have_the_law_of_the_target(pair):
     prompt, count = [5, 2], 500
     texts = record_texts(pair, [prompt] * count, 0, 2, 1.0, 1)
