@@ -118,7 +118,7 @@ def test_texts_of_the_record_are_those_of_the_models(models, here, whole):
         np.testing.assert_array_equal(getattr(records, name), values)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_stopped_run_goes_on_to_the_same_files(models, here, whole, number, capsys, monkeypatch, error):
     stopped = f"multispin record: stopped by {signal.Signals(number).name}\n"
     with monkeypatch.context() as patch:

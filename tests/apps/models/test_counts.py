@@ -85,7 +85,7 @@ def test_the_rate_is_the_likeliest():
     assert estimate(entry, np.random.default_rng(0)).rate == pytest.approx(grid[likelihood.argmax()], abs=1e-3)
 
 
-@pytest.mark.parametrize("rate", [0.3, 0.7, 0.95])
+@pytest.mark.parametrize("rate", [0.7, *(pytest.param(rate, marks=pytest.mark.slow) for rate in (0.3, 0.95))])
 def test_the_plain_interval_covers(rate):
     rng = np.random.default_rng(int(100 * rate))
     counts = np.transpose(simulated(rng, np.full(2000, rate), 30))
@@ -94,6 +94,7 @@ def test_the_plain_interval_covers(rate):
     assert (exact_interval(0, 5)[0], exact_interval(5, 0)[1]) == (0.0, 1.0)
 
 
+@pytest.mark.slow
 def test_the_interval_over_requests_covers_what_the_plain_one_misses():
     rng = np.random.default_rng(5)
     law = beta_distribution(0.7 * 8, 0.3 * 8)

@@ -97,6 +97,7 @@ def played(users=128, count=24):
     return devices
 
 
+@pytest.mark.slow
 def test_texts_have_the_law_of_the_target_and_a_wrong_rule_is_found(monkeypatch):
     assert min(p_values(played())) > 1e-3
     monkeypatch.setattr(network, "residual", lambda target, draft: target)
@@ -242,6 +243,7 @@ def test_every_place_is_what_uncached_passes_say(temperature, pair):
     assert 5 < refused < sum(len(text.token) for text in texts) - 5
 
 
+@pytest.mark.slow
 def test_recorded_texts_have_the_law_of_the_target(pair):
     prompt, count = [5, 2], 500
     texts = record_texts(pair, [prompt] * count, 0, 2, 1.0, 1)
