@@ -101,7 +101,8 @@ class Link(ABC):
             _demand(
                 (np.abs(self.rate(inverse, snr) - rate) <= 1e-10 * rate).all(), "the inverse rate", "another", level
             )
-            _demand((growth * slope <= rate * (1.0 + 1e-6)).all(), "growth of at most R / R'", "more", level)
+            most = rate[:-1] / chords[1:] * (1.0 + 1e-6)  # a chord to the right has less than R'
+            _demand((growth[:-1] <= most).all(), "growth of at most R / R'", "more", level)
 
 
 def _demand(holds: Any, expected: str, actual: str, snr: float) -> None:
