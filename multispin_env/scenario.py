@@ -462,6 +462,12 @@ class Scenario:
         powers = self.upload_loss ** np.arange(1, 2 + int(-np.log(1e18 * self.num_users) / np.log(self.upload_loss)))
         return float(self.repeat_time * -np.expm1(self.num_users * np.log1p(-powers)).sum())
 
+    @cached_property  # read in every step without the barrier
+    def mean_wait(self) -> FloatArray | float:
+        """Mean seconds of delay and repetitions δ_k + h p / (1 − p) of a device that drafts, (K,); 0.0 without both."""
+        repeats = self.repeat_time * self.upload_loss / (1.0 - self.upload_loss)
+        return repeats if self.access_delays is None else self.access_delays + repeats
+
     @property
     def wait_after_access(self) -> float:
         """Seconds of a round with drafts besides access and verification: T_rtt and ``repeat_delay``."""
