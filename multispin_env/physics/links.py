@@ -2,7 +2,7 @@
 
 With the share b of the band B, a device sends R(b) B bit/s. As R is increasing and concave with R(0) = 0, the share w
 of a draft that must be sent in t seconds, R(w) = bits / (B t), increases with the bits, is convex and decreases in t,
-and depends on bits / t only. The certified optimum needs nothing else (docs/reference/derivations.md, 12).
+and depends on bits / t only. The certified optimum needs nothing else (docs/reference/derivations.md, 9 to 12).
 """
 
 from abc import ABC, abstractmethod
