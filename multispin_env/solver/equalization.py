@@ -25,8 +25,8 @@ from multispin_env.scenario import Scenario
 _STEPS = 5  # Steps of all rows, enough for 97 % of them even where uploads differ by a factor of 1e8
 _CONVERGED = 1e-8  # Largest last step, relative to δ, after which only a rounding error remains
 
-_MOST_STEPS, _LAST_STEP = 60, 1e-15
-"""Limits of Newton's steps for rate curves; ten are usual, as S is about halved by the first ones."""
+_MOST_STEPS, _LAST_STEP, _LAST_RETURN = 60, 1e-15, 1e-13
+"""Limits of Newton's steps for rate curves, up and down; ten are usual, as S is about halved by the first ones."""
 
 BLOCK_ENTRIES = 32_768
 """Entries of an array that are solved together, so that Newton's steps find them in the core's cache."""
@@ -72,7 +72,8 @@ def equal_finish_on(curves: RateCurves, drafting: FloatArray, payload: FloatArra
     """Return `equal_finish` for rate curves, from times of drafting and access, and payloads bits / B in s, (..., K).
 
     A device without payload needs no time. S is convex and decreases for a concave rate, so Newton's steps on S = 1
-    rise to the root from the time of one device with the whole band, and never overshoot.
+    rise to the root from the time of one device with the whole band. They overshoot only as far as slopes of rates are
+    too large, and then return.
     """
     sends = payload > 0.0
     slowest = np.where(sends, drafting, 0.0).max(-1, keepdims=True)
@@ -85,9 +86,9 @@ def equal_finish_on(curves: RateCurves, drafting: FloatArray, payload: FloatArra
         share, growth = curves.allocate(payload / room)
         used = np.add.reduce(share, -1, keepdims=True)
         pull = np.add.reduce(growth / room, -1, keepdims=True)
-        step = np.where(going, np.maximum(used - 1.0, 0.0) / np.where(idle, 1.0, pull), 0.0)
+        step = np.where(going, (used - 1.0) / np.where(idle, 1.0, pull), 0.0)
         delta = delta + step
-        going = step > _LAST_STEP * delta
+        going = (step > _LAST_STEP * delta) | (step < -_LAST_RETURN * delta)
         if not np.count_nonzero(going):
             break
     share = share / np.where(idle, 1.0, used)
