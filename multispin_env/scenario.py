@@ -462,11 +462,24 @@ class Scenario:
         powers = self.upload_loss ** np.arange(1, 2 + int(-np.log(1e18 * self.num_users) / np.log(self.upload_loss)))
         return float(self.repeat_time * -np.expm1(self.num_users * np.log1p(-powers)).sum())
 
-    @cached_property  # read in every step without the barrier
-    def mean_wait(self) -> FloatArray | float:
-        """Mean seconds of delay and repetitions δ_k + h p / (1 − p) of a device that drafts, (K,); 0.0 without both."""
-        repeats = self.repeat_time * self.upload_loss / (1.0 - self.upload_loss)
-        return repeats if self.access_delays is None else self.access_delays + repeats
+    @property
+    def mean_repeats(self) -> float:
+        """h p / (1 − p) in seconds: mean time of the repetitions of an upload without the barrier."""
+        return self.repeat_time * self.upload_loss / (1.0 - self.upload_loss)
+
+    @cached_property  # read in every decision without the barrier
+    def draft_wait(self) -> FloatArray | None:
+        """Mean seconds (K,) of access delay and repetitions in a cycle with a draft; ``None`` without both."""
+        if self.access_delays is None and not self.mean_repeats:
+            return None
+        access = np.zeros(self.num_users) if self.access_delays is None else self.access_delays
+        return access + self.mean_repeats
+
+    def cycle_wait(self, draft_length: IntArray | int) -> FloatArray | float:
+        """Return the mean seconds (..., K) in a cycle besides drafting and sending L (..., K) tokens, and the pass."""
+        if self.draft_wait is None:
+            return self.round_trip_time
+        return self.round_trip_time + self.draft_wait * (np.asarray(draft_length) > 0)
 
     @property
     def wait_after_access(self) -> float:
