@@ -18,7 +18,8 @@ from multispin_env.physics.continuous.validation import check_link
 from multispin_env.physics.radio import full_share_token_time, spectral_efficiency
 from multispin_env.physics.types import Batched, SystemState, checked_state
 from multispin_env.scenario import Scenario
-from multispin_env.solver.problem import MAX_TIME, MIN_TIME, user_times
+from multispin_env.solver.equalization import MAX_TIME, MIN_TIME
+from multispin_env.solver.problem import user_times
 
 _STATES = 24  # m, number of channel states that replace the fading law
 DEEP_FADES = 1e-3  # share of cycles in deep fades; all count as the mildest one, since the mean air time is infinite

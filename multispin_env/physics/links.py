@@ -18,6 +18,7 @@ from multispin_env.registry import LINKS
 from multispin_env.scenario import Scenario
 
 _LARGEST_EXPONENT = 300.0  # ln(1 + SNR) above which the SNR is taken as exp(300), about 1e130: products stay finite
+_SMALLEST_SNR = 1e-12  # Over the whole band, for the same reason: below it, a double does not hold R'(1)
 _RATE_ERROR = 5e-13  # Relative rounding error that `Link.rate` may have; log2(1 + x) has it for x down to 4e-4
 _STEP = 1e-4  # Relative step of a difference quotient
 _SLOPE_ERROR = 2.0 * _RATE_ERROR / _STEP  # Rounding error of a difference quotient, relative to R(b) / b
@@ -80,7 +81,7 @@ class Link(ABC):
     def snr(self, scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
         """Return the signal-to-noise ratios over the whole band, for the efficiency r over ``power_bandwidth``."""
         snr = np.expm1(np.minimum(spectral_efficiency * np.log(2.0), _LARGEST_EXPONENT))
-        return np.asarray(snr * (scenario.power_bandwidth / scenario.total_bandwidth))
+        return np.maximum(snr * (scenario.power_bandwidth / scenario.total_bandwidth), _SMALLEST_SNR)
 
     def of(self, scenario: Scenario) -> Self:
         """Return this link with its numbers from the fields of a scenario; the default has none."""
@@ -169,8 +170,8 @@ class Power(Link):
     @override
     def slope(self, share: FloatArray, snr: FloatArray) -> FloatArray:
         ratio = snr / share
-        efficiency = np.log1p(ratio) / np.log(2.0)
-        slope = efficiency - ratio / (1.0 + ratio) / np.log(2.0)
+        log = np.log1p(ratio)
+        efficiency, slope = log / np.log(2.0), _log_gap(ratio / (1.0 + ratio), -log) / np.log(2.0)
         limit = self.efficiency_limit
         return np.where(efficiency < limit, slope, limit) if limit else slope
 

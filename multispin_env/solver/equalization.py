@@ -31,6 +31,9 @@ _MOST_STEPS, _LAST_STEP, _LAST_RETURN = 60, 1e-15, 1e-13
 BLOCK_ENTRIES = 32_768
 """Entries of an array that are solved together, so that Newton's steps find them in the core's cache."""
 
+MIN_TIME, MAX_TIME = 1e-130, 1e130
+"""Times in s are clipped to this range, so that products of a few of them stay finite."""
+
 _total = np.add.reduce
 """`numpy.sum` without its wrapper. Along the first axis of two or more columns it adds one user after the other."""
 
@@ -107,7 +110,9 @@ def finish_together(
     curves = RateCurves.of(scenario, state.spectral_efficiency)
     if curves is None:
         return equal_finish(drafting, uploading)
-    return equal_finish_on(curves, drafting, uploading * state.spectral_efficiency)
+    band_time = scenario.bits_per_token / scenario.total_bandwidth
+    efficiency = np.clip(state.spectral_efficiency, band_time / MAX_TIME, band_time / MIN_TIME)  # that of clipped times
+    return equal_finish_on(curves, drafting, uploading * efficiency)
 
 
 def _solve(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:
