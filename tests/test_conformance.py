@@ -46,6 +46,11 @@ class Steady(Independent):
         return mean_gain * np.ones_like(fresh)
 
 
+class Sublinear(ms.Link):
+    def rate(self, share, snr):
+        return np.sqrt(share) * np.log2(1.0 + snr)
+
+
 class Halved(ByTask):
     def first(self, scenario, task, fresh):
         requests = super().first(scenario, task, fresh)
@@ -163,6 +168,7 @@ OUTSIDE = [
     (registry.SERVERS, "mine", ms.Server(name="mine", model="m", source="s", pieces=((0.02, 1e-4), (0.0, 1e-3)))),
     (registry.DRAFTS, "mine", MINE),
     (registry.CHANNELS, "mine", Steady()),
+    (registry.LINKS, "mine", Sublinear()),
     (registry.ACCEPTANCES, "mine", Halved()),
     (registry.ARRIVALS, "mine", Clockwork),
     (registry.LENGTHS, "mine", Single),
@@ -208,6 +214,7 @@ ARGUMENTS = [
     *((FULL, {"server": name, "min_draft_length": 0, "payload": "ids"}) for name in with_mine(registry.SERVERS)),
     *((env_id, {"draft": name}) for env_id in (FULL, WITHOUT) for name in ("mine", "qwen2.5-0.5b-q4")),
     *((env_id, {"channel": name}) for env_id in (FULL, WITHOUT) for name in with_mine(registry.CHANNELS)),
+    *((FULL, {"link": name}) for name in with_mine(registry.LINKS)),
     *((FULL, {"acceptance": name, "reward": "sampled"}) for name in with_mine(registry.ACCEPTANCES)),
     *((FULL, {"action": name}) for name in with_mine(registry.ENCODINGS)),
     *((WITHOUT, {"action": name}) for name in with_mine(registry.CONTINUOUS_ENCODINGS)),
