@@ -1,8 +1,10 @@
 """Figures of the uplink: goodput against the loss of uploads, and shares of the band under two links."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 
@@ -48,13 +50,17 @@ def loss_rows(scale: Scale, setting: tuple[str, float]) -> list[Point]:
 def share_rows(scale: Scale, setting: tuple[str, str]) -> list[Point]:
     """Return the shares of the proven optimum in a state of a pair, under one of `_LINKS`."""
     preset, line = setting
-    link = "density" if "hertz" in line else "power"
-    scenario = scenario_at(preset, 10.0, num_users=20, link=link)
+    scenario = scenario_at(preset, 10.0, num_users=20, link="density" if "hertz" in line else "power")
     state = sample_state(scenario, scale.seed)
     decision = make_controller("optimal", scenario, certify=1e-6)(state)
     shares = 1e2 * decision.bandwidth / scenario.total_bandwidth
     points = np.stack([state.spectral_efficiency, shares], -1).tolist()
     return [Point(preset, line, *point) for point in points]
+
+
+def _sweep(label: str, y: str, styles: Mapping[str, tuple[str, str, str]]) -> Callable[[Sequence[Any], Any], None]:
+    series = [Series(line, style, "value", {"line": line}) for line, style in styles.items()]
+    return Sweep("x", label, series, y, heading=attrgetter("panel")).draw
 
 
 LOSSES = FigureSpec(
@@ -64,14 +70,8 @@ LOSSES = FigureSpec(
     "the paper's server, and on a100-32b with ids. Means over static devices.",
     settings=lambda scale: list(product(("", "a100-32b"), scale.pick((0.0, 0.05, 0.1, 0.2, 0.3), (0.0, 0.3)))),
     rows=loss_rows,
-    draw=Sweep(
-        "x",
-        "probability that an upload is lost",
-        [Series(line, style, "value", {"line": line}) for line, style in _STYLES.items()],
-        y="tokens/s",
-        heading=attrgetter("panel"),
-    ).draw,
-    seconds=120.0,
+    draw=_sweep("probability that an upload is lost", "tokens/s", _STYLES),
+    seconds=75.0,
 )
 
 SHARES = FigureSpec(
@@ -79,11 +79,5 @@ SHARES = FigureSpec(
     caption="Shares of the band of 20 devices in one state, under constant power per hertz and constant total power.",
     settings=lambda scale: list(product(PRESETS, _LINKS)),
     rows=share_rows,
-    draw=Sweep(
-        "x",
-        "spectral efficiency at an equal share (bit/s/Hz)",
-        [Series(line, style, "value", {"line": line}) for line, style in _LINKS.items()],
-        y="share of the band (%)",
-        heading=attrgetter("panel"),
-    ).draw,
+    draw=_sweep("spectral efficiency at an equal share (bit/s/Hz)", "share of the band (%)", _LINKS),
 )
