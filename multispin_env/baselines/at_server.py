@@ -61,6 +61,8 @@ def _at_server(scenario: Scenario, draft_length: int) -> ContinuousController:
         mean_draft_time=1e-12,  # a scenario requires a positive value
         total_bandwidth=1e30,
         round_trip_time=0.0,
+        access_delay=(),
+        upload_loss=0.0,
         min_draft_length=0,
         draft_ahead=False,  # only devices draft ahead
     )

@@ -285,8 +285,8 @@ def rate_bound(
     scenario
         The system. If the time of a pass depends on its tokens, every line of the law bounds it from below. Padding is
         ignored, which keeps the bound valid. A round trip delays the draft of each cycle, and access delays and the
-        mean of repeated uploads delay those with tokens. If devices draft ahead, the
-        bound holds for policies that do not know in advance which tokens are accepted.
+        mean of repeated uploads delay those with tokens. If devices draft ahead, the bound holds for policies that do
+        not know in advance which tokens are accepted, and with ``upload_loss`` which uploads are repeated.
     state
         Arrays (..., K).
     channel

@@ -133,7 +133,7 @@ ENDLESS = workload("think", rate=3e3, mean_output=1e6, ttft=60.0)  # All devices
 
 @pytest.mark.parametrize("server", ["", "a100-32b"])
 def test_rate_of_the_server_alone(server):
-    scenario = SCENARIO.replace(server=server, num_users=5) if server else SCENARIO
+    scenario = SCENARIO.replace(server=server, num_users=5) if server else SCENARIO.replace(access_delay=0.1, **LOSS)
     (alone,) = SERVER_ONLY["autoregressive"](scenario)
     run = ms.serve(alone, ENDLESS, copies=2, warm_up=1.0, horizon=3.0)
     np.testing.assert_allclose(run.tokens.sum(-1) / run.time, scenario.autoregressive_goodput, rtol=1e-9)
