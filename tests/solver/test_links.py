@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import multispin_env as ms
@@ -122,6 +122,8 @@ def uplinks(draw, kind):
     changes = {"link": str(rng.choice(["density", "power", "power", "lossy"]))}
     if changes["link"] == "power":
         changes["efficiency_limit"] = float(rng.choice([0.0, 0.5, 7.4]))
+    if changes["link"] == "lossy":  # whose rates have errors of 1e-16 / SNR
+        changes["power_bandwidth"] = scenario.total_bandwidth
     if draw(st.booleans()):
         changes["access_delay"] = tuple(rng.choice([0.0, 1e-5, 0.02, 1.0], users).tolist())
     if draw(st.booleans()):
@@ -131,7 +133,7 @@ def uplinks(draw, kind):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=12)
+@settings(max_examples=8, phases=[Phase.generate])  # to shrink takes minutes
 @given(data=st.data())
 def test_optimum_of_hostile_systems(kind, data):
     scenario, state, weights = data.draw(uplinks(kind))
@@ -155,13 +157,12 @@ def test_equal_latency_is_the_root_of_the_shares(name, rng):
 
 @pytest.mark.parametrize("uplink", UPLINKS)
 def test_decisions_do_not_depend_on_their_batch(uplink):
-    arguments = UPLINKS[uplink]
-    scenario = ms.Scenario.preset("qwen3.5", num_users=3, min_draft_length=0, **arguments)
-    state = ms.sample_state(scenario, 4, 9)
+    scenario = ms.Scenario.preset("qwen3.5", num_users=3, min_draft_length=0, max_draft_length=9, **UPLINKS[uplink])
+    state = ms.sample_state(scenario, 4, 6)
     for options in ({}, {"certify": 1e-6}, {"certify": 1e-6, "tpot": 0.2}):
         controller = ms.make_controller("optimal", scenario, **options)
         whole = controller(state)
-        for i in range(9):
+        for i in range(5):
             alone, part = controller(state[i]), controller(state[i : i + 2])
             for field in fields(whole):
                 values = getattr(whole, field.name)
