@@ -232,9 +232,9 @@ class RoundsController(Controller[SystemState, Decision]):
         return Decision(draft_length, share * self.scenario.total_bandwidth)
 
     def or_no_draft(self, decision: Decision, state: SystemState) -> Decision:
-        """Return the decision, or no drafts where that is better, since no upload is repeated then."""
+        """Return the decision, or no drafts where that is better, without repeated uploads and delays."""
         scenario = self.scenario
-        if not scenario.repeat_delay or scenario.min_draft_length:
+        if scenario.min_draft_length or not (scenario.repeat_delay or scenario.access_delay):
             return decision
         tokens = expected_tokens(decision.draft_length, state.acceptance_rate)
         drafting = round_outcome(scenario, state, decision, tokens).goodput

@@ -83,10 +83,11 @@ def equal_finish_on(curves: RateCurves, drafting: FloatArray, payload: FloatArra
     lead = np.where(sends, slowest - drafting, 1.0)
     idle = ~sends.any(-1, keepdims=True)
     delta = np.where(idle, 1.0, np.where(sends, payload / curves.whole - lead, -np.inf).max(-1, keepdims=True))
-    going = ~idle
+    going, share = ~idle, np.zeros_like(lead)
     for _ in range(_MOST_STEPS):
         room = lead + delta
-        share, growth = curves.allocate(payload / room)
+        new, growth = curves.allocate(payload / room)
+        share = np.where(going, new, share)  # a row that has converged does not depend on the others
         used = np.add.reduce(share, -1, keepdims=True)
         pull = np.add.reduce(growth / room, -1, keepdims=True)
         step = np.where(going, (used - 1.0) / np.where(idle, 1.0, pull), 0.0)
@@ -95,7 +96,7 @@ def equal_finish_on(curves: RateCurves, drafting: FloatArray, payload: FloatArra
         if not np.count_nonzero(going):
             break
     share = share / np.where(idle, 1.0, used)
-    return EqualLatency(np.where(idle, 0.0, slowest + delta)[..., 0], np.where(idle, 0.0, share))
+    return EqualLatency(np.where(idle, 0.0, slowest + delta)[..., 0], share)
 
 
 def finish_together(
