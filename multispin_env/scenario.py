@@ -501,6 +501,25 @@ class Scenario:
         return float(self.repeat_time * -np.expm1(self.num_users * np.log1p(-powers)).sum())
 
     @property
+    def mean_repeats(self) -> float:
+        """h p / (1 − p) in seconds: mean time of the repetitions of an upload without the barrier."""
+        return self.repeat_time * self.upload_loss / (1.0 - self.upload_loss)
+
+    @cached_property  # read in every decision without the barrier
+    def draft_wait(self) -> FloatArray | None:
+        """Mean seconds (K,) of access delay and repetitions in a cycle with a draft; ``None`` without both."""
+        if self.access_delays is None and not self.mean_repeats:
+            return None
+        access = np.zeros(self.num_users) if self.access_delays is None else self.access_delays
+        return access + self.mean_repeats
+
+    def cycle_wait(self, draft_length: IntArray | int) -> FloatArray | float:
+        """Return the mean seconds (..., K) in a cycle besides drafting and sending L (..., K) tokens, and the pass."""
+        if self.draft_wait is None:
+            return self.round_trip_time
+        return self.round_trip_time + self.draft_wait * (np.asarray(draft_length) > 0)
+
+    @property
     def wait_after_access(self) -> float:
         """Seconds of a round with drafts besides access and verification: T_rtt and ``repeat_delay``."""
         return self.round_trip_time + self.repeat_delay

@@ -102,6 +102,19 @@ def test_certificates(printed):
     assert states == proven == 4.0
 
 
+def test_links(printed):
+    out = printed(evidence, "links --states 4")
+    per_hertz, paper, shares, best, gain, _, over_shares, _, gap, *_ = cells(out, "llama2           20  none")
+    assert paper < shares < best < per_hertz
+    assert [gain, over_shares] == pytest.approx([100.0 * (best / value - 1.0) for value in (paper, shares)], abs=0.2)
+    assert gap <= 1e-6
+    labels = ("losses  llama2 a100-32b      1", "losses  llama2 a100-32b      0", "late    llama2 a100-32b      0")
+    drafting, free, late = (cells(out, label) for label in labels)
+    assert drafting[1] < free[1] < free[0]
+    assert drafting[-1] == 0.0 < free[-1]  # % of the states
+    assert late[-2] == 0.0 < late[-3]  # late phones draft nothing
+
+
 def test_optimum_and_bound_with_drafting_ahead(printed):
     out = printed(evidence, "ahead-optimum --devices 1")
     assert re.search(r"qwen3.5 a100-32b +0.965 +1 +0 +72.1 +91.2\b", out)
