@@ -11,7 +11,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.controllers.continuous.launch import Launch, fit, fit_ratio
 from multispin_env.controllers.continuous.search import all_sent, improve_lengths
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem, free_state
+from multispin_env.physics.continuous.core import free_state
 
 TOKENS = ((0.0, 0.002), (0.015, 0.0))
 PADDED = {"verification_pieces": ((0.0, 0.002),), "padded_verification": True}
