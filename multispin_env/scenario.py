@@ -174,7 +174,8 @@ class Scenario:
     upload_loss
         Probability p that an upload must be repeated, in [0, 0.9]; each repetition is lost with the same probability.
     repeat_time
-        Seconds h of a repetition.
+        Seconds h of a repetition, which needs no bandwidth. A round waits for the device with the most repetitions;
+        without the barrier, each draft arrives later by its own.
     draft_ahead
         Whether devices continue to draft while their draft is sent and verified; see `multispin_env.physics.chains`.
     guess
