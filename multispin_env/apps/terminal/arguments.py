@@ -16,6 +16,7 @@ from multispin_env.registry import (
     CHANNELS,
     ENVIRONMENTS,
     LENGTHS,
+    LINKS,
     SCENARIOS,
     SERVERS,
     import_environment,
@@ -104,7 +105,7 @@ def parse_settings(settings: Iterable[str], taken: Sequence[str] = RESERVED, opt
             raise ValueError(f"{option}: expected {name!r} once, got it twice")
         parsed[name] = _literal(name, value, option)
     check_plausible(parsed)
-    for table in (CHANNELS, ACCEPTANCES, ARRIVALS, LENGTHS):
+    for table in (CHANNELS, ACCEPTANCES, LINKS, ARRIVALS, LENGTHS):
         if table.kind in parsed:
             table.admit(parsed[table.kind])
     return parsed
