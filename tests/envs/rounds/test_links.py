@@ -325,6 +325,8 @@ def test_scenarios_keep_their_uplink_in_files(tmp_path):
     one = ms.Scenario.preset("qwen3.5", access_delay=0.02)
     assert one.replace(num_users=7).access_delays.tolist() == [0.02] * 7
     assert one == ms.Scenario.preset("qwen3.5", access_delay=(0.02,))
+    assert ms.Scenario.preset("qwen3.5", access_delay=0.0) == ms.Scenario.preset("qwen3.5")
+    assert ms.Scenario.preset("llama2", num_users=2, access_delay=[0, 0.0], draft_ahead=True).access_delays is None
 
 
 CHANGED = ("link", "power_bandwidth", "efficiency_limit", "access_delay", "upload_loss", "repeat_time")
