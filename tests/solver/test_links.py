@@ -133,7 +133,7 @@ def uplinks(draw, kind):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=8, phases=[Phase.generate])  # to shrink takes minutes
+@settings(max_examples=6, phases=[Phase.generate])  # to shrink takes minutes
 @given(data=st.data())
 def test_optimum_of_hostile_systems(kind, data):
     scenario, state, weights = data.draw(uplinks(kind))
@@ -157,12 +157,12 @@ def test_equal_latency_is_the_root_of_the_shares(name, rng):
 
 @pytest.mark.parametrize("uplink", UPLINKS)
 def test_decisions_do_not_depend_on_their_batch(uplink):
-    scenario = ms.Scenario.preset("qwen3.5", num_users=3, min_draft_length=0, max_draft_length=9, **UPLINKS[uplink])
-    state = ms.sample_state(scenario, 4, 6)
+    scenario = ms.Scenario.preset("qwen3.5", num_users=3, min_draft_length=0, max_draft_length=6, **UPLINKS[uplink])
+    state = ms.sample_state(scenario, 4, 4)
     for options in ({}, {"certify": 1e-6}, {"certify": 1e-6, "tpot": 0.2}):
         controller = ms.make_controller("optimal", scenario, **options)
         whole = controller(state)
-        for i in range(5):
+        for i in range(0, 4, 2):
             alone, part = controller(state[i]), controller(state[i : i + 2])
             for field in fields(whole):
                 values = getattr(whole, field.name)
