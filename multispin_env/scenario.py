@@ -489,7 +489,7 @@ class Scenario:
     @cached_property  # read several times in every step
     def access_delays(self) -> FloatArray | None:
         """``access_delay`` of each device, (K,) s; ``None`` without delays."""
-        if not any(self.access_delay):
+        if not self.access_delay:
             return None
         return np.broadcast_to(np.array(self.access_delay), self.num_users)
 
@@ -564,7 +564,7 @@ def _checked_delays(delays: Any, num_users: int) -> tuple[float, ...]:
         raise ValueError(f"access_delay: expected {expected}, got {len(values)} numbers")
     for value in values:
         check_real("access_delay", value, 0.0)
-    return tuple(float(value) for value in values)
+    return tuple(float(value) for value in values) if any(values) else ()
 
 
 def _checked_shifts(pairs: Any) -> tuple[tuple[int, float], ...]:

@@ -85,7 +85,7 @@ def agrees(scenario, state, weights=None, fixed=None, tpot=None):
 @pytest.mark.parametrize("preset", ["llama2", "qwen3.5"])
 @pytest.mark.parametrize("uplink", UPLINKS)
 def test_optimum_is_that_of_enumeration(uplink, preset, low, rng):
-    scenario = ms.Scenario.preset(preset, num_users=3, min_draft_length=low, max_draft_length=4, **UPLINKS[uplink])
+    scenario = ms.Scenario.preset(preset, num_users=3, min_draft_length=low, max_draft_length=3, **UPLINKS[uplink])
     for weights in (None, np.array([0.0, 1.0, 5.0])):
         agrees(scenario, ms.sample_state(scenario, rng), weights)
 
@@ -105,7 +105,7 @@ def test_optimum_on_servers_that_count_tokens_and_with_weak_devices(uplink, rng)
 
 @pytest.mark.parametrize("uplink", UPLINKS)
 def test_optimum_with_a_tpot(uplink, rng):
-    scenario = ms.Scenario.preset("llama2", num_users=3, min_draft_length=0, max_draft_length=4, **UPLINKS[uplink])
+    scenario = ms.Scenario.preset("llama2", num_users=3, min_draft_length=0, max_draft_length=3, **UPLINKS[uplink])
     state = ms.sample_state(scenario, rng)
     rate = RATES[scenario.link](scenario)
     least = min((time / tokens.min()) for _, tokens, time in reference.linked_rounds(scenario, state, rate))
@@ -133,7 +133,7 @@ def uplinks(draw, kind):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=8, phases=[Phase.generate])  # to shrink takes minutes
+@settings(max_examples=6, phases=[Phase.generate])  # to shrink takes minutes
 @given(data=st.data())
 def test_optimum_of_hostile_systems(kind, data):
     scenario, state, weights = data.draw(uplinks(kind))
@@ -157,12 +157,12 @@ def test_equal_latency_is_the_root_of_the_shares(name, rng):
 
 @pytest.mark.parametrize("uplink", UPLINKS)
 def test_decisions_do_not_depend_on_their_batch(uplink):
-    scenario = ms.Scenario.preset("qwen3.5", num_users=3, min_draft_length=0, max_draft_length=9, **UPLINKS[uplink])
-    state = ms.sample_state(scenario, 4, 6)
+    scenario = ms.Scenario.preset("qwen3.5", num_users=3, min_draft_length=0, max_draft_length=6, **UPLINKS[uplink])
+    state = ms.sample_state(scenario, 4, 4)
     for options in ({}, {"certify": 1e-6}, {"certify": 1e-6, "tpot": 0.2}):
         controller = ms.make_controller("optimal", scenario, **options)
         whole = controller(state)
-        for i in range(5):
+        for i in range(0, 4, 2):
             alone, part = controller(state[i]), controller(state[i : i + 2])
             for field in fields(whole):
                 values = getattr(whole, field.name)
@@ -198,11 +198,14 @@ def test_no_drafts_where_repetitions_cost_more(rng):
     assert drafts.draft_length.any(-1).all()
 
 
+@pytest.mark.parametrize("server", ["", "a100-7b-gemm"])
+@pytest.mark.parametrize("low", [0, 1])
 @pytest.mark.parametrize("uplink", UPLINKS)
-def test_common_lengths_and_equal_shares_are_those_of_enumeration(uplink, rng):
-    scenario = ms.Scenario.preset("llama2", num_users=3, min_draft_length=0, max_draft_length=5, **UPLINKS[uplink])
+def test_common_lengths_and_equal_shares_are_those_of_enumeration(uplink, low, server, rng):
+    system = {"num_users": 3, "min_draft_length": low, "max_draft_length": 3, "server": server}
+    scenario = ms.Scenario.preset("llama2", **system, **UPLINKS[uplink])
     rate = RATES[scenario.link](scenario)
-    for _ in range(3):
+    for _ in range(2):
         state = ms.sample_state(scenario, rng)
         rounds = list(reference.linked_rounds(scenario, state, rate))
         common = max(tokens.sum() / time for lengths, tokens, time in rounds if len(set(lengths)) == 1)
@@ -235,7 +238,7 @@ def test_energy_prices_with_repetitions_are_those_of_enumeration(low, rng):
     scenario = ms.Scenario.preset(
         "llama2", num_users=2, min_draft_length=low, max_draft_length=5, upload_loss=0.4, repeat_time=0.1
     )
-    for price in (0.01, 0.3, 1.0):
+    for price in (0.01, 0.3, 1.0, 2.0):
         state = ms.sample_state(scenario, rng)
         air = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency)
         joules = scenario.draft_energy + scenario.transmit_power / 0.6 * air
