@@ -362,9 +362,9 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
   With hidden acceptance and 400,000 rounds (llama2, K = 20, seed 0), ``log_std`` of -0.9, -0.4 and 0.1 reached 0.9861,
   0.9867 and 0.9869 of the optimum (earlier bandwidth factors, the same lengths).
 - Batteries (a token now is missing up to a minute later; docs/evidence/energy.md): the reward has the price of a joule,
-  so γ is 0; steps are timed for the agent's own rate, as long rounds seem better at the price D. In the suite's task,
-  after 50,000 steps (seeds 0, 1, 2), the score is 0.906, 0.948 and 0.954; 0.894, 0.878 and 0.880 with four epochs, 0.767
-  with the price D and four epochs (seed 0). With γ of 0.99 per second and rollouts of 25 s, three updates, it was
+  so γ is 0; steps are timed for the agent's own rate, since long rounds seem better at the price D. In the suite's task
+  the scores after 50,000 steps are 0.906, 0.948 and 0.954 (seeds 0, 1, 2); with four epochs 0.894, 0.878 and 0.880, and
+  with the price D as well 0.767 (seed 0). With γ of 0.99 per second and rollouts of 25 s, thus three updates, it was
   that of action 0, 0.328.
 - Residual rounds (factors multiply the best bandwidth for the lengths): all devices wait for the last one, so noise in
   bandwidth is costly, and agents learn actions that suit their noise. With 300,000 rounds (qwen3.5, K = 20, seed 0)
