@@ -344,6 +344,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "common length": _CAREFUL,
     "history": {"log_std": 0.1},
     "late reports": {**_CAREFUL, "log_std": -0.4, "bandwidth": 3.2},
+    "head starts": {"batch_size": 256, "epochs": 4, "log_std": 0.5},
     "batteries": {"batch_size": 256, "epochs": 8, "log_std": 0.5, "gamma": 0.0, "timed": True},
     "residual rounds": {"column_log_std": (0.0, -2.5)},
     "verifications": {
@@ -361,6 +362,9 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
 - History (the information depends on earlier rounds): the effect of a length is seen late, so more exploration helps.
   With hidden acceptance and 400,000 rounds (llama2, K = 20, seed 0), ``log_std`` of -0.9, -0.4 and 0.1 reached 0.9861,
   0.9867 and 0.9869 of the optimum (earlier bandwidth factors, the same lengths).
+- Head starts (drafting ahead): in the suite's task the scores after 50,000 steps are 0.968, 0.976 and 0.971 (seeds 0,
+  1, 2); 0.977, 0.939 and 0.944 with 0.1 in ``log_std``, and 0.753, 0.837 and 0.798 with one epoch in batches of 512 as
+  well, 98 updates. With 0.1 and seed 0, γ of 0 and 0.5 had 0.941 and 0.938, eight epochs 0.941.
 - Batteries (a token now is missing up to a minute later; docs/evidence/energy.md): the reward has the price of a joule,
   so γ is 0; steps are timed for the agent's own rate, since long rounds seem better at the price D. In the suite's task
   the scores after 50,000 steps are 0.906, 0.948 and 0.954 (seeds 0, 1, 2); with four epochs 0.894, 0.878 and 0.880, and
@@ -390,6 +394,8 @@ def _cases(config: EnvConfig) -> Iterator[str]:
             yield "common length"
         if not config.independent:
             yield "history"
+        if config.scenario.draft_ahead:
+            yield "head starts"
         if config.scenario.battery_rounds:
             yield "batteries"
         if residual:

@@ -59,15 +59,14 @@ class PotentialEnv(NativeVecEnv):
         return np.add.reduce(energy_law(scenario).price * self._capacity * worth, -1) / scenario.num_users
 
 
-def score(seed: int, steps: int, with_potential: bool) -> float:
-    """Train `ppo` as ``multispin suite run`` does, and return the score in the task ``battery``."""
-    battery, (model, config) = task("battery"), Cell("ppo", "battery", seed, steps).start()
-    if with_potential:
-        model.set_env(PotentialEnv.of(config, model.n_envs, model.seed or 0))
+def score(name: str, seed: int, steps: int, kind: type[NativeVecEnv] = NativeVecEnv) -> float:
+    """Train `ppo` in a task as ``multispin suite run`` does, in environments of a kind, and return the score."""
+    suite_task, (model, config) = task(name), Cell("ppo", name, seed, steps).start()
+    model.set_env(kind.of(config, model.n_envs, model.seed or 0))
     callback: BaseCallback = PolicyRecorder(steps)
     with suppress(BudgetSpentError):
         model.learn(steps, callback=callback)
-    return battery.score(policy_of(model, config)).score.mean
+    return suite_task.score(policy_of(model, config)).score.mean
 
 
 def rows(seeds: int, steps: int) -> Iterator[Row]:
@@ -75,8 +74,8 @@ def rows(seeds: int, steps: int) -> Iterator[Row]:
         yield {
             "seed": seed,
             "steps": steps,
-            "reward of the task": f"{score(seed, steps, False):.3f}",
-            "reward from the reference": f"{score(seed, steps, True):.3f}",
+            "reward of the task": f"{score('battery', seed, steps):.3f}",
+            "reward from the reference": f"{score('battery', seed, steps, PotentialEnv):.3f}",
         }
 
 

@@ -175,9 +175,12 @@ def test_stored_tables_earn_what_the_docs_say(capsys):
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("with_potential", "least"), [(False, 0.88), (True, 0.95)])
-def test_batteries_are_learnt_within_the_budget(seed, with_potential, least):
-    assert potential.score(seed, 50_000, with_potential) >= least
+@pytest.mark.parametrize(
+    ("task", "kind", "least"),
+    [("battery", NativeVecEnv, 0.88), ("battery", potential.PotentialEnv, 0.95), ("ahead-8", NativeVecEnv, 0.95)],
+)
+def test_dynamics_are_learnt_within_the_budget(task, kind, least, seed):
+    assert potential.score(task, seed, 50_000, kind) >= least
 
 
 def test_a_potential_is_the_difference_of_its_ends():
