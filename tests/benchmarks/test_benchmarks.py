@@ -6,11 +6,15 @@ from functools import partial
 import numpy as np
 import pytest
 
+import multispin_env as ms
+from agents.vec_env import NativeVecEnv
 from benchmarks.evidence import ahead
 from benchmarks.plan.__main__ import main as plan
+from benchmarks.suite import potential
 from benchmarks.tools import run_tool
 from multispin_env.physics.records import load_records
 from multispin_env.registry import ENVIRONMENTS
+from multispin_env.solver.energy import energy_law
 from tests.repository import ROOT
 
 pytestmark = pytest.mark.slow
@@ -181,3 +185,36 @@ def test_stored_tables_earn_what_the_docs_say(capsys):
     (row,) = re.findall(r"^\| llama2 K8 B10 narrow \| (.*) \|$", page, re.MULTILINE)
     assert [rates[name] for name in ("groups", "prices", "plan")] == row.split(" | ")[:3]
     assert float(rates["plan"]) < float(rates["bound"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("task", "kind", "least"),
+    [("battery", NativeVecEnv, 0.88), ("battery", potential.PotentialEnv, 0.95), ("ahead-8", NativeVecEnv, 0.95)],
+)
+def test_dynamics_are_learnt_within_the_budget(task, kind, least, seed):
+    assert potential.score(task, seed, 50_000, kind) >= least
+
+
+def test_a_potential_is_the_difference_of_its_ends():
+    """Also at the end of an episode; without the price ν of a joule in the reward."""
+    config = ms.EnvConfig.of("MultiSpin/Energy-v0", "qwen3.5", rounds=9)
+    plain, other = (kind.of(config, 3, 0) for kind in (NativeVecEnv, potential.PotentialEnv))
+    action = np.full((3, *plain.action_space.shape), -0.2, np.float32)
+    price, added = energy_law(config.scenario).price, np.zeros(3)
+    for env in (plain, other):
+        env.reset()
+    battery = plain.env.state.batteries
+    capacity = battery.capacity
+    for _ in range(9):
+        rewards = []
+        for env in (plain, other):
+            env.step_async(action)
+            _, reward, dones, infos = env.step_wait()
+            rewards.append(reward)
+        added += rewards[1] - rewards[0]
+    assert dones.all()
+    level = np.array([battery.level, [info["terminal_observation"]["level"] for info in infos]])
+    worth = 0.58 * (1.75 * level - 0.75 * level**2) - level
+    assert added == pytest.approx((price * capacity * (worth[1] - worth[0])).mean(-1), abs=1e-4)
+    assert abs(added).min() > 0.1
