@@ -131,14 +131,6 @@ class Density(Link):
         return share * np.log2(1.0 + snr)
 
     @override
-    def slope(self, share: FloatArray, snr: FloatArray) -> FloatArray:
-        return np.log2(1.0 + snr) + np.zeros_like(share)
-
-    @override
-    def inverse(self, rate: FloatArray, snr: FloatArray) -> FloatArray:
-        return rate / np.log2(1.0 + snr)
-
-    @override
     def snr(self, scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
         return np.expm1(np.minimum(spectral_efficiency * np.log(2.0), _LARGEST_EXPONENT))
 
@@ -200,10 +192,10 @@ DENSITY, POWER = Density(), Power()
 
 def _log_gap(d: FloatArray, log: FloatArray) -> FloatArray:
     """Return −d − ln(1 − d) with all digits near d = 0; ``log`` is ln(1 − d)."""
-    gap = -d - log
+    gap = np.asarray(-d - log)
     near = np.abs(d) < 0.03
     if np.count_nonzero(near):
-        d = d[near]
+        d = np.asarray(d)[near]
         series = np.zeros_like(d)
         for k in range(12, 1, -1):
             series = series * d + 1.0 / k
@@ -219,8 +211,9 @@ def lambert_excess(u: FloatArray) -> FloatArray:
     """
     s = np.asarray(u + np.log1p(u + np.sqrt(2.0 * u)))
     for _ in range(2):
-        residual = _log_gap(-s, np.log1p(s)) - u
-        s = s - 2.0 * residual * s * (1.0 + s) / (2.0 * s * s - residual + (s == 0.0))
+        divisor = np.where(s > 0.0, s, 1.0)
+        part = (_log_gap(-s, np.log1p(s)) - u) / divisor
+        s = s - 2.0 * part * (1.0 + s) / (2.0 - part / divisor)
     return s
 
 

@@ -9,6 +9,7 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_array, check_integer, check_real, checked_field, require
 from multispin_env.controllers.base import RoundsController
 from multispin_env.draft import expected_tokens
+from multispin_env.physics.links import lambert_excess
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import verification_time
@@ -56,22 +57,6 @@ class CommonLength(RoundsController):
             rises = (low < high) & (value(middle + 1) > value(middle))
             low, high = np.where(rises, middle + 1, low), np.where(rises, high, middle)
         return np.broadcast_to(low[:, None], state.draft_time.shape)
-
-
-def lambert_excess(u: FloatArray) -> FloatArray:
-    """Return s ≥ 0 with s − ln(1 + s) = u for u ≥ 0, which is −W₋₁(−e^{−1−u}) − 1.
-
-    This equation contains the logarithm of the argument of W₋₁, which itself would underflow from u ≈ 745 on. Newton's
-    method decreases monotonically from the upper bound s ≤ √(2u) + u (Chatzigeorgiou 2013) and takes about six steps.
-    """
-    s = np.sqrt(2.0 * u) + u
-    for _ in range(60):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            step = np.where(s > 0.0, (s - np.log1p(s) - u) * (1.0 + s) / s, 0.0)
-        s = s - step
-        if (np.abs(step) <= 4e-16 * (1.0 + s)).all():
-            break
-    return np.maximum(s, 0.0)
 
 
 def homogeneous_draft_length(
