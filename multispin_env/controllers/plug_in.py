@@ -10,6 +10,7 @@ from multispin_env.checks import check_instance, require
 from multispin_env.controllers.base import Controller, WeightedController
 from multispin_env.controllers.estimators import Estimator, Part
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousObserved
+from multispin_env.physics.posterior import Posterior
 from multispin_env.physics.types import Decision, Observed, SystemState, named_arrays
 from multispin_env.registry import ESTIMATORS
 from multispin_env.scenario import Scenario
@@ -37,6 +38,13 @@ class PlugIn:
         if "weights" in parts and not isinstance(base, WeightedController):
             kind = type(base).__name__
             raise ValueError(f"base: expected a WeightedController for an estimator of weights, got {kind}")
+        if "posterior" in parts:
+            others = [part for part in parts if part not in ("posterior", "weights")]
+            if others:
+                raise ValueError(f"estimators: expected 'expected' without estimators of {others[0]}, got both")
+            if not hasattr(base, "decide_expected"):
+                kind = type(base).__name__
+                raise ValueError(f"base: expected 'optimal' for the estimator 'expected', got {kind}")
 
     @overload
     def __call__(self, observed: Observed) -> Decision: ...
@@ -57,6 +65,9 @@ class PlugIn:
         estimates = self.update_estimates(system)
         channel = estimates.get("spectral_efficiency")
         acceptance = estimates.get("acceptance_rate", system.acceptance_rate)
+        posterior: Posterior | None = estimates.get("posterior")
+        if posterior is not None and posterior.tokens is not None:
+            acceptance = _rate_of(posterior.tokens)
         if acceptance is None:
             names = [name for name in ESTIMATORS.names() if ESTIMATORS.load(name).part == "acceptance_rate"]
             raise ValueError(f"acceptance_rate: expected an array (n, K), or a plug-in with one of {names}, got None")
@@ -65,20 +76,24 @@ class PlugIn:
             assert isinstance(base, WeightedController)  # checked at construction
             base = base.scale_weights(estimates["weights"])
         if isinstance(observed, ContinuousObserved):
+            if posterior is not None:
+                raise ValueError("observed: expected rounds for the estimator 'expected', got a ContinuousObserved")
             state = observed.state
             if channel is not None:
                 state = state.changed(spectral_efficiency=np.where(state.starting, channel, state.spectral_efficiency))
             return base(state.changed(acceptance_rate=acceptance))
         efficiency = system.spectral_efficiency if channel is None else channel
-        return base(SystemState(system.draft_time, efficiency, acceptance, system.head_start, system.batteries))
+        state = SystemState(system.draft_time, efficiency, acceptance, system.head_start, system.batteries)
+        rule: Any = base  # has this method, as checked at construction
+        return base(state) if posterior is None else rule.decide_expected(state, posterior)
 
     @property
     def parts(self) -> list[Part]:
         """Estimated parts."""
         return [estimator.part for estimator in self.estimators]
 
-    def update_estimates(self, observed: Observed) -> dict[Part, FloatArray]:
-        """Return the estimate (n, K) of each part after the observation of one step."""
+    def update_estimates(self, observed: Observed) -> dict[Part, Any]:
+        """Return the estimate (n, K) of each part, or a `Posterior`, after the observation of one step."""
         num_envs = len(observed.draft_time)
         if self._num_envs is None:
             for estimator in self.estimators:
@@ -102,6 +117,12 @@ class PlugIn:
                 raise ValueError(f"mask: expected a bool array of shape {shape}, got {actual}")
             for estimator in self.estimators:
                 estimator.reset(array)
+
+
+def _rate_of(tokens: FloatArray) -> FloatArray:
+    """Return the rates α (n, K) with the same probability that 8 tokens, or L_max, are accepted in a row."""
+    length = min(8, tokens.shape[-1] - 1)
+    return np.minimum((tokens[..., length] - tokens[..., length - 1]) ** (1.0 / length), 1.0)
 
 
 def _check_observed(scenario: Scenario, observed: Observed) -> None:

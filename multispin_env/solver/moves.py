@@ -154,6 +154,7 @@ def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_M
     """Return moves (2K, n) that add a token to each user, then remove one from each; and P (n,)."""
     draft, token = problem.draft_time, problem.token_time
     gain = problem.gain(lengths)
+    longer = problem.next_gain(lengths, gain)
     room = phi - lengths * draft
     share = token * lengths / room
     slope = share / room
@@ -163,7 +164,7 @@ def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_M
         allowed = allowed & (space > 0.0)
         space = np.where(allowed, space, 1.0)
         moved = token * (lengths + sign) / space
-        tokens.append(np.where(allowed, gain * problem.acceptance_rate if sign > 0.0 else -gain, -np.inf))
+        tokens.append(np.where(allowed, longer if sign > 0.0 else -gain, -np.inf))
         shares.append(moved - share)
         slopes.append(moved / space - slope)
     effects = (np.concatenate(effect, -1).T.copy() for effect in (tokens, shares, slopes))

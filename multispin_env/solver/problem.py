@@ -86,6 +86,7 @@ class Problem(Batched):
     tpot: float = np.inf  # s, longest round per token of each device
     token_price: FloatArray | None = None  # (n, K) tokens that each drafted token costs
     price_rise: FloatArray | None = None  # (n, K) difference of the prices of successive tokens
+    token_table: FloatArray | None = None  # (n, K, L_max + 1) E[N | L] in place of the formula for α
 
     def __len__(self) -> int:
         return len(self.draft_time)
@@ -108,13 +109,26 @@ class Problem(Batched):
 
     def gain(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return ω α^l (..., n, K) for integer lengths l, the expected gain of the l-th token of a draft."""
+        if self.token_table is not None:
+            return self.weights * (self._tokens(lengths) - self._tokens(lengths - 1.0))
         with np.errstate(divide="ignore", invalid="ignore"):  # α = 0
             power = np.where(lengths > 0, np.exp(lengths * np.log(self.acceptance_rate)), 1.0)
         return self.weights * power
 
+    def next_gain(self, lengths: FloatArray | IntArray, gain: FloatArray) -> FloatArray:
+        """Return the expected gain (..., n, K) of the token after those of drafts, whose last tokens gain ``gain``."""
+        return gain * self.acceptance_rate if self.token_table is None else self.gain(lengths + 1.0)
+
+    def _tokens(self, lengths: FloatArray | IntArray) -> FloatArray:
+        if self.token_table is None:
+            return expected_tokens(lengths, self.acceptance_rate)
+        n, users, size = self.token_table.shape
+        column = np.clip(lengths, 0, size - 1).astype(np.int64)  # moves out of range are evaluated, but not allowed
+        return np.asarray(self.token_table[np.arange(n)[:, None], np.arange(users), column])
+
     def expected(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return ω E[N | L] for lengths (..., n, K)."""
-        tokens = self.weights * expected_tokens(lengths, self.acceptance_rate)
+        tokens = self.weights * self._tokens(lengths)
         return tokens if self.token_price is None else tokens - self.cost(lengths)
 
     def cost(self, lengths: FloatArray | IntArray) -> FloatArray:
@@ -126,6 +140,8 @@ class Problem(Batched):
 
     def tokens(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return Σ_k ω_k E[N_k | L_k] (n, m) of candidates (n, m, K)."""
+        if self.token_table is not None:
+            return np.add.reduce(self.expected(lengths.swapaxes(0, 1)), -1).T
         tokens = np.add.reduce(self.weights[:, None] * expected_tokens(lengths, self.acceptance_rate[:, None]), -1)
         if self.token_price is not None:
             tokens -= np.add.reduce(self.cost(lengths.swapaxes(0, 1)), -1).T

@@ -51,12 +51,33 @@ _LONG, _FARTHEST = 1.0, 4.0
 def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     """Return near-optimal integer lengths (n, K), and the relaxed optimum without the TPOT to 1e-3.
 
-    If no lengths are in time, those with the shortest time per output token are returned.
+    If no lengths are in time, those with the shortest time per output token are returned. With a table of tokens, moves
+    start from the lengths for the acceptance rates; then the second result only shows where a search begins.
     """
+    if problem.token_table is not None:
+        return _lengths_by_table(problem)
     if problem.tpot == np.inf:
         return _fast_lengths(problem)
     lengths, relaxed = _fast_lengths(replace(problem, tpot=np.inf))
     return _timely_lengths(problem, lengths, relaxed), relaxed
+
+
+def _lengths_by_table(problem: Problem) -> tuple[FloatArray, Relaxed]:
+    lengths, _ = fast_lengths(replace(problem, token_table=None))
+    if problem.padded:
+        ends = problem.low.max(-1), problem.high.max(-1)
+        longest = [np.clip(lengths.max(-1) + offset, *ends) for offset in LONGEST_OFFSETS]
+        parts = [problem.with_longest(each) for each in longest]
+        starts = [np.minimum(lengths, part.high) for part in parts]
+    else:
+        parts, starts = [problem], [lengths]
+    improved = [
+        improve(part, start, problem.latency(start[:, None])) for part, start in zip(parts, starts, strict=True)
+    ]
+    candidates, rows = np.stack(improved, 1), np.arange(len(problem))
+    value = problem.value(candidates)
+    lengths = candidates[rows, value.argmax(-1)]
+    return lengths, Relaxed.near(problem, lengths, value.max(-1))
 
 
 def _fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
