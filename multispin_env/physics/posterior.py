@@ -50,7 +50,7 @@ def predictive_gains(
     return GaussMarkov(correlation**rounds).next_gain(gain[:, None], mean_gain[:, None], normals)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _sobol_normals(num_users: int, draws: int, seed: int) -> FloatArray:
     from scipy import special, stats  # late: they take longer to import than this package
 

@@ -11,7 +11,7 @@ a longer draft at the same paces.
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,9 +21,8 @@ from multispin_env.solver.problem import TINY, Problem, in_chunks
 from multispin_env.solver.rule import LONGEST_OFFSETS, fast_lengths
 
 _STEP, _SHORTER = 0.1, 0.7  # First step of the logarithms of paces, and its factor after each loss
-_REAL_STEPS, _REAL_STEP = 40, 0.3  # Steps of real lengths from the start, and their size
-_TRIAL_STEPS, _LAST_STEPS = 6, 20  # Steps of the paces for lengths on trial, and for the best ones
-_TRIALS, _MOVERS = 6, 12  # Moves that are tried from one decision, and single ones that form pairs
+_TRIAL_STEPS, _LAST_STEPS = 9, 20  # Steps of the paces for lengths on trial, and for the best ones
+_TRIALS, _MOVERS = 10, 12  # Moves that are tried from one decision, and single ones that form pairs
 _ROUNDING = 1e-7  # Relative improvement that a move must exceed
 
 
@@ -38,11 +37,11 @@ class _Mean(NamedTuple):
 
 
 class SampleDecision(NamedTuple):
-    """Decision for equally likely channels."""
+    """Decision for equally likely channels, or decisions of n states."""
 
-    lengths: FloatArray  # (K,)
-    share: FloatArray  # (K,)
-    value: float  # mean goodput over these channels, tokens/s
+    lengths: FloatArray  # (..., K)
+    share: FloatArray  # (..., K)
+    value: Any  # (...) mean goodput over these channels, tokens/s
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +57,6 @@ class SampleProblem:
     def _server(self, lengths: FloatArray) -> float:
         return float(self.problem.verification_time(lengths[None, None])[0, 0])
 
-    def _tokens(self, lengths: FloatArray) -> FloatArray:
-        return self.problem.expected(lengths[None])[0]
-
     def _mean(self, lengths: FloatArray, pace: FloatArray) -> _Mean:
         upload = self.token_time * ((lengths > 0.0) / pace)[:, None]
         finish = upload + (lengths * self.problem.draft_time[0])[:, None]
@@ -72,7 +68,7 @@ class SampleProblem:
             square /= np.add.reduce(is_last, 0)
         weight = np.multiply(is_last, square, out=finish)
         pull = np.einsum("ks,ks->k", weight, upload) / draws
-        value = float(self._tokens(lengths).sum()) * mean
+        value = float(self.problem.expected(lengths).sum()) * mean
         return _Mean(value, mean, pace, np.add.reduce(weight, -1) / draws, pull)
 
     def _balance(self, at: _Mean, lengths: FloatArray) -> FloatArray:
@@ -80,7 +76,7 @@ class SampleProblem:
         share = lengths * at.pace
         return np.where(share > 0.0, np.clip(at.pull / np.maximum(share * at.pull.sum(), TINY), 0.1, 10.0), 1.0)
 
-    def improve_paces(self, lengths: FloatArray, pace: FloatArray, steps: int) -> _Mean:
+    def _improved(self, lengths: FloatArray, pace: FloatArray, steps: int) -> _Mean:
         """Return the best means of some steps from paces (K,), which are scaled to the whole band."""
         best, step = self._mean(lengths, _scaled(lengths, pace)), _STEP
         at = best
@@ -92,36 +88,16 @@ class SampleProblem:
                 step *= _SHORTER
         return best
 
-    def _prices(self, at: _Mean, lengths: FloatArray) -> FloatArray:
-        """Return the tokens (K,) that a longer draft costs the round, to first order, without the server's time."""
-        return at.value / at.rate**2 * (self.problem.draft_time[0] * at.drafting + at.pull.sum() * at.pace)
-
-    def _real_lengths(self, lengths: FloatArray, pace: FloatArray) -> tuple[FloatArray, FloatArray]:
-        low, high = np.maximum(self.problem.low[0], 0.5), self.problem.high[0]
-        at = best = self._mean(lengths, _scaled(lengths, pace))
-        found = lengths
-        for _ in range(_REAL_STEPS):
-            gain = self._tokens(lengths + 0.5) - self._tokens(lengths - 0.5)
-            even = 0.5 / len(lengths)
-            longer = self._server(lengths + even) - self._server(lengths - even)
-            cost = self._prices(at, lengths) + at.value / at.rate**2 * at.drafting.sum() * longer
-            pace = at.pace * self._balance(at, lengths) ** (0.5 * _STEP)
-            lengths = np.clip(lengths * np.clip(gain / np.maximum(cost, TINY), 0.2, 5.0) ** _REAL_STEP, low, high)
-            at = self._mean(lengths, _scaled(lengths, pace))
-            if at.value > best.value:
-                best, found = at, lengths
-        return np.clip(np.rint(found), self.problem.low[0], high), best.pace
-
     def _untried(self, at: _Mean, lengths: FloatArray, tried: set[bytes]) -> list[FloatArray]:
         """Return the lengths of the most promising moves of one or two tokens that were not tried yet."""
         users = len(lengths)
         steps = np.concatenate([np.eye(users), -np.eye(users)])
         moved = lengths + steps
         allowed = ((moved >= self.problem.low[0]) & (moved <= self.problem.high[0])).all(-1)
-        gain = self.problem.expected(moved[:, None])[:, 0].sum(-1) - self._tokens(lengths).sum()
-        longer = self.problem.verification_time(moved[None])[0] - self._server(lengths)
-        gain = gain - steps @ self._prices(at, lengths) - at.value / at.rate**2 * at.drafting.sum() * longer
-        gain = np.where(allowed, gain, -np.inf)
+        gain = self.problem.tokens(moved[None])[0] - at.value / at.rate
+        delay = steps @ (self.problem.draft_time[0] * at.drafting + at.pull.sum() * at.pace)  # times f²
+        delay += at.drafting.sum() * (self.problem.verification_time(moved[None])[0] - self._server(lengths))
+        gain = np.where(allowed, gain - at.value / at.rate**2 * delay, -np.inf)
         movers = np.argsort(-gain)[:_MOVERS].tolist()
         pairs = [(i, j) for i, j in combinations(movers, 2) if i % users != j % users]
         moves = [(gain[i] + gain[j], steps[i] + steps[j]) for i, j in pairs]
@@ -131,34 +107,33 @@ class SampleProblem:
         return [each for each in new if each.tobytes() not in tried][:_TRIALS]
 
     def solve(self, lengths: FloatArray, share: FloatArray) -> SampleDecision:
-        """Search from lengths and shares (K,): real lengths, then moves of one or two tokens."""
-        lengths, pace = self._real_lengths(lengths, np.where(lengths > 0.0, share, 1.0) / np.maximum(lengths, 1.0))
-        best, tried = self.improve_paces(lengths, pace, _LAST_STEPS), {lengths.tobytes()}
+        """Search by moves of one or two tokens from lengths and shares (K,)."""
+        best, tried = self._improved(lengths, _pace(lengths, share), _LAST_STEPS), {lengths.tobytes()}
         improved = True
         while improved:
             improved = False
             for moved in self._untried(best, lengths, tried):
                 tried.add(moved.tobytes())
-                at = self.improve_paces(moved, best.pace, _TRIAL_STEPS)
+                at = self._improved(moved, best.pace, _TRIAL_STEPS)
                 if at.value > best.value * (1.0 + _ROUNDING):
                     best, lengths, improved = at, moved, True
                     break
-        best = self.improve_paces(lengths, best.pace, _LAST_STEPS)
+        best = self._improved(lengths, best.pace, _LAST_STEPS)
         return SampleDecision(lengths, lengths * best.pace, best.value)
 
     def value(self, lengths: FloatArray, share: FloatArray) -> float:
         """Return the mean goodput of lengths and shares (K,), which sum to at most 1."""
-        return self._mean(lengths, np.where(lengths > 0.0, share / np.maximum(lengths, 1.0), 1.0)).value
+        return self._mean(lengths, _pace(lengths, share)).value
 
     def upper_bound(self, decision: SampleDecision, steps: int = 400) -> float:
         """Return a bound on the mean goodput of all shares with these lengths, in tokens/s.
 
         It is the maximum over shares of the mean of the tangent planes at the shares of some steps.
         """
-        lengths, weight = decision.lengths, 0.0
-        pace, height, slope = decision.share / np.maximum(lengths, 1.0), 0.0, np.zeros_like(lengths)
+        lengths, height, slope, weight = decision.lengths, 0.0, np.zeros_like(decision.lengths), 0.0
+        pace = _pace(lengths, decision.share)
         for index in range(steps):
-            at = self._mean(lengths, _scaled(lengths, np.where(lengths > 0.0, pace, 1.0)))
+            at = self._mean(lengths, _scaled(lengths, pace))
             tokens, share, step = at.value / at.rate, lengths * at.pace, 0.5 * _STEP / np.sqrt(1.0 + index)
             height += step * (at.value - tokens * at.pull.sum())
             slope += step * tokens * np.where(share > 0.0, at.pull / np.maximum(share, TINY), 0.0)
@@ -171,15 +146,11 @@ def _scaled(lengths: FloatArray, pace: FloatArray) -> FloatArray:
     return pace / max(float(lengths @ pace), TINY)
 
 
-class SampleDecisions(NamedTuple):
-    """Decisions of n states for equally likely channels."""
-
-    lengths: FloatArray  # (n, K)
-    share: FloatArray  # (n, K)
-    value: FloatArray  # (n,) tokens/s
+def _pace(lengths: FloatArray, share: FloatArray) -> FloatArray:
+    return np.where(lengths > 0.0, share, 1.0) / np.maximum(lengths, 1.0)
 
 
-def sample_decisions(problem: Problem, token_time: FloatArray) -> SampleDecisions:
+def sample_decisions(problem: Problem, token_time: FloatArray) -> SampleDecision:
     """Solve n instances whose channels are equally likely, with ``token_time`` c (n, S, K) in s/token.
 
     Searches start from the fast rule for the channels of ``problem``.
@@ -189,5 +160,4 @@ def sample_decisions(problem: Problem, token_time: FloatArray) -> SampleDecision
     rows = range(len(problem))
     problems = (SampleProblem(problem[row : row + 1], token_time[row].T.copy()) for row in rows)
     solved = [each.solve(lengths[row], share[row]) for row, each in enumerate(problems)]
-    columns = [np.array(column) for column in zip(*solved, strict=True)]
-    return SampleDecisions(*columns)
+    return SampleDecision(*(np.array(column) for column in zip(*solved, strict=True)))
