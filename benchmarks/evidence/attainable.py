@@ -94,7 +94,8 @@ def _sampled(entry: SuiteTask, observed: Observed, draws: int, seed: int) -> Sam
 def _decided(entry: SuiteTask, observed: Observed, name: str, **options: Any) -> SampleDecision:
     made: Any = entry.config.contender(name, **options)
     decision: Decision = made(observed)[0]
-    return SampleDecision(decision.draft_length * 1.0, decision.bandwidth / entry.config.scenario.total_bandwidth, 0.0)
+    lengths = decision.draft_length.astype(np.float64)
+    return SampleDecision(lengths, decision.bandwidth / entry.config.scenario.total_bandwidth, 0.0)
 
 
 def _by_draws(entry: SuiteTask, states: list[Observed], draws: int, timed: bool) -> Row:
@@ -147,7 +148,7 @@ def _by_counts(entry: SuiteTask, exams: int) -> Iterator[Row]:
     seeds = [entry.cases(exam)[0].seed for exam in range(exams)]
     parts = [Episodes(config.for_any_decision, entry.size, seed) for seed in seeds]
     base = np.concatenate([part.values("optimal+filter", metric=entry.metric) for part in parts])
-    contenders = {
+    contenders: dict[str, Callable[[Episodes], FloatArray]] = {
         f"{EXPECTED}, attained": lambda part: part.values(EXPECTED, metric=entry.metric),
         "free counts, upper": lambda part: part.values(_free_counts(part), metric=entry.metric),
         "clairvoyant": lambda part: part.values("optimal+clairvoyant", metric=entry.metric),
@@ -166,11 +167,11 @@ def _free_counts(part: Episodes) -> Callable[[Any], Array]:
     """Return the rule that knows the run of accepted tokens of a draft of L_max tokens in every past round."""
     base: MultiSpinVectorEnv = native(part.env())
     rule: Any = part.config.contender(EXPECTED, certify=CERTIFICATE)
-    rng, longest = np.random.default_rng(1), part.config.scenario.max_draft_length
+    rng, longest = np.random.default_rng(part.seed), part.config.scenario.max_draft_length
 
     def act(_: Any) -> Array:
         drafted = np.full(base.state.draft_time.shape, longest)  # used from the second round of a request on
-        exponential: FloatArray = rng.standard_exponential(drafted.shape)
+        exponential: FloatArray = np.asarray(rng.standard_exponential(drafted.shape))
         accepted = tokens_from_exponential(drafted, base.state.acceptance_rate, exponential) - 1.0
         decision = rule(base.observed.changed(drafted=drafted, accepted=accepted.astype(np.int64)))
         return base.encode_action(Decision(decision.draft_length, decision.bandwidth))

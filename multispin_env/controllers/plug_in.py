@@ -5,7 +5,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.arrays import BoolArray
 from multispin_env.checks import check_instance, require
 from multispin_env.controllers.base import Controller, WeightedController
 from multispin_env.controllers.estimators import Estimator, Part
@@ -66,8 +66,8 @@ class PlugIn:
         channel = estimates.get("spectral_efficiency")
         acceptance = estimates.get("acceptance_rate", system.acceptance_rate)
         posterior: Posterior | None = estimates.get("posterior")
-        if posterior is not None and posterior.tokens is not None:
-            acceptance = _rate_of(posterior.tokens)
+        if posterior is not None and posterior.rate is not None:
+            acceptance = posterior.rate
         if acceptance is None:
             names = [name for name in ESTIMATORS.names() if ESTIMATORS.load(name).part == "acceptance_rate"]
             raise ValueError(f"acceptance_rate: expected an array (n, K), or a plug-in with one of {names}, got None")
@@ -83,9 +83,9 @@ class PlugIn:
                 state = state.changed(spectral_efficiency=np.where(state.starting, channel, state.spectral_efficiency))
             return base(state.changed(acceptance_rate=acceptance))
         efficiency = system.spectral_efficiency if channel is None else channel
-        state = SystemState(system.draft_time, efficiency, acceptance, system.head_start, system.batteries)
+        at = SystemState(system.draft_time, efficiency, acceptance, system.head_start, system.batteries)
         rule: Any = base  # has this method, as checked at construction
-        return base(state) if posterior is None else rule.decide_expected(state, posterior)
+        return base(at) if posterior is None else rule.decide_expected(at, posterior)
 
     @property
     def parts(self) -> list[Part]:
@@ -117,12 +117,6 @@ class PlugIn:
                 raise ValueError(f"mask: expected a bool array of shape {shape}, got {actual}")
             for estimator in self.estimators:
                 estimator.reset(array)
-
-
-def _rate_of(tokens: FloatArray) -> FloatArray:
-    """Return the rates α (n, K) with the same probability that 8 tokens, or L_max, are accepted in a row."""
-    length = min(8, tokens.shape[-1] - 1)
-    return np.minimum((tokens[..., length] - tokens[..., length - 1]) ** (1.0 / length), 1.0)
 
 
 def _check_observed(scenario: Scenario, observed: Observed) -> None:

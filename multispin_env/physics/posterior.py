@@ -31,6 +31,14 @@ class Posterior(Batched):
     tokens: FloatArray | None = None
     efficiency: FloatArray | None = None
 
+    @property
+    def rate(self) -> FloatArray | None:
+        """Rates α (n, K) at which 8 tokens, or L_max, are accepted in a row as likely as given the observations."""
+        if self.tokens is None:
+            return None
+        length = min(8, self.tokens.shape[-1] - 1)
+        return np.minimum((self.tokens[..., length] - self.tokens[..., length - 1]) ** (1.0 / length), 1.0)
+
 
 def mixture_tokens(log_weight: FloatArray, a: FloatArray, b: FloatArray, longest: int) -> FloatArray:
     """Return E[N | L] (..., longest + 1) for L = 0..longest and rates α from a mixture of laws Beta(a, b) (..., C)."""

@@ -110,25 +110,23 @@ class Problem(Batched):
     def gain(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return ω α^l (..., n, K) for integer lengths l, the expected gain of the l-th token of a draft."""
         if self.token_table is not None:
-            return self.weights * (self._tokens(lengths) - self._tokens(lengths - 1.0))
+            return np.asarray(np.subtract(self.expected(lengths), self.expected(np.subtract(lengths, 1))))
         with np.errstate(divide="ignore", invalid="ignore"):  # α = 0
             power = np.where(lengths > 0, np.exp(lengths * np.log(self.acceptance_rate)), 1.0)
         return self.weights * power
 
     def next_gain(self, lengths: FloatArray | IntArray, gain: FloatArray) -> FloatArray:
         """Return the expected gain (..., n, K) of the token after those of drafts, whose last tokens gain ``gain``."""
-        return gain * self.acceptance_rate if self.token_table is None else self.gain(lengths + 1.0)
-
-    def _tokens(self, lengths: FloatArray | IntArray) -> FloatArray:
-        if self.token_table is None:
-            return expected_tokens(lengths, self.acceptance_rate)
-        n, users, size = self.token_table.shape
-        column = np.clip(lengths, 0, size - 1).astype(np.int64)  # moves out of range are evaluated, but not allowed
-        return np.asarray(self.token_table[np.arange(n)[:, None], np.arange(users), column])
+        return gain * self.acceptance_rate if self.token_table is None else self.gain(np.add(lengths, 1))
 
     def expected(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return ω E[N | L] for lengths (..., n, K)."""
-        tokens = self.weights * self._tokens(lengths)
+        if self.token_table is None:
+            tokens = self.weights * expected_tokens(lengths, self.acceptance_rate)
+        else:
+            n, users, size = self.token_table.shape
+            column = np.clip(lengths, 0, size - 1).astype(np.int64)  # moves out of range are evaluated, but not allowed
+            tokens = self.weights * self.token_table[np.arange(n)[:, None], np.arange(users), column]
         return tokens if self.token_price is None else tokens - self.cost(lengths)
 
     def cost(self, lengths: FloatArray | IntArray) -> FloatArray:

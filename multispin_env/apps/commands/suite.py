@@ -116,11 +116,12 @@ def _list(options: argparse.Namespace) -> None:
         if frozen.bound is not None:
             bound = f"{item.performance(frozen.bound[None]).mean_scores[0]:.3f}"
         best = f"{item.reference} {frozen.reference.mean():.1f}"
-        scores = (f"{frozen.middle:.3f}", f"{frozen.untrained:.3f}", bound)
+        scores = (f"{frozen.middle:.3f}", f"{frozen.untrained:.3f}", item.attainable_text, bound)
         lines.append((item.name, item.metric, f"{frozen.floor.mean():.1f}", best, *scores))
-    print(aligned(("task", "metric", "random (0)", "best rule (1)", "middle", "untrained", "bound"), lines))
-    print("\nThe last columns are scores: of the middle of the range of actions, of networks before")
-    print("training, and of an upper bound; where it is 1, the rule is optimal.\n")
+    titles = ("task", "metric", "random (0)", "best rule (1)", "middle", "untrained", "attainable", "bound")
+    print(aligned(titles, lines))
+    print("\nThe last columns are scores: of the middle of the range of actions, of networks before training,")
+    print("of the best policy (a bracket, or open), and of an upper bound, which may know what is hidden.\n")
     for item in tasks():
         print(f"{item.name:13}  {item.hard}")
 
@@ -159,13 +160,11 @@ def _evaluate_name(options: argparse.Namespace) -> None:
     exam = check_integer("seed", options.seed, 0)
     if options.entry not in BLIND and any(letter in options.entry for letter in "/\\"):
         raise ValueError(f"entry: expected a folder that exists, or a controller, got {options.entry!r}")
+    selected = tuple(task(name) for name in options.tasks) if options.tasks else tasks()
     if options.out is None:
-        selected = tuple(task(name) for name in options.tasks) if options.tasks else tasks()
         _print(_play_one(options, (Path(), (0,), exam, rule_policies(options.entry, selected))), exam)
         return
-    if options.tasks:
-        raise ValueError("tasks: expected no value with --out, since an entry has all tasks, got --tasks")
-    entry = rule_entry(options.entry)
+    entry = rule_entry(options.entry, selected)
     check_replaced(options.out, entry.policies)
     played = _play_one(options, (options.out, entry.seeds, exam, entry.policies))
     make_folder(options.out)

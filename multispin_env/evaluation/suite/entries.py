@@ -175,9 +175,9 @@ def save_entry(folder: Path, entry: SuiteEntry) -> None:
     write_atomically(path, f"{json.dumps(asdict(entry), indent=2, ensure_ascii=False)}\n".encode())
 
 
-def rule_entry(name: str) -> SuiteEntry:
-    """Return the entry of a rule of the package, `RANDOM_ACTIONS` or `REFERENCE`."""
-    policies = rule_policies(name, tasks())
+def rule_entry(name: str, tasks: Sequence[SuiteTask]) -> SuiteEntry:
+    """Return the entry of a rule of the package, `RANDOM_ACTIONS` or `REFERENCE` in these tasks."""
+    policies = rule_policies(name, tasks)
     return SuiteEntry(method=name, steps=0, seconds=0.0, cpu_seconds=0.0, seeds=(0,), policies=policies)
 
 

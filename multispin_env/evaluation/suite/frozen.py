@@ -28,6 +28,19 @@ class Frozen:
     steps: str
 
 
+@dataclass(frozen=True)
+class Attainable:
+    """Bracket of the best mean of any policy, as differences to the mean of the reference, with standard errors.
+
+    ``attained`` is that of a known policy. Entries may be added later, since scores do not depend on them.
+    """
+
+    attained: float = 0.0
+    attained_error: float = 0.0
+    upper: float = 0.0
+    upper_error: float = 0.0
+
+
 FROZEN_VALUES = ("floor", "reference", "bound")  # keys of the recorded values of a task
 
 
@@ -43,3 +56,10 @@ def frozen_of(name: str) -> Frozen:
     values = frozen_content()[name]
     arrays = {key: None if values[key] is None else np.array(values[key]) for key in FROZEN_VALUES}
     return Frozen(**{**values, **arrays})
+
+
+@cache
+def attainable_of(name: str) -> Attainable | None:
+    """Return the recorded bracket of a task; ``None`` if it is open."""
+    content = read_json(DATA / "attainable.json")
+    return Attainable(**content[name]) if name in content else None

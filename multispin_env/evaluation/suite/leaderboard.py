@@ -131,9 +131,9 @@ def cells_by_task(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
     lines: list[Cells] = []
     for name in rows[0].scores:
         cells = ["-" if name in row.entry.gaps else _number(row.scores[name].score.mean) for row in rows]
-        frozen = task(name).frozen
-        lines.append((name, *cells, _number(frozen.middle), _number(frozen.untrained)))
-    return ("task", *(row.label for row in rows), "middle", "untrained"), lines
+        frozen, attainable = task(name).frozen, task(name).attainable_text
+        lines.append((name, *cells, _number(frozen.middle), _number(frozen.untrained), attainable))
+    return ("task", *(row.label for row in rows), "middle", "untrained", "attainable"), lines
 
 
 def paired_cells(first: LeaderRow, second: LeaderRow) -> tuple[Cells, list[Cells]]:

@@ -21,7 +21,7 @@ from multispin_env.envs.observations import SHARED, Observation
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.defaults import default_contenders
 from multispin_env.evaluation.policy import Policy
-from multispin_env.evaluation.suite.frozen import Frozen, frozen_of
+from multispin_env.evaluation.suite.frozen import Attainable, Frozen, attainable_of, frozen_of
 from multispin_env.evaluation.suite.statistics import Performance, Score
 
 PUBLIC = 0  # exam whose results are stored with the suite; other numbers are fresh exams
@@ -206,6 +206,20 @@ class SuiteTask:
             return float("inf")
         slack = _CERTIFIED if self.bound == "reference" else _LONG_RUN
         return float(self.performance(bound[None]).mean_scores[0]) + slack
+
+    @property
+    def attainable(self) -> tuple[float, float] | None:
+        """Scores of the best policy known and of its upper bound; 1 if the reference is optimal, ``None`` if open."""
+        bracket = Attainable() if self.bound == "reference" else attainable_of(self.name)
+        if bracket is None:
+            return None
+        unit = self.frozen.reference.mean() - self.frozen.floor.mean()
+        return float(1.0 + bracket.attained / unit), float(1.0 + bracket.upper / unit)
+
+    @property
+    def attainable_text(self) -> str:
+        """Bracket of the attainable score as text, or "open"."""
+        return "open" if self.attainable is None else " to ".join(dict.fromkeys(f"{x:.3f}" for x in self.attainable))
 
     def hides_from(self, rule: str) -> bool:
         """Whether a rule would see parts of the state that the task hides."""

@@ -298,7 +298,7 @@ def test_a_fresh_exam_catches_stored_actions(small, capsys, tmp_path):
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_scores_above_a_proven_bound_are_refused(task, tmp_path):
-    entry = replace(rule_entry("random-actions"), policies={task.name: [{"rule": "random-actions"}]})
+    entry = replace(rule_entry("random-actions", ()), policies={task.name: [{"rule": "random-actions"}]})
     floor, top = task.ends()
 
     def read(score):
