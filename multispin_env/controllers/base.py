@@ -323,11 +323,6 @@ class Assumptions:
             raise ValueError(f"acceptance_spread: expected one entry for each task ({tasks}), got {spreads}")
         check_fields(self)
 
-    @property
-    def knows_channel(self) -> bool:
-        """Whether a report is the present channel."""
-        return self.correlation**self.delay == 1.0
-
     @classmethod
     def of(cls, scenario: Scenario, *, spread: float = 0.08, correlation: float = 0.9, delay: int = 1) -> Self:
         """Return assumptions with the task means of a scenario and the same spread for all tasks."""

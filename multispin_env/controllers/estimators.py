@@ -293,7 +293,7 @@ class _ChannelEstimator(Estimator):
     @override
     def estimate(self, observed: Observed) -> FloatArray:
         gain, mean_gain = self.add_report(observed)
-        if self.assumptions.knows_channel:
+        if self.assumptions.correlation**self.assumptions.delay == 1.0:
             return np.ascontiguousarray(observed.spectral_efficiency)
         return spectral_efficiency(self.scenario, self.predict(gain, mean_gain))
 
@@ -388,10 +388,10 @@ class Expected(Estimator):
             counts = update_counts("expected", rates.memory, observed)
             components = rates.posterior_components(*counts, observed.task)
             return Posterior(mixture_tokens(*components, self.scenario.max_draft_length))
-        if self.assumptions.knows_channel:
+        known = self.assumptions.correlation, self.assumptions.delay
+        if known[0] ** known[1] == 1.0:
             expected = "hidden acceptance rates or an old channel report for 'expected', got a known state"
             raise ValueError(f"estimator: expected {expected}; leave out '+expected'")
-        known = self.assumptions.correlation, self.assumptions.delay
         gains = predictive_gains(*channel.add_report(observed), *known, self.draws, self.seed)
         return Posterior(efficiency=spectral_efficiency(self.scenario, gains))
 

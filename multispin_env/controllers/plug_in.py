@@ -38,13 +38,9 @@ class PlugIn:
         if "weights" in parts and not isinstance(base, WeightedController):
             kind = type(base).__name__
             raise ValueError(f"base: expected a WeightedController for an estimator of weights, got {kind}")
-        if "posterior" in parts:
-            others = [part for part in parts if part not in ("posterior", "weights")]
-            if others:
-                raise ValueError(f"estimators: expected 'expected' without estimators of {others[0]}, got both")
-            if not hasattr(base, "decide_expected"):
-                kind = type(base).__name__
-                raise ValueError(f"base: expected 'optimal' for the estimator 'expected', got {kind}")
+        if "posterior" in parts and not (hasattr(base, "decide_expected") and {*parts} <= {"posterior", "weights"}):
+            got = f"{type(base).__name__} and estimators of {parts}"
+            raise ValueError(f"estimators: expected 'expected' with 'optimal' and no other of the state, got {got}")
 
     @overload
     def __call__(self, observed: Observed) -> Decision: ...
@@ -66,8 +62,8 @@ class PlugIn:
         channel = estimates.get("spectral_efficiency")
         acceptance = estimates.get("acceptance_rate", system.acceptance_rate)
         posterior: Posterior | None = estimates.get("posterior")
-        if posterior is not None and posterior.rate is not None:
-            acceptance = posterior.rate
+        if posterior is not None and posterior.tokens is not None:
+            acceptance = posterior.tokens[..., 1] - 1.0  # mean rates, a start of the search
         if acceptance is None:
             names = [name for name in ESTIMATORS.names() if ESTIMATORS.load(name).part == "acceptance_rate"]
             raise ValueError(f"acceptance_rate: expected an array (n, K), or a plug-in with one of {names}, got None")

@@ -13,8 +13,6 @@ from multispin_env.arrays import FloatArray
 from multispin_env.physics.radio import GaussMarkov
 from multispin_env.physics.types import Batched
 
-_EDGE = 1e-12  # Distance of uniform variables from 0 and 1, where the normal quantile is infinite
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Posterior(Batched):
@@ -30,14 +28,6 @@ class Posterior(Batched):
 
     tokens: FloatArray | None = None
     efficiency: FloatArray | None = None
-
-    @property
-    def rate(self) -> FloatArray | None:
-        """Rates α (n, K) at which 8 tokens, or L_max, are accepted in a row as likely as given the observations."""
-        if self.tokens is None:
-            return None
-        length = min(8, self.tokens.shape[-1] - 1)
-        return np.minimum((self.tokens[..., length] - self.tokens[..., length - 1]) ** (1.0 / length), 1.0)
 
 
 def mixture_tokens(log_weight: FloatArray, a: FloatArray, b: FloatArray, longest: int) -> FloatArray:
@@ -63,6 +53,6 @@ def _sobol_normals(num_users: int, draws: int, seed: int) -> FloatArray:
     from scipy import special, stats  # late: they take longer to import than this package
 
     uniform = stats.qmc.Sobol(2 * num_users, seed=np.random.default_rng(seed)).random(draws)
-    normals: FloatArray = special.ndtri(np.clip(uniform, _EDGE, 1.0 - _EDGE)).reshape(draws, 2, num_users)
+    normals: FloatArray = special.ndtri(np.clip(uniform, 1e-12, 1.0 - 1e-12)).reshape(draws, 2, num_users)
     normals.setflags(write=False)
     return normals

@@ -154,7 +154,7 @@ def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_M
     """Return moves (2K, n) that add a token to each user, then remove one from each; and P (n,)."""
     draft, token = problem.draft_time, problem.token_time
     gain = problem.gain(lengths)
-    longer = problem.next_gain(lengths, gain)
+    longer = gain * problem.acceptance_rate if problem.token_table is None else problem.gain(lengths + 1.0)
     room = phi - lengths * draft
     share = token * lengths / room
     slope = share / room

@@ -115,10 +115,6 @@ class Problem(Batched):
             power = np.where(lengths > 0, np.exp(lengths * np.log(self.acceptance_rate)), 1.0)
         return self.weights * power
 
-    def next_gain(self, lengths: FloatArray | IntArray, gain: FloatArray) -> FloatArray:
-        """Return the expected gain (..., n, K) of the token after those of drafts, whose last tokens gain ``gain``."""
-        return gain * self.acceptance_rate if self.token_table is None else self.gain(np.add(lengths, 1))
-
     def expected(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return ω E[N | L] for lengths (..., n, K)."""
         if self.token_table is None:

@@ -51,8 +51,8 @@ _LONG, _FARTHEST = 1.0, 4.0
 def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     """Return near-optimal integer lengths (n, K), and the relaxed optimum without the TPOT to 1e-3.
 
-    If no lengths are in time, those with the shortest time per output token are returned. With a table of tokens, moves
-    start from the lengths for the acceptance rates; then the second result only shows where a search begins.
+    If no lengths are in time, those with the shortest time per output token are returned. With a table of tokens, a
+    short search starts from the lengths for the acceptance rates, and the second result is near these.
     """
     if problem.token_table is not None:
         return _lengths_by_table(problem)
@@ -64,20 +64,10 @@ def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
 
 def _lengths_by_table(problem: Problem) -> tuple[FloatArray, Relaxed]:
     lengths, _ = fast_lengths(replace(problem, token_table=None))
-    if problem.padded:
-        ends = problem.low.max(-1), problem.high.max(-1)
-        longest = [np.clip(lengths.max(-1) + offset, *ends) for offset in LONGEST_OFFSETS]
-        parts = [problem.with_longest(each) for each in longest]
-        starts = [np.minimum(lengths, part.high) for part in parts]
-    else:
-        parts, starts = [problem], [lengths]
-    improved = [
-        improve(part, start, problem.latency(start[:, None])) for part, start in zip(parts, starts, strict=True)
-    ]
-    candidates, rows = np.stack(improved, 1), np.arange(len(problem))
-    value = problem.value(candidates)
-    lengths = candidates[rows, value.argmax(-1)]
-    return lengths, Relaxed.near(problem, lengths, value.max(-1))
+    if not problem.padded:
+        lengths = improve(problem, lengths, problem.latency(lengths[:, None]))
+    relaxed = Relaxed.near(problem, lengths, problem.value(lengths[:, None])[:, 0])
+    return branch_and_bound(problem, lengths, relaxed, tolerance=1e-6, rounds=32).lengths, relaxed
 
 
 def _fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:

@@ -1,12 +1,10 @@
 """Best decision for equally likely channels (not in the paper): the mean goodput over draws of the channel.
 
-For lengths L and shares b it is N(L) · mean_s 1 / (V(L) + max_k (L_k T_k + L_k c_ks / b_k)). For given lengths it is
-concave in b, as the minimum over k of terms b / ((V + L T) b + L c), so `upper_bound` can prove its maximum. The search
-over lengths has no proof. The unknowns are paces y_k = b_k / L_k: a token takes c_ks / y_k s to upload, for any L_k.
-
-At the best paces the pulls p_k, the mean of f² c / y over draws in which k is last, are proportional to b_k. A
-multiplicative step towards this needs no scale of its own. The price Σ p of the band then gives the first-order gain of
-a longer draft at the same paces.
+For lengths L and shares b it is N(L) · mean_s 1 / (V(L) + max_k (L_k T_k + L_k c_ks / b_k)), for given lengths concave
+in b, as the minimum over k of terms b / ((V + L T) b + L c). The search over lengths has no proof. The unknowns are
+paces y_k = b_k / L_k: a token takes c_ks / y_k s to upload. At the best paces the pulls p_k, means of f² c / y over
+draws in which k is last, are proportional to b_k, and multiplicative steps towards this need no scale. The price Σ p of
+the band gives the first-order gain of a longer draft at the same paces.
 """
 
 from dataclasses import dataclass
@@ -37,14 +35,14 @@ class _Mean(NamedTuple):
 
 
 class SampleDecision(NamedTuple):
-    """Decision for equally likely channels, or decisions of n states."""
+    """Decisions for equally likely channels."""
 
     lengths: FloatArray  # (..., K)
     share: FloatArray  # (..., K)
     value: Any  # (...) mean goodput over these channels, tokens/s
 
 
-class _Paces(NamedTuple):
+class Paces(NamedTuple):
     """Maximisation over paces (K,), which are scaled to the whole band, for given lengths."""
 
     lengths: FloatArray  # (K,)
@@ -53,6 +51,7 @@ class _Paces(NamedTuple):
     token_time: FloatArray  # (K, S)
 
     def mean(self, pace: FloatArray) -> _Mean:
+        """Return the means for these paces."""
         pace = pace / max(float(self.lengths @ pace), TINY)
         upload = self.token_time * ((self.lengths > 0.0) / pace)[:, None]
         finish = upload + self.start
@@ -72,6 +71,7 @@ class _Paces(NamedTuple):
         return at.pace * np.where(share > 0.0, ratio, 1.0) ** size
 
     def improved(self, pace: FloatArray, steps: int) -> _Mean:
+        """Return the best means of some steps."""
         at = best = self.mean(pace)
         size = _STEP
         for _ in range(steps - 1):
@@ -95,42 +95,27 @@ class SampleProblem:
 
     def value(self, lengths: FloatArray, share: FloatArray) -> float:
         """Return the mean goodput of lengths and shares (K,), which sum to 1."""
-        return self._fixed(lengths).mean(_pace(lengths, share)).value
+        return self.fixed(lengths).mean(paces_of(lengths, share)).value
 
     def solve(self, lengths: FloatArray, share: FloatArray) -> SampleDecision:
         """Search by moves of one or two tokens from lengths and shares (K,)."""
-        best, tried = self._fixed(lengths).improved(_pace(lengths, share), _LAST_STEPS), {lengths.tobytes()}
+        best, tried = self.fixed(lengths).improved(paces_of(lengths, share), _LAST_STEPS), {lengths.tobytes()}
         improved = True
         while improved:
             improved = False
             for moved in self._untried(best, lengths, tried):
                 tried.add(moved.tobytes())
-                at = self._fixed(moved).improved(best.pace, _TRIAL_STEPS)
+                at = self.fixed(moved).improved(best.pace, _TRIAL_STEPS)
                 if at.value > best.value * (1.0 + _ROUNDING):
                     best, lengths, improved = at, moved, True
                     break
-        best = self._fixed(lengths).improved(best.pace, _LAST_STEPS)
+        best = self.fixed(lengths).improved(best.pace, _LAST_STEPS)
         return SampleDecision(lengths, lengths * best.pace, best.value)
 
-    def upper_bound(self, decision: SampleDecision, steps: int = 400) -> float:
-        """Return a bound on the mean goodput of all shares with these lengths, in tokens/s.
-
-        It is the maximum over shares of the mean of the tangent planes at the shares of some steps.
-        """
-        fixed, height, slope, weight = self._fixed(decision.lengths), 0.0, np.zeros_like(decision.lengths), 0.0
-        pace = _pace(decision.lengths, decision.share)
-        for index in range(steps):
-            at, size = fixed.mean(pace), 0.5 * _STEP / np.sqrt(1.0 + index)
-            share = decision.lengths * at.pace
-            height += size * (at.value - fixed.tokens * at.pull.sum())
-            slope += size * fixed.tokens * np.where(share > 0.0, at.pull / np.maximum(share, TINY), 0.0)
-            weight += size
-            pace = fixed.stepped(at, size)
-        return float((height + slope.max()) / weight)
-
-    def _fixed(self, lengths: FloatArray) -> _Paces:
+    def fixed(self, lengths: FloatArray) -> Paces:
+        """Return the problem of the paces for given lengths (K,)."""
         server, drafting = self.problem.verification_time(lengths[None, None])[0], lengths * self.problem.draft_time[0]
-        return _Paces(
+        return Paces(
             lengths, float(self.problem.expected(lengths).sum()), (server + drafting)[:, None], self.token_time
         )
 
@@ -151,7 +136,8 @@ class SampleProblem:
         return [each for each in new if each.tobytes() not in tried][:_TRIALS]
 
 
-def _pace(lengths: FloatArray, share: FloatArray) -> FloatArray:
+def paces_of(lengths: FloatArray, share: FloatArray) -> FloatArray:
+    """Return the paces of shares (K,)."""
     return np.where(lengths > 0.0, share, 1.0) / np.maximum(lengths, 1.0)
 
 

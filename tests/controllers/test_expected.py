@@ -8,6 +8,7 @@ import pytest
 from scipy import integrate, optimize, stats
 
 import multispin_env as ms
+from benchmarks.evidence.attainable import shares_bound
 from multispin_env.controllers.base import Assumptions
 from multispin_env.draft import expected_tokens
 from multispin_env.envs.config import EnvConfig
@@ -106,7 +107,7 @@ def test_the_bound_holds_for_all_shares(rng):
     problem = make_problem(scenario, state)[:1]
     sampled = SampleProblem(problem, token_time[0].T.copy())
     decision = sampled.solve(problem.high[0] * 1.0, np.full(2, 0.5))
-    bound = sampled.upper_bound(decision)
+    bound = shares_bound(sampled, decision)
     others = max(sampled.value(decision.lengths, np.array([x, 1.0 - x])) for x in np.linspace(0.01, 0.99, 99))
     assert max(others, decision.value) <= bound <= 1.002 * decision.value
 
@@ -153,8 +154,8 @@ def decide(name="optimal+expected", **options):
 
 
 test_refusals = refusals(
-    (lambda: decide("fixed+expected"), "base: expected 'optimal' for the estimator"),
-    (lambda: decide("optimal+expected+filter"), "without estimators of acceptance_rate"),
+    (lambda: decide("fixed+expected"), "estimators: expected 'expected' with 'optimal' .* got Fixed"),
+    (lambda: decide("optimal+expected+filter"), "no other of the state, got Optimal"),
     (lambda: decide(draws=3), "draws: expected a power of 2, got 3"),
     (lambda: decide(assumptions=Assumptions.of(system(), delay=0)), "got a known state; leave"),
     (lambda: decide(draws=4, certify=1e-3), "certify: expected no value with"),

@@ -130,6 +130,19 @@ def test_actions_that_know_nothing_have_the_recorded_scores(name):
     assert 0.05 < actions.std() < 5.0
 
 
+def test_attainable_scores_are_exact_a_bracket_or_open(task):
+    """A clairvoyant is above the upper end, so it shows nothing that a policy can attain."""
+    if task.bound == "reference":
+        assert (task.attainable, task.attainable_text) == ((1.0, 1.0), "1.000")
+    elif task.name in ("hidden", "late"):
+        low, high = task.attainable
+        clairvoyant = task.performance(task.frozen.bound[None]).mean_scores[0]
+        assert 1.0 < low < high < clairvoyant - 0.01
+        assert task.attainable_text == f"{low:.3f} to {high:.3f}"
+    else:
+        assert (task.attainable, task.attainable_text) == (None, "open")
+
+
 @pytest.mark.parametrize(
     ("name", "rule", "hidden"),
     [

@@ -99,25 +99,24 @@ class Optimal(WeightedController):
         return self._solve(checked_problem(self.scenario, state, self.weights, self.fixed_length, self.tpot), state)
 
     def decide_expected(self, state: SystemState, posterior: Posterior) -> Decision:
-        """Decide for the largest expected goodput given the distribution of what is hidden in a state (n, K).
+        """Decide for the largest expected goodput of the next round, given what is hidden in a state (n, K).
 
-        With hidden acceptance rates it is certified as other decisions are. With equally likely channels, shares are
-        within about 1e-4 of the optimum for their lengths, and the lengths are found by a search without a proof.
+        Only decisions for hidden acceptance rates can be certified; for channels lengths are searched without a proof.
         """
-        options = ("tpot", "energy_price", *(() if posterior.efficiency is None else ("certify", "fixed_length")))
-        for name in options:
-            if getattr(self, name):
-                raise ValueError(f"{name}: expected no value with the estimator 'expected', got {getattr(self, name)}")
+        options: dict[str, Any] = {"tpot": self.tpot, "energy_price": self.energy_price or None}
+        if posterior.tokens is None:
+            options |= {"certify": self.certify, "fixed_length": self.fixed_length}
+        for name, value in options.items():
+            if value is not None:
+                raise ValueError(f"{name}: expected no value with the estimator 'expected', got {value}")
         if posterior.efficiency is None:
             state = checked_state(self.scenario, state)
             problem = checked_problem(self.scenario, state, self.weights, self.fixed_length)
             return self._solve(replace(problem, token_table=posterior.tokens), state)
         low = np.quantile(posterior.efficiency, 1.0 / (self.scenario.num_users + 1.0), axis=1)
         state = checked_state(self.scenario, state.changed(spectral_efficiency=low))
-        solved = sample_decisions(
-            checked_problem(self.scenario, state, self.weights),
-            np.clip(full_share_token_time(self.scenario, posterior.efficiency), MIN_TIME, MAX_TIME),
-        )
+        token_time = np.clip(full_share_token_time(self.scenario, posterior.efficiency), MIN_TIME, MAX_TIME)
+        solved = sample_decisions(checked_problem(self.scenario, state, self.weights), token_time)
         return Decision(solved.lengths.astype(np.int64), solved.share * self.scenario.total_bandwidth)
 
     def _solve(self, problem: Problem, state: SystemState) -> Decision:

@@ -28,19 +28,6 @@ class Frozen:
     steps: str
 
 
-@dataclass(frozen=True)
-class Attainable:
-    """Bracket of the best mean of any policy, as differences to the mean of the reference, with standard errors.
-
-    ``attained`` is that of a known policy. Entries may be added later, since scores do not depend on them.
-    """
-
-    attained: float = 0.0
-    attained_error: float = 0.0
-    upper: float = 0.0
-    upper_error: float = 0.0
-
-
 FROZEN_VALUES = ("floor", "reference", "bound")  # keys of the recorded values of a task
 
 
@@ -59,7 +46,6 @@ def frozen_of(name: str) -> Frozen:
 
 
 @cache
-def attainable_of(name: str) -> Attainable | None:
-    """Return the recorded bracket of a task; ``None`` if it is open."""
-    content = read_json(DATA / "attainable.json")
-    return Attainable(**content[name]) if name in content else None
+def attainable_content() -> dict[str, dict[str, float]]:
+    """Return brackets of the best mean by task, as differences to the reference; tasks that are open are missing."""
+    return dict(read_json(DATA / "attainable.json"))

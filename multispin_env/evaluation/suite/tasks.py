@@ -21,7 +21,7 @@ from multispin_env.envs.observations import SHARED, Observation
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.defaults import default_contenders
 from multispin_env.evaluation.policy import Policy
-from multispin_env.evaluation.suite.frozen import Attainable, Frozen, attainable_of, frozen_of
+from multispin_env.evaluation.suite.frozen import Frozen, attainable_content, frozen_of
 from multispin_env.evaluation.suite.statistics import Performance, Score
 
 PUBLIC = 0  # exam whose results are stored with the suite; other numbers are fresh exams
@@ -209,12 +209,13 @@ class SuiteTask:
 
     @property
     def attainable(self) -> tuple[float, float] | None:
-        """Scores of the best policy known and of its upper bound; 1 if the reference is optimal, ``None`` if open."""
-        bracket = Attainable() if self.bound == "reference" else attainable_of(self.name)
-        if bracket is None:
+        """Scores that the best policy attains at least and at most; 1 if the reference is optimal, ``None`` if open."""
+        if self.bound == "reference":
+            return 1.0, 1.0
+        if self.name not in attainable_content():
             return None
-        unit = self.frozen.reference.mean() - self.frozen.floor.mean()
-        return float(1.0 + bracket.attained / unit), float(1.0 + bracket.upper / unit)
+        bracket, unit = attainable_content()[self.name], self.frozen.reference.mean() - self.frozen.floor.mean()
+        return float(1.0 + bracket["attained"] / unit), float(1.0 + bracket["upper"] / unit)
 
     @property
     def attainable_text(self) -> str:
