@@ -1,7 +1,7 @@
 """``python .ci/wheel.py WHEEL``: the wheel alone, away from the checkout, in a fresh environment of each Python here.
 
 Of the checkout it reads the guide's first example only. Versions that are not installed are left out, and training is
-tried in the newest.
+tried in the version that runs this program.
 """
 
 import os
@@ -115,7 +115,7 @@ def main() -> None:
             print(f"{python}: the wheel alone", flush=True)
             one.install()
             check_base(one)
-            if python == there[-1]:  # torch takes long to install
+            if python == f"python3.{sys.version_info.minor}":  # torch takes long to install
                 print(f"{python}: the wheel with [train]", flush=True)
                 one.install("[train]")
                 check_train(one)

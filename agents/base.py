@@ -84,7 +84,7 @@ def scenarios_like(config: EnvConfig) -> tuple[Scenario, ...]:
     scenario, scenarios = config.scenario, [config.scenario]
     law = (*LAW, "server", "min_draft_length") if scenario.verification_pieces else ()
     shared = {
-        name: getattr(scenario, name) for name in ("payload", "target", "round_trip_time", *law)
+        name: getattr(scenario, name) for name in ("payload", "target", "round_trip_time", "fleet", "device_load", *law)
     }  # not of the models
     for name in SCENARIOS.names():
         preset = Scenario.preset(name, num_users=scenario.num_users, total_bandwidth=scenario.total_bandwidth)

@@ -18,11 +18,12 @@ from typing import Any
 from agents.registry import AGENTS, check_admitted
 from multispin_env.apps.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings, collect_arguments
 from multispin_env.checks import check_fields, check_integer, check_real, checked_field
+from multispin_env.device import LOADS
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.statistics import TUNING_SEED
 from multispin_env.files import checksum, lock_folder, make_folder, read_table, write_atomically
-from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, ENVIRONMENTS
+from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, ENVIRONMENTS, FLEETS
 
 
 @dataclass
@@ -302,6 +303,10 @@ def command_of(folder: Path) -> str:
     if env.scenario.name != DEFAULT_SCENARIO:
         options["scenario"] = env.scenario.name
     options |= {name: value for name in ("server", "draft") if (value := getattr(env.scenario, name))}
+    if env.scenario.fleet:
+        changed |= {"device_load": env.scenario.device_load} if env.scenario.device_load != LOADS[0] else {}
+        named = env.scenario.fleet_name in FLEETS.names()
+        (options if named else changed)["fleet"] = env.scenario.fleet_name if named else env.scenario.fleet
     options |= {name: value for name, value in vars(limits).items() if value is not None}
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     usual = {name: field.default for name, field in env.own_fields().items()} | supported_arguments(type(env))

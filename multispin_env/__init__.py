@@ -25,6 +25,7 @@ from multispin_env.controllers.base import Assumptions, ContinuousController, Co
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.controllers.rounds.optimal import oracle
+from multispin_env.device import DeviceProfile, Fleet
 from multispin_env.draft import DraftProfile
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.endless import ContinuousConfig
@@ -46,6 +47,7 @@ from multispin_env.physics.continuous.types import (
     Served,
 )
 from multispin_env.physics.lengths import make_lengths
+from multispin_env.physics.links import Link
 from multispin_env.physics.records import Records, load_records
 from multispin_env.physics.rounds import expected_outcome, sample_state, sampled_outcome
 from multispin_env.physics.traces import RequestTrace, load_trace
@@ -68,15 +70,15 @@ __version__ = "0.1.0"
 __all__ = [
     "Assumptions", "BatteryState", "Capacity", "CertifiedDecision", "ComparisonTable", "ContinuousConfig",
     "ContinuousController", "ContinuousDecision", "ContinuousObserved", "ContinuousOutcome", "ContinuousState",
-    "Controller", "Decision", "Demand", "DraftProfile", "EnergyBound", "EnvConfig", "Join", "LongRun", "Modifier",
-    "Objective", "Observed", "Outcome", "Phase", "PlugIn", "RateBound", "RateOptimum", "Records", "RequestTrace",
-    "RoundsConfig", "RoundsController", "RoundsSimulator", "Scenario", "Sensitivities", "Served", "Server",
-    "ServiceLevel", "ServiceRun", "SystemState", "Task", "Workload", "autoregressive_goodput", "capacity",
-    "centralized_goodput", "certificate", "colocated_goodput", "compare", "controller_names", "energy_bound",
-    "evaluate", "expected_outcome", "load_records", "load_trace", "long_run", "make_arrivals", "make_controller",
-    "make_lengths", "oracle", "overlapping_goodput", "p2p_goodput", "rate_bound", "rate_certificate", "rate_optimum",
-    "register_environment", "registry", "sample_state", "sampled_outcome", "sensitivities", "serve", "suite",
-    "unregister_environment", "upper_bound",
+    "Controller", "Decision", "Demand", "DeviceProfile", "DraftProfile", "EnergyBound", "EnvConfig", "Fleet", "Join",
+    "Link", "LongRun", "Modifier", "Objective", "Observed", "Outcome", "Phase", "PlugIn", "RateBound", "RateOptimum",
+    "Records", "RequestTrace", "RoundsConfig", "RoundsController", "RoundsSimulator", "Scenario", "Sensitivities",
+    "Served", "Server", "ServiceLevel", "ServiceRun", "SystemState", "Task", "Workload", "autoregressive_goodput",
+    "capacity", "centralized_goodput", "certificate", "colocated_goodput", "compare", "controller_names",
+    "energy_bound", "evaluate", "expected_outcome", "load_records", "load_trace", "long_run", "make_arrivals",
+    "make_controller", "make_lengths", "oracle", "overlapping_goodput", "p2p_goodput", "rate_bound",
+    "rate_certificate", "rate_optimum", "register_environment", "registry", "sample_state", "sampled_outcome",
+    "sensitivities", "serve", "suite", "unregister_environment", "upper_bound",
 ]  # fmt: skip
 
 register_packaged_environments()

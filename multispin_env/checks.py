@@ -176,19 +176,19 @@ class _Unit(NamedTuple):
 
 
 _UNITS = {
-    "draft_time mean_draft_time server_draft_time draft_time_s": _Unit("seconds", high=1.0),
+    "draft_time mean_draft_time server_draft_time draft_time_s sustained_time": _Unit("seconds", high=1.0),
     "draft_pieces server_draft_pieces": _Unit("seconds", high=1.0),
     "fixed_time time_per_draft pieces": _Unit("seconds", high=5.0),
     "verification_fixed_time verification_time_per_draft verification_pieces": _Unit("seconds", high=5.0),
     "context_time": _Unit("seconds", high=1e-3, factor=np.nan),
-    "round_trip_time": _Unit("seconds", high=2.0),
+    "round_trip_time access_delay repeat_time": _Unit("seconds", high=2.0),
     "tpot need": _Unit("seconds", high=20.0),
     "e2el_per_token": _Unit("seconds", high=5.0),
     "ttft": _Unit("seconds", high=100.0),
     "e2el": _Unit("seconds", high=1e4),
     "budget_time": _Unit("seconds", high=1e5),
     "draft_time_ms": _Unit("milliseconds", low=0.1, high=1e3),
-    "total_bandwidth": _Unit("Hz", low=1e3, factor=1e-6),
+    "total_bandwidth power_bandwidth": _Unit("Hz", low=1e3, factor=1e-6),
     "draft_energy joules_per_token": _Unit("joules", high=10.0),
     "transmit_power": _Unit("watts (0.2 W = 200 mW = 23 dBm)", high=5.0, factor=np.nan),
     "load": _Unit("a share of the full rate", high=10.0, factor=0.01),

@@ -8,8 +8,6 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import (
     check_bool,
-    check_fields,
-    check_instance,
     check_integer,
     check_label,
     check_name,
@@ -17,8 +15,8 @@ from multispin_env.checks import (
     checked_field,
     shown,
 )
-from multispin_env.field_files import ProfileFile, is_file_name
-from multispin_env.registry import DRAFTS
+from multispin_env.field_files import ProfileFile
+from multispin_env.registry import DRAFTS, Registry
 from multispin_env.server import VerificationLaw, check_draft_pieces, line_time
 
 
@@ -128,6 +126,7 @@ class DraftProfile(ProfileFile):
     """
 
     _kind: ClassVar[str] = "draft"
+    _table: ClassVar[Registry] = DRAFTS
 
     name: str
     model: str
@@ -148,10 +147,7 @@ class DraftProfile(ProfileFile):
     joules_per_token: float | None = checked_field(None, check_real, 0.0, open_low=True)
 
     def __post_init__(self) -> None:
-        check_label("name", self.name)
-        for field in ("model", "target_model", "source", "licence"):
-            check_instance(field, getattr(self, field), str, "text")
-        check_fields(self)
+        self.check_profile()
         self._check_time()
         self._check_acceptance()
 
@@ -203,11 +199,6 @@ class DraftProfile(ProfileFile):
         pieces = self.draft_pieces or ((self.draft_passes * float(law.time(1, 1)), 0.0),)
         verified = np.where(draft_length > 0, self.verified_tokens or draft_length + 1, 1)
         return drafts * line_time(pieces, num_requests) + law.time(num_requests, num_requests * verified)
-
-    @classmethod
-    def resolve(cls, name: str) -> "DraftProfile":
-        """Return the profile of this name in `DRAFTS`, or that of a file."""
-        return cls.load(name) if is_file_name(name) else DRAFTS.load(name)
 
 
 def _acceptance(value: Any) -> float | tuple[Any, ...]:

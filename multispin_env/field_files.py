@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from functools import partial
 from inspect import getdoc, signature
 from os import PathLike
@@ -11,8 +11,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeVar
 
-from multispin_env.checks import check_keywords, cut
+from multispin_env.checks import check_fields, check_instance, check_keywords, check_label, cut
 from multispin_env.files import MIB, parse_json, parse_toml, read_bytes, write_text
+from multispin_env.registry import Registry
 
 Part = TypeVar("Part")
 
@@ -67,6 +68,22 @@ class ProfileFile:
     """Base of profiles: dataclasses whose fields are those of a TOML or JSON file."""
 
     _kind: ClassVar[str]  # name in errors
+    _table: ClassVar[Registry]  # registered profiles
+    name: str
+
+    def check_profile(self) -> None:
+        """Check name, texts, and the fields that were made by `checked_field`."""
+        check_label("name", self.name)
+        for part in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
+            if part.type is str and part.default is MISSING:
+                check_instance(part.name, getattr(self, part.name), str, "text")
+        check_fields(self)
+
+    @classmethod
+    def resolve(cls, name: str, read_files: bool = True) -> Self:
+        """Return the registered profile of this name, or that of a file unless ``read_files`` is false."""
+        profile: Self = cls.load(name) if read_files and is_file_name(name) else cls._table.load(name)
+        return profile
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:

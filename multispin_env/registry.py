@@ -45,6 +45,7 @@ class Registry:
             raise ValueError(f"{self.kind}: expected a new name, other than {list(self.names())}, got {name!r}")
         if not isinstance(target, str):
             self._check(target)
+            getattr(target, "verify", lambda: None)()  # that of `Link`
         self._entries[name] = target
 
     def admit(self, name: str) -> None:
@@ -224,6 +225,26 @@ DRAFTS: Registry = Registry(
     {name: f"multispin_env.draft:DraftProfile:drafts/{name}.toml" for name in _DRAFTS},
 )
 
+_DEVICES = (
+    *("iphone-17-pro-gpu", "iphone-17-pro-ane", "iphone-16-pro-gpu", "iphone-16-pro-q8", "iphone-15-pro-q8"),
+    *("iphone-13-pro-q8", "galaxy-s25-ultra-cpu", "galaxy-s25-ultra-npu", "galaxy-s24-ultra-gpu"),
+    *("galaxy-s24-ultra-q8", "galaxy-s23-q8", "galaxy-a33-q8", "oneplus-12-cpu", "pixel-8-q8", "pixel-6a-q8"),
+    *("snapdragon-8-elite-gen-5-npu", "snapdragon-8-elite-npu", "snapdragon-8-elite-npu-ggml"),
+    *("snapdragon-x2-elite-npu", "macbook-air-m3-cpu", "mac-m4-max-gpu", "mac-m4-max-ane", "rtx-4050-laptop"),
+    *("jetson-orin-nano-super", "raspberry-pi-5-cpu", "raspberry-pi-5-hailo-10h"),
+    *("rk3588-npu", "rk3576-npu", "rk3562-npu", "rv1126b-npu"),
+)
+DEVICES: Registry = Registry(
+    "device",
+    "multispin_env.device:DeviceProfile",
+    {name: f"multispin_env.device:DeviceProfile:devices/{name}.toml" for name in _DEVICES},
+)
+FLEETS: Registry = Registry(
+    "fleet",
+    "multispin_env.device:Fleet",
+    {name: f"multispin_env.device:Fleet:fleets/{name}.toml" for name in ("phones", "household", "boards")},
+)
+
 CHANNELS: Registry = Registry(
     "channel",
     "multispin_env.physics.radio:Channel",
@@ -231,6 +252,15 @@ CHANNELS: Registry = Registry(
         "static": "multispin_env.physics.radio:STATIC",
         "independent": "multispin_env.physics.radio:INDEPENDENT",
         "gauss-markov": "multispin_env.physics.radio:GAUSS_MARKOV",
+    },
+)
+
+LINKS: Registry = Registry(
+    "link",
+    "multispin_env.physics.links:Link",
+    {
+        "density": "multispin_env.physics.links:DENSITY",
+        "power": "multispin_env.physics.links:POWER",
     },
 )
 

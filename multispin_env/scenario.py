@@ -22,9 +22,10 @@ from multispin_env.checks import (
     checked_field,
     shown,
 )
+from multispin_env.device import LOADS, Row, with_fleet
 from multispin_env.draft import PAYLOADS, TARGETS, DraftProfile
 from multispin_env.field_files import is_file_name, make_from_fields, read_fields, write_fields
-from multispin_env.registry import ACCEPTANCES, CHANNELS, DRAFTS, SCENARIOS, SERVERS
+from multispin_env.registry import ACCEPTANCES, CHANNELS, DRAFTS, FLEETS, LINKS, SCENARIOS, SERVERS
 from multispin_env.server import (
     DRAFTING,
     LAW,
@@ -71,8 +72,8 @@ class Scenario:
     """Immutable, validated and hashable description of one system; the defaults are those of the paper.
 
     Not in the paper are pieces, padding, context and servers, the round trip, the payload ``"ids"``, acceptance that
-    depends on the payload, draft profiles, drafts of length 0, drafting ahead, energy and batteries, and T_srv that
-    depends on the batch.
+    depends on the payload, draft profiles, links, delays and repeated uploads, drafts of length 0, drafting ahead,
+    energy and batteries, and T_srv that depends on the batch.
 
     ``ValueError`` for a value out of range; the message has the field, the expected value and the value passed.
 
@@ -101,7 +102,8 @@ class Scenario:
     round_trip_time
         T_rtt in seconds, added to every round.
     mean_draft_time
-        T̄, mean SLM time per drafted token in seconds. Calibrated by this project, not stated in the paper.
+        T̄, mean SLM time per drafted token in seconds. Calibrated by this project, not stated in the paper. With a
+        ``fleet`` it is that of the fleet.
     tasks
         Tasks of the requests; the task of each device is drawn uniformly.
     num_users
@@ -133,7 +135,13 @@ class Scenario:
     max_draft_length
         Largest L_k in tokens, at most 10,000.
     draft_time_spread
-        Draft times T_k are uniform in T̄ (1 ± spread).
+        Draft times T_k are uniform in T̄ (1 ± spread). Not used with a ``fleet``.
+    fleet
+        Mixture from which each device is drawn: rows (label, share, draft time cold and under sustained load in
+        s/token, joules of a drafted token, 0 for ``draft_energy``), or none. `preset`, `replace` and files also take a
+        name of `FLEETS`, a fleet file, and rows (profile, share). A label becomes "" if its profile has other numbers.
+    device_load
+        Draft times of a ``fleet``: ``"cold"`` or ``"sustained"``.
     mean_gain_low
         Smallest mean power gain H̄_k of a channel. H̄_k is drawn uniformly for each device.
     mean_gain_high
@@ -153,6 +161,20 @@ class Scenario:
         each round, correlated over rounds, or drawn once; without the barrier, cycles of a device replace rounds.
     acceptance
         Acceptance process, one of `ACCEPTANCES`.
+    link
+        Law by which a share of the band becomes a rate: ``"density"`` (constant power per hertz, as in the paper),
+        ``"power"`` (constant total power) or another of `LINKS`.
+    power_bandwidth
+        Bandwidth in Hz over which a device with constant total power has the spectral efficiency r_k of
+        ``transmit_snr_db``; not used by ``"density"``. The default is the equal share of the paper's 20 devices.
+    efficiency_limit
+        Largest spectral efficiency in bit/s/Hz with ``"power"``, e.g. 7.4 for 256-QAM; 0: none.
+    access_delay
+        Seconds for access and downlink of a device that drafts, one number, or one for each device; default none.
+    upload_loss
+        Probability p that an upload must be repeated, in [0, 0.9]; each repetition is lost with the same probability.
+    repeat_time
+        Seconds h of a repetition.
     draft_ahead
         Whether devices continue to draft while their draft is sent and verified; see `multispin_env.physics.chains`.
     guess
@@ -211,6 +233,12 @@ class Scenario:
     server_draft_pieces: tuple[tuple[float, float], ...] = ()
     channel: str = "independent"
     acceptance: str = "by-task"
+    link: str = "density"
+    power_bandwidth: float = checked_field(0.5 * MHZ, check_real, 0.0, open_low=True)
+    efficiency_limit: float = checked_field(0.0, check_real, 0.0)
+    access_delay: tuple[float, ...] = ()
+    upload_loss: float = checked_field(0.0, check_real, 0.0, 0.9)
+    repeat_time: float = checked_field(0.0, check_real, 0.0)
     draft_ahead: bool = checked_field(False, check_bool)
     guess: str = checked_field("greedy", check_name, GUESSES)
     draft_energy: float = checked_field(0.1, check_real, 0.0, open_low=True)
@@ -218,6 +246,8 @@ class Scenario:
     battery_rounds: float = checked_field(0.0, check_real, 0.0, 1e6)
     charge_share: float = checked_field(0.5, check_real, 0.0, 1.0, open_low=True)
     budget_time: float = checked_field(0.0, check_real, 0.0)
+    fleet: tuple[Row, ...] = ()
+    device_load: str = checked_field("cold", check_name, LOADS)
 
     def __post_init__(self) -> None:
         check_label("name", self.name)
@@ -238,6 +268,9 @@ class Scenario:
         check_name("draft", self.draft, ("", *DRAFTS.names()))
         CHANNELS.check(self.channel)
         ACCEPTANCES.check(self.acceptance)
+        LINKS.check(self.link)
+        object.__setattr__(self, "access_delay", _checked_delays(self.access_delay, self.num_users))
+        self._check_link()
         if self.battery_rounds and (self.draft_ahead or self.min_draft_length):
             actual = f"draft_ahead={self.draft_ahead}, min_draft_length={self.min_draft_length}"
             expected = "0, or min_draft_length=0 without drafting ahead"
@@ -249,6 +282,20 @@ class Scenario:
         if self.draft and not with_draft(vars(self), read_files=False)["draft"]:
             expected = f"the tasks, time and energy of {self.draft!r}, set by Scenario.replace(draft={self.draft!r})"
             raise ValueError(f"draft: expected {expected}, got {shown(self.tasks)}")
+        object.__setattr__(self, "fleet", tuple(with_fleet(vars(self), read_files=False)["fleet"] or ()))
+
+    def _check_link(self) -> None:
+        """Raise ``ValueError`` for combinations of the uplink with parts that do not hold for it."""
+        if self.efficiency_limit and self.link == "density":
+            raise ValueError(f"efficiency_limit: expected 0 with link 'density', got {self.efficiency_limit:g}")
+        if (self.draft_ahead or self.battery_rounds) and self.link != "density":
+            part = "draft_ahead" if self.draft_ahead else "batteries"
+            raise ValueError(f"link: expected 'density' with {part}, got {self.link!r}")
+        if (self.draft_ahead or self.battery_rounds) and self.access_delay:
+            part = "draft_ahead" if self.draft_ahead else "batteries"
+            raise ValueError(f"access_delay: expected none with {part}, got {self.access_delay}")
+        if self.battery_rounds and self.upload_loss:
+            raise ValueError(f"upload_loss: expected 0 with batteries, got {self.upload_loss:g}")
 
     @classmethod
     def preset(cls, name: str, /, **overrides: Any) -> "Scenario":
@@ -302,7 +349,7 @@ class Scenario:
         if preset is not None:
             return cls.preset(preset).replace(**values)
         check_keywords("Scenario", values, ("preset", *cls.field_names()))
-        return make_from_fields(cls, with_draft(with_law(values)), ", or a preset")
+        return make_from_fields(cls, with_fleet(with_draft(with_law(values))), ", or a preset")
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write all fields to a TOML or JSON file; TOML has their meanings and units as comments."""
@@ -320,14 +367,19 @@ class Scenario:
         current one; fields of the law that are passed as well override it. ``server`` of the result is "" unless the
         law is that of a profile of `SERVERS`. ``draft`` names a profile of `DRAFTS` or a file
         (`DraftProfile.load`), which sets the tasks and, if it states them, the mean draft time, the joules of a drafted
-        token, payload and target.
+        token, payload and target. ``fleet``, a name of `FLEETS`, a file (`Fleet.load`) or rows, and ``device_load`` set
+        the mean draft time.
         """
         check_keywords("Scenario", overrides, self.field_names())
         same_server = overrides.get("server", self.server) == self.server
         names = (*LAW, "server", *(() if "server_draft_time" in overrides else DRAFTING)) if same_server else ()
         if overrides.get("draft", self.draft) == self.draft:
-            names = (*names, "draft", "tasks", "mean_draft_time", "draft_energy", *_UPLOAD)
-        return replace(self, **with_draft(with_law({**{name: getattr(self, name) for name in names}, **overrides})))
+            names = (*names, "draft", "tasks", "draft_energy", *_UPLOAD)
+            if not {"fleet", "device_load"} & overrides.keys():
+                names = (*names, "mean_draft_time")
+        names = (*names, "fleet", "device_load", "battery_rounds")
+        values = with_draft(with_law({**{name: getattr(self, name) for name in names}, **overrides}))
+        return replace(self, **with_fleet(values))
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as a dict that JSON can hold."""
@@ -339,7 +391,7 @@ class Scenario:
         check_instance("scenario", values, Mapping, "a table of fields")
         check_keywords("Scenario", values, cls.field_names())
         values = with_law({**values, "tasks": _tasks(values.get("tasks"))}, read_files=False)
-        return make_from_fields(cls, with_draft(values, read_files=False))
+        return make_from_fields(cls, with_fleet(with_draft(values, read_files=False), read_files=False))
 
     def draft_step_time(self, num_requests: FloatArray | IntArray | float) -> Any:
         """Return the time (...) in seconds that the server takes to draft one token for each of n requests (...)."""
@@ -354,13 +406,35 @@ class Scenario:
 
     @property
     def label(self) -> str:
-        """Name, followed by the differences from the paper: server, draft, payload, target and drafting ahead."""
+        """Name, followed by the differences from the paper: server, draft, payload, target, drafting ahead, fleet."""
         server = f" on {self.server or 'a custom server'}" if self.verification_pieces else ""
         ahead = ", drafting ahead" if self.draft_ahead else ""
         draft = f", {self.draft}{self.assumed}" if self.draft else ""
         named = self.payload == "ids" or self.target
         target = f", {'ids for a ' if self.payload == 'ids' else ''}{self.target_choice} target" if named else ""
-        return f"{self.name}{server}{draft}{target}{ahead}"
+        load = " under sustained load" * (self.device_load != LOADS[0])
+        fleet = f", fleet {self.fleet_name}{load}" if self.fleet else ""
+        return f"{self.name}{server}{draft}{target}{ahead}{fleet}"
+
+    @property
+    def fleet_name(self) -> str:
+        """Name of the fleet in `FLEETS`, or the number of its rows; "" without a fleet."""
+        named = (name for name in FLEETS.names() if self.fleet and FLEETS.load(name).devices == self.fleet)
+        return next(named, f"of {len(self.fleet)} devices" if self.fleet else "")
+
+    @cached_property  # read whenever devices are drawn
+    def fleet_arrays(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Share, draft time in s/token under the ``device_load``, and joules of a drafted token, of each row (n,)."""
+        shares, *times, joules = np.array([row[1:] for row in self.fleet]).T
+        return shares, times[LOADS.index(self.device_load)], np.where(joules > 0.0, joules, self.draft_energy)
+
+    @property
+    def draft_time_range(self) -> tuple[float, float]:
+        """Smallest and largest T_k / T̄."""
+        if not self.fleet:
+            return 1.0 - self.draft_time_spread, 1.0 + self.draft_time_spread
+        times = self.fleet_arrays[1] / self.mean_draft_time
+        return float(times.min()), float(times.max())
 
     @property
     def assumed(self) -> str:
@@ -411,6 +485,26 @@ class Scenario:
         """p_k / N0 at unit gain, as a power ratio."""
         return db_to_linear(self.transmit_snr_db)
 
+    @cached_property  # read several times in every step
+    def access_delays(self) -> FloatArray | None:
+        """``access_delay`` of each device, (K,) s; ``None`` without delays."""
+        if not any(self.access_delay):
+            return None
+        return np.broadcast_to(np.array(self.access_delay), self.num_users)
+
+    @cached_property  # read several times in every step
+    def repeat_delay(self) -> float:
+        """h E[max_k G_k] in seconds of a round with drafts, for the repetitions G_k of each device, P(G ≥ j) = p^j."""
+        if not self.upload_loss * self.repeat_time:
+            return 0.0
+        powers = self.upload_loss ** np.arange(1, 2 + int(-np.log(1e18 * self.num_users) / np.log(self.upload_loss)))
+        return float(self.repeat_time * -np.expm1(self.num_users * np.log1p(-powers)).sum())
+
+    @property
+    def wait_after_access(self) -> float:
+        """Seconds of a round with drafts besides access and verification: T_rtt and ``repeat_delay``."""
+        return self.round_trip_time + self.repeat_delay
+
     @property
     def autoregressive_goodput(self) -> float:
         """K / T_ver in tokens/s: goodput without drafts, one token per user and round; the unit of rewards."""
@@ -441,6 +535,16 @@ def with_draft(values: Mapping[str, Any], read_files: bool = True) -> dict[str, 
     merged = {**law, **upload, **values}
     keeps_name = not from_file and all(merged[field] == value for field, value in law.items())
     return merged if keeps_name else merged | {"draft": ""}
+
+
+def _checked_delays(delays: Any, num_users: int) -> tuple[float, ...]:
+    values = tuple(delays) if isinstance(delays, tuple | list) else (delays,)
+    if len(values) not in (0, 1, num_users):
+        expected = f"one number, or one for each of {num_users} devices"
+        raise ValueError(f"access_delay: expected {expected}, got {len(values)} numbers")
+    for value in values:
+        check_real("access_delay", value, 0.0)
+    return tuple(float(value) for value in values)
 
 
 def _checked_shifts(pairs: Any) -> tuple[tuple[int, float], ...]:

@@ -11,16 +11,13 @@ import numpy as np
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import (
     check_bool,
-    check_fields,
-    check_instance,
-    check_label,
     check_real,
     checked_field,
     shown,
 )
 from multispin_env.field_files import ProfileFile, is_file_name
 from multispin_env.files import sibling_file
-from multispin_env.registry import SERVERS
+from multispin_env.registry import SERVERS, Registry
 
 LAW = (
     "verification_fixed_time",
@@ -113,6 +110,7 @@ class Server(ProfileFile):
     """
 
     _kind: ClassVar[str] = "server"
+    _table: ClassVar[Registry] = SERVERS
 
     name: str
     model: str
@@ -126,10 +124,7 @@ class Server(ProfileFile):
     draft_pieces: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
-        check_label("name", self.name)
-        for field in ("model", "source"):
-            check_instance(field, getattr(self, field), str, "text")
-        check_fields(self)
+        self.check_profile()
         object.__setattr__(self, "pieces", check_pieces(self.pieces, "pieces"))
         object.__setattr__(self, "draft_pieces", check_draft_pieces(self.draft_pieces, "draft_pieces"))
         for field in ("fixed_time", "time_per_draft"):
@@ -195,7 +190,7 @@ def with_law(values: Mapping[str, Any], read_files: bool = True) -> dict[str, An
     if not server:
         return dict(values)
     from_file = read_files and is_file_name(server)
-    profile = (Server.load(server) if from_file else SERVERS.load(server)).fields
+    profile = Server.resolve(server, read_files).fields
     law = {**profile, **values}
     law["verification_pieces"] = check_pieces(law["verification_pieces"])
     keeps_name = not from_file and all(law[name] == profile[name] for name in LAW)
@@ -203,8 +198,8 @@ def with_law(values: Mapping[str, Any], read_files: bool = True) -> dict[str, An
 
 
 def resolve_sibling_file(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the fields of a scenario file with full paths of its server and draft files, which are in its folder."""
-    for field in ("server", "draft"):
+    """Return the fields of a scenario file with full paths of the files in its folder that it names."""
+    for field in ("server", "draft", "fleet"):
         name = values.get(field)
         if is_file_name(name):
             path = sibling_file(folder, name)

@@ -1,3 +1,4 @@
+import gc
 import os
 from functools import cache
 from importlib.util import find_spec
@@ -39,6 +40,16 @@ def compare_arrays_at_once():
 
 
 compare_arrays_at_once()
+
+
+def pytest_collection():
+    gc.disable()  # nearly all that is imported and collected stays
+
+
+def pytest_collection_finish():
+    gc.freeze()  # and need not be visited in each collection of garbage
+    gc.enable()
+
 
 slow_left_out = 0  # number of slow tests deselected by default
 

@@ -84,6 +84,16 @@ def draft(**fields):
     return ms.DraftProfile(**texts, acceptance=0.8, **fields)
 
 
+def device(**fields):
+    texts = dict.fromkeys(("name", "chip", "model", "source", "licence", "date"), "a")
+    return ms.DeviceProfile(**{"draft_time": 0.02, **texts} | fields)
+
+
+def fleet(**numbers):
+    row = {"draft_time": 0.02, "sustained_time": 0.02, "joules_per_token": 0.1} | numbers
+    return SCENARIO.replace(fleet=[["mine", 1.0, *row.values()]])
+
+
 def devices(**columns):
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "state.json")
@@ -118,6 +128,8 @@ WRONG_UNITS = [  # fields, a number in the unit that is mistaken for theirs, the
     ("draft_time", 3.61, 0.00361, 1e-4, draft),
     ("draft_pieces", pair(2.1241), pair(0.0021241), pair(0.5), draft),
     ("joules_per_token", 50, 0.05, 7.0, draft),
+    *(("draft_time sustained_time", 24, 0.024, 1.0, door) for door in (device, fleet)),
+    *(("joules_per_token", 50, 0.05, 7.0, door) for door in (device, fleet)),
     ("draft_time_s", 13, 0.013, 1e-9, devices),
     ("draft_time_ms", 0.013, 13, 1000, devices),
     ("draft_time_ms", 13_000, 13, 0.1, devices),

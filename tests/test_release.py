@@ -82,6 +82,7 @@ def test_the_wheel_has_its_licences(wheel, metadata):
     assert b"CC-BY 4.0" in wheel.read("multispin_env/data/records/README.md")
 
 
+@pytest.mark.slow
 def test_the_source_distribution_builds_the_same_wheel(wheel, tmp_path):
     with tarfile.open(build("sdist", ROOT, tmp_path)) as file:
         file.extractall(tmp_path, filter="data")

@@ -20,13 +20,15 @@ from multispin_env.checks import (
     require,
     shown,
 )
+from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import task_means
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.continuous.validation import checked_continuous_state
+from multispin_env.physics.rounds import round_outcome
 from multispin_env.physics.types import Decision, SystemState, checked_state
 from multispin_env.scenario import Scenario
-from multispin_env.solver.equalization import equal_finish, equal_latency
+from multispin_env.solver.equalization import equal_latency, finish_together
 from multispin_env.solver.problem import user_times
 
 
@@ -225,8 +227,18 @@ class RoundsController(Controller[SystemState, Decision]):
             draft_length = np.minimum(draft_length, state.batteries.affordable).astype(np.int64)
         draft_time, token_time = user_times(self.scenario, state)
         drafting = drafting_time(self.scenario, draft_length, draft_time, state.head_start)
-        share = equal_finish(drafting, draft_length * token_time).share
+        share = finish_together(self.scenario, state, drafting, draft_length * token_time).share
         return Decision(draft_length, share * self.scenario.total_bandwidth)
+
+    def or_no_draft(self, decision: Decision, state: SystemState) -> Decision:
+        """Return the decision, or no drafts where that is better, since no upload is repeated then."""
+        scenario = self.scenario
+        if not scenario.repeat_delay or scenario.min_draft_length:
+            return decision
+        tokens = expected_tokens(decision.draft_length, state.acceptance_rate)
+        drafting = round_outcome(scenario, state, decision, tokens).goodput
+        worse = (drafting < scenario.num_users / (scenario.verification_time + scenario.round_trip_time))[..., None]
+        return Decision(np.where(worse, 0, decision.draft_length), np.where(worse, 0.0, decision.bandwidth))
 
 
 @dataclass(frozen=True, eq=False)

@@ -277,7 +277,8 @@ class EnvConfig(ABC):
     def changed_fields(self) -> dict[str, Any]:
         """Scenario fields that differ from the preset with this server and draft; ``ValueError`` without a preset."""
         scenario = self.scenario
-        usual = Scenario.preset(scenario.name, server=scenario.server, draft=scenario.draft)
+        named = {name: getattr(scenario, name) for name in ("server", "draft", "fleet", "device_load")}
+        usual = Scenario.preset(scenario.name, **named)
         usual = usual.replace(**self.scenario_defaults)
         pairs = ((name, getattr(scenario, name), getattr(usual, name)) for name in Scenario.field_names())
         return {name: value for name, value, default in pairs if value != default}

@@ -141,7 +141,7 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
         "compute": _scaled(
             "draft_time",
             lambda codec: codec.scenario.mean_draft_time,
-            lambda codec: (1.0 - codec.spread, 1.0 + codec.spread),
+            lambda codec: codec.compute_range,
         ),
         "channel": _efficiency("spectral_efficiency"),
         "mean_channel": Entry(
@@ -305,9 +305,10 @@ class ObservationCodec:
         return not {*COUNTED, "mean_channel"}.isdisjoint(self.shown)
 
     @property
-    def spread(self) -> float:
-        """Largest |T_k / T̄ − 1|."""
-        return self.scenario.draft_time_spread + _ROUNDING
+    def compute_range(self) -> tuple[float, float]:
+        """Smallest and largest T_k / T̄."""
+        low, high = self.scenario.draft_time_range
+        return low - _ROUNDING, high + _ROUNDING
 
     @cached_property
     def reference_efficiency(self) -> float:

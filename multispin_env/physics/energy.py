@@ -1,6 +1,7 @@
 """Energy of drafts, and batteries that it drains (not in the paper; docs/evidence/energy.md).
 
-A drafted token costs the energy of drafting it and of sending it, e_k = draft_energy + p Q / (B r_k) joules. A device
+A drafted token costs the energy of drafting it and of sending it, e_k = draft_energy + p Q / (B r_k) joules, where
+the second term is divided by 1 − ``upload_loss`` for repeated uploads. A device
 with b_k joules drafts at most ⌊b_k / e_k⌋ tokens. After a round of τ seconds, b_k ← min(C_k, b_k − e_k L_k + P_k τ).
 """
 
@@ -10,19 +11,41 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray, Rows, replace_rows
 from multispin_env.physics.radio import full_share_token_time
-from multispin_env.physics.types import BatteryState
+from multispin_env.physics.types import BatteryState, SystemState
 from multispin_env.scenario import Scenario
 
 _LEAST = 0.05  # least energy of a round, relative to the mean over devices or, if larger, to a token
 _ROUNDING = 1e-9  # tokens that a battery may lack for a draft
 
 
-def token_energy(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
-    """Return e_k in joules: a token is drafted and sent at a constant power per Hz, so that its share has no effect."""
+def token_energy(
+    scenario: Scenario, spectral_efficiency: FloatArray, draft_energy: FloatArray | None = None
+) -> FloatArray:
+    """Return e_k in joules: a token is drafted, by default with ``draft_energy`` of the scenario, and sent.
+
+    The power per Hz is constant, so that the share of a device has no effect.
+    """
     energy = np.asarray(full_share_token_time(scenario, spectral_efficiency))
-    energy *= scenario.transmit_power
-    energy += scenario.draft_energy
+    energy *= _sending_power(scenario)
+    energy += scenario.draft_energy if draft_energy is None else draft_energy
     return energy
+
+
+def round_energy(
+    scenario: Scenario, state: SystemState, draft_length: FloatArray, upload_time: FloatArray
+) -> FloatArray:
+    """Return the joules (..., K) of drafting and sending drafts.
+
+    With a link other than ``"density"``, a device sends with its whole power during its ``upload_time``.
+    """
+    if scenario.link == "density":
+        return draft_length * token_energy(scenario, state.spectral_efficiency, state.draft_energy)
+    drafting = scenario.draft_energy if state.draft_energy is None else state.draft_energy
+    return draft_length * drafting + upload_time * _sending_power(scenario)
+
+
+def _sending_power(scenario: Scenario) -> float:
+    return scenario.transmit_power / (1.0 - scenario.upload_loss)  # with repetitions on average
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_array, check_fields, check_real, checked_field, require
+from multispin_env.physics.links import send_time
 from multispin_env.scenario import Scenario
 from multispin_env.units import BITS_PER_NAT
 
@@ -42,7 +43,14 @@ def full_share_token_time(scenario: Scenario, spectral_efficiency: FloatArray) -
 def upload_time(
     scenario: Scenario, draft_length: FloatArray | IntArray, spectral_efficiency: FloatArray, bandwidth: FloatArray
 ) -> FloatArray:
-    """Return L_k Q / (B_k r_k) in seconds ([MS] 9); 0 for a device that drafts nothing."""
+    """Return L_k Q / (B_k r_k) in seconds ([MS] 9), or L_k Q / (B R(b)) with the rate R of another link.
+
+    The time is 0 for a device that drafts nothing.
+    """
+    if scenario.link != "density":
+        return send_time(
+            scenario, np.asarray(draft_length * float(scenario.bits_per_token)), spectral_efficiency, bandwidth
+        )
     rate = bandwidth * spectral_efficiency
     if scenario.min_draft_length == 0 and not np.minimum.reduce(rate, None, initial=np.inf) > 0.0:
         rate = np.where(draft_length == 0, 1.0, rate)  # without bandwidth

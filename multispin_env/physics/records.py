@@ -3,7 +3,7 @@
 Texts are circular: the first position of a prompt follows the last, so that all positions are equivalent.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
@@ -33,7 +33,12 @@ PACKAGED_SHA256 = "e65117c72b3249df63cd1bbdcb4a87a65071a16b268e99aeb14a067cfc34b
 MIN_POSITIONS = 8  # Per prompt: the replay of a shorter text would mostly repeat itself
 MAX_POSITIONS = npz.MOST_NUMBERS  # Per record; a replay takes about 600 bytes per position, at most 0.6 GB
 LARGEST_FILE = 16 * MAX_POSITIONS  # Bytes; a position takes 9, as float64 and boolean
-_OVERLAP = "overlap"  # Optional array of a file, not used by a replay
+
+CONFIDENCES = ("draft_probability", "draft_margin", "draft_entropy")
+"""Probability of the drafted token, margin of the two most likely, and entropy over log V, by the draft model's law."""
+
+EXTRAS = ("overlap", *CONFIDENCES)
+"""Optional arrays of a file, not used by a replay; ``overlap`` is Σ_x min(p, q), β averaged over all proposals."""
 
 _KINDS = {"task": npz.INTEGERS, "length": npz.INTEGERS, "accept_probability": npz.FLOATS, "accepted": npz.BOOLEANS}
 
@@ -151,8 +156,8 @@ def load_records(path: str | PathLike[str] | None = None) -> Records:
         - ``accept_probability``, floating point (N,): β of the token proposed at each position, prompt after prompt;
         - ``accepted``, booleans (N,): the outcome.
 
-        Other arrays, such as ``overlap`` (β averaged over all tokens that could be proposed), are ignored. An array
-        has at most `MAX_POSITIONS` numbers, and the file at most `LARGEST_FILE` bytes, checked before unpacking.
+        Other arrays, such as `EXTRAS`, are ignored. An array has at most `MAX_POSITIONS` numbers, and the file at most
+        `LARGEST_FILE` bytes, checked before unpacking.
 
     Examples
     --------
@@ -165,14 +170,14 @@ def load_records(path: str | PathLike[str] | None = None) -> Records:
         return Records(*npz.read_arrays(content, _KINDS).values())
 
 
-def load_overlap(path: str | PathLike[str] | None, records: Records) -> FloatArray | None:
-    """Load the overlap Σ_x min(p, q), β averaged over all proposals, (N,); ``None`` if the file has none."""
+def load_extras(path: str | PathLike[str] | None, records: Records) -> dict[str, FloatArray]:
+    """Load those of `EXTRAS` that a file has, each (N,) in [0, 1]."""
     with _file(path) as content:
-        if not npz.has_array(content, _OVERLAP):
-            return None
-        overlap = np.asarray(npz.read_arrays(content, {_OVERLAP: npz.FLOATS})[_OVERLAP], dtype=np.float64)
-        _check_probabilities(_OVERLAP, len(records.probability), overlap)
-        return overlap
+        kinds = {name: npz.FLOATS for name in EXTRAS if npz.has_array(content, name)}
+        extras = {name: array.astype(np.float64) for name, array in npz.read_arrays(content, kinds).items()}
+        for name, array in extras.items():
+            _check_probabilities(name, len(records.probability), array)
+        return extras
 
 
 @contextmanager
@@ -182,15 +187,15 @@ def _file(path: str | PathLike[str] | None) -> Iterator[bytes]:
         yield content
 
 
-def record_file(records: Records, overlap: FloatArray | None = None) -> bytes:
-    """Return reproducible bytes of a file for `load_records` and `load_overlap`; probabilities become float16."""
+def record_file(records: Records, extras: Mapping[str, FloatArray]) -> bytes:
+    """Return reproducible bytes of a file for `load_records` and `load_extras`; probabilities become float16."""
     arrays: dict[str, Array] = {
         "task": records.task.astype(np.int8 if records.num_tasks <= np.iinfo(np.int8).max + 1 else np.int64),
         "length": records.length.astype(np.int16 if records.length.max() <= np.iinfo(np.int16).max else np.int64),
         "accept_probability": records.probability.astype(np.float16),
         "accepted": records.accepted,
     }
-    return npz.archive_of(arrays if overlap is None else arrays | {_OVERLAP: overlap.astype(np.float16)})
+    return npz.archive_of(arrays | {name: array.astype(np.float16) for name, array in extras.items()})
 
 
 NEVER_REJECTED = np.iinfo(np.int64).max  # Length of a run of accepted tokens in a prompt without rejections

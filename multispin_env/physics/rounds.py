@@ -32,17 +32,25 @@ def round_outcome(
     """Return the outcome of a round in which device k gains ``tokens[k]``; arguments are not checked.
 
     The server waits for the last device: T_ma = max_k (L_k T_k + L_k Q / (B_k r_k)) ([MS] 26); head starts A_k reduce
-    the drafting time to (L_k − A_k)^+ T_k. A round lasts T_ma + T_ver + T_rtt; the paper has no round trip.
+    the drafting time to (L_k − A_k)^+ T_k. A round lasts T_ma + T_ver + T_rtt; the paper has no round trip. Devices
+    that draft also wait for ``access_delay``. If any device drafts, the round waits for the repetitions of its uploads,
+    on average ``scenario.repeat_delay``.
     """
     draft_length = np.asarray(decision.draft_length, dtype=np.float64)
     draft = drafting_time(scenario, draft_length, state.draft_time, state.head_start)
     upload = upload_time(scenario, draft_length, state.spectral_efficiency, decision.bandwidth)
     latency = draft + upload
+    waiting = None
+    if scenario.access_delays is not None:
+        waiting = np.where(draft_length > 0.0, scenario.access_delays, 0.0)
+        latency = latency + waiting
     access_latency = np.maximum.reduce(latency.T.copy(), 0).T  # a third of the time of the last axis
     if draft_length.shape != latency.shape:
         draft_length = np.broadcast_to(draft_length, latency.shape)
     verifying = verification_time(scenario, draft_length)
     rest = verifying + scenario.round_trip_time if scenario.round_trip_time else verifying
+    if scenario.repeat_delay:
+        rest = rest + np.where(draft_length.any(-1), scenario.repeat_delay, 0.0)
     return Outcome(
         total_tokens=np.add.reduce(tokens, -1),
         tokens=tokens,
@@ -50,6 +58,7 @@ def round_outcome(
         draft_time=draft,
         upload_time=upload,
         verification_time=verifying,
+        access_delay=waiting,
     )
 
 
@@ -72,7 +81,9 @@ def expected_outcome(scenario: Scenario, state: SystemState, decision: Decision)
 
 
 def sampled_outcome(scenario: Scenario, state: SystemState, decision: Decision, rng: Rng) -> Outcome:
-    """Return the outcome of a decision with tokens drawn from [MS] (11); ``rng`` is a generator or a seed.
+    """Return the outcome of a decision with tokens drawn from [MS] (11), and drawn repetitions of uploads.
+
+    ``rng`` is a generator or a seed.
 
     Shapes and errors are those of `expected_outcome`.
 
@@ -86,8 +97,22 @@ def sampled_outcome(scenario: Scenario, state: SystemState, decision: Decision, 
     array([1., 4.])
     """
     state, decision = _checked(scenario, state, decision)
-    tokens = sample_tokens(decision.draft_length, state.acceptance_rate, check_rng("rng", rng))
-    return round_outcome(scenario, state, decision, tokens)
+    rng = check_rng("rng", rng)
+    tokens = sample_tokens(decision.draft_length, state.acceptance_rate, rng)
+    outcome = round_outcome(scenario, state, decision, tokens)
+    if not scenario.repeat_delay:
+        return outcome
+    return with_repetitions(scenario, outcome, decision.draft_length, rng.random(tokens.shape))
+
+
+def with_repetitions(scenario: Scenario, outcome: Outcome, draft_length: IntArray, uniforms: FloatArray) -> Outcome:
+    """Return an outcome with drawn repetitions instead of their mean, from uniform variables (..., K) in [0, 1).
+
+    The uploads of device k are repeated G_k times, P(G_k ≥ j) = p^j, and the round waits for the largest number.
+    """
+    most = np.floor(np.log1p(-uniforms).min(-1) / np.log(scenario.upload_loss))
+    extra = np.where(draft_length.any(-1), scenario.repeat_time * most - scenario.repeat_delay, 0.0)
+    return outcome.changed(round_latency=outcome.round_latency + extra)
 
 
 def _checked(scenario: Scenario, state: SystemState, decision: Decision) -> tuple[SystemState, Decision]:
@@ -111,16 +136,23 @@ class Users(NamedTuple):
     draft_time: FloatArray  # T_k, s/token
     mean_gain: FloatArray  # H̄_k
     task: IntArray  # index into scenario.tasks
+    draft_energy: FloatArray | None = None  # J, with a fleet
 
 
 def users_from_uniforms(scenario: Scenario, uniforms: FloatArray) -> Users:
-    """Map uniform variables (..., 3, K) in [0, 1) to uniform T_k in T̄ (1 ± spread), H̄_k in its range, and tasks."""
+    """Map uniform variables (..., 3, K) in [0, 1) to devices: T_k uniform in T̄ (1 ± spread), or of a fleet."""
     draft, gain, task = (uniforms[..., i, :] for i in range(UNIFORMS_PER_USER))
-    spread = scenario.draft_time_spread
+    spread, draft_energy = scenario.draft_time_spread, None
+    draft_time = scenario.mean_draft_time * (1.0 - spread + 2.0 * spread * draft)
+    if scenario.fleet:
+        shares, times, joules = scenario.fleet_arrays
+        row = np.searchsorted(np.cumsum(shares)[:-1], draft, side="right")
+        draft_time, draft_energy = times[row], joules[row]
     return Users(
-        draft_time=scenario.mean_draft_time * (1.0 - spread + 2.0 * spread * draft),
+        draft_time=draft_time,
         mean_gain=scenario.mean_gain_low + (scenario.mean_gain_high - scenario.mean_gain_low) * gain,
         task=(task * len(scenario.tasks)).astype(np.int64),
+        draft_energy=draft_energy,
     )
 
 
@@ -148,7 +180,8 @@ def sample_devices(scenario: Scenario, rng: np.random.Generator, size: int, rows
     gain = dynamics.channel.first_gain(users.mean_gain, dynamics.channel.draw(rng, size, num_users))
     fresh = rng.random((size, dynamics.acceptance.columns, num_users))
     requests = dynamics.acceptance.first(scenario, users.task, fresh)
-    return users, SystemState(users.draft_time, spectral_efficiency(scenario, gain), requests.rate)
+    efficiency, energy = spectral_efficiency(scenario, gain), users.draft_energy
+    return users, SystemState(users.draft_time, efficiency, requests.rate, draft_energy=energy)
 
 
 def sample_state(scenario: Scenario, rng: Rng, size: int | None = None) -> SystemState:

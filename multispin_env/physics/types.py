@@ -116,6 +116,8 @@ class SystemState(Batched):
         Tokens A_k already in the chain of the device, real numbers (..., K); default zeros.
     batteries
         State of the batteries; ``None`` without batteries.
+    draft_energy
+        Energy to draft a token, (..., K) J; ``None`` for that of the scenario.
     """
 
     draft_time: FloatArray
@@ -123,6 +125,7 @@ class SystemState(Batched):
     acceptance_rate: FloatArray
     head_start: FloatArray = None  # type: ignore[assignment]  # zeros
     batteries: BatteryState | None = None
+    draft_energy: FloatArray | None = None
 
     def __post_init__(self) -> None:
         fill_head_start(self)
@@ -235,6 +238,8 @@ class Outcome(Batched):
         Time T_ver of the whole batch, (...) s.
     stored
         Change of the charge of each battery, (..., K) J; ``None`` without batteries.
+    access_delay
+        Time of access and downlink of the devices that draft, (..., K) s; ``None`` without delays.
     """
 
     total_tokens: FloatArray
@@ -244,6 +249,13 @@ class Outcome(Batched):
     upload_time: FloatArray
     verification_time: FloatArray
     stored: FloatArray | None = None
+    access_delay: FloatArray | None = None
+
+    @property
+    def ready_time(self) -> FloatArray:
+        """Time from the start of the round until the draft of each device is uploaded, (..., K) s."""
+        ready = self.draft_time + self.upload_time
+        return ready if self.access_delay is None else ready + self.access_delay
 
     @property
     def goodput(self) -> FloatArray:
@@ -285,7 +297,7 @@ def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
     arrays = {name: check_array(name, array) for name, array in named_arrays(state).items() if array is not None}
     for field, array in arrays.items():
         _users_last(field, array, scenario.num_users)
-    for field in filter(arrays.__contains__, ("draft_time", "spectral_efficiency", "capacity")):
+    for field in filter(arrays.__contains__, ("draft_time", "spectral_efficiency", "capacity", "draft_energy")):
         require(field, arrays[field], arrays[field] > 0.0, "numbers > 0")
     alpha = arrays["acceptance_rate"]
     require("acceptance_rate", alpha, (alpha >= 0.0) & (alpha <= 1.0), "numbers in [0, 1]")

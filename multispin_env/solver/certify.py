@@ -11,7 +11,7 @@ from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.physics.types import Decision
 from multispin_env.solver.problem import Problem, in_chunks
 from multispin_env.solver.relaxed import Relaxed
-from multispin_env.solver.rule import fast_lengths
+from multispin_env.solver.rule import first_lengths
 from multispin_env.solver.search import Search, branch_and_bound
 
 
@@ -60,7 +60,7 @@ _Rule = Callable[[Problem], tuple[FloatArray, Relaxed]]  # returns integer lengt
 
 
 def certified_lengths(
-    problem: Problem, tolerance: float, time_limit: float | None = None, rule: _Rule = fast_lengths
+    problem: Problem, tolerance: float, time_limit: float | None = None, rule: _Rule = first_lengths
 ) -> Search:
     """Run a rule, then branch and bound, in chunks; ``time_limit``: seconds for the whole batch."""
     deadline = np.inf if time_limit is None else monotonic() + time_limit

@@ -97,7 +97,7 @@ class EnergySample:
         rows = _STATES if changes else 1
         size = max(-(-size // rows), 2)
         devices, state = sample_devices(scenario, rng, size, rows)
-        charge = batteries.first(scenario.replace(budget_time=0.0), *devices)[1].sum(-1)
+        charge = batteries.first(scenario.replace(budget_time=0.0), *devices[:3])[1].sum(-1)
         return cls(scenario, state, charge, size if scenario.budget_time else 1)
 
     def _means(self, values: FloatArray) -> FloatArray:

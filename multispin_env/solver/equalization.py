@@ -18,9 +18,15 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.physics.links import RateCurves
+from multispin_env.physics.types import SystemState
+from multispin_env.scenario import Scenario
 
 _STEPS = 5  # Steps of all rows, enough for 97 % of them even where uploads differ by a factor of 1e8
 _CONVERGED = 1e-8  # Largest last step, relative to δ, after which only a rounding error remains
+
+_MOST_STEPS, _LAST_STEP = 60, 1e-15
+"""Limits of Newton's steps for rate curves; ten are usual, as S is about halved by the first ones."""
 
 BLOCK_ENTRIES = 32_768
 """Entries of an array that are solved together, so that Newton's steps find them in the core's cache."""
@@ -29,12 +35,14 @@ _total = np.add.reduce
 """`numpy.sum` without its wrapper. Along the first axis of two or more columns it adds one user after the other."""
 
 
-class _EqualLatency(NamedTuple):
+class EqualLatency(NamedTuple):
+    """Latency and shares with which all devices finish together."""
+
     latency: FloatArray  # φ (...) s
     share: FloatArray  # B_k / B (..., K); sums to 1, or to 0 where no device drafts
 
 
-def equal_latency(draft_length: FloatArray | IntArray, draft_time: FloatArray, token_time: FloatArray) -> _EqualLatency:
+def equal_latency(draft_length: FloatArray | IntArray, draft_time: FloatArray, token_time: FloatArray) -> EqualLatency:
     """Solve Σ_k c_k L_k / (φ − L_k T_k) = 1 for φ > max_k L_k T_k ([MS] 31, 32).
 
     Arrays (..., K): lengths L ≥ 0, integer or real, T in s/token, and c in s/token with the whole band. A device with L
@@ -43,13 +51,13 @@ def equal_latency(draft_length: FloatArray | IntArray, draft_time: FloatArray, t
     return equal_finish(draft_length * draft_time, draft_length * token_time)
 
 
-def equal_finish(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
+def equal_finish(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:
     """Return `equal_latency` from drafting times L_k T_k (shorter with head starts) and uploads c_k L_k, (..., K) s."""
     if drafting.ndim == 1:
         return _solve_one(drafting, uploading)
     if len(drafting) == 1 and drafting.ndim == 2:
         latency, share = _solve_one(drafting[0], uploading[0])
-        return _EqualLatency(np.array([latency]), share[None])
+        return EqualLatency(np.array([latency]), share[None])
     shape, users = drafting.shape, drafting.shape[-1]
     drafting, uploading = drafting.reshape(-1, users), uploading.reshape(-1, users)
     latency, share = np.empty(len(drafting)), np.empty(drafting.shape)
@@ -57,10 +65,51 @@ def equal_finish(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
     for start in range(0, len(drafting), count):
         rows = slice(start, start + count)
         latency[rows], share[rows] = _solve(drafting[rows], uploading[rows])
-    return _EqualLatency(latency.reshape(shape[:-1]), share.reshape(shape))
+    return EqualLatency(latency.reshape(shape[:-1]), share.reshape(shape))
 
 
-def _solve(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
+def equal_finish_on(curves: RateCurves, drafting: FloatArray, payload: FloatArray) -> EqualLatency:
+    """Return `equal_finish` for rate curves, from times of drafting and access, and payloads bits / B in s, (..., K).
+
+    A device without payload needs no time. S is convex and decreases for a concave rate, so Newton's steps on S = 1
+    rise to the root from the time of one device with the whole band, and never overshoot.
+    """
+    sends = payload > 0.0
+    slowest = np.where(sends, drafting, 0.0).max(-1, keepdims=True)
+    lead = np.where(sends, slowest - drafting, 1.0)
+    idle = ~sends.any(-1, keepdims=True)
+    delta = np.where(idle, 1.0, np.where(sends, payload / curves.whole - lead, -np.inf).max(-1, keepdims=True))
+    going = ~idle
+    for _ in range(_MOST_STEPS):
+        room = lead + delta
+        share, growth = curves.allocate(payload / room)
+        used = np.add.reduce(share, -1, keepdims=True)
+        pull = np.add.reduce(growth / room, -1, keepdims=True)
+        step = np.where(going, np.maximum(used - 1.0, 0.0) / np.where(idle, 1.0, pull), 0.0)
+        delta = delta + step
+        going = step > _LAST_STEP * delta
+        if not np.count_nonzero(going):
+            break
+    share = share / np.where(idle, 1.0, used)
+    return EqualLatency(np.where(idle, 0.0, slowest + delta)[..., 0], np.where(idle, 0.0, share))
+
+
+def finish_together(
+    scenario: Scenario, state: SystemState, drafting: FloatArray, uploading: FloatArray
+) -> EqualLatency:
+    """Return `equal_finish` for the link and the delays of a scenario.
+
+    Arrays (..., K) in s: times of drafting, and uploads c_k L_k with the whole band at constant power density.
+    """
+    if scenario.access_delays is not None:
+        drafting = drafting + scenario.access_delays * (uploading > 0.0)
+    curves = RateCurves.of(scenario, state.spectral_efficiency)
+    if curves is None:
+        return equal_finish(drafting, uploading)
+    return equal_finish_on(curves, drafting, uploading * state.spectral_efficiency)
+
+
+def _solve(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:
     if len(drafting) == 1:
         return _solve_one(drafting[0], uploading[0])
     lead, uploading = drafting.T.copy(), uploading.T.copy()
@@ -86,7 +135,7 @@ def _solve(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
     latency = slowest + delta
     if np.count_nonzero(idle):
         latency[idle], share[:, idle] = 0.0, 0.0
-    return _EqualLatency(latency, share.T)
+    return EqualLatency(latency, share.T)
 
 
 def _newton_step(
@@ -100,7 +149,7 @@ def _newton_step(
     return used * (used - 1.0) / _total(decline, 0)
 
 
-def _solve_one(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
+def _solve_one(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:
     """Return the same bits as `_solve` for one row (K,), with sums as Python floats and reused memory."""
     slowest = np.maximum.reduce(drafting)
     lead = slowest - drafting
@@ -112,7 +161,7 @@ def _solve_one(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
     sums = so_far[:, -1]
     total, weighted = sums.tolist()
     if total == 0.0:
-        return _EqualLatency(np.zeros_like(slowest), np.zeros_like(uploading))
+        return EqualLatency(np.zeros_like(slowest), np.zeros_like(uploading))
     delta = max(float(np.maximum.reduce(uploading - lead)), total - weighted / total)
     for _ in range(_STEPS):
         np.add(lead, delta, decline)
@@ -124,9 +173,9 @@ def _solve_one(drafting: FloatArray, uploading: FloatArray) -> _EqualLatency:
         delta = delta + step
     if step > _CONVERGED * delta:
         later, converged = _converge(np.array([delta]), lead[:, None], uploading[:, None])
-        return _EqualLatency(slowest + later[0], converged[:, 0])
+        return EqualLatency(slowest + later[0], converged[:, 0])
     np.multiply(decline, step, out=decline)
-    return _EqualLatency(slowest + delta, share - decline)
+    return EqualLatency(slowest + delta, share - decline)
 
 
 def _converge(delta: FloatArray, lead: FloatArray, uploading: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -146,6 +195,6 @@ def _converge(delta: FloatArray, lead: FloatArray, uploading: FloatArray) -> tup
     return (delta[:1], share[:, :1]) if alone else (delta, share)
 
 
-def common_latency(draft_time: FloatArray, token_time: FloatArray) -> _EqualLatency:
+def common_latency(draft_time: FloatArray, token_time: FloatArray) -> EqualLatency:
     """Return ϑ*, the equal latency of one token per device, and its shares, valid for any common L ([MS] 20, 21)."""
     return equal_latency(np.ones_like(draft_time), draft_time, token_time)

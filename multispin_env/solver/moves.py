@@ -76,7 +76,9 @@ def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[Floa
 
     def estimate(moves: _Moves, *index: IntArray) -> FloatArray:
         # upper bound on ΔE − G (Δφ + ΔT_ver) in tokens, which is positive if the move pays
-        latency = (1.0 + moves.share) * moves.share / np.maximum(slope + moves.slope, _LEAST_DIVISOR)
+        latency = moves.share / np.maximum(slope + moves.slope, _LEAST_DIVISOR)
+        if problem.curves is None:  # one of Newton's steps on 1/S, otherwise on S
+            latency = (1.0 + moves.share) * latency
         return moves.tokens - value * (latency + longer(*index))
 
     alone = estimate(singles, np.arange(2 * num_users)[:, None])
@@ -152,21 +154,20 @@ def _largest(score: FloatArray, count: int) -> IntArray:
 
 def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_Moves, FloatArray]:
     """Return moves (2K, n) that add a token to each user, then remove one from each; and P (n,)."""
-    draft, token = problem.draft_time, problem.token_time
     gain = problem.gain(lengths)
     longer = gain * problem.acceptance_rate if problem.token_table is None else problem.gain(lengths + 1.0)
-    room = phi - lengths * draft
-    share = token * lengths / room
-    slope = share / room
+    room = phi - problem.drafting(lengths)
+    share, growth = problem.allocate(lengths, room)
+    slope = growth / room
     tokens, shares, slopes = [], [], []
     for sign, allowed in ((1.0, lengths < problem.high), (-1.0, lengths > problem.low)):
-        space = room - sign * draft
+        space = room - sign * problem.draft_time if problem.delay is None else phi - problem.drafting(lengths + sign)
         allowed = allowed & (space > 0.0)
         space = np.where(allowed, space, 1.0)
-        moved = token * (lengths + sign) / space
+        moved, growth = problem.allocate(np.where(allowed, lengths + sign, 0.0), space)
         tokens.append(np.where(allowed, longer if sign > 0.0 else -gain, -np.inf))
         shares.append(moved - share)
-        slopes.append(moved / space - slope)
+        slopes.append(growth / space - slope)
     effects = (np.concatenate(effect, -1).T.copy() for effect in (tokens, shares, slopes))
     return _Moves(*effects), np.add.reduce(slope, -1)
 
@@ -182,6 +183,11 @@ def is_better(problem: Problem, candidates: FloatArray, value: FloatArray) -> Bo
 def is_ready(problem: Problem, candidates: FloatArray, round_time: FloatArray) -> BoolArray:
     """Return whether candidates (n, m, K) fit into rounds of (n, m) s, so that their shares sum to at most one."""
     access_time = round_time - problem.verification_time(candidates)
+    if not problem.simple:
+        candidates, access_time = candidates.swapaxes(0, 1), access_time.T
+        room = access_time[..., None] - problem.drafting(candidates)
+        share, _ = problem.allocate(np.where(room > 0.0, candidates, 0.0), np.where(room > 0.0, room, 1.0))
+        return ((room > 0.0).all(-1) & (share.sum(-1) <= 1.0)).T
     room = access_time[..., None] - candidates * problem.draft_time[:, None]
     fits = (room > 0.0).all(-1)
     share = problem.token_time[:, None] * candidates / np.where(room > 0.0, room, 1.0)

@@ -13,7 +13,6 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.draft import expected_tokens
-from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import ROUNDING, Problem, in_blocks, in_chunks
 from multispin_env.solver.windows import SAFETY, Nodes
 
@@ -94,7 +93,7 @@ def timely_windows(problem: Problem, nodes: Nodes) -> Nodes:
     late = np.asarray((low > nodes.high).any(-1))
     low = np.minimum(low, nodes.high)
     nodes = replace(nodes, low=low, bound=np.where(late, 0.0, nodes.bound))
-    latency = equal_latency(low, problem.draft_time, problem.token_time).latency
+    latency = problem.latency(low[:, None])[:, 0]
     left = np.maximum(nodes.left, latency * (1.0 - SAFETY))
     longest = reach * problem.tpot * (1.0 + SAFETY)
     right = np.minimum(nodes.right, longest - nodes.law.shortest_time(low))

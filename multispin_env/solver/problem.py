@@ -14,12 +14,13 @@ import numpy as np
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import broadcast, check_real, require
 from multispin_env.draft import expected_tokens
+from multispin_env.physics.links import RateCurves
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import Batched, SystemState, checked_weights
 from multispin_env.scenario import Scenario
 from multispin_env.server import line_time
-from multispin_env.solver.equalization import equal_latency
+from multispin_env.solver.equalization import EqualLatency, equal_finish, equal_finish_on, equal_latency
 
 MIN_TIME, MAX_TIME = 1e-130, 1e130
 """Times in s are clipped to this range, so that products of a few of them stay finite."""
@@ -72,7 +73,7 @@ class Problem(Batched):
     has one flat line. With a TPOT, only rounds in which every device gets its tokens in time are feasible (`pace`).
     """
 
-    unbatched: ClassVar[tuple[str, ...]] = ("lines", "padded", "tpot")
+    unbatched: ClassVar[tuple[str, ...]] = ("lines", "padded", "tpot", "band_time", "delay", "repeat_delay")
 
     draft_time: FloatArray  # T (n, K) s/token
     token_time: FloatArray  # c (n, K) s/token with the whole budget
@@ -87,6 +88,10 @@ class Problem(Batched):
     token_price: FloatArray | None = None  # (n, K) tokens that each drafted token costs
     price_rise: FloatArray | None = None  # (n, K) difference of the prices of successive tokens
     token_table: FloatArray | None = None  # (n, K, L_max + 1) E[N | L] in place of the formula for α
+    curves: RateCurves | None = None  # (n, K) rates of a link other than `Density`
+    band_time: float = 0.0  # Q / B in s bit/s/Hz
+    delay: FloatArray | None = None  # δ (K,) s for each device that drafts
+    repeat_delay: float = 0.0  # s, part of `constant_time` that a round without drafts does not take
 
     def __len__(self) -> int:
         return len(self.draft_time)
@@ -141,11 +146,45 @@ class Problem(Batched):
             tokens -= np.add.reduce(self.cost(lengths.swapaxes(0, 1)), -1).T
         return tokens
 
+    @property
+    def simple(self) -> bool:
+        """Whether shares are c L / (φ − L T), as in the paper: with its link and without delays."""
+        return self.curves is None and self.delay is None
+
+    def drafting(self, lengths: FloatArray | IntArray) -> FloatArray:
+        """Return the times of drafting and access (..., n, K) in s of lengths (..., n, K)."""
+        time = lengths * self.draft_time
+        return time if self.delay is None else time + self.delay * (np.asarray(lengths) > 0)
+
+    def allocate(self, lengths: FloatArray | IntArray, room: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the shares w that send drafts in ``room`` seconds, and −room ∂w/∂room, not too large.
+
+        Lengths are (..., n, K), and ``room`` is > 0. With the paper's link, both are c L / room.
+        """
+        if self.curves is None:
+            share = self.token_time * lengths / room
+            return share, share
+        return self.curves.allocate(self.band_time * lengths / room)
+
     def latency(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return φ (n, m) in s of candidates (n, m, K)."""
+        if not self.simple:
+            return self._equal_finish(lengths.swapaxes(0, 1)).latency.T
         if lengths.shape[1] == 1:
             return equal_latency(lengths[:, 0], self.draft_time, self.token_time).latency[:, None]
         return equal_latency(lengths, self.draft_time[:, None], self.token_time[:, None]).latency
+
+    def _equal_finish(self, lengths: FloatArray | IntArray) -> EqualLatency:
+        drafting = self.drafting(lengths)
+        if self.curves is None:
+            return equal_finish(drafting, np.ascontiguousarray(lengths * self.token_time))
+        return equal_finish_on(self.curves, drafting, np.asarray(self.band_time * lengths))
+
+    def token_times_at(self, lengths: FloatArray | IntArray) -> FloatArray:
+        """Return Q b / (B R(b)) (n, K) in s with the best shares b of lengths (n, K); c for constant power density."""
+        assert self.curves is not None
+        share = np.maximum(self._equal_finish(lengths).share, 0.1 / lengths.shape[-1])
+        return self.band_time * share / self.curves.link.rate(share, self.curves.snr)
 
     def latency_slopes(self, length: FloatArray) -> FloatArray:
         """Return ∂φ/∂L_k (n, K) in s at real lengths (n, K); φ = Σ L_k ∂φ/∂L_k, as φ is homogeneous."""
@@ -164,12 +203,12 @@ class Problem(Batched):
     def verification_time(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return T_ver + T_rtt (n, m) in s of candidates (n, m, K)."""
         x = lengths.shape[-1] * lengths.max(-1) if self.padded else lengths.sum(-1)
-        return self.constant_time[:, None] + line_time(self.lines, x)
+        time = self.constant_time[:, None] + line_time(self.lines, x)
+        return time - self.repeat_delay * ~lengths.any(-1) if self.repeat_delay else time
 
     def round_time(self, length: FloatArray) -> FloatArray:
         """Return T_e2e (n,) in s of one decision (n, K) for each instance."""
-        latency = equal_latency(length, self.draft_time, self.token_time).latency
-        return latency + self.verification_time(length[:, None])[:, 0]
+        return (self.latency(length[:, None]) + self.verification_time(length[:, None]))[:, 0]
 
     def longest_round(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return the longest round times (n, m) in s with which candidates (n, m, K) meet the TPOT of every device."""
@@ -198,8 +237,11 @@ def make_problem(
     """
     flat = (-1, state.draft_time.shape[-1])
     draft_time, token_time = (time.reshape(flat) for time in user_times(scenario, state))
+    if scenario.draft_ahead and scenario.upload_loss:
+        raise ValueError(f"upload_loss: expected 0 in rounds with draft_ahead, got {scenario.upload_loss:g}")
     free = np.full(draft_time.shape, -1) if fixed_length is None else fixed_length.reshape(flat)
-    constant = float(scenario.law.time_of_drafts(scenario.num_users)) + scenario.round_trip_time
+    constant = float(scenario.law.time_of_drafts(scenario.num_users)) + scenario.wait_after_access
+    curves = RateCurves.of(scenario, state.spectral_efficiency)
     lines = server_lines(scenario)
     if weights is None:
         weights = np.ones_like(draft_time)
@@ -217,6 +259,10 @@ def make_problem(
         lines=lines,
         padded=scenario.law.padded and lines[-1, 1] > 0.0,
         tpot=np.inf if tpot is None else min(max(tpot, MIN_TIME), MAX_TIME),
+        curves=None if curves is None else curves.mapped(lambda array: array.reshape(flat)),
+        band_time=scenario.bits_per_token / scenario.total_bandwidth,
+        delay=scenario.access_delays,
+        repeat_delay=scenario.repeat_delay,
     )
 
 
@@ -238,6 +284,13 @@ def checked_problem(
         check_real("tpot", tpot, 0.0, open_low=True)
     lengths = _checked_fixed_length(scenario, fixed_length, shape)
     return make_problem(scenario, state, checked_weights(weights, shape), lengths, tpot)
+
+
+def check_paper_uplink(scenario: Scenario, part: str) -> None:
+    """Raise ``ValueError`` if a ``part`` does not hold for the link of a scenario, its delays or repeated uploads."""
+    for name, expected in (("link", "density"), ("access_delay", ()), ("upload_loss", 0.0)):
+        if (actual := getattr(scenario, name)) != expected:
+            raise ValueError(f"{name}: expected {expected!r} for {part}, got {actual!r}")
 
 
 def _checked_fixed_length(scenario: Scenario, fixed_length: object, shape: tuple[int, ...]) -> IntArray | None:

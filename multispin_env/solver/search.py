@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.moves import is_better
 from multispin_env.solver.pace import is_in_time, timely_windows
 from multispin_env.solver.problem import Problem, support_start
@@ -160,8 +159,7 @@ def _with_longest_draft(problem: Problem, relaxed: Relaxed, target: FloatArray, 
 def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[Nodes, BoolArray]:
     """Return one part for each instance (all latencies, windows of a linear bound), and whether it holds a decision."""
     low, high, wins = _linear_windows(problem, relaxed, target)
-    shortest = equal_latency(low, problem.draft_time, problem.token_time).latency
-    longest = equal_latency(high, problem.draft_time, problem.token_time).latency
+    shortest, longest = problem.latency(low[:, None])[:, 0], problem.latency(high[:, None])[:, 0]
     left, right, law = shortest * (1.0 - 1e-12), longest * (1.0 + 1e-12), FixedPass(problem.constant_time)
     every, no_bound, no_split = np.arange(len(problem)), np.full(len(problem), np.inf), np.zeros(len(problem), bool)
     return Nodes(every, left, right, low, high, no_bound, no_split, law), wins
@@ -173,8 +171,11 @@ def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> t
 
     φ(L) is convex and homogeneous, so φ(L) ≥ Σ a_k L_k with its gradient a at the relaxed optimum. L exceeds G only if
     Σ (ω e(L_k) − G a_k L_k) ≥ G T_ver: the terms are separate, and each may be below its maximum by at most the slack
-    of the sum. Where T_ver depends on tokens, the slope of a line below the law is added to the gradient.
+    of the sum. Where T_ver depends on tokens, the slope of a line below the law is added to the gradient. With delays φ
+    is not homogeneous; then, and for other links, the windows are the whole range.
     """
+    if not problem.simple:
+        return problem.low.astype(np.float64), problem.high.astype(np.float64), np.ones(len(problem), dtype=bool)
     gradient = problem.latency_slopes(relaxed.length) + relaxed.slope[:, None]
     ends = problem.low.sum(-1).astype(np.float64), problem.high.sum(-1).astype(np.float64)
     time = problem.constant_time + support_start(problem.lines, relaxed.slope, *ends)

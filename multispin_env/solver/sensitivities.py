@@ -7,7 +7,7 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.scenario import Scenario
-from multispin_env.solver.problem import TINY, Problem, checked_problem, in_chunks
+from multispin_env.solver.problem import TINY, Problem, check_paper_uplink, checked_problem, in_chunks
 from multispin_env.solver.relaxed import relaxed_optimum
 from multispin_env.solver.rule import fast_lengths
 
@@ -59,7 +59,7 @@ def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | 
     a change of the shares by dS changes φ by dS / P, and a change of φ by dφ changes G by −G dφ / (φ + T_ver + T_rtt).
     A change of T_ver has the same effect; it is n db for a pass of n tokens, also at a kink, where all pieces give the
     same time. Units are SI: multiply by 1e6 for one megahertz, by 1e-3 for one millisecond. ``ValueError`` for a bad
-    state or bad weights.
+    state or bad weights, for a link other than ``"density"``, delays and repeated uploads.
 
     Examples
     --------
@@ -73,6 +73,7 @@ def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | 
     True
     """
     state = checked_state(scenario, state)
+    check_paper_uplink(scenario, "sensitivities")
     shape = state.draft_time.shape
     problem = checked_problem(scenario, state, weights)
     goodput, length, latency, price, share, slope, pull = in_chunks(_solve, problem)

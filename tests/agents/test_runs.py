@@ -1,5 +1,6 @@
 import json
 import re
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -12,6 +13,7 @@ from agents.runs import (
     CONFIG,
     Limits,
     RunConfig,
+    command_of,
     digest,
     load_config,
     lock_run,
@@ -20,8 +22,10 @@ from agents.runs import (
     save_config,
     with_reference,
 )
+from agents.train import COMMAND as TRAIN
 from agents.training import train
 from multispin_env.apps.commands.main import main
+from multispin_env.apps.terminal.arguments import resolve_scenario, separate_settings
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes
 
@@ -56,6 +60,17 @@ def raced(work):
 
     with ThreadPoolExecutor(RACERS) as pool:
         return list(pool.map(call, range(RACERS)))
+
+
+@pytest.mark.parametrize("fleet", ["phones", [["pixel-8-q8", 0.25], ["mine", 0.75, 0.02, 0.04, 0.5]]])
+def test_runs_with_a_fleet_and_their_commands(fleet, tmp_path, monkeypatch):
+    scenario = SCENARIO.replace(fleet=fleet, device_load="sustained", min_draft_length=0)
+    with lock_run(tmp_path):
+        save_config(tmp_path, RunConfig(EnvConfig.of(FULL, scenario), "ppo", 1), Limits(timesteps=4000))
+    assert load_config(tmp_path)[0].env.scenario == scenario
+    words = shlex.split(command_of(tmp_path))[2:]
+    options = TRAIN.parser("train").parse_args(separate_settings(words))
+    assert resolve_scenario(options) == scenario
 
 
 def test_one_of_many_that_race_for_a_name_gets_it(tmp_path):

@@ -68,7 +68,7 @@ def test_the_bound_is_that_of_brute_force(kind, certify):
             assert goodput[(lengths == found).all(-1)] > best * (1.0 - gap) * (1.0 - 1e-11)
 
 
-@pytest.mark.parametrize("seeds", [range(8), pytest.param(range(8, 300), marks=pytest.mark.slow)], ids=str)
+@pytest.mark.parametrize("seeds", [range(8), pytest.param(range(8, 80), marks=pytest.mark.slow)], ids=str)
 def test_decisions_in_time_equal_brute_force(seeds):
     for seed in seeds:
         scenario, state, weights, part = hostile_tpot_instance(np.random.default_rng(seed))
@@ -208,8 +208,8 @@ def test_no_mutation_is_accepted_wrongly():
 
 @pytest.mark.slow
 def test_no_mutation_of_many_is_accepted_wrongly():
-    accepted, refused = attack(100, 8)
-    assert min(accepted, refused) > 1000
+    accepted, refused = attack(30, 6)
+    assert min(accepted, refused) > 200
 
 
 def test_small_files_do_not_keep_the_checker_busy(monkeypatch):
@@ -227,7 +227,7 @@ def test_small_files_do_not_keep_the_checker_busy(monkeypatch):
 
 @pytest.mark.slow
 def test_decisions_beyond_brute_force_are_proven():
-    for seed in range(150):
+    for seed in range(50):
         scenario, state = extreme_instance(np.random.default_rng(seed))
         certified(scenario, state)
 

@@ -64,7 +64,7 @@ def test_capacities_of_a_server_alone():
     ((start, slope),) = SERVERS.load("a100-32b").pieces
     assert ms.capacity(SERVED, tpot=0.04, system="autoregressive") == int((0.04 - start) / slope)
     assert ms.capacity(SERVED, tpot=start, system="autoregressive") == 0
-    drafts = ms.capacity(SERVED, tpot=0.04, system="colocated", states=20)
+    drafts = ms.capacity(SERVED, tpot=0.04, system="colocated", states=5)
     assert drafts >= ms.capacity(SERVED, tpot=0.04, system="autoregressive")
     assert ms.capacity(SERVED, tpot=4.0, system="autoregressive", states=1) == MAX_COMPUTED
 
@@ -88,6 +88,7 @@ def test_a_server_that_drafts_for_all_serves_fewer_where_a_batch_drafts_slowly()
 SCENARIO = ms.Scenario.preset("llama2", num_users=4)
 WORKLOAD = workload(**LIMITS)
 FEW = {"copies": 4, "warm_up": 1.0, "horizon": 8.0, "requests": 40, "channel": "static"}
+FEWER = {**FEW, "copies": 2, "requests": 20, "horizon": 4.0}
 
 
 def greedy(scenario):
@@ -149,7 +150,7 @@ def test_the_largest_load_is_found_from_any_start(whole, rng):
 @pytest.mark.parametrize(("by", "factor"), [("rate", 0.1), ("users", 30.0)])
 def test_a_bad_estimate_ends_at_the_same_capacity(monkeypatch, coarse, by, factor):
     closed = workload("think", rate=2.0, **LIMITS)
-    few = {"workload": closed, "controller": greedy, "percent": 85.0, "by": by, **FEW}
+    few = {"workload": closed, "controller": greedy, "percent": 85.0, "by": by, **FEWER}
     right, estimate = ms.capacity(SCENARIO, **few), capacity_module.estimated_tokens
     monkeypatch.setattr(capacity_module, "estimated_tokens", lambda *of: factor * estimate(*of))
     other = ms.capacity(SCENARIO, **few)
@@ -181,7 +182,7 @@ def test_capacity_of_the_server_alone_follows_from_its_passes():
 
 def test_a_server_that_drafts_is_never_worse_than_alone(coarse):
     scenario = SCENARIO.replace(server="a100-32b", max_draft_length=2)
-    load, few = workload(rate=8.0, e2el=0.3, e2el_per_token=0.03), {**FEW, "copies": 2, "requests": 20}
+    load, few = workload(rate=8.0, e2el=0.3, e2el_per_token=0.03), FEWER
     names = ("colocated", "autoregressive")
     drafts, alone = (ms.capacity(scenario, workload=load, controller=name, **few).value for name in names)
     assert drafts >= alone / 1.2
@@ -221,7 +222,7 @@ def test_share_within_the_memory_is_that_of_simulated_contexts(monkeypatch):
 
 
 def test_memory_limits_the_capacity_if_latencies_do_not(coarse):
-    few = {"workload": LONG, "controller": "autoregressive", **FEW, "by": "users", "most": 20}
+    few = {"workload": LONG, "controller": "autoregressive", **FEWER, "by": "users", "most": 20}
     scenario = SCENARIO.replace(server="a100-32b")
     runs = []
     free = ms.capacity(scenario, **few, progress=runs.append)
@@ -238,7 +239,7 @@ def test_memory_limits_the_capacity_if_latencies_do_not(coarse):
 def test_controllers_differ(coarse):
     without = {"energy-prices", "drift", "shaped", "paced"}
     assert {*rule_names()} == {*ms.controller_names(), "autoregressive", "colocated"} - without
-    few = {"workload": WORKLOAD, "percent": 85.0, **FEW, "copies": 2, "requests": 20, "horizon": 4.0}
+    few = {"workload": WORKLOAD, "percent": 85.0, **FEWER}
     names = ("optimal", "greedy+deadlines", "autoregressive+deadlines")
     optimal, greedy, alone = (ms.capacity(SCENARIO, controller=name, **few).value for name in names)
     assert 0.0 < optimal < greedy

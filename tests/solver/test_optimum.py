@@ -26,7 +26,7 @@ def weighted(scenario, state, weights, decision):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_certified_equals_brute_force(kind, data):
     scenario, state, weights = data.draw(instances(kind))

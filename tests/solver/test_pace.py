@@ -58,7 +58,7 @@ def check(scenario, state, weights, tpot, fixed, rounds):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=7)
+@settings(max_examples=5)
 @given(data=st.data(), part=st.sampled_from([0.02, 0.3, 0.6, 0.9, 1.1]), some=st.booleans())
 def test_certified_in_time_equals_brute_force(kind, data, part, some):
     scenario, state, weights = data.draw(cases(kind))
@@ -74,9 +74,7 @@ def test_certified_in_time_equals_brute_force(kind, data, part, some):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(
-    "seeds", [WRONG, range(50), range(50, 100), pytest.param(range(100, 300), marks=pytest.mark.slow)], ids=str
-)
+@pytest.mark.parametrize("seeds", [WRONG, range(50), pytest.param(range(50, 200), marks=pytest.mark.slow)], ids=str)
 def test_no_certificate_is_wrong_where_tokens_of_a_pass_are_slow(seeds):
     for seed in seeds:
         scenario, state, weights, part = hostile_tpot_instance(np.random.default_rng(seed))

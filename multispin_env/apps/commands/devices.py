@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import count, zip_longest
+from itertools import count, repeat, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import numpy as np
 from multispin_env.apps.terminal.output import STDOUT
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_label, check_name, check_plausible, check_real, located, shown
+from multispin_env.device import LOADS
 from multispin_env.files import MIB, decode_text, parse_json, read_csv, read_limited
 from multispin_env.physics.types import SystemState
+from multispin_env.registry import DEVICES
 from multispin_env.units import BITS_PER_NAT, MS, db_to_linear
 
 _Record = dict[str, Any]
@@ -43,7 +45,9 @@ _COLUMNS = {
     "weight": _Column(0.0, 1e9),
 }
 
-_REQUIRED = (("draft_time_s", "draft_time_ms"), ("spectral_efficiency", "snr_db"), ("acceptance_rate",))
+_TEXTS = ("name", "device")
+
+_REQUIRED = (("draft_time_s", "draft_time_ms", "device"), ("spectral_efficiency", "snr_db"), ("acceptance_rate",))
 """Groups of which one column is required, in the order of the fields of `SystemState`."""
 
 _MAX_BYTES = 16 * MIB  # of a file: some hundred thousand devices
@@ -58,8 +62,8 @@ class Devices:
     weights: FloatArray | None  # (K,), by default 1; None if no row has a weight
 
 
-def read_devices(file: Path) -> Devices:
-    """Read devices from a file, or from standard input for ``-``.
+def read_devices(file: Path, load: str = LOADS[0]) -> Devices:
+    """Read devices from a file, or from standard input for ``-``; draft times of profiles are those under a ``load``.
 
     The format is JSON if the suffix is ``.json``, or if it isn't ``.csv`` and the text begins with a bracket, else CSV.
     ``ValueError`` names the file, the row (from 1, without the header), the column and the expected value.
@@ -67,33 +71,37 @@ def read_devices(file: Path) -> Devices:
     where = "stdin" if file == STDOUT else str(file)
     try:
         with located(where), nullcontext(sys.stdin.buffer) if file == STDOUT else file.open("rb") as stream:
-            return _devices(read_limited(stream, _MAX_BYTES), file.suffix.lower())
+            return _devices(read_limited(stream, _MAX_BYTES), file.suffix.lower(), load)
     except OSError as error:
         raise ValueError(f"file: expected a CSV or JSON file, got {where!r} ({error.strerror})") from None
 
 
-def _devices(content: bytes, suffix: str) -> Devices:
+def _devices(content: bytes, suffix: str, load: str) -> Devices:
     text = decode_text(content)
     is_json = suffix == ".json" or (suffix != ".csv" and text.lstrip()[:1] in ("[", "{"))
     records = _json_records(text) if is_json else _csv_records(content)
     if not records:
         raise ValueError("expected at least one device, got no rows")
-    names, required, weights = zip(*map(_device, count(1), records), strict=True)
+    names, required, weights = zip(*map(_device, count(1), records, repeat(load)), strict=True)
     weighted = any("weight" in record for record in records)
     if weighted and not any(weights):
         raise ValueError("weight: expected at least one number > 0, got only zeros")
     return Devices(names, SystemState(*np.array(required).T), np.array(weights) if weighted else None)
 
 
-def _device(row: int, record: _Record) -> tuple[str, list[float], float]:
+def _device(row: int, record: _Record, load: str) -> tuple[str, list[float], float]:
     """Return the name, the values of `_REQUIRED` and the weight of a device."""
     values = []
     for group in _REQUIRED:
         column = next((name for name in group if name in record), None)
         if column is None:
             raise ValueError(f"row {row}, {' or '.join(group)}: expected a number, got nothing")
-        values.append(_checked(record[column], column, row))
-    name = check_label(f"row {row}, name", record.get("name", str(row)))
+        if column == "device":
+            check_name(f"row {row}, device", record[column], DEVICES.names())
+            values.append(DEVICES.load(record[column]).numbers[LOADS.index(load)])
+        else:
+            values.append(_checked(record[column], column, row))
+    name = check_label(f"row {row}, name", record.get("name", record.get("device", str(row))))
     return name, values, _checked(record.get("weight", 1.0), "weight", row)
 
 
@@ -112,7 +120,7 @@ def _csv_records(content: bytes) -> list[_Record]:
 
 def _number(name: str, cell: str) -> float | str:
     try:
-        return cell if name == "name" else float(cell)
+        return cell if name in _TEXTS else float(cell)
     except ValueError:  # `_checked` will show the text
         return cell
 
@@ -134,7 +142,7 @@ def _json_records(text: str) -> list[_Record]:
 def _check_columns(names: Iterable[str], where: str) -> None:
     columns = list(names)
     for name in columns:
-        check_name(f"{where}, column", name, ("name", *_COLUMNS))
+        check_name(f"{where}, column", name, (*_TEXTS, *_COLUMNS))
         if columns.count(name) > 1:
             raise ValueError(f"{where}, column: expected {name!r} once, got it twice")
     for group in _REQUIRED:

@@ -33,6 +33,7 @@ from multispin_env.apps.models.counters import GLOSSARY, EngineCounts, read_coun
 from multispin_env.apps.models.counts import (
     ALL,
     RecordedTexts,
+    confidence_cells,
     draw_summary,
     estimate,
     make_tasks,
@@ -51,10 +52,12 @@ from multispin_env.checks import check_integer, check_real
 from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, aligned, table, to_json
 from multispin_env.files import write_atomically
 from multispin_env.physics.records import (
+    CONFIDENCES,
+    EXTRAS,
     MAX_POSITIONS,
     MIN_POSITIONS,
     Records,
-    load_overlap,
+    load_extras,
     load_records,
     record_file,
 )
@@ -139,7 +142,7 @@ def _run(options: argparse.Namespace) -> None:
     elif options.read is not None:
         path = None if options.read == _PACKAGED else Path(options.read)
         records = load_records(path)
-        _show(options, scenario, records, load_overlap(path, records), _names(options, scenario, records))
+        _show(options, scenario, records, load_extras(path, records), _names(options, scenario, records))
     else:
         _count_engines(options, scenario)
     if options.prompts is None and options.read is None:
@@ -184,7 +187,7 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> None:
     texts = RecordedTexts(*map(np.concatenate, zip(*journal.parts, strict=True)))
     if len(texts.length) != count:
         raise ValueError(f"{journal.path}: expected texts of {count} prompts, got {len(texts.length)}; delete the file")
-    records, overlap = _long_texts(prompts, texts)
+    records, extras = _long_texts(prompts, texts)
     named = scenario.replace(
         name=options.out.name,
         vocabulary_size=pair.vocabulary_size,
@@ -192,7 +195,7 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> None:
         target_model=Path(pair.target.name).name,
         acceptance_shifts=texts.shifts,
     )
-    _show(options, named, records, overlap, prompts.tasks)
+    _show(options, named, records, extras, prompts.tasks)
     shifts = ", ".join(f"{count}: {shift:+.3f}" for count, shift in texts.shifts)
     print(f"\nshift of the acceptance in logits by uploaded probabilities (1: ids), for a sampling target: {shifts}")
     journal.path.unlink()
@@ -200,7 +203,7 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> None:
 
 def _settings(options: argparse.Namespace, prompts: Prompts) -> dict[str, Any]:
     names = ("target", "draft", "draft_bits", "device", "dtype", "raw", "temperature", "tokens", "batch", "seed")
-    return {name: vars(options)[name] for name in names} | {"prompts": prompts.digest, "format": 2}
+    return {name: vars(options)[name] for name in names} | {"prompts": prompts.digest, "format": 3}
 
 
 def _record_groups(
@@ -228,13 +231,13 @@ def _record_groups(
                 lambda done: progress(done, options.tokens),
             )
             length = np.array([len(text.token) for text in texts])
-            _, beta, accepted, overlap, kept = map(np.concatenate, zip(*texts, strict=True))
-            half: list[Any] = [array.ravel().astype(np.float16) for array in (beta, overlap, kept)]
+            _, beta, accepted, *more = map(np.concatenate, zip(*texts, strict=True))
+            half: list[Any] = [array.ravel().astype(np.float16) for array in (beta, *more)]
             journal.add(RecordedTexts(length, half[0], accepted, *half[1:]).line())
 
 
-def _long_texts(prompts: Prompts, texts: RecordedTexts) -> tuple[Records, FloatArray]:
-    """Return the record of the texts that are long enough to be replayed, and its overlap; print how many are not."""
+def _long_texts(prompts: Prompts, texts: RecordedTexts) -> tuple[Records, dict[str, FloatArray]]:
+    """Return the record of the texts that are long enough to be replayed, and its extras; print how many are not."""
     long = texts.length >= MIN_POSITIONS
     task = np.array(prompts.task)
     for index, name in enumerate(prompts.tasks):
@@ -247,7 +250,8 @@ def _long_texts(prompts: Prompts, texts: RecordedTexts) -> tuple[Records, FloatA
         print(f"left out, shorter than {MIN_POSITIONS} tokens: {int((~long).sum())} of {len(long)} texts\n")
     selected = np.repeat(long, texts.length)
     records = Records(task[long], texts.length[long], texts.probability[selected], texts.accepted[selected])
-    return records, texts.overlap[selected].astype(np.float64)
+    extras = (texts.overlap, *texts.confidence.reshape(-1, len(CONFIDENCES)).T)
+    return records, {name: array[selected].astype(np.float64) for name, array in zip(EXTRAS, extras, strict=True)}
 
 
 def _finish(
@@ -266,15 +270,18 @@ def _show(
     options: argparse.Namespace,
     scenario: Scenario,
     records: Records,
-    overlap: FloatArray | None,
+    extras: Mapping[str, FloatArray],
     names: Sequence[str],
 ) -> None:
-    rows = summarise(records, overlap, names)
+    rows = summarise(records, extras, names)
     if options.out is not None:
-        write_atomically(out_file(options.out, ".npz"), record_file(records, overlap))
+        write_atomically(out_file(options.out, ".npz"), record_file(records, extras))
         draw_summary(rows, records, options.out)
     about = "tokens per round along the record, and the relative error of E[N | L] at the prompts' α"
     text = f"{aligned(*task_cells(rows))}\n\n{about}:\n\n{aligned(*round_cells(rows))}"
+    if rows[0].explained:
+        about = "ρ, the share of the variance of β that the draft model's confidence explains at other prompts"
+        text += f"\n\n{about}:\n\n{aligned(*confidence_cells(rows))}"
     _finish(options, scenario.replace(tasks=make_tasks(rows)), [row.to_dict() for row in rows], text, _RECORD_KINDS)
 
 

@@ -5,7 +5,7 @@ one length.
 
 The file is CSV with a header, or a JSON list of objects with the same keys; "-" reads standard input. Each row is one
 device. Columns:
-  draft_time_s or draft_time_ms   time of the draft model per token
+  draft_time_s or draft_time_ms   time of the draft model per token, or device, the name of a device profile
   spectral_efficiency or snr_db   of the uplink: bit/s/Hz, or signal-to-noise ratio with r = log2(1 + snr)
   acceptance_rate                 probability that the target model accepts a drafted token
   name, weight                    optional: a label, and the weight of the tokens of this device (default 1)
@@ -280,7 +280,7 @@ def _run(options: argparse.Namespace) -> None:
     check_outputs(STDOUT if options.json else None, options.csv, options.certificate)
     if options.certificate is not None and options.certify is None:
         raise ValueError("certify: expected a relative gap with --certificate, for example 1e-6, got none")
-    devices = read_devices(options.file)
+    devices = read_devices(options.file, resolve_scenario(options).device_load)
     scenario = device_scenario(options, len(devices.names))
     solution = solve(scenario, devices, options.controller, options.certify, options.tpot)
     if options.certificate is not None and solution.proven is not None:

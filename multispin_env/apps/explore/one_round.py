@@ -300,7 +300,7 @@ def _device_table(settings: RoundSettings, results: _RoundNumbers) -> Markup:
 
 def _allocation_table(results: _RoundNumbers) -> Markup:
     outcome, decision = results.outcome, results.decision
-    finish = outcome.draft_time + outcome.upload_time
+    finish = outcome.ready_time
     rates = outcome.tokens / outcome.round_latency
     arrays = decision.draft_length, decision.bandwidth / MHZ, finish / MS, outcome.tokens, rates
     rows = [

@@ -11,7 +11,7 @@ from typing_extensions import override
 from multispin_env.apps.explore.markup import Markup
 from multispin_env.checks import check_integer, check_keywords, check_name, check_real, shown
 from multispin_env.draft import PAYLOADS
-from multispin_env.registry import SCENARIOS, SERVERS
+from multispin_env.registry import FLEETS, SCENARIOS, SERVERS
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ, MS
 
@@ -128,6 +128,7 @@ class SystemSettings:
     spread: float = control_field(1.0, Slider("spread of devices, factor", 0.0, 2.0, 0.05, "×"))
     draft_factor: float = control_field(1.0, Slider("draft time, factor", 0.1, 4.0, 0.1, "×"))
     server: str = control_field(AS_IS, Choice("server", lambda sources: (AS_IS, *SERVERS.names()), law_label))
+    fleet: str = control_field(AS_IS, Choice("fleet", (AS_IS, *FLEETS.names()), lambda base: base.fleet_name or "none"))
     payload: str = control_field(AS_IS, Choice("payload", (AS_IS, *PAYLOADS), lambda base: base.payload))
     shortest: str = control_field(AS_IS, Choice("min. draft length", (AS_IS, "0", "1"), lambda s: s.min_draft_length))
 
@@ -205,7 +206,7 @@ class SystemSettings:
             changes |= {"mean_gain_low": round(mean - half, 9), "mean_gain_high": round(mean + half, 9)}
         if self.draft_factor != 1.0:
             changes["mean_draft_time"] = round(base.mean_draft_time * self.draft_factor, 9)
-        changes |= {name: value for name in ("server", "payload") if (value := getattr(self, name)) != AS_IS}
+        changes |= {name: value for name in ("server", "fleet", "payload") if (value := getattr(self, name)) != AS_IS}
         return changes | ({} if self.shortest == AS_IS else {"min_draft_length": int(self.shortest)})
 
     def system(self, sources: ScenarioSources) -> Scenario:
@@ -217,7 +218,7 @@ class SystemSettings:
         """Return the command-line options for `system`, except those of some fields."""
         words, last = ["--scenario", self.scenario], []
         for name, value in self.overrides(sources.scenario(self.scenario)).items():
-            if name in ("total_bandwidth", "num_users", "server") and name not in without:
+            if name in ("total_bandwidth", "num_users", "server", "fleet") and name not in without:
                 words += [f"--{name.replace('_', '-')}", f"{value}"]
             elif name not in without:
                 last += ["--set", f"{name}={value}"]

@@ -5,7 +5,7 @@ likelihood estimate is A / (A + F): a run that reaches the end of its draft is c
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -21,7 +21,7 @@ from multispin_env.draft import expected_tokens
 from multispin_env.evaluation.statistics import LEVEL, RESAMPLES, Cells, table
 from multispin_env.files import MIB, read_csv
 from multispin_env.npz import BOOLEANS, FLOATS, INTEGERS, MOST_NUMBERS, archive_of, read_arrays, read_file
-from multispin_env.physics.records import FITTED_LENGTHS, Records, prompt_rates, replayed_expectations
+from multispin_env.physics.records import CONFIDENCES, FITTED_LENGTHS, Records, prompt_rates, replayed_expectations
 from multispin_env.scenario import Task
 
 _COLUMNS = ("request", "task", "drafted", "accepted")
@@ -177,7 +177,8 @@ def beta_law(pairs: IntArray, times: IntArray) -> tuple[float, float]:
     return middle, float(np.sqrt(middle * (1.0 - middle) / (total + 1.0)))
 
 
-_KINDS = {"length": INTEGERS, "probability": FLOATS, "accepted": BOOLEANS, "overlap": FLOATS, "kept": FLOATS}
+_FLOATS = ("overlap", "kept", "confidence")
+_KINDS = {"length": INTEGERS, "probability": FLOATS, "accepted": BOOLEANS} | dict.fromkeys(_FLOATS, FLOATS)
 
 KEPT = (1, 4, 16, 64, 256, 1024)
 """Numbers of uploaded probabilities for which the acceptance of a sampling target is recorded."""
@@ -191,6 +192,7 @@ class RecordedTexts(NamedTuple):
     accepted: BoolArray  # (N,)
     overlap: FloatArray  # (N,), in float16
     kept: FloatArray  # overlap with each number of `KEPT` probabilities, (N len(KEPT),), in float16
+    confidence: FloatArray  # `CONFIDENCES` at each position, (3 N,), in float16
 
     @property
     def shifts(self) -> tuple[tuple[int, float], ...]:
@@ -208,7 +210,8 @@ def parse_texts(line: str) -> RecordedTexts:
     """Decode texts from a line of `RecordedTexts.line`; ``ValueError`` for any other line."""
     texts = RecordedTexts(**read_arrays(b64decode(line, validate=True), _KINDS))
     sizes = np.array([len(array) for array in texts[1:]])
-    if (sizes != texts.length.sum() * np.array([1, 1, 1, len(KEPT)])).any() or min(texts.length, default=0) < 0:
+    expected = texts.length.sum() * np.array([1, 1, 1, len(KEPT), len(CONFIDENCES)])
+    if (sizes != expected).any() or min(texts.length, default=0) < 0:
         raise ValueError(f"length: expected {len(texts.accepted)} positions in all, got {texts.length.sum()}")
     return texts
 
@@ -240,6 +243,7 @@ class _TaskSummary:
     rate: float  # α of the i.i.d. formula, mean over prompts (see `prompt_rates`)
     prompt_std: float  # standard deviation of α over prompts
     rounds: tuple[_RoundTokens, ...]  # for L = 1..16
+    explained: dict[str, float | None]  # `explained_share` of each of `CONFIDENCES` in the record
 
     @property
     def worst(self) -> _RoundTokens:
@@ -249,17 +253,58 @@ class _TaskSummary:
         return asdict(self) | {"rounds": [asdict(entry) | {"off": entry.off} for entry in self.rounds]}
 
 
-def summarise(records: Records, overlap: FloatArray | None, names: Sequence[str]) -> list[_TaskSummary]:
+_FOLDS = 10  # groups of prompts, at most
+
+
+def explained_share(confidence: FloatArray, probability: FloatArray, prompt: IntArray) -> float | None:
+    """Return ρ, the share of the variance of β that a confidence explains at prompts that were not fitted.
+
+    β is fitted to all groups of prompts but one as a nondecreasing function of ``confidence``, and predicted in that
+    group; ρ compares the squared errors with those of the mean of the fitted groups. A useless confidence has about 0,
+    also slightly below. ``None`` for a single prompt, or if β does not vary.
+
+    Parameters
+    ----------
+    confidence
+        Confidence in the token drafted at each position, (N,); only its order matters.
+    probability
+        β at each position, the acceptance expected of the drafted token, (N,), or outcomes: 0 or 1.
+    prompt
+        Prompt of each position, (N,).
+
+    Examples
+    --------
+    >>> confidence, accepted = np.tile([[0, 0, 0, 0, 0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 1, 0, 1, 1, 1, 1]], 8)
+    >>> round(explained_share(confidence, accepted, np.repeat(np.arange(8), 10)), 3)
+    0.36
+    """
+    from scipy.optimize import isotonic_regression
+
+    group = np.unique(prompt, return_inverse=True)[1] % _FOLDS
+    if not group.any() or probability.min() == probability.max():
+        return None
+    error = total = 0.0
+    for number in range(group.max() + 1):
+        known, new = group != number, group == number
+        levels, level, count = np.unique(confidence[known], return_inverse=True, return_counts=True)
+        mean = np.bincount(level, probability[known]) / count
+        predicted = np.interp(confidence[new], levels, isotonic_regression(mean, weights=count).x)
+        error += float(((probability[new] - predicted) ** 2).sum())
+        total += float(((probability[new] - probability[known].mean()) ** 2).sum())
+    return 1.0 - error / total
+
+
+def summarise(records: Records, extras: Mapping[str, FloatArray], names: Sequence[str]) -> list[_TaskSummary]:
     """Return a row for each task of a record, and a last row over all tasks if there are several.
 
-    ``overlap`` is Σ min(p, q) at each position, (N,), or ``None``.
+    ``extras`` are those of `load_extras`.
     """
     check_integer("tasks", len(names), records.num_tasks, records.num_tasks)
-    rows = [_summary(records, overlap, name, records.task == index) for index, name in enumerate(names)]
-    return rows if len(rows) == 1 else [*rows, _summary(records, overlap, ALL, records.task >= 0)]
+    rows = [_summary(records, extras, name, records.task == index) for index, name in enumerate(names)]
+    return rows if len(rows) == 1 else [*rows, _summary(records, extras, ALL, records.task >= 0)]
 
 
-def _summary(records: Records, overlap: FloatArray | None, name: str, prompts: BoolArray) -> _TaskSummary:
+def _summary(records: Records, extras: Mapping[str, FloatArray], name: str, prompts: BoolArray) -> _TaskSummary:
     positions = prompts[records.prompt]
     beta, rate = records.probability[positions], prompt_rates(records)[prompts]
     replayed = replayed_expectations(records)[:, prompts].mean(1)
@@ -270,10 +315,15 @@ def _summary(records: Records, overlap: FloatArray | None, name: str, prompts: B
         positions=len(beta),
         mean_probability=float(beta.mean()),
         token_std=float(beta.std()),
-        overlap=None if overlap is None else float(overlap[positions].mean()),
+        overlap=float(extras["overlap"][positions].mean()) if "overlap" in extras else None,
         rate=float(rate.mean()),
         prompt_std=float(rate.std()),
         rounds=tuple(map(_RoundTokens, FITTED_LENGTHS.tolist(), replayed.tolist(), formula.tolist())),
+        explained={
+            kind: explained_share(sign * extras[kind][positions], beta, records.prompt[positions])
+            for kind, sign in zip(CONFIDENCES, (1.0, 1.0, -1.0), strict=True)  # sure of a token: a low entropy
+            if kind in extras
+        },
     )
 
 
@@ -305,6 +355,13 @@ def task_cells(rows: Sequence[_TaskSummary]) -> tuple[Cells, list[Cells]]:
             "at L": lambda row: str(row.worst.draft_length),
         },
     )
+
+
+def confidence_cells(rows: Sequence[_TaskSummary]) -> tuple[Cells, list[Cells]]:
+    """Return header and rows of the table of `explained_share`."""
+    header = ("task", *(kind.replace("_", " ") for kind in rows[0].explained))
+    shares = [["-" if share is None else f"{share:z.3f}" for share in row.explained.values()] for row in rows]
+    return header, [(row.task, *cells) for row, cells in zip(rows, shares, strict=True)]
 
 
 def round_cells(rows: Sequence[_TaskSummary]) -> tuple[Cells, list[Cells]]:

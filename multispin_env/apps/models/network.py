@@ -8,6 +8,7 @@ Leviathan et al. (ICML 2023), with random numbers as arguments.
 """
 
 import inspect
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -238,6 +239,14 @@ def acceptance(target: th.Tensor, draft: th.Tensor, token: IntArray) -> FloatArr
     index = th.as_tensor(token, device=target.device)[..., None]
     p, q = (law.gather(-1, index)[..., 0] for law in (target, draft))
     return np.asarray((p / q).clamp_max(1.0).cpu().numpy())
+
+
+def confidences(draft: th.Tensor, token: IntArray) -> FloatArray:
+    """Return the `CONFIDENCES` (..., 3) of a drafted token (...), given the draft model's distribution (..., V)."""
+    q = draft.gather(-1, th.as_tensor(token, device=draft.device)[..., None])[..., 0]
+    first, second = draft.topk(2).values.unbind(-1)
+    entropy = th.special.entr(draft).sum(-1) / math.log(draft.shape[-1])
+    return np.asarray(th.stack([q, first - second, entropy], -1).clamp(0.0, 1.0).cpu().numpy())
 
 
 def residual(target: th.Tensor, draft: th.Tensor) -> th.Tensor:

@@ -14,6 +14,7 @@ from multispin_env.apps.models.network import (
     Sequences,
     Verified,
     acceptance,
+    confidences,
     memory_errors,
     overlap,
     pick_tokens,
@@ -289,6 +290,7 @@ class _Text(NamedTuple):
     accepted: BoolArray  # whether it was accepted, (n,)
     overlap: FloatArray  # Σ_x min(p, q), (n,)
     kept: FloatArray  # the same with each number of `KEPT` probabilities of q, (n, len(KEPT))
+    confidence: FloatArray  # `CONFIDENCES` of the proposed token, (n, 3); of q at temperature 1 for a greedy target
 
 
 def record_texts(
@@ -326,7 +328,8 @@ def record_texts(
             accepted = uniform[:, 1] < beta
             token = np.where(accepted, proposed, pick_tokens(residual(p, q), uniform[:, 2]))
             kept = np.stack([overlap(p, truncated(q, count)) for count in KEPT], -1)
-            position = _Text(token, beta, accepted, overlap(p, q), kept)
+            soft = q if temperature else probabilities(logits[-1], 1.0, models[-1].name)
+            position = _Text(token, beta, accepted, overlap(p, q), kept, confidences(soft, proposed))
         for row, *numbers in zip(rows, *(part.tolist() for part in position), strict=True):
             records[row].append(tuple(numbers))
         report(max(map(len, records)))

@@ -15,6 +15,7 @@ from multispin_env.registry import (
     ARRIVALS,
     CHANNELS,
     ENVIRONMENTS,
+    FLEETS,
     LENGTHS,
     SCENARIOS,
     SERVERS,
@@ -47,9 +48,9 @@ def add_system_options(parser: ArgumentParser, settings: str, defaults: Mapping[
 
 
 def add_scenario_options(parser: ArgumentParser, defaults: Mapping[str, str] = DEFAULTS, draft: bool = True) -> None:
-    """Add ``--scenario --server --draft --total-bandwidth``; their values are ``None`` by default.
+    """Add ``--scenario --server --draft --fleet --total-bandwidth``; their values are ``None`` by default.
 
-    Without ``draft``, ``--draft`` is left to the command.
+    Without ``draft``, ``--draft`` is left to the command, and there is no ``--fleet``.
     """
     names = ", ".join(SCENARIOS.names())
     scenario = f"scenario: {names}, or a .toml or .json file (default {defaults['scenario']})"
@@ -59,6 +60,8 @@ def add_scenario_options(parser: ArgumentParser, defaults: Mapping[str, str] = D
     if draft:
         text = "draft profile, listed by `multispin drafts`, or a .toml or .json file (default: the scenario's)"
         parser.add_argument("--draft", dest="draft_profile", metavar="NAME", help=text)
+        fleet = f"devices: {', '.join(FLEETS.names())}, a file, or DEVICE=SHARE,... (default: the scenario's)"
+        parser.add_argument("--fleet", metavar="NAME", help=fleet)
     budget = f"total uplink bandwidth in Hz (default {defaults['total_bandwidth']})"
     parser.add_argument("--total-bandwidth", type=float, metavar="HZ", help=budget)
 
@@ -125,13 +128,24 @@ def collect_arguments(options: Namespace, taken: Sequence[str] = ()) -> dict[str
     ``ValueError`` for names in `RESERVED` and ``taken``, which the command sets itself.
     """
     arguments = parse_settings(options.set, (*RESERVED, *taken))
-    for name in ("num_users", "total_bandwidth", "server", "draft"):
+    for name in ("num_users", "total_bandwidth", "server", "draft", "fleet"):
         value = vars(options).get("draft_profile" if name == "draft" else name)
         if value is not None and name in arguments:
             raise ValueError(f"set: expected {name!r} once, got --{name.replace('_', '-')} too")
         if value is not None:
-            arguments[name] = value
+            arguments[name] = _fleet(value) if name == "fleet" else value
     return arguments
+
+
+def _fleet(text: str) -> str | list[tuple[str, float]]:
+    """Return a name, or the rows (device, share) of DEVICE=SHARE,..."""
+    if "=" not in text:
+        return text
+    pairs = [part.rpartition("=") for part in text.split(",")]
+    try:
+        return [(device, float(share)) for device, _, share in pairs]
+    except ValueError:
+        raise ValueError(f"fleet: expected DEVICE=SHARE,..., got {shown(text)}") from None
 
 
 def resolve_scenario(options: Namespace, **fixed: Any) -> Scenario:

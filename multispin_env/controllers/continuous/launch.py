@@ -78,7 +78,7 @@ class Launch:
 
     @cached_property
     def terms(self) -> Terms:
-        """Input of the compiled search."""
+        """Input of the compiled search, with arrays of one layout, as Numba compiles it anew for each layout."""
         scenario, starts = self.scenario, self.starts
         length = np.arange(scenario.max_draft_length + 2.0)
         drafting = drafting_time(scenario, length, self.draft_time[starts][:, None], self.head_start[starts][:, None])
@@ -90,7 +90,7 @@ class Launch:
         return Terms(
             starts,
             np.append(0, starts.sum(-1).cumsum()),
-            np.nonzero(starts)[1],
+            np.nonzero(starts)[1].copy(),
             gain_table(
                 self.weight[starts],
                 self.acceptance_rate[starts],
@@ -102,7 +102,7 @@ class Launch:
             self.release,
             self.air,
             server,
-            self.due,
+            self.due.copy(),
             self.delay_price,
             scenario.min_draft_length,
             scenario.law.padded,
@@ -121,7 +121,7 @@ class Launch:
 
     def value(self, lengths: IntArray) -> FloatArray:
         """Return gains minus costs, (n, C), of lengths (n, C, K)."""
-        return improve_lengths(self.terms, lengths, 0)
+        return improve_lengths(self.terms, np.ascontiguousarray(lengths), 0)
 
 
 def fit(launch: Launch, *, thorough: bool = False) -> IntArray:
@@ -134,7 +134,7 @@ def fit(launch: Launch, *, thorough: bool = False) -> IntArray:
     num_envs, windows, prices, users = lengths.shape
     if not thorough:
         lengths = lengths.reshape(num_envs, 1, windows * prices, users)
-    firsts = _best(lengths, launch.value(lengths.reshape(num_envs, -1, users)))
+    firsts = np.ascontiguousarray(_best(lengths, launch.value(lengths.reshape(num_envs, -1, users))))
     return _best(firsts, improve_lengths(launch.terms, firsts, MAX_STEPS))
 
 

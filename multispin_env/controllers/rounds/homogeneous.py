@@ -13,8 +13,8 @@ from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import verification_time
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.solver.equalization import common_latency, equal_latency
-from multispin_env.solver.problem import lengths_in_chunks, user_times
+from multispin_env.solver.equalization import equal_latency
+from multispin_env.solver.problem import lengths_in_chunks, make_problem
 
 _NEGLIGIBLE_RATE = 1e-150  # Largest α that counts as 0; above it, ln α is finite and α² > 0
 
@@ -32,19 +32,24 @@ class CommonLength(RoundsController):
     @override
     def decide(self, state: SystemState) -> Decision:
         lengths = lengths_in_chunks(self._lengths, state, self.scenario.num_users)
-        return self.with_equal_latency(lengths, state)
+        return self.or_no_draft(self.with_equal_latency(lengths, state), state)
 
     def _lengths(self, state: SystemState) -> IntArray:
-        scenario = self.scenario
-        latency = common_latency(*user_times(scenario, state)).latency
+        scenario, problem = self.scenario, make_problem(self.scenario, state)
+        token = problem.latency(np.ones_like(problem.low)[:, None])[:, 0]
+
+        def latency(length: IntArray) -> FloatArray:
+            if problem.delay is None:  # φ is homogeneous
+                return token * length
+            return problem.latency((length[:, None] * np.ones_like(problem.low))[:, None])[:, 0]
 
         def value(length: IntArray) -> FloatArray:
             tokens = expected_tokens(length[:, None], state.acceptance_rate)
             server = scenario.law.time(scenario.num_users, scenario.num_users * (length + 1))
-            return goodput(tokens.sum(-1), latency * length, server + scenario.round_trip_time)
+            return goodput(tokens.sum(-1), latency(length), server + scenario.wait_after_access)
 
-        low = np.full(latency.shape, scenario.min_draft_length)
-        high = np.full(latency.shape, scenario.max_draft_length)
+        low = np.full(token.shape, scenario.min_draft_length)
+        high = np.full(token.shape, scenario.max_draft_length)
         for _ in range(int(scenario.max_draft_length).bit_length()):
             middle = (low + high) // 2
             rises = (low < high) & (value(middle + 1) > value(middle))
@@ -129,7 +134,8 @@ def homogeneous_draft_length(
 class Algorithm1(RoundsController):
     """The paper's grid search ([MS] Algorithm 1, eq. 37, ranges of App. G).
 
-    It approximates the problem of `multispin_env.controllers.rounds.optimal.Optimal`. For each latency φ and price λ of
+    It approximates the problem of `multispin_env.controllers.rounds.optimal.Optimal`, with constant power per hertz and
+    without delays; the bandwidths are those of the scenario's link. For each latency φ and price λ of
     a geometric grid, every device gets the real length that maximises E[N_k | L_k] − λ B_k, where B_k is the bandwidth
     that meets φ. The lengths are rounded and clipped, and all devices get the bandwidth of equal latency. The result is
     the decision with the best goodput under the scenario's verification time.
@@ -173,7 +179,7 @@ class Algorithm1(RoundsController):
             lengths = self._column(state, token_time, phi)
             latency = equal_latency(lengths, state.draft_time[:, None], token_time[:, None]).latency
             tokens = expected_tokens(lengths, state.acceptance_rate[:, None]).sum(-1)
-            server = verification_time(self.scenario, lengths) + self.scenario.round_trip_time
+            server = verification_time(self.scenario, lengths) + self.scenario.wait_after_access
             value = goodput(tokens, latency, server)  # (n, λ)
             pick = value.argmax(-1)[:, None]
             value = np.take_along_axis(value, pick, -1)[:, 0]

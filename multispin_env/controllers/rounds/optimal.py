@@ -20,7 +20,7 @@ from multispin_env.solver.certify import CertifiedDecision, certified_lengths
 from multispin_env.solver.pace import is_in_time, least_tpot
 from multispin_env.solver.problem import MAX_TIME, MIN_TIME, Problem, checked_problem, in_chunks, make_problem
 from multispin_env.solver.relaxed import Relaxed
-from multispin_env.solver.rule import LONGEST_OFFSETS, fast_lengths
+from multispin_env.solver.rule import LONGEST_OFFSETS, fast_lengths, first_lengths
 from multispin_env.solver.samples import sample_decisions
 
 
@@ -87,6 +87,8 @@ class Optimal(WeightedController):
         super().__post_init__()
         if self.energy_price and not (self.tpot is None and self.fixed_length is None):
             raise ValueError(f"energy_price: expected 0 with tpot or fixed_length, got {self.energy_price}")
+        if self.energy_price and (self.scenario.link != "density" or self.scenario.access_delay):
+            raise ValueError(f"energy_price: expected 0 with another link or access_delay, got {self.energy_price}")
 
     @override
     def decide(self, state: SystemState) -> Decision:
@@ -127,7 +129,7 @@ class Optimal(WeightedController):
                 least = f"at least {least_tpot(problem).tpot.max():.6g} s, the minimum for these devices"
                 raise ValueError(f"tpot: expected {least}, got {self.tpot:g}")
             return self.with_equal_latency(lengths.astype(np.int64).reshape(shape), state)
-        rule = self._priced_rule if self.energy_price else fast_lengths
+        rule = self._priced_rule if self.energy_price else first_lengths
         proven = certified_lengths(self._priced(problem, state), self.certify, self.time_limit, rule)
         if self.energy_price and not (proven.value > 0.0).all():
             raise ValueError(f"energy_price: expected a price at which a draft can pay, got {self.energy_price}")
@@ -145,8 +147,8 @@ class Optimal(WeightedController):
     def _priced(self, problem: Problem, state: SystemState) -> Problem:
         if not self.energy_price:
             return problem
-        energy = token_energy(self.scenario, state.spectral_efficiency).reshape(problem.low.shape)
-        return replace(problem, token_price=self.energy_price * energy)
+        energy = token_energy(self.scenario, state.spectral_efficiency, state.draft_energy)
+        return replace(problem, token_price=self.energy_price * energy.reshape(problem.low.shape))
 
     def _priced_rule(self, problem: Problem) -> tuple[FloatArray, Relaxed]:
         rounds = AheadRound.by_goodput(problem, self.scenario, np.zeros(problem.low.shape))

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.base import RoundsController
-from multispin_env.physics.radio import full_share_token_time
+from multispin_env.physics.radio import full_share_token_time, upload_time
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
@@ -46,7 +46,7 @@ class UniformBandwidth(RoundsController):
         entries = scenario.num_users * scenario.max_draft_length
         lengths = lengths_in_chunks(self._lengths, state, entries)
         bandwidth = np.full(lengths.shape, scenario.total_bandwidth / scenario.num_users)
-        return Decision(lengths, bandwidth)
+        return self.or_no_draft(Decision(lengths, bandwidth), state)
 
     def _lengths(self, state: SystemState) -> IntArray:
         tokens = _sorted_tokens(self.scenario, state)
@@ -61,12 +61,15 @@ class UniformBandwidth(RoundsController):
 
 
 def _sorted_tokens(scenario: Scenario, state: SystemState) -> _Tokens:
-    full = full_share_token_time(scenario, state.spectral_efficiency)
-    token_latency = state.draft_time + scenario.num_users * full
+    token_latency = state.draft_time + _token_upload(scenario, state)
     low, high = scenario.min_draft_length, scenario.max_draft_length
-    shortest = (low * token_latency).max(-1)
+    shortest = low * token_latency
     counts = np.arange(low + 1, high + 1)
-    ready = np.maximum(token_latency[..., None] * counts, shortest[:, None, None])  # (n, K, l)
+    ready = token_latency[..., None] * counts  # (n, K, l)
+    if scenario.access_delays is not None:
+        shortest, ready = shortest + low * scenario.access_delays, ready + scenario.access_delays[:, None]
+    shortest = shortest.max(-1)
+    ready = np.maximum(ready, shortest[:, None, None])
     alpha = state.acceptance_rate[..., None]
     order = ready.reshape(len(ready), -1).argsort(-1, kind="stable")
     sorted_ready, gain, number = (
@@ -75,6 +78,13 @@ def _sorted_tokens(scenario: Scenario, state: SystemState) -> _Tokens:
     )
     base = (alpha ** np.arange(low + 1)).sum((-1, -2))
     return _Tokens(sorted_ready, gain, number, order, shortest, base)
+
+
+def _token_upload(scenario: Scenario, state: SystemState) -> FloatArray:
+    if scenario.link == "density":
+        return scenario.num_users * full_share_token_time(scenario, state.spectral_efficiency)
+    each = np.array(scenario.total_bandwidth / scenario.num_users)
+    return upload_time(scenario, np.array(1.0), state.spectral_efficiency, each)
 
 
 def _prefix_latencies(tokens: _Tokens) -> FloatArray:
@@ -108,7 +118,7 @@ def _best_padded(scenario: Scenario, tokens: _Tokens) -> BoolArray:
 
 def _prefix_values(scenario: Scenario, tokens: _Tokens, gain: FloatArray, longest: int) -> FloatArray:
     total = tokens.base[:, None] + _with_zero(gain.cumsum(-1))
-    server = scenario.law.time(scenario.num_users, scenario.num_users * (longest + 1)) + scenario.round_trip_time
+    server = scenario.law.time(scenario.num_users, scenario.num_users * (longest + 1)) + scenario.wait_after_access
     return goodput(total, _prefix_latencies(tokens), server)
 
 
@@ -130,7 +140,7 @@ def _best_by_tokens(scenario: Scenario, tokens: _Tokens) -> BoolArray:
 def _value(scenario: Scenario, tokens: _Tokens, inside: BoolArray) -> FloatArray:
     least = scenario.num_users * (scenario.min_draft_length + 1)
     latency = np.where(inside, tokens.ready, tokens.shortest[:, None]).max(-1, initial=0.0)
-    server = scenario.law.time(scenario.num_users, least + inside.sum(-1)) + scenario.round_trip_time
+    server = scenario.law.time(scenario.num_users, least + inside.sum(-1)) + scenario.wait_after_access
     total = tokens.base + (tokens.gain * inside).sum(-1)
     return goodput(total, np.maximum(latency, tokens.shortest), server)
 
@@ -146,7 +156,7 @@ class _Choices(NamedTuple):
 
 def _choices(scenario: Scenario, tokens: _Tokens) -> _Choices:
     users = scenario.num_users
-    least, rest = users * scenario.min_draft_length, scenario.round_trip_time
+    least, rest = users * scenario.min_draft_length, scenario.wait_after_access
     rest += scenario.law.time_of_drafts(users)
     lines = server_lines(scenario)
     lines = np.stack([lines[:, 0] + lines[:, 1] * least + rest, lines[:, 1]], -1)

@@ -147,7 +147,7 @@ def _draw_timeline(canvas: Canvas, times: Area, last: Round, view: View, now: fl
     outcome, scale = last.outcome, view.scales.time
     row = times.height / len(last.tokens)
     gap = min(2.0, 0.12 * row) if row >= 6.0 else 0.0
-    ready = outcome.draft_time + outcome.upload_time
+    ready = outcome.ready_time
     access = float(ready.max())
     end = access + outcome.verification_time
     reached = end if now is None else now

@@ -14,7 +14,7 @@ from multispin_env.envs.actions import ActionCodec, stack_columns
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.radio import full_share_token_time, upload_time
 from multispin_env.physics.types import Decision, SystemState, checked_decision, checked_state
-from multispin_env.solver.equalization import equal_finish
+from multispin_env.solver.equalization import finish_together
 
 LOG_FACTOR = 0.7
 """Logarithm of the largest bandwidth factor; with a larger one random actions starve devices."""
@@ -78,7 +78,8 @@ class RoundsCodec(ActionCodec[SystemState, Decision]):
         """Return the bandwidth (..., K) in Hz with which all devices finish together, with Q / r_k times ``factor``."""
         token_time = full_share_token_time(self.scenario, state.spectral_efficiency) * factor
         drafting = drafting_time(self.scenario, length, state.draft_time, state.head_start)
-        return self.scenario.total_bandwidth * equal_finish(drafting, length * token_time).share
+        share = finish_together(self.scenario, state, drafting, length * token_time).share
+        return self.scenario.total_bandwidth * share
 
 
 class ResidualCodec(RoundsCodec):
@@ -100,6 +101,8 @@ class ResidualCodec(RoundsCodec):
     @override
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
         drafting = drafting_time(self.scenario, decision.draft_length, state.draft_time, state.head_start)
+        if self.scenario.access_delays is not None:
+            drafting = drafting + self.scenario.access_delays * (decision.draft_length > 0)
         uploading = upload_time(self.scenario, decision.draft_length, state.spectral_efficiency, decision.bandwidth)
         empty = decision.draft_length == 0  # needs no bandwidth for any factor
         latency = (drafting + uploading).max(-1, keepdims=True)

@@ -14,9 +14,17 @@ from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.simulator import Counts, Step, blank_ended
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import HIT_THRESHOLDS, Chains
-from multispin_env.physics.energy import BatteryBank, token_energy
+from multispin_env.physics.energy import BatteryBank, round_energy, token_energy
+from multispin_env.physics.links import RateCurves
 from multispin_env.physics.radio import spectral_efficiency
-from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, round_outcome, users_from_uniforms
+from multispin_env.physics.rounds import (
+    UNIFORMS_PER_USER,
+    Dynamics,
+    Users,
+    round_outcome,
+    users_from_uniforms,
+    with_repetitions,
+)
 from multispin_env.physics.streams import EPISODES, EnvStreams, user_exponentials, user_uniforms
 from multispin_env.physics.types import Decision, Observed, Outcome, RealDecision, SystemState, with_batteries
 
@@ -30,7 +38,8 @@ class RoundsSimulator:
     """Simulator of n environments of rounds with one system, stepped together.
 
     Every environment has four random streams, spawned from its generator: devices (read at a reset), fading and
-    requests (read at a reset and in every round) and tokens (read in every round if they are drawn). So the states of
+    requests (read at a reset and in every round) and tokens (read in every round if they are drawn). With repeated
+    uploads and sampled rewards, a fifth has the repetitions (read in every round). So the states of
     an environment depend on its seed only, and the fading does not depend on whether tokens are drawn. Arrays of the
     state are replaced, never modified, so that callers may keep them.
 
@@ -61,9 +70,15 @@ class RoundsSimulator:
         self._fading = EnvStreams.ahead(partial(dynamics.channel.draw, num_users=num_users), num_envs)
         self._tokens = EnvStreams.ahead(partial(user_exponentials, num_users=num_users), num_envs)
         self._renewals = EnvStreams.ahead(partial(user_uniforms, columns=columns, num_users=num_users), num_envs)
+        self._streams = [self._devices, self._fading, self._tokens, self._renewals]
+        self._repetitions = None
+        if scenario.repeat_delay and self._sampled:
+            self._repetitions = EnvStreams.ahead(partial(user_uniforms, columns=1, num_users=num_users), num_envs)
+            self._streams.append(self._repetitions)
         # state
         ones, zeros = np.ones((num_envs, num_users)), np.zeros((num_envs, num_users), dtype=np.int64)
         self._draft_time = self._gain = self.mean_gain = ones
+        self._draft_energy = ones if scenario.fleet else None
         self._reports = [ones] * (self._knowledge.delay + 1)  # spectral efficiencies, oldest first
         self.requests = Requests(zeros, ones, zeros, zeros)
         # functions of draft lengths for the current requests, made on demand
@@ -80,8 +95,7 @@ class RoundsSimulator:
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
         """Give environment ``env`` new random streams, spawned from ``generator``."""
-        streams = (self._devices, self._fading, self._tokens, self._renewals)
-        for stream, child in zip(streams, generator.spawn(len(streams)), strict=True):
+        for stream, child in zip(self._streams, generator.spawn(len(self._streams)), strict=True):
             stream.seed(env, child)
 
     def reset(self, envs: IntArray | None = None) -> Observation:
@@ -118,16 +132,24 @@ class RoundsSimulator:
     def _play(self, decision: Decision, over: BoolArray | None) -> tuple[Outcome, FloatArray, FloatArray]:
         """Return the outcome of a decision, its tokens (n, K), drawn if any are drawn, and the joules (n, K) spent."""
         scenario, length = self.scenario, decision.draft_length.astype(np.float64)
-        noise = self._read_noise(over) if self._drawn or scenario.draft_ahead else None
+        noise = self._read_noise(self._tokens, over) if self._drawn or scenario.draft_ahead else None
         drawn = None
         if noise is not None and self._drawn:
             drawn = self.dynamics.acceptance.sampled_tokens(self.requests, decision.draft_length, noise)
         priced = self.expected_tokens(decision.draft_length) if drawn is None or not self._sampled else drawn
         outcome = self.round_outcome(RealDecision(length, decision.bandwidth), priced)
-        duration, energy = outcome.round_latency[:, None], length * self._token_energy
+        if self._repetitions is not None:
+            uniforms = self._read_noise(self._repetitions, over).reshape(length.shape)
+            outcome = with_repetitions(scenario, outcome, decision.draft_length, uniforms)
+        if scenario.link == "density":
+            energy = length * self._token_energy
+        else:
+            energy = round_energy(scenario, self.state, length, outcome.upload_time)
+        duration = outcome.round_latency[:, None]
         if noise is not None and scenario.draft_ahead:
             drafted = self._chains.play(self.state, length, duration, noise >= self._hits(decision.draft_length))
-            energy = energy + scenario.draft_energy * (drafted - length)  # also of tokens that were not sent
+            unsent = scenario.draft_energy if self._draft_energy is None else self._draft_energy
+            energy = energy + unsent * (drafted - length)  # also of tokens that were not sent
         if self._batteries is not None:
             outcome = outcome.changed(stored=self._batteries.drain(energy, duration))
         return outcome, outcome.tokens if drawn is None else drawn, energy
@@ -236,17 +258,20 @@ class RoundsSimulator:
                 expected = f"no optimum with your own {type(self).__name__}.{self.own_physics}"
                 remedy = "set optimum_holds = True on the class if the package's optimum is still the best"
                 raise ValueError(f"{name}: expected {expected}, got {asked!r}; {remedy}")
+            if asked:
+                RateCurves.of(config.scenario, np.ones(1))  # raises for a link that is not concave
 
     def _optimal_goodput(self) -> FloatArray:
         assert self._best is not None
         return self.expected(self._best.decide(self.state)).goodput
 
-    def _read_noise(self, over: BoolArray | None) -> FloatArray:
+    def _read_noise(self, stream: EnvStreams, over: BoolArray | None) -> FloatArray:
         if over is None:
-            return self._tokens.read()
+            return stream.read()
         playing = np.flatnonzero(~over)
-        noise = np.zeros((self.num_envs, self.scenario.num_users))
-        noise[playing] = self._tokens.read(playing)
+        read = stream.read(playing)
+        noise = np.zeros((self.num_envs, *read.shape[1:]))
+        noise[playing] = read
         return noise
 
     def _new_users(self, rows: Rows, envs: IntArray | None) -> Users:
@@ -254,7 +279,9 @@ class RoundsSimulator:
         self._draft_time = replace_rows(self._draft_time, rows, users.draft_time)
         self.mean_gain = replace_rows(self.mean_gain, rows, users.mean_gain)
         if self._batteries is not None:
-            self._batteries.reset(rows, *users)
+            self._batteries.reset(rows, *users[:3])
+        if self._draft_energy is not None and users.draft_energy is not None:
+            self._draft_energy = replace_rows(self._draft_energy, rows, users.draft_energy)
         return users
 
     def _renew(self, rows: Rows, requests: Requests) -> None:
@@ -282,10 +309,11 @@ class RoundsSimulator:
 
     def _set_states(self) -> None:
         efficiency = self._reports[-1]
-        self._token_energy = token_energy(self.scenario, efficiency)
+        self._token_energy = token_energy(self.scenario, efficiency, self._draft_energy)
         batteries = None if self._batteries is None else self._batteries.state(self._token_energy)
         rate, head_start = self.requests.rate, self._chains.head_start
-        self.state = SystemState(self._draft_time, efficiency, rate, head_start, batteries)  # prices the next action
+        energy = self._draft_energy
+        self.state = SystemState(self._draft_time, efficiency, rate, head_start, batteries, energy)  # prices an action
         self.reported = self.state  # with the spectral efficiency of the last report
         if self._knowledge.delay:
             self.reported = self.state.changed(spectral_efficiency=self._reports[0])

@@ -28,11 +28,12 @@ from multispin_env.envs.rounds.encodings import (
     SharesCodec,
 )
 from multispin_env.envs.rounds.simulator import RoundsSimulator
+from multispin_env.physics.links import RateCurves, rate_elasticity
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import round_outcome
 from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState
 from multispin_env.scenario import Scenario
-from multispin_env.solver.equalization import equal_latency
+from multispin_env.solver.equalization import finish_together
 
 
 def reward_slopes(
@@ -44,9 +45,12 @@ def reward_slopes(
     length = codec.real_lengths(x)
     relaxed = RealDecision(length, codec.bandwidth(x, length, planned))
     tokens, token_slope = interpolate_tokens(rounds, length)
-    outcome = round_outcome(rounds.scenario, rounds.state, relaxed, tokens)
+    scenario, state = rounds.scenario, rounds.state
+    outcome = round_outcome(scenario, state, relaxed, tokens)
     weights = rounds.weights(outcome) if weights is None else weights
-    by_length, by_bandwidth = decision_slopes(rounds.scenario, relaxed, outcome, token_slope, weights)
+    by_length, by_bandwidth = decision_slopes(
+        rounds.scenario, rounds.state.spectral_efficiency, relaxed, outcome, token_slope, weights
+    )
     through_bandwidth, by_columns = _bandwidth_slopes(codec, x, length, planned, by_bandwidth)
     by_length = by_length + through_bandwidth
     if window:
@@ -64,23 +68,31 @@ def interpolate_tokens(rounds: RoundsSimulator, length: FloatArray) -> tuple[Flo
 
 
 def decision_slopes(
-    scenario: Scenario, decision: RealDecision, outcome: Outcome, token_slope: FloatArray, weights: FloatArray | float
+    scenario: Scenario,
+    spectral_efficiency: FloatArray,
+    decision: RealDecision,
+    outcome: Outcome,
+    token_slope: FloatArray,
+    weights: FloatArray | float,
 ) -> tuple[FloatArray, FloatArray]:
     """Return the derivatives of Σ_k ω_k N_k / T_e2e with respect to lengths and bandwidths (..., K).
 
     ``outcome`` is that of the decision, ``token_slope`` is E[N_k]', and ``weights`` is ω. A larger
     L_k increases the tokens and the verification time. For the first device that finishes last, the latency also
-    changes, by T_k + Q / (B_k r_k) per token of L_k and by −L_k Q / (B_k² r_k) per Hz of B_k. Devices without a draft
-    or bandwidth never finish last.
+    changes, by T_k + Q / (B_k r_k) per token of L_k and by −L_k Q / (B_k² r_k) per Hz of B_k, times the elasticity b
+    R'(b) / R(b) of another link. Devices without a draft or bandwidth never finish last.
     """
-    latency = outcome.draft_time + outcome.upload_time
-    last = np.arange(latency.shape[-1]) == latency.argmax(-1)[..., None]
+    last = np.arange(outcome.tokens.shape[-1]) == outcome.ready_time.argmax(-1)[..., None]
     total = outcome.round_latency[..., None]
     rates = np.add.reduce(weights * outcome.tokens, -1)[..., None] / total
     waited = np.where(last, rates / total, 0.0)
     length, bandwidth = (np.where(x > 0.0, x, 1.0) for x in (decision.draft_length, decision.bandwidth))
     won = weights * token_slope / total - rates / total * _verification_slopes(scenario, decision.draft_length)
-    return won - waited * latency / length, waited * outcome.upload_time / bandwidth
+    by_length = won - waited * (outcome.draft_time + outcome.upload_time) / length
+    by_bandwidth = waited * outcome.upload_time / bandwidth
+    if scenario.link != "density":
+        by_bandwidth = by_bandwidth * rate_elasticity(scenario, spectral_efficiency, bandwidth)
+    return by_length, by_bandwidth
 
 
 def _verification_slopes(scenario: Scenario, length: FloatArray) -> FloatArray:
@@ -124,7 +136,7 @@ def _(
     column = x[..., 1] if codec.columns == 2 else np.zeros(1)
     token_time = full_share_token_time(codec.scenario, state.spectral_efficiency) * np.exp(LOG_FACTOR * column)
     by_share = codec.scenario.total_bandwidth * by_bandwidth
-    by_length, by_log_factor = equal_latency_slopes(length, state.draft_time, token_time, by_share)
+    by_length, by_log_factor = equal_latency_slopes(codec.scenario, state, length, token_time, by_share)
     return by_length, [LOG_FACTOR * by_log_factor][: codec.columns - 1]
 
 
@@ -140,23 +152,33 @@ def _(
 
 
 def equal_latency_slopes(
-    length: FloatArray, draft_time: FloatArray, token_time: FloatArray, by_share: FloatArray
+    scenario: Scenario, state: SystemState, length: FloatArray, token_time: FloatArray, by_share: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Convert derivatives with respect to the shares of `equal_latency` to derivatives with respect to L and ln c.
+    """Convert derivatives with respect to the shares of `finish_together` to derivatives with respect to L and ln c.
 
-    All arrays are (..., K), without head starts. With room ρ_k = φ − L_k T_k, s_k = c_k L_k / ρ_k and p_k = s_k / ρ_k,
-    the shares change by ds_k = (c_k φ / ρ_k²) dL_k + s_k d ln c_k − p_k dφ. Since Σ_k s_k = 1, p_k dφ subtracts the
-    mean, weighted by p, of the other two terms.
+    All arrays are (..., K), without head starts. With room ρ_k = φ − L_k T_k (less the delay), s_k = c_k L_k / ρ_k and
+    p_k = s_k / ρ_k, the shares change by ds_k = (c_k φ / ρ_k²) dL_k + s_k d ln c_k − p_k dφ. Since Σ_k s_k = 1, p_k dφ
+    subtracts the mean, weighted by p, of the other two terms. For other links the derivative e_k of the share with
+    respect to ln (1 / ρ_k) replaces s_k, and e_k (1 / L_k + T_k / ρ_k) the first factor.
     """
-    at = equal_latency(length, draft_time, token_time)
+    at = finish_together(scenario, state, length * state.draft_time, length * token_time)
     busy = at.share > 0.0
     latency = at.latency[..., None]
-    room = np.where(busy, length * token_time / np.where(busy, at.share, 1.0), latency)  # φ − L T without cancellation
-    room = np.where(room > 0.0, room, 1.0)  # 0 if no device drafts
-    pull = at.share / room
+    if scenario.access_delays is not None:
+        latency = latency - scenario.access_delays * busy
+    curves = RateCurves.of(scenario, state.spectral_efficiency)
+    if curves is None:
+        room = np.where(busy, length * token_time / np.where(busy, at.share, 1.0), latency)  # without cancellation
+        room = np.where(room > 0.0, room, 1.0)  # 0 if no device drafts
+        growth, per_token = at.share, token_time * latency / room**2
+    else:
+        room = np.where(busy, latency - length * state.draft_time, 1.0)
+        growth = curves.allocate(length * token_time * state.spectral_efficiency / room)[1]
+        per_token = growth * (1.0 / np.where(busy, length, 1.0) + state.draft_time / room)
+    pull = growth / room
     total = np.add.reduce(pull, -1)[..., None]
     relative = by_share - np.add.reduce(by_share * pull, -1)[..., None] / np.where(total > 0.0, total, 1.0)
-    return relative * token_time * latency / room**2, relative * at.share
+    return relative * per_token, relative * growth
 
 
 COMMON_WINDOWS = 2.5

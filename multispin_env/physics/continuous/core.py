@@ -121,7 +121,7 @@ class ContinuousCore:
     def _draw_devices(self, envs: IntArray) -> None:
         scenario = self.system.scenario
         drawn = users_from_uniforms(scenario, self._devices.read(envs))
-        self.users = Users._make(replace_rows(old, envs, new) for old, new in zip(self.users, drawn, strict=True))
+        self.users = Users(*(replace_rows(old, envs, new) for old, new in zip(self.users[:3], drawn[:3], strict=True)))
         cells = envs[:, None] * scenario.num_users + np.arange(scenario.num_users)
         fresh = self._fresh_uniforms(cells)
         requests = self.system.acceptance.first(scenario, drawn.task, np.moveaxis(fresh, -1, -2))

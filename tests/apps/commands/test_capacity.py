@@ -51,7 +51,7 @@ def test_table_and_files_say_the_same(capsys, tmp_path):
     assert "2 of 2, greedy+deadlines" in shown.err
 
 
-@pytest.mark.parametrize("least", [0, 1])
+@pytest.mark.parametrize("least", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_controllers_under_which_no_device_drafts_are_named(least, capsys):
     fast = ["--server", "h100-32b", "--set", f"min_draft_length={least}"]
     text = printed(capsys, *SMALL, "--controllers", "greedy+deadlines", *LIMITS, *fast).out

@@ -12,6 +12,7 @@ from multispin_env.registry import ENVIRONMENTS
 
 FEW = ["--num-users", "3", "--episodes", "4"]
 TINY = [*FEW, "--set", "rounds=3"]
+pytestmark = pytest.mark.usefixtures("quick_prices")
 SECONDS = {
     "MultiSpin/Continuous-v0": [*FEW, "--set", "horizon=0.2"],
     "MultiSpin/Serving-v0": [*FEW, "--set", "horizon=0.2", "warm_up=0"],

@@ -101,7 +101,9 @@ def test_one_device_and_a_draft_that_is_the_target(folder):
     assert all(row["accepted"] == row["draft_length"] for row in rows_of(folder, "one"))
 
 
-@pytest.mark.parametrize("ahead", [[], ["--draft-ahead"]], ids=["rounds", "ahead"])
+@pytest.mark.parametrize(
+    "ahead", [[], pytest.param(["--draft-ahead"], marks=pytest.mark.slow)], ids=["rounds", "ahead"]
+)
 def test_ids_of_a_sampling_target_are_accepted_less_often(folder, ahead):
     def accepted(*settings, **options):
         more = {"draft": folder / "close", "rounds": 10, "tokens": 40, "controller": "homogeneous"} | options

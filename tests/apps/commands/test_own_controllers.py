@@ -92,6 +92,7 @@ def test_errors_of_controllers_have_their_names_and_the_others_are_shown(capsys)
             ms.compare("MultiSpin/Heterogeneous-v0", [contender], num_users=3, episodes=2, rounds=3)
 
 
+@pytest.mark.slow
 def test_workers_compare_as_this_process_does(capsys):
     names = ["own_rules:Same", "own_rules:longer", "own_rules:FIVE"]
     values = means(capsys, *TINY, "--controllers", *names, "--reference", "optimal", "--workers", "2")

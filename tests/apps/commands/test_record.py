@@ -16,7 +16,7 @@ from multispin_env.apps.models import rounds
 from multispin_env.apps.models.counts import KEPT, RecordedTexts
 from multispin_env.apps.models.prompts import read_prompts
 from multispin_env.draft import expected_tokens
-from multispin_env.physics.records import load_overlap
+from multispin_env.physics.records import EXTRAS, load_extras
 from tests.apps.models.tiny import save_tiny
 
 ROOT = Path(__file__).parents[3]
@@ -85,12 +85,21 @@ def test_the_files_are_what_the_environment_takes(models, here, whole, capsys):
     assert shifts[1] < shifts[4] < shifts[16] < 0.0 == shifts[64]
     assert files()["mine.npz"] == whole["mine.npz"]
     records = ms.load_records("mine.npz")
-    assert len(load_overlap("mine.npz", records)) == records.length.sum()
+    extras = load_extras("mine.npz", records)
+    assert list(extras) == list(EXTRAS)
     env = gym.make("MultiSpin/RecordedAcceptance-v0", scenario="mine.toml", records="mine.npz", num_users=2)
     env.reset(seed=0)
     assumed = env.unwrapped.assumptions.acceptance_mean
     assert np.allclose(assumed, [task.acceptance_rate for task in scenario.tasks])
-    assert [row["task"] for row in json.loads(files()["mine.json"])["rows"]] == ["a", "b", "all"]
+    rows = json.loads(files()["mine.json"])["rows"]
+    assert [row["task"] for row in rows] == ["a", "b", "all"]
+    shares = np.array([list(row["explained"].values()) for row in rows])
+    assert shares.shape == (3, 3)
+    assert (shares < 1.0).all()
+    capsys.readouterr()
+    assert main(["record", "--read", "mine.npz", "--scenario", "mine.toml"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1].split()
+    assert last == ["all", *(f"{share:z.3f}" for share in shares[-1])]
 
 
 def test_texts_of_the_record_are_those_of_the_models(models, here, whole):
@@ -109,7 +118,7 @@ def test_texts_of_the_record_are_those_of_the_models(models, here, whole):
         np.testing.assert_array_equal(getattr(records, name), values)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_stopped_run_goes_on_to_the_same_files(models, here, whole, number, capsys, monkeypatch, error):
     stopped = f"multispin record: stopped by {signal.Signals(number).name}\n"
     with monkeypatch.context() as patch:
@@ -175,16 +184,16 @@ def test_wrong_models_leave_no_files(models, here, error):
 def test_a_task_without_a_long_text_is_refused(here):
     length = np.array([8, 5, 8, 7, 8, 3])
     flat = np.full(length.sum(), 0.5)
+    texts = RecordedTexts(length, flat, flat > 0.5, flat, np.repeat(flat, len(KEPT)), np.repeat(flat, 3))
     with pytest.raises(ValueError, match="expected a text of at least 8 tokens for task 'b', got at most 7"):
-        record._long_texts(
-            read_prompts("prompts.jsonl"), RecordedTexts(length, flat, flat > 0.5, flat, np.repeat(flat, len(KEPT)))
-        )
+        record._long_texts(read_prompts("prompts.jsonl"), texts)
 
 
 def test_the_record_of_the_package_is_shown_and_written_as_it_is(here, error, capsys):
     assert main(["record", "--read", "packaged"]) == 0
     shown = capsys.readouterr().out
     assert "code          12       1536   0.924" in shown
+    assert "ρ" not in shown  # it has no confidences
     assert list(here.iterdir()) == [here / "prompts.jsonl"]
     assert main(["record", "--read", "packaged", "--out", "mine"]) == 0
     assert capsys.readouterr().out.startswith(shown)

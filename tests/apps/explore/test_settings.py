@@ -13,7 +13,7 @@ HERE = ScenarioSources()
 def test_a_link_restores_every_field():
     settings = RoundSettings(
         scenario="qwen3.5", num_users=3, megahertz=4.5, snr_shift=-2.5, spread=0.35, draft_factor=2.2,
-        server="a100-32b", payload="ids", shortest="0", seed=7, moved=2,
+        server="a100-32b", fleet="phones", payload="ids", shortest="0", seed=7, moved=2,
         moved_db=5.5, edits="1.snr_db=12.5;3.acceptance=0.7",
     )  # fmt: skip
     assert all(getattr(settings, entry.name) != entry.default for entry in fields(settings)), "each differs"
@@ -58,6 +58,7 @@ def test_sliders_change_what_they_say(preset):
     assert moved.mean_draft_time == pytest.approx(2.0 * base.mean_draft_time)
     assert (moved.draft_time_spread, moved.mean_gain_low, moved.mean_gain_high) == (0.0, middle, middle)
     assert (moved.server, moved.payload, moved.min_draft_length) == ("a100-70b", "ids", 0)
+    assert SystemSettings(preset, fleet="boards").system(HERE).fleet_name == "boards"
     wide = SystemSettings(spread=2.0).system(HERE)  # stays a scenario: of 0.15, and of 0.2 to 0.5
     spread = wide.draft_time_spread, wide.mean_gain_low, wide.mean_gain_high
     assert spread == pytest.approx((0.3, 0.05, 0.65))

@@ -45,6 +45,7 @@ class Recording(ChainPlayer):
         return token
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("guess", "seed"), [(GUESSES[0], 3), (GUESSES[1], 4)])
 def test_texts_have_the_law_of_the_target_and_guesses_hit_as_often_as_they_should(guess, seed):
     devices, play, hits = played(Recording, guess, seed=seed)
@@ -78,6 +79,7 @@ class TakesTheGuess(ChainPlayer):
         return self.chains[device][size][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("player", [KeepsWhatLooksLikely, TakesTheGuess])
 def test_the_traps_are_found(player):
     result = p_values(played(player, "independent")[0])
@@ -109,7 +111,7 @@ def test_a_chain_is_what_the_device_would_draft_anew(guess, temperature):
     generators = [np.random.default_rng([7, 2, device]) for device in range(users)]
     server = DEVICE if guess == "shared-seed" else SERVER
     hits = 0
-    for length in lengths(users, 25):
+    for length in lengths(users, 20):
         before, result = copy_of(devices), play(length, rng.integers(0, LONGEST + 1, users))
         hits += result.hit.sum()
         for device, text in enumerate(before.texts):

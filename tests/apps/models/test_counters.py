@@ -54,7 +54,7 @@ def test_the_rate_is_that_of_the_mean_length(rate, drafted):
     assert EngineCounts("x", length, drafted).rate == pytest.approx(rate, abs=1e-9)
 
 
-@pytest.mark.parametrize(("rate", "drafted"), [(0.5, 3), (0.9, 8)])
+@pytest.mark.parametrize(("rate", "drafted"), [(0.5, 3), pytest.param(0.9, 8, marks=pytest.mark.slow)])
 def test_intervals_cover_and_geometric_pages_are_not_warned_of(tmp_path, rate, drafted):
     pages = [page(np.random.default_rng(seed), np.full(drafted, rate), 400, drafted) for seed in range(300)]
     results = [read(tmp_path, text) for text in pages]

@@ -14,16 +14,18 @@ from multispin_env.apps.models.counts import (
     TaskCounts,
     _without_total,
     beta_law,
+    confidence_cells,
     draw_summary,
     estimate,
     exact_interval,
+    explained_share,
     make_tasks,
     read_counts,
     round_cells,
     summarise,
     task_cells,
 )
-from multispin_env.physics.records import Recorded, Records, load_overlap, load_records
+from multispin_env.physics.records import Recorded, Records, load_extras, load_records
 from multispin_env.scenario import Scenario
 from tests import reference
 
@@ -83,7 +85,7 @@ def test_the_rate_is_the_likeliest():
     assert estimate(entry, np.random.default_rng(0)).rate == pytest.approx(grid[likelihood.argmax()], abs=1e-3)
 
 
-@pytest.mark.parametrize("rate", [0.3, 0.7, 0.95])
+@pytest.mark.parametrize("rate", [0.7, *(pytest.param(rate, marks=pytest.mark.slow) for rate in (0.3, 0.95))])
 def test_the_plain_interval_covers(rate):
     rng = np.random.default_rng(int(100 * rate))
     counts = np.transpose(simulated(rng, np.full(2000, rate), 30))
@@ -92,6 +94,7 @@ def test_the_plain_interval_covers(rate):
     assert (exact_interval(0, 5)[0], exact_interval(5, 0)[1]) == (0.0, 1.0)
 
 
+@pytest.mark.slow
 def test_the_interval_over_requests_covers_what_the_plain_one_misses():
     rng = np.random.default_rng(5)
     law = beta_distribution(0.7 * 8, 0.3 * 8)
@@ -145,7 +148,7 @@ def records():
 
 @pytest.fixture(scope="module")
 def rows(records):
-    return summarise(records, load_overlap(None, records), NAMES)
+    return summarise(records, load_extras(None, records), NAMES)
 
 
 def slow_rounds(probability, accepted, length, rounds=16):
@@ -197,13 +200,50 @@ def test_the_tasks_are_those_that_the_process_assumes(records, rows):
 
 def test_a_single_task_without_overlap_and_a_picture_of_many(tmp_path):
     single = Records(np.zeros(1, int), np.array([9]), np.full(9, 0.5), np.arange(9) % 2 > 0)
-    (row,) = rows = summarise(single, None, ["mine"])
+    (row,) = rows = summarise(single, {}, ["mine"])
     assert (row.overlap, row.prompt_std, _without_total(rows)) == (None, 0.0, rows)
     header, (line,) = task_cells(rows)
     assert dict(zip(header, line, strict=True))["overlap"] == ""
     assert round_cells(rows)[0] == ("L", "mine")
     with pytest.raises(ValueError, match=r"tasks: expected an integer in 1\.\.1, got 2"):
-        summarise(single, None, ["mine", "other"])
+        summarise(single, {}, ["mine", "other"])
     records = Records(np.arange(9), np.full(9, 9), np.full(81, 0.5), np.arange(81) % 2 > 0)
-    draw_summary(summarise(records, None, [f"task {index}" for index in range(9)]), records, tmp_path / "mine")
+    draw_summary(summarise(records, {}, [f"task {index}" for index in range(9)]), records, tmp_path / "mine")
     assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.8])
+@pytest.mark.parametrize("prompts", [2, 100])
+def test_a_known_share_of_the_variance_is_found(share, prompts):
+    rng = np.random.default_rng(8)
+    prompt = np.arange(20_000) % prompts
+    mean = rng.beta(*np.array([0.7, 0.3]) * (1 / share - 1), 20_000)  # variance: share of 0.7 * 0.3
+    outcomes = rng.random(20_000) < mean
+    sure, other = rng.random((2, 20_000))
+    beta = np.sqrt(share) * sure + np.sqrt(1 - share) * other
+    for confidence, acceptance in ((mean**3, outcomes), (-1 / sure, beta / beta.max())):
+        assert explained_share(confidence, acceptance, prompt) == pytest.approx(share, abs=0.02)
+        assert explained_share(rng.random(20_000), acceptance, prompt) == pytest.approx(0.0, abs=0.005)
+
+
+def test_what_only_fitted_prompts_share_explains_nothing():
+    beta = np.repeat([0.2, 0.8], 50)  # of two prompts
+    assert explained_share(beta, beta, np.repeat([0, 1], 50)) == pytest.approx(0.0, abs=1e-12)
+    assert explained_share(beta, beta, np.tile([0, 1], 50)) == pytest.approx(1.0)  # by position, it seems to
+
+
+@pytest.mark.parametrize("beta", [np.linspace(0, 1, 60), np.arange(60) % 2.0])
+def test_a_constant_confidence_explains_nothing(beta):
+    assert explained_share(np.full(60, 0.9), beta, np.arange(60) // 10) == pytest.approx(0.0, abs=1e-12)
+    assert explained_share(np.full(60, 0.9), beta, np.zeros(60)) is None
+    assert explained_share(beta, np.full(60, 0.3), np.arange(60) // 10) is None
+
+
+def test_shares_are_shown_by_task_and_a_single_prompt_has_none():
+    records = Records(np.array([0, 0, 1]), np.full(3, 40), np.tile([0.2, 0.8], 60), np.ones(120, bool))
+    sure = {"draft_probability": np.tile([0.1, 0.9], 60), "draft_margin": np.ones(120)}
+    rows = summarise(records, sure | {"draft_entropy": np.tile([0.9, 0.1], 60)}, ["a", "b"])
+    assert confidence_cells(rows) == (
+        ("task", "draft probability", "draft margin", "draft entropy"),
+        [("a", "1.000", "0.000", "1.000"), ("b", "-", "-", "-"), (ALL, "1.000", "0.000", "1.000")],
+    )

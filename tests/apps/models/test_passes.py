@@ -150,7 +150,8 @@ def positions(*length):
     rng = np.random.default_rng(0)
     numbers = rng.random((2, sum(length))).astype(np.float16)
     kept = np.repeat(numbers[1], len(KEPT))
-    return RecordedTexts(np.array(length), numbers[0], rng.random(sum(length)) < 0.5, numbers[1], kept)
+    sure = np.repeat(numbers[1], 3)
+    return RecordedTexts(np.array(length), numbers[0], rng.random(sum(length)) < 0.5, numbers[1], kept, sure)
 
 
 def test_what_says_no_texts_is_refused():

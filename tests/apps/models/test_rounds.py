@@ -97,6 +97,7 @@ def played(users=128, count=24):
     return devices
 
 
+@pytest.mark.slow
 def test_texts_have_the_law_of_the_target_and_a_wrong_rule_is_found(monkeypatch):
     assert min(p_values(played())) > 1e-3
     monkeypatch.setattr(network, "residual", lambda target, draft: target)
@@ -228,8 +229,13 @@ def test_every_place_is_what_uncached_passes_say(temperature, pair):
             fewer = [np.minimum(p, of_largest(q, count)).sum() for count in KEPT]
             assert text.kept[position] == pytest.approx(fewer, abs=1e-5)
             assert fewer[0] == pytest.approx(p[q.argmax()])
+            soft = law(pair.draft, before, temperature or 1.0)[-1]  # drafts for a greedy target are not all certain
+            second, first = np.sort(soft)[-2:]
+            entropy = -(soft * np.log(soft)).sum() / np.log(WORDS)
+            assert text.confidence[position][1:] == pytest.approx([first - second, entropy], abs=1e-5)
             if text.accepted[position]:  # then the text holds what was proposed
                 assert text.probability[position] == pytest.approx(min(1.0, p[token] / q[token]), abs=1e-5)
+                assert text.confidence[position, 0] == pytest.approx(soft[token], abs=1e-5)
             else:
                 refused += 1
                 assert p[token] > q[token] - 1e-6  # a draw from max(0, p - q)
@@ -237,6 +243,7 @@ def test_every_place_is_what_uncached_passes_say(temperature, pair):
     assert 5 < refused < sum(len(text.token) for text in texts) - 5
 
 
+@pytest.mark.slow
 def test_recorded_texts_have_the_law_of_the_target(pair):
     prompt, count = [5, 2], 500
     texts = record_texts(pair, [prompt] * count, 0, 2, 1.0, 1)

@@ -19,7 +19,7 @@ from tests.strategies import states
 
 @pytest.mark.parametrize("name", ["optimal", *ms.controller_names("continuous"), "greedy+deadlines"])
 @given(data=st.data())
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_orders_are_legal_in_any_state(name, data):
     """With and without requests, under each law; a batch has the same bits as single states."""
     users = data.draw(st.sampled_from((4, 1)))

@@ -3,13 +3,14 @@
 import importlib
 import itertools
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import multispin_env as ms
 from multispin_env.controllers.continuous.launch import Launch, fit, fit_ratio
-from multispin_env.controllers.continuous.search import all_sent
+from multispin_env.controllers.continuous.search import all_sent, improve_lengths
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 
 TOKENS = ((0.0, 0.002), (0.015, 0.0))
@@ -157,6 +158,15 @@ def test_ratio_is_the_greatest_or_nearly(law):
             share.append(ratio_slowly(launch, env, fitted) / best)
     assert (np.array(share) > 1.0 - 1e-9).sum() >= len(share) - 3
     assert min(share) > 0.98
+
+
+def test_the_search_is_compiled_once():
+    """For all numbers of environments and devices, although the arrays that it gets have many layouts."""
+    for users, num_envs in ((1, 1), (3, 1), (3, 4)):
+        launch = drawn_launch("paper", users, num_envs, 4)
+        fit(replace(launch, due=np.broadcast_to(0.1, num_envs)))
+        launch.value(np.ones((users, 2, num_envs), np.int64).T)
+    assert len(improve_lengths.signatures) == 1
 
 
 def test_when_all_is_sent():

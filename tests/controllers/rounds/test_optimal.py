@@ -70,7 +70,7 @@ def draw_state(seed, users):
     return ms.SystemState(rng.uniform(5e-3, 3e-2, users), rng.uniform(0.05, 9, users), rng.uniform(0, 1, users))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 2**32), users=st.integers(1, 7), factor=st.floats(1, 10))
 def test_order_of_users_bandwidth_and_units_of_time(seed, users, factor):
     scenario, state = ms.Scenario.preset("llama2", num_users=users), draw_state(seed, users)

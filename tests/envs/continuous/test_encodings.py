@@ -190,7 +190,7 @@ def test_a_batch_starts_under_all_actions(env_id, name, discipline):
     env = gym.make_vec(env_id, num_envs=20, num_users=4, **options)
     env.reset(seed=0)
     rng, counts = np.random.default_rng(0), []
-    for step in range(60):
+    for step in range(30):
         action = rng.uniform(-5.0, 5.0, env.action_space.shape)
         action = 5.0 * np.sign(action) if step % 3 == 0 else action
         *_, info = env.step(action.astype(np.float32))

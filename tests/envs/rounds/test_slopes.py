@@ -171,11 +171,14 @@ def test_devices_without_a_draft_do_not_finish_last():
     state = ms.sample_state(scenario, np.random.default_rng(0))
     decision = RealDecision(np.array([0.0, 3.0]), np.array([0.0, 5e6]))
     outcome = round_outcome(scenario, state, decision, np.array([1.0, 2.0]))
-    by_length, by_bandwidth = decision_slopes(scenario, decision, outcome, np.array([0.5, 0.25]), 1.0)
+    by_length, by_bandwidth = decision_slopes(
+        scenario, state.spectral_efficiency, decision, outcome, np.array([0.5, 0.25]), 1.0
+    )
     assert by_bandwidth[0] == 0.0 < by_bandwidth[1]
     assert by_length[0] == pytest.approx(0.5 / outcome.round_latency)
     for lengths in (np.zeros(3), np.array([0.0, 2.0, 3.0])):
-        by_length, by_log = equal_latency_slopes(lengths, np.full(3, 0.01), np.full(3, 0.02), np.array([1.0, 2.0, 3.0]))
+        state = ms.SystemState(np.full(3, 0.01), np.ones(3), np.ones(3))
+        by_length, by_log = equal_latency_slopes(scenario, state, lengths, np.full(3, 0.02), np.array([1.0, 2.0, 3.0]))
         assert np.isfinite(by_length).all()
         assert by_log[0] == 0.0
 
@@ -190,7 +193,9 @@ def test_slopes_of_equal_latency_are_differences(case):
         moved = lengths * (1.0 + step * direction), draft_time, token_time * np.exp(other * factor)
         return (weights * equal_latency(*moved).share).sum()
 
-    by_length, by_log = equal_latency_slopes(lengths, draft_time, token_time, weights)
+    scenario = ms.Scenario.preset("llama2", num_users=len(lengths))
+    state = ms.SystemState(draft_time, np.ones_like(draft_time), np.ones_like(draft_time))
+    by_length, by_log = equal_latency_slopes(scenario, state, lengths, token_time, weights)
     step = 1e-5
     length_change = (value(step, 0.0) - value(-step, 0.0)) / (2.0 * step)
     upload_change = (value(0.0, step) - value(0.0, -step)) / (2.0 * step)

@@ -123,7 +123,7 @@ def played(pair, rng, steps, dyadic=False, changed=None):
 @pytest.mark.parametrize("discipline", DISCIPLINES)
 def test_random_orders(discipline, law):
     rng = np.random.default_rng(1)
-    for seed, users in enumerate((1, 2, 5, 13, 20)):
+    for seed, users in enumerate((1, 5, 20)):
         played(Pair(scenario_of(users), discipline, law, seed, drawn=seed % 2 == 1), rng, 20)
     ended = np.zeros(2, dtype=int)
     kinds = ("dense", "sparse", "bursts", "long", "extreme")
@@ -156,7 +156,7 @@ def test_laws_of_the_server(discipline, server):
 def test_drafting_ahead(discipline, guess):
     rng, seed = np.random.default_rng(7), GUESSES.index(guess)
     hits = misses = 0
-    for users in (1, 2, 5, 13, 20):
+    for users in (1, 5, 13):
         seed += 1
         scenario = scenario_of(users, draft_ahead=True, guess=guess, round_trip_time=(seed % 3) * 0.004)
         for requests in (None, requests_of(rng, users, ("dense", "bursts")[seed % 2], seed % 4 < 2, LEVELS[seed % 5])):
@@ -171,7 +171,7 @@ def test_drafting_ahead(discipline, guess):
                 head_start = pair.core.state.head_start[0]
                 hits += (head_start > 0.0).sum()
                 misses += (outcome[0].verified & (head_start == 0.0)).sum()
-    assert min(hits, misses) > 50
+    assert min(hits, misses) > 20
 
 
 def exact_pair(discipline, scenario, held, requests=None):
@@ -189,7 +189,7 @@ def test_simultaneous_events(discipline, equal):
     """All times are multiples of a short time, so that many events happen at one instant."""
     rng = np.random.default_rng(4)
     most = 2 if discipline == "shared" else 9  # thirds of a band are not exact
-    for seed in range(9):
+    for seed in range(6):
         scenario, held = dyadic(1 + seed % most, rng, (seed % 3) / 64.0)
         held = held[np.zeros(scenario.num_users, dtype=int)] if equal else held
         alike = {"draft_length": [4] * scenario.num_users}

@@ -1,0 +1,220 @@
+"""Device profiles, and fleets: stored numbers, draws, environments, decisions and refusals."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.apps.commands.main import main
+from multispin_env.apps.terminal.arguments import parse_settings
+from multispin_env.envs.observations import ObservationCodec
+from multispin_env.evaluation.suite.frozen import DATA
+from multispin_env.evaluation.suite.version import read_tasks
+from multispin_env.physics.energy import token_energy
+from multispin_env.registry import DEVICES, FLEETS
+from tools.device_table import device_table
+
+QWEN = ms.Scenario.preset("qwen3.5", num_users=3)
+MINE = [["iphone-16-pro-gpu", 0.5], ["raspberry-pi-5-hailo-10h", 0.25], ["my board", 0.25, 0.08, 0.16, 0.5]]
+FLEET = QWEN.replace(fleet=MINE)
+LOADS = {"cold": (0.02661, 0.1446, 0.08), "sustained": (0.04433, 0.1446, 0.16)}
+JOULES = (0.1, 0.2705, 0.5)  # the first was not measured
+PAIRS = LOADS["cold"], JOULES
+
+
+@pytest.mark.parametrize("name", DEVICES.names())
+def test_profile(name, tmp_path):
+    profile = DEVICES.load(name)
+    assert profile.name == name
+    assert 0.002 < profile.draft_time < 0.2
+    assert (profile.sustained_time or 1.0) >= 0.9 * profile.draft_time
+    for file in ("mine.toml", "mine.json"):
+        profile.save(tmp_path / file)
+        assert ms.DeviceProfile.load(tmp_path / file) == profile
+
+
+@pytest.mark.parametrize(
+    ("page", "models"), [("docs/devices.md", False), ("multispin_env/data/devices/README.md", True)]
+)
+def test_tables_have_the_numbers_of_the_profiles(page, models):
+    assert device_table(models) in Path(page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_a_scenario_has_the_numbers_of_its_fleet(load, tmp_path):
+    scenario = FLEET.replace(device_load=load)
+    shares, times, joules = scenario.fleet_arrays
+    assert (tuple(shares), tuple(times), tuple(joules)) == ((0.5, 0.25, 0.25), LOADS[load], JOULES)
+    assert scenario.mean_draft_time == pytest.approx(float(np.dot(shares, times)), rel=1e-15)
+    assert scenario.replace(num_users=7, server="a100-32b").mean_draft_time == scenario.mean_draft_time
+    assert ms.Scenario.from_dict(json.loads(json.dumps(scenario.to_dict()))) == scenario
+    for file in ("mine.toml", "mine.json"):
+        scenario.save(tmp_path / file)
+        assert ms.Scenario.load(tmp_path / file) == scenario
+    assert scenario.replace(draft_energy=0.3).fleet_arrays[2][0] == 0.3
+    none = scenario.replace(fleet=[])
+    assert (none.fleet, none.mean_draft_time, none.draft_time_range) == ((), scenario.mean_draft_time, (0.85, 1.15))
+
+
+def test_labels_belong_to_the_numbers():
+    stored = FLEET.to_dict()
+    changed = stored | {"fleet": [[*row[:4], 9.0] if row[0] != "my board" else row for row in stored["fleet"]]}
+    assert [row[0] for row in ms.Scenario.from_dict(changed).fleet] == ["", "", "my board"]
+    assert FLEET.label == "qwen3.5, fleet of 3 devices"
+    assert QWEN.replace(fleet="boards", device_load="sustained").label == "qwen3.5, fleet boards under sustained load"
+
+
+@pytest.mark.parametrize("name", FLEETS.names())
+def test_names_files_and_rows_are_the_same_fleet(name, tmp_path):
+    fleet = FLEETS.load(name)
+    fleet.save(tmp_path / "other.toml")
+    scenario = QWEN.replace(fleet=name)
+    rows = [[label, share] for label, share, *_ in fleet.devices]
+    assert scenario == QWEN.replace(fleet=rows) == QWEN.replace(fleet=str(tmp_path / "other.toml"))
+    file = tmp_path / "mine.toml"
+    file.write_text('preset = "qwen3.5"\nnum_users = 3\nfleet = "other.toml"\n', encoding="utf-8")
+    assert ms.Scenario.load(file) == scenario
+
+
+def test_shares_in_draws():
+    state = ms.sample_state(FLEET, 0, size=20_000)
+    rows = [(state.draft_time == time) & (state.draft_energy == joules) for time, joules in zip(*PAIRS, strict=True)]
+    assert [float(row.mean()) for row in rows] == pytest.approx([0.5, 0.25, 0.25], abs=0.01)
+    others = ms.sample_state(QWEN, 0, size=20_000)  # the same channels and tasks
+    assert (state.spectral_efficiency == others.spectral_efficiency).all()
+    assert (state.acceptance_rate == others.acceptance_rate).all()
+    assert others.draft_energy is None
+
+
+def test_bounds_of_observations_are_reached():
+    low, high = FLEET.draft_time_range
+    space = ObservationCodec(FLEET).space["compute"]
+    assert (space.low[0], space.high[0]) == pytest.approx((low, high), abs=1e-4)
+    env = gym.make_vec("MultiSpin/Heterogeneous-v0", 300, "vector_entry_point", scenario=FLEET)
+    compute = env.reset(seed=0)[0]["compute"]
+    assert (compute.min(), compute.max()) == pytest.approx((low, high), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "others"),
+    [
+        ("MultiSpin/Heterogeneous-v0", {"rounds": 9}),
+        ("MultiSpin/DraftAhead-v0", {"rho": 50.0}),
+        ("MultiSpin/Continuous-v0", {"rho": 50.0}),
+    ],
+)
+def test_single_environment_equals_the_vector(env_id, others):
+    arguments = {"num_users": 3, "fleet": MINE, "device_load": "sustained", **others}
+    vector = gym.make_vec(env_id, 2, "vector_entry_point", **arguments)
+    single = gym.make(env_id, **arguments)
+    actions = vector.action_space.sample()
+    for seed, index in ((5, 0), (6, 1)):
+        many, one = vector.reset(seed=5)[0], single.reset(seed=seed)[0]
+        for _ in range(3):
+            assert all((many[name][index] == one[name]).all() for name in one)
+            (many, rewards, *_, infos), (one, reward, *_, info) = vector.step(actions), single.step(actions[index])
+            assert rewards[index] == reward
+        if "joules" in info:
+            assert (infos["joules"][index] == info["joules"]).all()
+    config = single.unwrapped.config
+    assert ms.EnvConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_suite_tasks_have_fleets():
+    name, *fields = (DATA / "v1.toml").read_text(encoding="utf-8").partition("[round-50]")[0].partition("fleet = []")
+    rows = str([list(row) for row in FLEET.fleet]).replace("'", '"')
+    text = name.replace("mean_draft_time = 0.012", f"mean_draft_time = {FLEET.mean_draft_time!r}")
+    task = read_tasks(text + f"fleet = {rows}" + fields[1])["round-8"]
+    assert (task.config.scenario.fleet, task.config.scenario.mean_draft_time) == (FLEET.fleet, FLEET.mean_draft_time)
+    with pytest.raises(ValueError, match=r"task 'round-8': .*did you mean 'phones'"):
+        read_tasks(name + 'fleet = "phone"' + fields[1])
+
+
+def test_joules_are_those_of_the_devices():
+    env = gym.make("MultiSpin/Heterogeneous-v0", scenario=FLEET).unwrapped
+    env.reset(seed=1)
+    state = env.state
+    info = env.step(np.zeros(env.action_space.shape, np.float32))[4]
+    per_token = info["joules"] / info["draft_length"] - token_energy(FLEET, state.spectral_efficiency) + 0.1
+    assert per_token == pytest.approx(state.draft_energy)
+    assert set(state.draft_energy) <= set(JOULES)
+
+
+def test_certified_optimum_and_price_of_a_joule():
+    state = ms.sample_state(FLEET, 3, size=4)
+    certified = ms.make_controller("optimal", FLEET, certify=1e-6)(state)
+    assert (certified.gap <= 1e-6).all()
+    best, fixed = (ms.expected_outcome(FLEET, state, ms.make_controller(n, FLEET)(state)) for n in ("optimal", "fixed"))
+    assert (best.goodput > fixed.goodput).all()
+    assert (best.goodput <= certified.bound * (1.0 + 1e-12)).all()
+    priced = ms.make_controller("optimal", FLEET.replace(min_draft_length=0), energy_price=0.5)
+    thirsty = replace(state, draft_energy=np.full(state.draft_time.shape, 5.0))
+    assert (priced(thirsty).draft_length <= priced(state).draft_length).all()
+    assert (priced(thirsty).draft_length == 0).all() > (priced(state).draft_length == 0).all()
+
+
+REFUSED = [
+    ({"fleet": [["pixel-8", 1.0]]}, r"fleet\[0\], device: expected one of .*; did you mean 'pixel-8-q8'\?"),
+    ({"fleet": "phnes"}, "fleet: expected one of .*; did you mean 'phones'"),
+    ({"fleet": [["pixel-8-q8", 0.5]]}, "fleet: expected shares with the sum 1, got 0.5"),
+    ({"fleet": [["pixel-8-q8", 0.0], ["pixel-6a-q8", 1.0]]}, r"fleet\[0\], share: expected .* in \(0, 1\], got 0.0"),
+    ({"fleet": [["mine", 1.0, -0.02, 0.02, 0.1]]}, r"fleet\[0\], draft_time: expected .* \(0, inf\), got -0.02"),
+    ({"fleet": [["mine", 1.0, 0.02, 0.02, -0.1]]}, r"fleet\[0\], joules_per_token: expected .*, got -0.1"),
+    ({"fleet": [["mine", 1.0, 0.02, 24, 0.1]]}, r"sustained_time: expected seconds, .*; did you mean 0.024\?"),
+    ({"fleet": [["mine"]]}, r"fleet\[0\]: expected \(device, share\), or .*, got \['mine'\]"),
+    ({"fleet": 3}, r"fleet: expected rows \(device, share\), got 3"),
+    ({"fleet": "phones", "device_load": "warm"}, "device_load: expected one of .*, got 'warm'"),
+    (
+        {"fleet": "phones", "mean_draft_time": 0.012},
+        "mean_draft_time: expected none, or 0.03.* of the fleet, got 0.012",
+    ),
+    ({"fleet": "phones", "draft": "qwen2.5-0.5b-q4"}, "fleet: expected none with a draft profile, .*'qwen2.5-0.5b-q4'"),
+    ({"fleet": "phones", "battery_rounds": 9.0, "min_draft_length": 0}, "battery_rounds: expected 0 with a fleet"),
+]
+
+
+@pytest.mark.parametrize(("fields", "words"), REFUSED)
+def test_bad_fleets_are_refused_in_one_sentence(fields, words):
+    with pytest.raises(ValueError, match=words) as refused:
+        QWEN.replace(**fields)
+    assert "\n" not in str(refused.value)
+
+
+def test_untrusted_fields_read_no_file(tmp_path):
+    FLEETS.load("phones").save(tmp_path / "mine.toml")
+    with pytest.raises(ValueError, match="fleet: expected one of"):
+        ms.Scenario.from_dict(QWEN.to_dict() | {"fleet": str(tmp_path / "mine.toml")})
+
+
+def test_a_profile_needs_a_time(tmp_path):
+    file = tmp_path / "mine.toml"
+    DEVICES.load("pixel-8-q8").save(file)
+    file.write_text(re.sub("(?m)^draft_time.*$", "", file.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(ValueError, match="draft_time: expected a value"):
+        ms.DeviceProfile.load(file)
+
+
+def test_commands(capsys, tmp_path):
+    text = "pixel-8-q8=0.25,rk3588-npu=0.75"
+    compare = ["compare", "--num-users", "2", "--episodes", "4", "--controllers", "fixed", "--fleet"]
+    assert main([*compare, text]) == 0
+    assert "fleet of 2 devices" in capsys.readouterr().out
+    assert main([*compare, "pixel-8-q8=much"]) == 2
+    assert "fleet: expected DEVICE=SHARE,..., got 'pixel-8-q8=much'" in capsys.readouterr().err
+    fleet = f"fleet={FLEET.fleet}"  # as commands print it
+    assert QWEN.replace(**parse_settings([fleet, f"mean_draft_time={FLEET.mean_draft_time}"])) == FLEET
+    file = tmp_path / "devices.csv"
+    file.write_text("device,snr_db,acceptance_rate\niphone-16-pro-gpu,15,0.8\nrk3588-npu,20,0.7\n", encoding="utf-8")
+    for load, time in (("cold", 0.02661), ("sustained", 0.04433)):
+        assert main(["solve", str(file), "--json", "--set", f"device_load={load}"]) == 0
+        first, second = json.loads(capsys.readouterr().out)["rows"]
+        assert (first["name"], second["name"]) == ("iphone-16-pro-gpu", "rk3588-npu")
+        assert first["draft_time"] == pytest.approx(time * first["draft_length"])
+    file.write_text("device,snr_db,acceptance_rate\nrk3588,15,0.8\n", encoding="utf-8")
+    assert main(["solve", str(file)]) == 2
+    assert "row 1, device: expected one of" in capsys.readouterr().err
