@@ -39,10 +39,10 @@ PERTURBED, PERTURBED_STATES = 9, 40
 
 OPTIONS: Options = {
     "tasks": (["late", "hidden", "texts"], "names (default: all)"),
-    "states": (400, "states of `late`, from every 8th round of the public exam"),
+    "states": (400, "states of `late`, from every 8th round of the public seed"),
     "draws": ([64, 256, 1024, 4096], "numbers of channels"),
     "table": (24, "states of the table by numbers of channels"),
-    "exams": (8, "exams of 100 episodes of the others"),
+    "seeds": (8, "evaluation seeds, with 100 episodes each, of the others"),
 }
 
 
@@ -51,8 +51,8 @@ def run(options: Namespace) -> None:
         _late(task("late"), options)
     for name in ("hidden", "texts"):
         if name in options.tasks:
-            title = f"{name}, {options.exams} exams of 100 episodes"
-            show(title if name == "hidden" else f"Modelled twin of {title}", _by_counts(task(name), options.exams))
+            title = f"{name}, {options.seeds} times 100 episodes"
+            show(title if name == "hidden" else f"Modelled twin of {title}", _by_counts(task(name), options.seeds))
 
 
 def _late(entry: SuiteTask, options: Namespace) -> None:
@@ -160,10 +160,10 @@ def _slack(entry: SuiteTask, states: list[Observed]) -> Row:
     return {"states": len(gains), "gain, %": float(np.mean(gains)), "largest, %": float(np.max(gains))}
 
 
-def _by_counts(entry: SuiteTask, exams: int) -> Iterator[Row]:
+def _by_counts(entry: SuiteTask, seeds: int) -> Iterator[Row]:
     config = entry.config if entry.name == "hidden" else entry.config.replace(modelled=True)
-    seeds = [entry.cases(exam)[0].seed for exam in range(exams)]
-    parts = [Episodes(config.for_any_decision, entry.size, seed) for seed in seeds]
+    drawn = [entry.cases(seed)[0].seed for seed in range(seeds)]
+    parts = [Episodes(config.for_any_decision, entry.size, seed) for seed in drawn]
     base = np.concatenate([part.values("optimal+filter", metric=entry.metric) for part in parts])
     contenders: dict[str, Callable[[Episodes], FloatArray]] = {
         f"{EXPECTED}, attained": lambda part: part.values(EXPECTED, metric=entry.metric),

@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_complete, check_integer, check_label, check_name, check_real, cut, reason, shown
 from multispin_env.evaluation.policy import LARGEST_ONNX, ONNX, POLICY, Policy, load_policy
-from multispin_env.evaluation.suite.frozen import VERSION
+from multispin_env.evaluation.suite.frozen import VERSION, own_content
 from multispin_env.evaluation.suite.statistics import Performance
-from multispin_env.evaluation.suite.tasks import PUBLIC, RANDOM_ACTIONS, SuiteTask
+from multispin_env.evaluation.suite.tasks import BLIND, OWN, PUBLIC, RANDOM_ACTIONS, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import checksum, read_bytes, read_json, read_table, sibling_file, write_atomically
 from multispin_env.registry import import_project_module, is_outside
@@ -34,6 +34,12 @@ REFERENCE = "reference"  # rule name of the reference of each task
 _ROUNDING = 1e-9  # largest relative difference that can be due to the arithmetic of another processor
 _MAX_SEEDS = 100
 
+KINDS = {
+    **dict.fromkeys(("shares", "plain", "full"), "own"),  # the policy decides on all
+    "lengths": "closed form",  # of bandwidths
+}
+"""Kinds of actions by their encoding; with others, a policy changes the decisions of a rule."""
+
 Policies = Mapping[str, Sequence[Mapping[str, str]]]  # of an entry, by task and for each seed
 
 TaskValues = dict[str, FloatArray]  # values (seeds, parts, n) of each task that has policies
@@ -41,7 +47,7 @@ TaskValues = dict[str, FloatArray]  # values (seeds, parts, n) of each task that
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteEntry:
-    """Content of ``entry.json``, in which every field is required."""
+    """Content of ``entry.json``, in which every field but ``starts`` is required."""
 
     kind: str = KIND
     version: str = VERSION  # of the suite
@@ -58,6 +64,7 @@ class SuiteEntry:
     repository: str = ""  # from which the policies can be made again, and its revision
     revision: str = ""
     files: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of each file of the policies, by its path
+    starts: int = 0  # first points of the learning curves that precede all updates; not in older entries
 
     def __post_init__(self) -> None:
         check_name("kind", self.kind, [KIND])
@@ -65,6 +72,7 @@ class SuiteEntry:
         for name in _BY_HAND:
             check_label(name, getattr(self, name))
         check_integer("steps", self.steps, 0, min(task.budget for task in tasks()))
+        check_integer("starts", self.starts, 0, len(CURVE))
         check_real("seconds", self.seconds, 0.0)
         check_real("cpu_seconds", self.cpu_seconds, 0.0)
         if not isinstance(self.seeds, list | tuple) or not 1 <= len(self.seeds) <= _MAX_SEEDS:
@@ -105,6 +113,11 @@ class SuiteEntry:
         played = [name for name, policies in self.policies.items() if any(policy != _RANDOM for policy in policies)]
         return [] if not played else [task.name for task in tasks() if task.name not in played]
 
+    @property
+    def played(self) -> list[str]:
+        """Tasks with a policy."""
+        return [task.name for task in tasks() if task.name in self.policies and task.name not in self.gaps]
+
     def distinct(self, name: str) -> list[int]:
         """Return the positions of the policies of a task, of equal ones the first."""
         keys = [
@@ -120,9 +133,12 @@ def read_entry(folder: Path) -> SuiteEntry:
     if path is None:
         raise ValueError(f"entry: expected a folder with a file {ENTRY}, got {str(folder)!r}")
     try:
-        content = read_table(path)
+        content = {"starts": 0, **read_table(path)}
         check_complete("entry", content, [field.name for field in fields(SuiteEntry)])
-        return SuiteEntry(**content)
+        entry = SuiteEntry(**content)
+        if not entry.policies:
+            raise ValueError("policies: expected at least one task, got none")
+        return entry
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path}: {cut(str(error))}") from None
 
@@ -186,12 +202,12 @@ def rule_policies(name: str, tasks: Sequence[SuiteTask]) -> dict[str, list[dict[
     return {task.name: [{"rule": task.reference if name == REFERENCE else name}] for task in tasks}
 
 
-def policy_values(folder: Path, name: str, exam: int, kind: str, policy: str) -> FloatArray | Exception | str:
-    """Return the values of a policy, a "rule" or a "folder", in a task and an exam, or the exception that it raises."""
+def policy_values(folder: Path, name: str, eval_seed: int, kind: str, policy: str) -> FloatArray | Exception | str:
+    """Return the values of a policy, a "rule" or a "folder", in a task, or the exception that it raises."""
     try:
         suite_task = task(name)
         contender = policy if kind == "rule" else _loaded(_inside(folder, policy), suite_task.config.env_id)
-        values = suite_task.values(contender, exam=exam)
+        values = suite_task.values(contender, eval_seed)
         return values if np.isfinite(values).all() else ValueError("policy: expected finite values, got others")
     except SystemExit as error:  # would also end the evaluation of other policies
         return reason(error)
@@ -234,9 +250,9 @@ def _loaded(path: Path, env_id: str) -> Policy:
     return policy
 
 
-def scores_name(exam: int) -> str:
-    """Return the name of the file with the scores of an exam."""
-    return SCORES if exam == PUBLIC else f"scores-{exam}.json"
+def scores_name(eval_seed: int) -> str:
+    """Return the name of the file with the scores for an evaluation seed."""
+    return SCORES if eval_seed == PUBLIC else f"scores-{eval_seed}.json"
 
 
 def save_values(path: Path, by_task: TaskValues) -> None:
@@ -245,17 +261,17 @@ def save_values(path: Path, by_task: TaskValues) -> None:
     write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
 
-def read_scores(folder: Path, entry: SuiteEntry, exam: int = PUBLIC) -> TaskValues:
-    """Read the scores of an exam.
+def read_scores(folder: Path, entry: SuiteEntry, eval_seed: int = PUBLIC) -> TaskValues:
+    """Read the scores for an evaluation seed.
 
     ``ValueError`` if the file is missing, has other tasks or seeds, or a public score exceeds `SuiteTask.limit`.
     """
-    path = sibling_file(folder, scores_name(exam))
+    path = sibling_file(folder, scores_name(eval_seed))
     if path is None:
-        expected = f"a file {scores_name(exam)}, from multispin suite evaluate"
+        expected = f"a file {scores_name(eval_seed)}, from multispin suite evaluate"
         raise ValueError(f"scores: expected {expected}, got none in {str(folder)!r}")
     scores = _read(path, "scores", entry.shapes)
-    for name, claimed in performances(scores).items() if exam == PUBLIC else ():
+    for name, claimed in performances(scores).items() if eval_seed == PUBLIC else ():
         limit, best = task(name).limit, claimed.mean_scores.max()
         if best > limit:
             raise ValueError(f"{path}: scores of {name}: expected at most {limit:.6g}, by its bound, got {best:.6g}")
@@ -289,7 +305,7 @@ def check_values(content: ArrayLike, field: str, shape: tuple[int, ...]) -> Floa
     return values
 
 
-def check_scores(claimed: TaskValues, played: TaskValues, exam: int = PUBLIC) -> float:
+def check_scores(claimed: TaskValues, played: TaskValues, eval_seed: int = PUBLIC) -> float:
     """Return the largest difference of a case, relative to the largest value of its task; 0 means identical bits.
 
     ``ValueError`` names the first task with a difference above `_ROUNDING`, which is far above rounding errors (about
@@ -299,7 +315,7 @@ def check_scores(claimed: TaskValues, played: TaskValues, exam: int = PUBLIC) ->
     for name, values in played.items():
         difference = float(np.abs(claimed[name] - values).max() / np.abs(values).max())
         if difference > _ROUNDING:
-            got, expected = (task(name).performance(x, exam).mean_scores.mean() for x in (claimed[name], values))
+            got, expected = (task(name).performance(x, eval_seed).mean_scores.mean() for x in (claimed[name], values))
             raise ValueError(
                 f"scores of {name}: expected the scores of the policies, {expected:.6g}, got {got:.6g}; "
                 f"the largest difference of a case is {difference:.1e} of the largest value"
@@ -308,15 +324,35 @@ def check_scores(claimed: TaskValues, played: TaskValues, exam: int = PUBLIC) ->
     return largest
 
 
-def performances(played: TaskValues, exam: int = PUBLIC) -> dict[str, Performance]:
+def performances(played: TaskValues, eval_seed: int = PUBLIC) -> dict[str, Performance]:
     """Return the performance in each task."""
-    return {name: task(name).performance(values, exam) for name, values in played.items()}
+    return {name: task(name).performance(values, eval_seed) for name, values in played.items()}
 
 
-def entry_performances(entry: SuiteEntry, played: TaskValues, exam: int = PUBLIC) -> dict[str, Performance]:
-    """Return the performance in each task, where equal policies count once, and missing ones as random actions."""
-    missing = {
-        task.name: np.stack([task.ends(exam)[0]] * len(entry.seeds)) for task in tasks() if task.name in entry.gaps
-    }
-    values = {name: values[entry.distinct(name)] for name, values in played.items() if name not in missing}
-    return performances({task.name: (values | missing)[task.name] for task in tasks()}, exam)
+def entry_performances(entry: SuiteEntry, played: TaskValues, eval_seed: int = PUBLIC) -> dict[str, Performance]:
+    """Return the performance in each task with a policy, where equal policies count once."""
+    return performances({name: played[name][entry.distinct(name)] for name in entry.played}, eval_seed)
+
+
+def kinds_of(folder: Path, entry: SuiteEntry) -> dict[str, tuple[str, float | None]]:
+    """Return by task the kind of the policies' actions, and the score of action 0 with them, if it is known."""
+    kinds = {}
+    for name in entry.played:
+        found = {_kind_of(folder, task(name), policy) for policy in entry.policies[name]}
+        kinds[name] = found.pop() if len(found) == 1 else ("mixed", None)
+    return kinds
+
+
+def _kind_of(folder: Path, suite_task: SuiteTask, policy: Mapping[str, str]) -> tuple[str, float | None]:
+    config, own = suite_task.config, own_content()[suite_task.name]
+    if "folder" in policy:
+        path = _inside(folder, policy["folder"])
+        file = sibling_file(path, POLICY) or sibling_file(path, CONFIG)
+        about = {} if file is None else read_table(file)
+    elif policy["rule"] in BLIND:
+        about = own if policy["rule"].startswith(OWN) else {"action": config.action, "arguments": config.arguments}
+    else:
+        return "rule", None
+    action, arguments = str(about.get("action")), about.get("arguments")
+    zero = suite_task.action_0(action, arguments if isinstance(arguments, dict) else {})
+    return KINDS.get(action, "around a rule"), zero

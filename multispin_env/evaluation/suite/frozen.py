@@ -49,3 +49,9 @@ def frozen_of(name: str) -> Frozen:
 def attainable_content() -> dict[str, dict[str, float]]:
     """Return brackets of the best mean by task, as differences to the reference; tasks that are open are missing."""
     return dict(read_json(DATA / "attainable.json"))
+
+
+@cache
+def own_content() -> dict[str, dict[str, Any]]:
+    """Return by task the ``action`` and ``arguments`` of this project's agents, and scores without learning there."""
+    return dict(read_json(DATA / "own.json"))
