@@ -31,9 +31,9 @@ _LEAST = 0.1  # score to be learnt, of tasks with a fraction of it
 _LETTERS = {"own": "o", "closed form": "c", "around a rule": "r", "mixed": "m"}  # of kinds of actions
 
 
-LEGEND = """Actions: o own allocation, c bandwidths of the closed form, r around a rule. Methods are ranked by the IQM of all
-tasks of fixed size, within one budget and kind of actions. (x to y) is the range of seeds; the 95 % interval of seeds
-needs five. Percentages are parts of what is attainable above action 0, where that is known and at least 0.1. Curves are
+LEGEND = """Actions: o own allocation, c bandwidths of the closed form, r around a rule. Ranks are by the IQM of all tasks
+of fixed size, within one budget and kind of actions. (x to y) is the range of seeds; the 95 % interval of seeds needs
+five. Percentages are parts of what is attainable above action 0, where that is known and at least 0.1. Curves are
 reported and not verified; "start" precedes all updates."""
 
 

@@ -114,7 +114,7 @@ def entry(tmp_path):
 
 def use_tasks(monkeypatch, names):
     tasks = [ms.suite.task(name) for name in names]
-    for module in ("apps.commands.suite", "evaluation.suite.entries"):
+    for module in ("apps.commands.suite", "evaluation.suite.entries", "evaluation.suite.leaderboard"):
         monkeypatch.setattr(f"multispin_env.{module}.tasks", lambda: tasks)
 
 
