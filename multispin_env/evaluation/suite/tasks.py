@@ -220,7 +220,7 @@ class SuiteTask:
     @property
     def attainable_text(self) -> str:
         """Bracket of the attainable score as text, or "open"."""
-        return "open" if self.attainable is None else " to ".join(dict.fromkeys(f"{x:.3f}" for x in self.attainable))
+        return "open" if self.attainable is None else "–".join(dict.fromkeys(f"{x:.3f}" for x in self.attainable))
 
     def hides_from(self, rule: str) -> bool:
         """Whether a rule would see parts of the state that the task hides."""

@@ -369,7 +369,7 @@ def test_any_name_of_a_method_is_shown_as_it_is(few, tmp_path):
     rows = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
     assert [row["method"] for row in rows] == names
     lines = (out / "leaderboard.md").read_text(encoding="utf-8").splitlines()
-    assert {line.count("|") for line in lines if line.startswith("|")} == {10, 6}
+    assert {line.count("|") for line in lines if line.startswith("|")} == {10, 11, 6}
     assert not any(sign in line for line in lines for sign in ("<", "$", "](", "`"))
     assert [html.unescape(line).split(" (rule) *")[0] for line in lines[4:10]] == [f"| {name}" for name in names]
     with (out / "leaderboard.csv").open(encoding="utf-8") as file:
