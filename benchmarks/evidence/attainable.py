@@ -11,6 +11,8 @@ maximum length, which contain those of any shorter draft. Then decisions do not 
 round (certified) is optimal, so its mean is at least that of any policy. *Attained* is the same rule with real counts.
 
 Differences are in tokens/s to the reference rule of the task in the same cases, with standard errors.
+
+`ahead-8` with one or two devices and constant channels: long-run rates relative to the exact optimum (`rate_optimum`).
 """
 
 from argparse import Namespace
@@ -22,27 +24,32 @@ import numpy as np
 
 from benchmarks.tools import Options, Row, plus_minus, show
 from multispin_env.arrays import Array, FloatArray
+from multispin_env.bounds.ahead import ahead_rate, rate_optimum
+from multispin_env.bounds.rate import rate_bound
 from multispin_env.controllers.estimators import Expected
+from multispin_env.controllers.names import make_controller
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.evaluation.cases import CERTIFICATE, Episodes
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.suite.tasks import PUBLIC, SuiteTask
 from multispin_env.evaluation.suite.version import task
 from multispin_env.physics.radio import full_share_token_time
+from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.tokens import tokens_from_exponential
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.solver.problem import TINY, make_problem
 from multispin_env.solver.samples import SampleDecision, SampleProblem, paces_of
 
 EXPECTED, FRESH, FRESH_SEED = "optimal+expected", 8192, 99
+TWINS = ("ahead-price", "optimal")
 PERTURBED, PERTURBED_STATES = 9, 40
 
 OPTIONS: Options = {
-    "tasks": (["late", "hidden", "texts"], "names (default: all)"),
-    "states": (400, "states of `late`, from every 8th round of the public seed"),
+    "tasks": (["late", "hidden", "texts", "ahead-8"], "names (default: all)"),
+    "states": (200, "states of `late`, from every 8th round of public episodes"),
     "draws": ([64, 256, 1024, 4096], "numbers of channels"),
     "table": (24, "states of the table by numbers of channels"),
-    "seeds": (8, "evaluation seeds, with 100 episodes each, of the others"),
+    "seeds": (4, "evaluation seeds, 100 episodes each, of the others"),
 }
 
 
@@ -53,6 +60,25 @@ def run(options: Namespace) -> None:
         if name in options.tasks:
             title = f"{name}, {options.seeds} times 100 episodes"
             show(title if name == "hidden" else f"Modelled twin of {title}", _by_counts(task(name), options.seeds))
+    if "ahead-8" in options.tasks:
+        show("Small twins of ahead-8, relative to the optimum", _twins(task("ahead-8")))
+
+
+def _twins(entry: SuiteTask) -> Iterator[Row]:
+    for users, size, step in ((1, 8, 0.125), (2, 3, 0.5)):
+        scenario = entry.config.scenario.replace(num_users=users)
+        rules, state = {name: make_controller(name, scenario) for name in TWINS}, sample_state(scenario, 0, size)
+        rows = []
+        for system in (state[index] for index in range(size)):
+            best = rate_optimum(scenario, system, step=step).rate
+            rates = [ahead_rate(scenario, system, rule, step=step) for rule in rules.values()]
+            bound = float(rate_bound(scenario, system, channel="static", barrier=True).value)
+            rows.append(np.array([*rates, bound]) / best)
+        yield {
+            "devices": users,
+            "systems": size,
+            **dict(zip((*TWINS, "bound"), np.mean(rows, 0).tolist(), strict=True)),
+        }
 
 
 def _late(entry: SuiteTask, options: Namespace) -> None:
@@ -160,10 +186,10 @@ def _slack(entry: SuiteTask, states: list[Observed]) -> Row:
     return {"states": len(gains), "gain, %": float(np.mean(gains)), "largest, %": float(np.max(gains))}
 
 
-def _by_counts(entry: SuiteTask, seeds: int) -> Iterator[Row]:
+def _by_counts(entry: SuiteTask, number: int) -> Iterator[Row]:
     config = entry.config if entry.name == "hidden" else entry.config.replace(modelled=True)
-    drawn = [entry.cases(seed)[0].seed for seed in range(seeds)]
-    parts = [Episodes(config.for_any_decision, entry.size, seed) for seed in drawn]
+    seeds = [entry.cases(seed)[0].seed for seed in range(number)]
+    parts = [Episodes(config.for_any_decision, entry.size, seed) for seed in seeds]
     base = np.concatenate([part.values("optimal+filter", metric=entry.metric) for part in parts])
     contenders: dict[str, Callable[[Episodes], FloatArray]] = {
         f"{EXPECTED}, attained": lambda part: part.values(EXPECTED, metric=entry.metric),

@@ -21,9 +21,10 @@ class PlugIn:
 
     Estimators keep a memory between calls. Parts without an estimator are read from the observation. An estimator of
     ``weights`` changes the objective of a controller of rounds from the sum of goodput: to proportional fairness with
-    ``gradient``, or to the goodput of one user at a time with ``round-robin``. Without the barrier, channel estimates
-    apply to devices that start a draft; the channel of a cycle under way is observed. ``ValueError`` for two estimators
-    of one part, or for an estimator of weights with a controller without weights.
+    ``gradient``, or to the goodput of one user at a time with ``round-robin``. With ``expected``, ``optimal`` maximises
+    the expected goodput over a distribution of the hidden parts. Without the barrier, channel estimates apply to
+    devices that start a draft; the channel of a cycle under way is observed. ``ValueError`` for two estimators of one
+    part, or for an estimator whose result the controller cannot use.
     """
 
     def __init__(self, base: Controller[Any, Any], estimators: Iterable[Estimator] = ()) -> None:

@@ -111,7 +111,7 @@ def test_an_exam_draws_its_episodes():
 
 def test_both_ends_of_a_score_are_played_in_a_fresh_exam():
     task = TASKS["round-8"]
-    fresh = {name: task.values(name, exam=7) for name in (RANDOM_ACTIONS, "optimal", "fixed")}
+    fresh = {name: task.values(name, eval_seed=7) for name in (RANDOM_ACTIONS, "optimal", "fixed")}
     assert task.score(RANDOM_ACTIONS, 7).score.mean == 0.0
     assert task.score("optimal", 7).score.mean == pytest.approx(1.0, abs=1e-6)
     assert task.score("fixed", 7).score.mean == pytest.approx(task.score("fixed").score.mean, abs=0.05)
@@ -138,7 +138,7 @@ def test_attainable_scores_are_exact_a_bracket_or_open(task):
         low, high = task.attainable
         clairvoyant = task.performance(task.frozen.bound[None]).mean_scores[0]
         assert 1.0 < low < high < clairvoyant - 0.01
-        assert task.attainable_text == f"{low:.3f} to {high:.3f}"
+        assert task.attainable_text == f"{low:.3f}–{high:.3f}"
     else:
         assert (task.attainable, task.attainable_text) == (None, "open")
 

@@ -119,13 +119,14 @@ def _list(options: argparse.Namespace) -> None:
         frozen, bound = item.frozen, "-"
         if frozen.bound is not None:
             bound = f"{item.performance(frozen.bound[None]).mean_scores[0]:.3f}"
-        best = f"{item.reference} {frozen.reference.mean():.1f}"
+        best = f"{item.reference} {frozen.reference.mean():.3g}"
         scores = (f"{frozen.middle:.3f}", f"{frozen.untrained:.3f}", item.attainable_text, bound)
         lines.append((item.name, item.metric, f"{frozen.floor.mean():.1f}", best, *scores))
-    titles = ("task", "metric", "random (0)", "best rule (1)", "middle", "untrained", "attainable", "bound")
+    titles = ("task", "metric", "random", "best rule", "middle", "untrained", "attainable", "bound")
     print(aligned(titles, lines))
-    print("\nThe last columns are scores: of the middle of the range of actions, of networks before training,")
-    print("of the best policy (a bracket, or open), and of an upper bound, which may know what is hidden.\n")
+    print("\nRandom actions have the score 0, the best rule 1. The last columns are scores: of the middle of the")
+    print("range of actions, of networks before training, of the best policy (a bracket, or open), and of an")
+    print("upper bound, which may know what is hidden.\n")
     for item in tasks():
         print(f"{item.name:13}  {item.hard}")
 

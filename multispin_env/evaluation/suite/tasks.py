@@ -225,7 +225,7 @@ class SuiteTask:
     @property
     def attainable_text(self) -> str:
         """Bracket of the attainable score as text, or "open"."""
-        return "open" if self.attainable is None else " to ".join(dict.fromkeys(f"{x:.3f}" for x in self.attainable))
+        return "open" if self.attainable is None else "–".join(dict.fromkeys(f"{x:.3f}" for x in self.attainable))
 
     def action_0(self, action: str, arguments: Mapping[str, Any]) -> float | None:
         """Return the score of action 0 in an encoding of actions, with the ``arguments`` of its environment.

@@ -369,7 +369,7 @@ def test_any_name_of_a_method_is_shown_as_it_is(few, tmp_path):
     rows = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
     assert [row["method"] for row in rows] == names
     lines = (out / "leaderboard.md").read_text(encoding="utf-8").splitlines()
-    assert {line.count("|") for line in lines if line.startswith("|")} == {10, 6}
+    assert {line.count("|") for line in lines if line.startswith("|")} == {10, 11, 6}
     assert not any(sign in line for line in lines for sign in ("<", "$", "](", "`"))
     assert [html.unescape(line).split(" (rule) *")[0] for line in lines[4:10]] == [f"| {name}" for name in names]
     with (out / "leaderboard.csv").open(encoding="utf-8") as file:
@@ -525,7 +525,7 @@ def test_a_table_plays_fresh_exams_of_all_entries_together(small, error, few, tm
     assert "entry, round-8, seed 0: action" in error("table", fixed, small, "--seed", "5", "--trust")
     assert not (small / "scores-5.json").exists()
     played = json.loads((fixed / "scores-5.json").read_text(encoding="utf-8"))
-    np.testing.assert_array_equal(played["round-8"][0], FIRST.values("fixed", exam=5))
+    np.testing.assert_array_equal(played["round-8"][0], FIRST.values("fixed", eval_seed=5))
 
 
 def test_one_hostile_policy_does_not_lose_the_others(capsys, small):
