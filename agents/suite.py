@@ -267,32 +267,29 @@ def _saved(cell: Cell, folder: Path) -> _Content | None:
 
 def _of_entry(cells: Sequence[Cell], folder: Path) -> dict[str, _Content]:
     """Return by cell the results that an entry in ``folder`` has without the cell's file; such seeds are kept."""
-    entry = read_entry(folder) if (folder / ENTRY).exists() else None
-    places: dict[str, tuple[str, int]] = {}
-    for cell in cells if entry else ():
-        names = [policy.get("folder") for policy in entry.policies.get(cell.task, ())]
-        if cell.name in names and not (folder / cell.name / CELL).exists():
-            places[cell.name] = cell.task, names.index(cell.name)
-    if entry is None or not places:
+    if not (folder / ENTRY).exists():
         return {}
-    method, steps = _method_name(cells[0].agent), cells[0].steps
+    entry, policies = read_entry(folder), dict[str, list[dict[str, str]]]()
+    kept = [cell for cell in cells if f"{cell.name}/{ONNX}" in entry.files and not (folder / cell.name / CELL).exists()]
+    if not kept:
+        return {}
+    method, steps = _method_name(kept[0].agent), kept[0].steps
     is_other = entry.method != method and (is_outside(entry.method) or entry.method.endswith(_OURS))
     if is_other or not steps / 2 < entry.steps <= steps:  # some agents stop before the budget
         got = f"{entry.method!r} with {entry.steps} steps"
         raise ValueError(f"out: expected a new folder, or an entry of {method!r} with {steps} steps, got {got}")
-    policies: dict[str, list[dict[str, str]]] = {}
-    for name, (task_name, _) in places.items():
-        policies.setdefault(task_name, []).append({"folder": name})
-    files = {path: file for path, file in entry.files.items() if path.partition("/")[0] in places}
+    for cell in kept:
+        policies.setdefault(cell.task, []).append({"folder": cell.name})
+    files = {path: file for path, file in entry.files.items() if path.partition("/")[0] in {cell.name for cell in kept}}
     check_files(folder, replace(entry, policies=policies, files=files))
     scores, curves = read_scores(folder, entry), read_curves(folder, entry)
     if curves is None:
         raise ValueError(f"out: expected an entry with {CURVES}, got none in {str(folder)!r}")
-    cost = {key: getattr(entry, key) for key in ("steps", "seconds", "cpu_seconds", "starts")}
-    return {
-        name: {**cost, "values": scores[task_name][index], "curve": curves[task_name][:, index]}
-        for name, (task_name, index) in places.items()
-    }
+    cost, contents = {key: getattr(entry, key) for key in ("steps", "seconds", "cpu_seconds", "starts")}, {}
+    for cell in kept:
+        index = entry.policies[cell.task].index({"folder": cell.name})
+        contents[cell.name] = {**cost, "values": scores[cell.task][index], "curve": curves[cell.task][:, index]}
+    return contents
 
 
 def _with_curve(cell: Cell, content: _Content) -> _Content:

@@ -293,9 +293,9 @@ def _table(options: argparse.Namespace) -> None:
         for folder, entry in entries
     ]
     paired = [paired_cells(rows[0], rows[1])] if options.paired else []
-    rows.sort(key=lambda row: (-row.budget, row.fixed_iqm is None, row.actions, -row.iqm))
-    by_task, others = (cells_by_task(rows), learnt_cells(rows)), (pair_cells(rows), curve_cells(rows))
-    cells = [table for table in (summary_cells(rows, fresh), *by_task, *others, *paired) if table[1]]
+    rows.sort(key=lambda row: (-row.budget, row.ranked_by is None, row.actions, -(row.numbers["iqm"] or 0.0)))
+    parts = (cells_by_task(rows), learnt_cells(rows), pair_cells(rows), curve_cells(rows), *paired)
+    cells = [table for table in (summary_cells(rows, fresh), *parts) if table[1]]
     notes = [LEGEND, *([] if options.check else [_NOTE])]
     print(*(aligned(*table) for table in cells), *notes, sep="\n\n")
     if options.out is not None:

@@ -27,14 +27,14 @@ from multispin_env.evaluation.suite.version import task, tasks
 
 READ = " *"  # mark of rows whose public scores were read
 BUDGETS = 0, 5_000, 50_000  # steps; methods within the same budget are compared
-_LEAST = 0.1  # score to be learnt, of tasks with a fraction of it
-_LETTERS = {"own": "o", "closed form": "c", "around a rule": "r", "mixed": "m"}  # of kinds of actions
-
-
-LEGEND = """Actions: o own allocation, c bandwidths of the closed form, r around a rule. Ranks are by the IQM of all tasks
-of fixed size, within one budget and kind of actions. (x to y) is the range of seeds; the 95 % interval of seeds needs
+LEGEND = """Actions: o own allocation, c bandwidths of the closed form, r around a rule. Ranks are within one budget and
+kind of actions, by the IQM of all tasks of fixed size. (x to y) is the range of seeds; the 95 % interval of seeds needs
 five. Percentages are parts of what is attainable above action 0, where that is known and at least 0.1. Curves are
 reported and not verified; "start" precedes all updates."""
+
+_LEAST = 0.1  # attainable score above action 0, of tasks with percentages
+_LETTERS = {"own": "o", "closed form": "c", "around a rule": "r", "mixed": "m"}  # of kinds of actions
+_OF_TASK = "", "_min", "_max", "_error", "_actions", "_minus_action_0", "_fraction"  # endings of names of numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,60 +60,38 @@ class LeaderRow:
 
     @cached_property
     def scores(self) -> dict[str, FloatArray]:
-        """Score of each seed by task."""
+        """Score of each training seed by task."""
         return {name: performance.mean_scores for name, performance in self.performances.items()}
 
-    @property
-    def iqm(self) -> float:
-        """Interquartile mean over the tasks played and their seeds."""
-        return float(interquartile_mean(list(self.scores.values())))
+    @cached_property
+    def numbers(self) -> dict[str, float | None]:
+        """Interquartile means, by default over the tasks played, and other summaries; ``None`` if not known.
 
-    @property
-    def fixed_iqm(self) -> float | None:
-        """Interquartile mean over all tasks of fixed size; ``None`` if one of them is not played."""
-        names = _fixed()
-        is_known = names and self.covers(names)
-        return float(interquartile_mean([self.scores[name] for name in names])) if is_known else None
-
-    def covers(self, names: Sequence[str]) -> bool:
-        """Whether all of these tasks are played."""
-        return all(name in self.scores for name in names)
-
-    @property
-    def fresh_iqm(self) -> float | None:
-        """Interquartile mean for the fresh evaluation seed."""
-        if self.fresh is None:
-            return None
-        played = entry_performances(self.entry, *self.fresh).values()
-        return float(interquartile_mean([performance.mean_scores for performance in played]))
-
-    @property
-    def seed_limits(self) -> tuple[float, float] | None:
-        """95 % interval of `iqm` over seeds; ``None`` for few seeds."""
-        limits = over_seeds(interquartile_mean, list(self.performances.values()))
-        return None if limits is None else (float(limits[0]), float(limits[1]))
-
-    @property
-    def error(self) -> float:
-        """Half of the 95 % interval of `iqm` over the held-out cases."""
-        return half_width(over_cases(interquartile_mean, list(self.performances.values())))
-
-    @property
-    def learnt(self) -> float | None:
-        """Interquartile mean minus that of action 0 with the same kinds of actions; ``None`` if that is not known."""
-        zeros = [zero for _, zero in self.kinds.values() if zero is not None]
-        if len(zeros) < len(self.kinds):
-            return None
-        return self.iqm - float(interquartile_mean([np.array(zeros)]))
+        ``fixed_size`` is over all tasks of fixed size. The limits of ``iqm`` are over training seeds, and its error is
+        half of the 95 % interval over episodes.
+        """
+        played, scores = list(self.performances.values()), list(self.scores.values())
+        fresh = [] if self.fresh is None else list(entry_performances(self.entry, *self.fresh).values())
+        fixed = [self.scores[name] for name in _fixed() if name in self.scores]
+        zeros = [np.array([zero]) for _, zero in self.kinds.values() if zero is not None]
+        iqm, (low, high) = interquartile_mean(scores), over_seeds(interquartile_mean, played) or (None, None)
+        numbers = {
+            "fixed_size": interquartile_mean(fixed) if fixed and len(fixed) == len(_fixed()) else None,
+            **{"iqm": iqm, "iqm_low": low, "iqm_high": high},
+            "iqm_error": _half_width(over_cases(interquartile_mean, played)),
+            "fresh": interquartile_mean([performance.mean_scores for performance in fresh]) if fresh else None,
+            "minus_action_0": iqm - interquartile_mean(zeros) if len(zeros) == len(scores) else None,
+            **{"median": median_task(scores), "worst": worst_task(scores)},
+        }
+        return {name: None if number is None else float(number) for name, number in numbers.items()}
 
     def learnt_in(self, name: str) -> tuple[float | None, float | None]:
         """Return the score minus that of action 0, and its fraction of what is attainable, if these are known."""
-        zero, attainable = self.kinds[name][1], task(name).attainable
+        zero, (attainable, _) = self.kinds[name][1], task(name).attainable or (-np.inf, np.inf)
         if zero is None:
             return None, None
         learnt = float(self.scores[name].mean()) - zero
-        is_known = attainable is not None and attainable[0] - zero >= _LEAST
-        return learnt, learnt / (attainable[0] - zero) if is_known and attainable is not None else None
+        return learnt, learnt / (attainable - zero) if attainable - zero >= _LEAST else None
 
     @property
     def budget(self) -> int:
@@ -126,22 +104,27 @@ class LeaderRow:
         counts = Counter(kind for name, (kind, _) in self.kinds.items() if name in _fixed())
         return ", ".join(f"{counts[kind]} {letter}" for kind, letter in _LETTERS.items() if kind in counts) or "-"
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether the policies are trained, and none is a rule."""
+        return self.entry.steps > 0 and not self.entry.rules
+
+    @property
+    def ranked_by(self) -> float | None:
+        """Number ``fixed_size`` of a trained method; otherwise ``None``."""
+        return self.numbers["fixed_size"] if self.is_trained else None
+
     def is_like(self, other: "LeaderRow", names: Iterable[str]) -> bool:
         """Whether another method has the same budget, and the same kinds of actions in these tasks."""
         return self.budget == other.budget and all(self.kinds[name][0] == other.kinds[name][0] for name in names)
 
-    def rank(self, rows: "Sequence[LeaderRow]") -> tuple[int, int] | None:
-        """Return the rank by `fixed_iqm`, and the number, of those of ``rows`` that are alike.
-
-        ``None`` without training, or unless all tasks of fixed size are played.
-        """
-        own = self.fixed_iqm
-        if own is None or not self.entry.steps:
-            return None
-        means = [
-            row.fixed_iqm for row in rows if row.entry.steps and row.covers(_fixed()) and row.is_like(self, _fixed())
-        ]
-        return 1 + sum(mean > own for mean in means if mean is not None), len(means)
+    def rank(self, rows: "Sequence[LeaderRow]") -> str:
+        """Return the rank among those of ``rows`` that are alike, such as "1 of 3", or "-"."""
+        own = self.ranked_by
+        if own is None:
+            return "-"
+        means = [mean for row in rows if (mean := row.ranked_by) is not None and row.is_like(self, _fixed())]
+        return f"{1 + sum(mean > own for mean in means)} of {len(means)}"
 
     @property
     def method(self) -> str:
@@ -165,31 +148,22 @@ class LeaderRow:
         plain = ("method", "authors", "link", "repository", "revision", "steps", "seconds", "cpu_seconds")
         row: dict[str, Any] = {name: getattr(self.entry, name) for name in plain}
         row |= {"seeds": self.seeds, "rules": " ".join(self.entry.rules), "gaps": " ".join(self.entry.gaps)}
-        low, high = self.seed_limits or (None, None)
-        row |= {"public": "read" if self.is_read else "played", "budget": self.budget, "tasks": len(self.scores)}
-        row |= {"iqm": self.iqm, "iqm_low": low, "iqm_high": high, "iqm_error": self.error, "fresh": self.fresh_iqm}
-        row |= {"fixed_size": self.fixed_iqm, "minus_action_0": self.learnt}
-        scores = list(self.scores.values())
-        row |= {"median": float(median_task(scores)), "worst": float(worst_task(scores))}
+        row |= {"public": "read" if self.is_read else "played", "tasks": len(self.scores), **self.numbers}
         for item in tasks():
             name, numbers = item.name, dict.fromkeys(_OF_TASK)
             if name in self.scores:
                 by_seed, score = self.scores[name], Score.of(self.performances[name]).score
-                spread = score.mean, float(by_seed.min()), float(by_seed.max()), half_width(score)
+                spread = score.mean, float(by_seed.min()), float(by_seed.max()), _half_width(score)
                 numbers = dict(zip(_OF_TASK, (*spread, self.kinds[name][0], *self.learnt_in(name)), strict=True))
             row |= {f"{name}{ending}": number for ending, number in numbers.items()}
         return row
-
-
-_OF_TASK = "", "_min", "_max", "_error", "_actions", "_minus_action_0", "_fraction"  # endings of names in the CSV
 
 
 def _fixed() -> tuple[str, ...]:
     return tuple(item.name for item in tasks() if not any("num_users" in part for part in item.held_out))
 
 
-def half_width(interval: Interval) -> float:
-    """Return half of the width of an interval."""
+def _half_width(interval: Interval) -> float:
     return 0.5 * (interval.high - interval.low)
 
 
@@ -201,19 +175,14 @@ def escaped(text: str) -> str:
 def summary_cells(rows: Sequence[LeaderRow], fresh: int) -> tuple[Cells, list[Cells]]:
     """Return header and lines of the table of methods; ``fresh`` is the fresh evaluation seed."""
     header = ("method", "rank", "actions", "steps", "seeds", "tasks", f"IQM of {len(_fixed())}", "IQM", "95 % of seeds")
-    others = ("± episodes", f"IQM, seed {fresh}", "- action 0", "median", "worst", "CPU s")
+    others = ("± episodes", f"IQM, seed {fresh}", "IQM - action 0", "median", "worst", "CPU s")
     lines = []
     for row in rows:
-        rank, limits, scores = row.rank(rows), row.seed_limits, list(row.scores.values())
-        cells = (
-            f"{row.label}{READ * row.is_read}",
-            "-" if rank is None else "{} of {}".format(*rank),
-            *(row.actions, f"{row.entry.steps:,}", str(row.seeds), str(len(scores)), _number(row.fixed_iqm)),
-            *(_number(row.iqm), "-" if limits is None else "{} to {}".format(*map(_number, limits))),
-            *map(_number, (row.error, row.fresh_iqm, row.learnt)),
-            *(_number(float(median_task(scores))), _number(float(worst_task(scores))), f"{row.entry.cpu_seconds:.0f}"),
-        )
-        lines.append(cells)
+        fixed, mean, low, high, *numbers = map(_number, row.numbers.values())
+        about = (row.actions, f"{row.entry.steps:,}", str(row.seeds), str(len(row.scores)))
+        limits = "-" if low == "-" else f"{low} to {high}"
+        name, cost = f"{row.label}{READ * row.is_read}", f"{row.entry.cpu_seconds:.0f}"
+        lines.append((name, row.rank(rows), *about, fixed, mean, limits, *numbers, cost))
     return (*header, *others), lines
 
 
@@ -251,34 +220,33 @@ def learnt_cells(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
         part = "" if learnt is None else f" ({'-' if fraction is None else f'{round(100 * fraction)} %'})"
         return f"{_number(learnt)}{part}"
 
-    trained = [row for row in rows if row.entry.steps]
+    trained = [row for row in rows if row.is_trained]
     lines = [(item.name, *(cell(row, item.name) for row in trained)) for item in tasks()]
     return ("score - action 0", *(row.label for row in trained)), lines if trained else []
 
 
 def pair_cells(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
-    """Return header and lines that compare each method without a rank with those alike in their common tasks."""
+    """Return header and lines that compare methods without a rank with those alike, in common tasks of fixed size."""
     lines: list[Cells] = []
-    for first, second in permutations(rows, 2):
-        names = [name for name in first.scores if name in second.scores and name in _fixed()]
-        is_repeated = second.fixed_iqm is None and rows.index(second) < rows.index(first)
-        if first.fixed_iqm is None and first.entry.steps and names and first.is_like(second, names) and not is_repeated:
-            lines.append((f"{first.label} - {second.label}", *_difference_cells(first, second, names)))
+    for first, second in permutations([row for row in rows if row.is_trained], 2):
+        names = [name for name in _fixed() if name in first.scores and name in second.scores]
+        is_new = second.ranked_by is not None or rows.index(first) < rows.index(second)
+        if first.ranked_by is None and names and is_new and first.is_like(second, names):
+            lines.append((f"{first.label} - {second.label}", str(len(names)), *_difference(first, second, names)))
     return ("methods", "tasks", "difference of IQM", "± episodes"), lines
 
 
 def paired_cells(first: LeaderRow, second: LeaderRow) -> tuple[Cells, list[Cells]]:
     """Return header and lines of the differences of two methods in the same cases of their common tasks."""
     names = [name for name in first.scores if name in second.scores]
-    lines: list[Cells] = [(name, *_difference_cells(first, second, [name])[1:]) for name in names]
-    lines.append(("IQM", *_difference_cells(first, second, names)[1:]))
-    return ("task", f"{first.label} - {second.label}", "± episodes"), lines
+    lines = [(title, *_difference(first, second, part)) for title, part in [*((x, [x]) for x in names), ("IQM", names)]]
+    return ("task", f"{first.label} - {second.label}", "± episodes"), lines if names else []
 
 
-def _difference_cells(first: LeaderRow, second: LeaderRow, names: Sequence[str]) -> Cells:
+def _difference(first: LeaderRow, second: LeaderRow, names: Sequence[str]) -> Cells:
     both = ([row.performances[name] for name in names] for row in (first, second))
     difference = over_cases(interquartile_mean if len(names) > 1 else median_task, *both)
-    return str(len(names)), _number(difference.mean), _number(half_width(difference))
+    return _number(difference.mean), _number(_half_width(difference))
 
 
 def score_cells(played: TaskValues, seed: int = PUBLIC) -> tuple[Cells, list[Cells]]:
