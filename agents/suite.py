@@ -10,9 +10,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import takewhile
-from operator import itemgetter, methodcaller
+from operator import methodcaller
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,11 +28,7 @@ from agents.base import AgentSettings
 from agents.models import build_model
 from agents.policies import TracedNetwork, policy_of
 from agents.registry import AGENTS, admit
-from agents.runs import (
-    read_record,
-    refuse_links,
-    write_record,
-)
+from agents.runs import read_record, refuse_links, write_record
 from agents.tracing import onnx_of, policy_files
 from agents.training import keep_memory
 from agents.vec_env import first_seed
@@ -187,7 +183,6 @@ class Cell:
             model.learn(self.steps, callback=recorder)
         seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
         cost = {"steps": check_integer("steps", recorder.taken, 1), "seconds": seconds, "cpu_seconds": cpu_seconds}
-        cost["starts"] = recorder.starts
         *earlier, last = recorder.states()
         curve = []
         for state in earlier:
@@ -199,7 +194,7 @@ class Cell:
             _write(Path(folder), files)
             curve.append(suite_task.values(load_policy(folder)))
         values = check_values(curve, "values", (len(CURVE), *suite_task.shape))
-        return {"spec": self.spec, **cost, "values": values.tolist()}, files
+        return {"spec": self.spec, **cost, "starts": recorder.starts, "values": values.tolist()}, files
 
     def start(self) -> tuple[BaseAlgorithm, EnvConfig]:
         """Build the untrained model; return it with the configuration of its environment."""
@@ -269,7 +264,7 @@ def _of_entry(cells: Sequence[Cell], folder: Path) -> dict[str, _Content]:
     """Return by cell the results that an entry in ``folder`` has without the cell's file; such seeds are kept."""
     if not (folder / ENTRY).exists():
         return {}
-    entry, policies = read_entry(folder), dict[str, list[dict[str, str]]]()
+    entry = read_entry(folder)
     kept = [cell for cell in cells if f"{cell.name}/{ONNX}" in entry.files and not (folder / cell.name / CELL).exists()]
     if not kept:
         return {}
@@ -278,10 +273,7 @@ def _of_entry(cells: Sequence[Cell], folder: Path) -> dict[str, _Content]:
     if is_other or not steps / 2 < entry.steps <= steps:  # some agents stop before the budget
         got = f"{entry.method!r} with {entry.steps} steps"
         raise ValueError(f"out: expected a new folder, or an entry of {method!r} with {steps} steps, got {got}")
-    for cell in kept:
-        policies.setdefault(cell.task, []).append({"folder": cell.name})
-    files = {path: file for path, file in entry.files.items() if path.partition("/")[0] in {cell.name for cell in kept}}
-    check_files(folder, replace(entry, policies=policies, files=files))
+    check_files(folder, entry, [cell.name for cell in kept])
     scores, curves = read_scores(folder, entry), read_curves(folder, entry)
     if curves is None:
         raise ValueError(f"out: expected an entry with {CURVES}, got none in {str(folder)!r}")
@@ -292,7 +284,10 @@ def _of_entry(cells: Sequence[Cell], folder: Path) -> dict[str, _Content]:
     return contents
 
 
-def _with_curve(cell: Cell, content: _Content) -> _Content:
+def _with_curve(cell: Cell, folder: Path) -> _Content | None:
+    content = _saved(cell, folder)
+    if content is None:
+        return None
     *_, values = curve = np.array(content["values"])
     scores = [float(task(cell.task).performance(point[None]).mean_scores[0]) for point in curve]
     return {**content, "values": values, "curve": scores}
@@ -381,12 +376,8 @@ def run(options: argparse.Namespace) -> int | None:
         failed = train_missing(part, options.out, executor)
     done: _Done = {}
     for name, by_seed in by_task.items():
-        pairs = ((cell, kept.get(cell.name) or _saved(cell, options.out)) for cell in by_seed)
-        done[name] = [
-            content if cell.name in kept else _with_curve(cell, content)
-            for cell, content in takewhile(itemgetter(1), pairs)
-            if content
-        ]
+        contents = (kept.get(cell.name) or _with_curve(cell, options.out) for cell in by_seed)
+        done[name] = [content for content in takewhile(bool, contents) if content]
     played = _save_results(options.out, options.agent, by_task, done)
     print(aligned(*score_cells({name: played[name] for name in names if name in played})))
     missing = [cell.name for name, by_seed in by_task.items() for cell in by_seed[len(done[name]) :]]
