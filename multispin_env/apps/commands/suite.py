@@ -306,7 +306,8 @@ def _table(options: argparse.Namespace) -> None:
         tables = (markdown(header, lines) for header, *lines in plain)
         page = "\n\n".join((f"# Suite {VERSION}", *tables, *map(escaped, notes), "\n".join(map(escaped, authors))))
         about = {"version": VERSION, "seed": fresh, **provenance(options)}
-        for name, text in (("md", page), ("csv", to_csv(rows)), ("json", to_json(rows, about))):
+        numbers = [{**row.to_dict(), "rank": row.rank(rows)} for row in rows]
+        for name, text in (("md", page), ("csv", to_csv(numbers)), ("json", to_json(numbers, about))):
             write_atomically(options.out / f"leaderboard.{name}", f"{text.rstrip()}\n".encode())
         draw_pictures(rows, options.out)
 

@@ -38,7 +38,9 @@ KINDS = {
     **dict.fromkeys(("shares", "plain", "full"), "own"),  # the policy decides on all
     "lengths": "closed form",  # of bandwidths
 }
-"""Kinds of actions by their encoding; with others, a policy changes the decisions of a rule."""
+"""Kinds of actions by their encoding; with all others, a policy changes the decisions of a rule."""
+
+AROUND = "around a rule"
 
 Policies = Mapping[str, Sequence[Mapping[str, str]]]  # of an entry, by task and for each seed
 
@@ -354,4 +356,4 @@ def _kind_of(folder: Path, suite_task: SuiteTask, policy: Mapping[str, str]) -> 
         return "rule", None
     action, arguments = str(about.get("action")), about.get("arguments")
     zero = suite_task.action_0(action, arguments if isinstance(arguments, dict) else {})
-    return KINDS.get(action, "around a rule"), zero
+    return KINDS.get(action, AROUND), zero

@@ -12,7 +12,14 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import Cells, Interval
-from multispin_env.evaluation.suite.entries import CURVE, SuiteEntry, TaskValues, entry_performances, performances
+from multispin_env.evaluation.suite.entries import (
+    AROUND,
+    CURVE,
+    SuiteEntry,
+    TaskValues,
+    entry_performances,
+    performances,
+)
 from multispin_env.evaluation.suite.statistics import (
     Performance,
     Score,
@@ -33,7 +40,7 @@ five. Percentages are parts of what is attainable above action 0, where that is 
 reported and not verified; "start" precedes all updates."""
 
 _LEAST = 0.1  # attainable score above action 0, of tasks with percentages
-_LETTERS = {"own": "o", "closed form": "c", "around a rule": "r", "mixed": "m"}  # of kinds of actions
+LETTERS = {"own": "o", "closed form": "c", AROUND: "r", "mixed": "m"}  # of kinds of actions
 _OF_TASK = "", "_min", "_max", "_error", "_actions", "_minus_action_0", "_fraction"  # endings of names of numbers
 
 
@@ -102,7 +109,7 @@ class LeaderRow:
     def actions(self) -> str:
         """Numbers of tasks of fixed size with each kind of actions."""
         counts = Counter(kind for name, (kind, _) in self.kinds.items() if name in _fixed())
-        return ", ".join(f"{counts[kind]} {letter}" for kind, letter in _LETTERS.items() if kind in counts) or "-"
+        return ", ".join(f"{counts[kind]} {letter}" for kind, letter in LETTERS.items() if kind in counts) or "-"
 
     @property
     def is_trained(self) -> bool:
@@ -206,7 +213,7 @@ def cells_by_task(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:
             return "-"
         by_seed = row.scores[name]
         spread = f"({_range(by_seed)})" if len(by_seed) > 1 else ""
-        return " ".join(filter(None, (_number(by_seed.mean()), _LETTERS.get(row.kinds[name][0], ""), spread)))
+        return " ".join(filter(None, (_number(by_seed.mean()), LETTERS.get(row.kinds[name][0], ""), spread)))
 
     lines = [(item.name, *(cell(row, item.name) for row in rows), item.attainable_text) for item in tasks()]
     return ("task", *(row.label for row in rows), "attainable"), lines
