@@ -144,7 +144,8 @@ class EvolutionSettings(BaseSettings):
     @override
     def for_environment(self, config: EnvConfig) -> Self:
         if config.scenario.battery_rounds:
-            return replace(self, warm_up=2.0, seconds=30.0)  # batteries take that long to fill
+            # half-full batteries take up to a minute to fill: in 30 s short drafts are best, which lose charge later
+            return replace(self, warm_up=40.0, seconds=40.0, cases=1)
         if config.family == "rounds":
             return self
         settings = replace(self, last_std=0.0)

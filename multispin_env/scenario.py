@@ -174,7 +174,8 @@ class Scenario:
     upload_loss
         Probability p that an upload must be repeated, in [0, 0.9]; each repetition is lost with the same probability.
     repeat_time
-        Seconds h of a repetition.
+        Seconds h of a repetition, which needs no bandwidth. A round waits for the device with the most repetitions;
+        without the barrier, each draft arrives later by its own.
     draft_ahead
         Whether devices continue to draft while their draft is sent and verified; see `multispin_env.physics.chains`.
     guess
@@ -488,7 +489,7 @@ class Scenario:
     @cached_property  # read several times in every step
     def access_delays(self) -> FloatArray | None:
         """``access_delay`` of each device, (K,) s; ``None`` without delays."""
-        if not any(self.access_delay):
+        if not self.access_delay:
             return None
         return np.broadcast_to(np.array(self.access_delay), self.num_users)
 
@@ -499,6 +500,25 @@ class Scenario:
             return 0.0
         powers = self.upload_loss ** np.arange(1, 2 + int(-np.log(1e18 * self.num_users) / np.log(self.upload_loss)))
         return float(self.repeat_time * -np.expm1(self.num_users * np.log1p(-powers)).sum())
+
+    @property
+    def mean_repeats(self) -> float:
+        """h p / (1 − p) in seconds: mean time of the repetitions of an upload without the barrier."""
+        return self.repeat_time * self.upload_loss / (1.0 - self.upload_loss)
+
+    @cached_property  # read in every decision without the barrier
+    def draft_wait(self) -> FloatArray | None:
+        """Mean seconds (K,) of access delay and repetitions in a cycle with a draft; ``None`` without both."""
+        if self.access_delays is None and not self.mean_repeats:
+            return None
+        access = np.zeros(self.num_users) if self.access_delays is None else self.access_delays
+        return access + self.mean_repeats
+
+    def cycle_wait(self, draft_length: IntArray | int) -> FloatArray | float:
+        """Return the mean seconds (..., K) in a cycle besides drafting and sending L (..., K) tokens, and the pass."""
+        if self.draft_wait is None:
+            return self.round_trip_time
+        return self.round_trip_time + self.draft_wait * (np.asarray(draft_length) > 0)
 
     @property
     def wait_after_access(self) -> float:
@@ -544,7 +564,7 @@ def _checked_delays(delays: Any, num_users: int) -> tuple[float, ...]:
         raise ValueError(f"access_delay: expected {expected}, got {len(values)} numbers")
     for value in values:
         check_real("access_delay", value, 0.0)
-    return tuple(float(value) for value in values)
+    return tuple(float(value) for value in values) if any(values) else ()
 
 
 def _checked_shifts(pairs: Any) -> tuple[tuple[int, float], ...]:

@@ -1,5 +1,6 @@
 """Slow, independent computations with scalar loops and scipy, without code of the package."""
 
+import math
 from itertools import product
 
 import numpy as np
@@ -71,3 +72,71 @@ def every_round(scenario, state, fixed=None):
         low, high = np.where(late, delta, low), np.where(late, high, delta)
     server = np.array([server_time(scenario, row) for row in lengths.tolist()])
     return np.array(tokens)[np.arange(users), lengths], (slowest + high)[:, 0] + server
+
+
+def power_rate(scenario):
+    """R(b) in bit/s/Hz of the link "power" for a share b and the spectral efficiency r of a device."""
+    limit = scenario.efficiency_limit or math.inf
+
+    def rate(share, efficiency):
+        snr = math.expm1(efficiency * math.log(2.0)) * scenario.power_bandwidth / scenario.total_bandwidth
+        return share * min(limit, math.log1p(snr / share) / math.log(2.0))
+
+    return rate
+
+
+def density_rate(scenario):
+    return lambda share, efficiency: share * efficiency
+
+
+def share_of_rate(rate, need, efficiency):
+    """Share b ≤ 1 with R(b) = need by bracketing of ln b; infinite if there is none."""
+    if need > rate(1.0, efficiency):
+        return math.inf
+    low = -1.0
+    while rate(math.exp(low), efficiency) > need:
+        low *= 2.0
+    return math.exp(brentq(lambda x: rate(math.exp(x), efficiency) / need - 1.0, low, 0.0, xtol=1e-15, rtol=1e-15))
+
+
+def linked_latency(scenario, state, rate, lengths):
+    """φ in s at which all drafts are sent, for devices with any rate curve and access delays."""
+    users, band = scenario.num_users, scenario.bits_per_token / scenario.total_bandwidth
+    delays = (scenario.access_delay or (0.0,)) * (users if len(scenario.access_delay) < 2 else 1)
+    devices = zip(lengths, state.draft_time, delays, state.spectral_efficiency, strict=True)
+    jobs = [(n * t + d, n * band, r) for n, t, d, r in devices if n > 0]
+    if not jobs:
+        return 0.0
+
+    def excess(phi):
+        return sum(min(share_of_rate(rate, bits / (phi - start), r), 1e9) for start, bits, r in jobs) - 1.0
+
+    low = max(start + bits / rate(1.0, r) for start, bits, r in jobs) * (1.0 + 1e-15)
+    if excess(low) <= 0.0:
+        return low
+    step = 1e-6
+    while excess(low * (1.0 + step)) > 0.0:
+        step *= 3.0
+    return brentq(excess, low, low * (1.0 + step), xtol=1e-300, rtol=1e-14)
+
+
+def mean_repetitions(loss, users):
+    """E max_k G_k by adding P(max ≥ j), P(G ≥ j) = p^j."""
+    terms, j = [1.0], 1
+    while terms[-1] > 1e-18:
+        terms.append(-math.expm1(users * math.log1p(-(loss**j))))
+        j += 1
+    return math.fsum(terms[1:])
+
+
+def linked_rounds(scenario, state, rate, fixed=None):
+    """Yield lengths, tokens of each device, and time of a round of every decision."""
+    fixed = [-1] * scenario.num_users if fixed is None else fixed
+    ranges = [range(scenario.min_draft_length, scenario.max_draft_length + 1) if f < 0 else [int(f)] for f in fixed]
+    repeats = 0.0
+    if scenario.upload_loss:
+        repeats = scenario.repeat_time * mean_repetitions(scenario.upload_loss, scenario.num_users)
+    for lengths in product(*ranges):
+        tokens = np.array([expected_tokens(n, a) for n, a in zip(lengths, state.acceptance_rate, strict=True)])
+        time = linked_latency(scenario, state, rate, lengths) + server_time(scenario, lengths)
+        yield lengths, tokens, time + (repeats if any(lengths) else 0.0)

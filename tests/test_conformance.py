@@ -46,6 +46,11 @@ class Steady(Independent):
         return mean_gain * np.ones_like(fresh)
 
 
+class Sublinear(ms.Link):
+    def rate(self, share, snr):
+        return np.sqrt(share) * np.log2(1.0 + snr)
+
+
 class Halved(ByTask):
     def first(self, scenario, task, fresh):
         requests = super().first(scenario, task, fresh)
@@ -169,6 +174,7 @@ OUTSIDE = [
         ms.Fleet(name="mine", about="a", devices=(("pixel-8-q8", 0.5), ("a", 0.5, 0.1, 0.1, 0.0))),
     ),
     (registry.CHANNELS, "mine", Steady()),
+    (registry.LINKS, "mine", Sublinear()),
     (registry.ACCEPTANCES, "mine", Halved()),
     (registry.ARRIVALS, "mine", Clockwork),
     (registry.LENGTHS, "mine", Single),
@@ -217,6 +223,7 @@ ARGUMENTS = [
     (WITHOUT, {"fleet": "mine", "rho": 50.0}),
     (FULL, {"fleet": [[name, 1 / 31] for name in with_mine(registry.DEVICES)]}),
     *((env_id, {"channel": name}) for env_id in (FULL, WITHOUT) for name in with_mine(registry.CHANNELS)),
+    *((FULL, {"link": name}) for name in with_mine(registry.LINKS)),
     *((FULL, {"acceptance": name, "reward": "sampled"}) for name in with_mine(registry.ACCEPTANCES)),
     *((FULL, {"action": name}) for name in with_mine(registry.ENCODINGS)),
     *((WITHOUT, {"action": name}) for name in with_mine(registry.CONTINUOUS_ENCODINGS)),

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 
 from benchmarks.figures.no_barrier import BARRIER, LOAD
 from benchmarks.figures.pays import CAPACITY, PAY
+from benchmarks.figures.uplink import LOSSES, SHARES
 from multispin_env.apps.commands.reproduce import COMMAND
 from multispin_env.apps.terminal.output import exit_status
 from multispin_env.registry import FIGURES
 
-OURS = {"does-it-pay": PAY, "barrier": BARRIER, "load": LOAD, "capacity": CAPACITY}
+OURS = {
+    "does-it-pay": PAY, "barrier": BARRIER, "load": LOAD, "capacity": CAPACITY, "losses": LOSSES, "shares": SHARES,
+}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -62,6 +62,8 @@ def _at_server(scenario: Scenario, draft_length: int) -> ContinuousController:
         fleet=(),
         total_bandwidth=1e30,
         round_trip_time=0.0,
+        access_delay=(),
+        upload_loss=0.0,
         min_draft_length=0,
         draft_ahead=False,  # only devices draft ahead
     )

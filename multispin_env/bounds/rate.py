@@ -14,10 +14,12 @@ from multispin_env.bounds.rate_program import Rates, Solution, System, add_set, 
 from multispin_env.checks import broadcast, check_array, check_bool, check_integer, check_name, require
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.chains import hit_probability
+from multispin_env.physics.continuous.validation import check_link
 from multispin_env.physics.radio import full_share_token_time, spectral_efficiency
 from multispin_env.physics.types import Batched, SystemState, checked_state
 from multispin_env.scenario import Scenario
-from multispin_env.solver.problem import MAX_TIME, MIN_TIME, user_times
+from multispin_env.solver.equalization import MAX_TIME, MIN_TIME
+from multispin_env.solver.problem import user_times
 
 _STATES = 24  # m, number of channel states that replace the fading law
 DEEP_FADES = 1e-3  # share of cycles in deep fades; all count as the mildest one, since the mean air time is infinite
@@ -282,8 +284,9 @@ def rate_bound(
     ----------
     scenario
         The system. If the time of a pass depends on its tokens, every line of the law bounds it from below. Padding is
-        ignored, which keeps the bound valid. A round trip delays the draft of each cycle. If devices draft ahead, the
-        bound holds for policies that do not know in advance which tokens are accepted.
+        ignored, which keeps the bound valid. A round trip delays the draft of each cycle, and access delays and the
+        mean of repeated uploads delay those with tokens. If devices draft ahead, the bound holds for policies that do
+        not know in advance which tokens are accepted, and with ``upload_loss`` which uploads are repeated.
     state
         Arrays (..., K).
     channel
@@ -328,6 +331,7 @@ def make_systems(
 
     ``ValueError`` for options of `rate_bound` that do not go together.
     """
+    check_link(scenario)
     channel = _checked_channel(channel, scenario)
     _check_options(scenario, channel, tight, barrier)
     gains = _checked_gains(mean_gain, channel, state.draft_time.shape)
@@ -336,12 +340,16 @@ def make_systems(
     lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
     least, lines = _law(scenario, lengths)
     unit = float(least[0, 0])
+    drafts = (lengths > 0).astype(np.float64)
+    access = np.zeros(scenario.num_users) if scenario.access_delays is None else scenario.access_delays
+    delay = scenario.round_trip_time + access[:, None] * drafts
     systems = []
     for times, air, rates, means in zip(*flat, strict=True):
         states = air[:, None], np.ones((len(air), 1))
         token_times, probability = fading_states(scenario, means) if channel == "independent" else states
         system = System(
-            delay=scenario.round_trip_time / unit,
+            delay=delay / unit,
+            repeats=scenario.mean_repeats * drafts / unit,
             draft_time=times / unit,
             token_time=token_times / unit,
             probability=probability,

@@ -11,6 +11,7 @@ from multispin_env.certificates import check_rate
 from multispin_env.certificates.write import texts
 from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.scenario import Scenario
+from multispin_env.solver.problem import check_paper_uplink
 
 
 def rate_certificate(
@@ -25,8 +26,8 @@ def rate_certificate(
 
     `multispin_env.certificates.check_rate` and ``multispin check`` compute the bound that the prices prove, without the
     linear program. In a channel with fading, the states that stand for it are part of the file. Not in the paper;
-    docs/evidence/certificates.md. ``ValueError`` as in `rate_bound`, and for drafting ahead or a pass that takes longer
-    for each of its tokens.
+    docs/evidence/certificates.md. ``ValueError`` as in `rate_bound`, and for drafting ahead, a pass that takes longer
+    for each of its tokens, access delays or repeated uploads.
 
     Parameters
     ----------
@@ -81,6 +82,7 @@ def rate_system(
 
     Options and errors are those of `rate_certificate`.
     """
+    check_paper_uplink(scenario, "certificates")
     if state.draft_time.ndim != 1:
         raise ValueError(f"state: expected the state of one system, shape (K,), got shape {state.draft_time.shape}")
     if scenario.draft_ahead or not scenario.law.flat:

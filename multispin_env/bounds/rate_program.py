@@ -144,7 +144,8 @@ def _indices(parts: list[FloatArray], shape: tuple[int, ...]) -> IntArray:
 class System:
     """Instance of the bound: K devices, whose channels have m states."""
 
-    delay: float  # s of each cycle before the draft: the round trip
+    delay: FloatArray  # (K, L) s of a cycle of l tokens besides drafting: round trip, and access where l > 0
+    repeats: FloatArray  # (L,) s by which a draft of l tokens arrives after its upload, on average
     draft_time: FloatArray  # T (K,) s/token
     token_time: FloatArray  # u (K, m) s/token with the whole band
     probability: FloatArray  # p (K, m), each row sums to 1
@@ -168,12 +169,13 @@ class System:
 
     @property
     def drafting(self) -> FloatArray:
-        """Least seconds from the start of a cycle to the end of its draft, (K, 1, G, L): l T and the round trip.
+        """Least seconds from the start of a cycle to the end of its draft, (K, 1, G, L): l T and the delay.
 
         G is 1, or 2 with drafting ahead: the second kind of cycle begins with a head start and needs no drafting time.
         """
-        whole = self.delay + (self.draft_time[:, None] * self.lengths)[:, None, None]
-        return whole if self.hit is None else np.concatenate([whole, np.full_like(whole, self.delay)], axis=2)
+        delay = self.delay[:, None, None]
+        whole = delay + (self.draft_time[:, None] * self.lengths)[:, None, None]
+        return whole if self.hit is None else np.concatenate([whole, delay], axis=2)
 
     @property
     def air(self) -> FloatArray:
@@ -231,7 +233,7 @@ def make_rates(system: System, kinds: int = 1) -> Rates:
         waiting=(members, least),
     )
     program.put(rates.uplink, cycles, air)
-    program.put(rates.device[:, None, None, None], cycles, drafting + air)
+    program.put(rates.device[:, None, None, None], cycles, drafting + air + system.repeats)
     _batch_rows(rates, system)
     return rates
 

@@ -24,7 +24,7 @@ from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import task_means
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
-from multispin_env.physics.continuous.validation import checked_continuous_state
+from multispin_env.physics.continuous.validation import check_link, checked_continuous_state
 from multispin_env.physics.rounds import round_outcome
 from multispin_env.physics.types import Decision, SystemState, checked_state
 from multispin_env.scenario import Scenario
@@ -140,6 +140,7 @@ class Controller(ABC, Generic[State, DecisionT]):
         """Forget earlier states; a controller without memory does nothing."""
 
     def _without_barrier(self, state: ContinuousState) -> ContinuousDecision:
+        check_link(self.scenario)
         checked = checked_continuous_state(self.scenario, state)
         *batch, users = checked.phase.shape
         flat = checked.mapped(lambda array: array.reshape((-1, users) if array.ndim > len(batch) else -1))
@@ -231,9 +232,9 @@ class RoundsController(Controller[SystemState, Decision]):
         return Decision(draft_length, share * self.scenario.total_bandwidth)
 
     def or_no_draft(self, decision: Decision, state: SystemState) -> Decision:
-        """Return the decision, or no drafts where that is better, since no upload is repeated then."""
+        """Return the decision, or no drafts where that is better, without repeated uploads and delays."""
         scenario = self.scenario
-        if not scenario.repeat_delay or scenario.min_draft_length:
+        if scenario.min_draft_length or not (scenario.repeat_delay or scenario.access_delay):
             return decision
         tokens = expected_tokens(decision.draft_length, state.acceptance_rate)
         drafting = round_outcome(scenario, state, decision, tokens).goodput

@@ -2,7 +2,7 @@
 
 With the share b of the band B, a device sends R(b) B bit/s. As R is increasing and concave with R(0) = 0, the share w
 of a draft that must be sent in t seconds, R(w) = bits / (B t), increases with the bits, is convex and decreases in t,
-and depends on bits / t only. The certified optimum needs nothing else (docs/reference/derivations.md, 12).
+and depends on bits / t only. The certified optimum needs nothing else (docs/reference/derivations.md, 9 to 12).
 """
 
 from abc import ABC, abstractmethod
@@ -18,8 +18,11 @@ from multispin_env.registry import LINKS
 from multispin_env.scenario import Scenario
 
 _LARGEST_EXPONENT = 300.0  # ln(1 + SNR) above which the SNR is taken as exp(300), about 1e130: products stay finite
-_STEP, _SLOPE_ERROR = 1e-5, 1e-10  # Relative step of a difference quotient, and its margin relative to R(b) / b
-_SMALLEST_SHARE = 1e-12
+_SMALLEST_SNR = 1e-12  # Over the whole band, for the same reason: below it, a double does not hold R'(1)
+_RATE_ERROR = 5e-13  # Relative rounding error that `Link.rate` may have; log2(1 + x) has it for x down to 4e-4
+_STEP = 1e-4  # Relative step of a difference quotient
+_SLOPE_ERROR = 2.0 * _RATE_ERROR / _STEP  # Rounding error of a difference quotient, relative to R(b) / b
+_LEAST_PART = 1e-12  # Smallest share relative to rate / R(1), which is the largest
 _BISECTIONS, _NEWTON_STEPS = 8, 6
 
 
@@ -47,33 +50,38 @@ class Link(ABC):
         """
 
     def slope(self, share: FloatArray, snr: FloatArray) -> FloatArray:
-        """Return R'(b) or more; the default is a backward difference, not below R' for a concave rate."""
+        """Return R'(b) or more; the default is a backward difference, not below R' for a concave rate.
+
+        Its margin covers relative errors of `rate` up to 5e-13: for low signal-to-noise ratios, write ``log1p(x)``.
+        """
         rate = self.rate(share, snr)
         step = _STEP * share
-        return np.asarray((rate - self.rate(share - step, snr)) / step + _SLOPE_ERROR * rate / share)
+        return np.maximum(rate - self.rate(share - step, snr), 0.0) / step + _SLOPE_ERROR * rate / share
 
     def inverse(self, rate: FloatArray, snr: FloatArray) -> FloatArray:
-        """Return the share b with R(b) = ``rate`` ≤ R(1); the default approaches it from below."""
-        low, high = np.log(_SMALLEST_SHARE), np.zeros(np.broadcast_shapes(rate.shape, snr.shape))
-        low = np.full_like(high, low)
+        """Return the share b with R(b) = ``rate`` ≤ R(1), 0 for 0; the default approaches it from below."""
+        sends, whole = rate > 0.0, self.rate(np.ones_like(rate), snr)
+        rate = np.where(sends, rate * (1.0 - _RATE_ERROR), whole)
+        most = rate / whole
+        low, high = np.full_like(most, np.log(_LEAST_PART)), np.zeros_like(most)
         for _ in range(_BISECTIONS):
             middle = 0.5 * (low + high)
-            above = self.rate(np.exp(middle), snr) > rate
+            above = self.rate(most * np.exp(middle), snr) > rate
             low, high = np.where(above, low, middle), np.where(above, middle, high)
-        share = np.exp(low)
+        share = most * np.exp(low)
         for _ in range(_NEWTON_STEPS):  # a tangent of a concave curve ends left of the root
             share = share + np.maximum(rate - self.rate(share, snr), 0.0) / self.slope(share, snr)
-        return np.minimum(share, 1.0)
+        return np.where(sends, np.minimum(share, 1.0), 0.0)
 
     def allocate(self, rate: FloatArray, snr: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return `inverse` and the derivative of the share with respect to ln ``rate``, not more than the true one."""
         share = self.inverse(rate, snr)
-        return share, rate / self.slope(np.maximum(share, _SMALLEST_SHARE), snr)
+        return share, rate / self.slope(np.where(share > 0.0, share, 1.0), snr)
 
     def snr(self, scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
         """Return the signal-to-noise ratios over the whole band, for the efficiency r over ``power_bandwidth``."""
         snr = np.expm1(np.minimum(spectral_efficiency * np.log(2.0), _LARGEST_EXPONENT))
-        return np.asarray(snr * (scenario.power_bandwidth / scenario.total_bandwidth))
+        return np.maximum(snr * (scenario.power_bandwidth / scenario.total_bandwidth), _SMALLEST_SNR)
 
     def of(self, scenario: Scenario) -> Self:
         """Return this link with its numbers from the fields of a scenario; the default has none."""
@@ -94,14 +102,20 @@ class Link(ABC):
             chords = np.diff(np.append(0.0, rate)) / np.diff(np.append(0.0, share))
             falls = "a rate that is concave in the share, or concave = False on the class"
             _demand((np.diff(chords) <= 1e-7 * chords[:-1]).all(), falls, "one that is not concave", level)
-            slope = self.slope(share, snr)
-            between = (slope[:-1] >= chords[1:] * (1.0 - 1e-6)).all() and (slope <= chords * (1.0 + 1e-6)).all()
+            slope, (inverse, growth) = self.slope(share, snr), self.allocate(rate, snr)
+            inner, ahead = share[:-1], share[:-1] * (1.0 + _STEP)
+            least = (self.rate(ahead, snr[:-1]) - rate[:-1]) / (ahead - inner) - _SLOPE_ERROR * rate[:-1] / inner
+            between = (slope[:-1] >= least).all() and (slope <= chords * (1.0 + 1e-6)).all()
             _demand(between, "slopes between those of the chords", "others", level)
-            inverse, growth = self.allocate(rate, snr)
-            _demand(
-                (np.abs(self.rate(inverse, snr) - rate) <= 1e-10 * rate).all(), "the inverse rate", "another", level
-            )
-            _demand((growth * slope <= rate * (1.0 + 1e-6)).all(), "growth of at most R / R'", "more", level)
+            _demand((np.abs(inverse - share) <= 1e-8 * share).all(), "the inverse rate", "another", level)
+            _demand((growth[:-1] * least <= rate[:-1]).all(), "growth of at most R / R'", "more", level)
+            _demand((growth >= inverse * (1.0 - 1e-6)).all(), "growth of at least the share", "less", level)
+            for i in range(0, len(share), 97):
+                row = slice(i, i + 1)
+                alone = self.rate(share[row], snr[row]), *self.allocate(rate[row], snr[row])
+                batch = rate[row], inverse[row], growth[row]
+                same = all(np.array_equal(*pair) for pair in zip(alone, batch, strict=True))
+                _demand(same, "the same numbers for a device alone as in a batch", "others", level)
 
 
 def _demand(holds: Any, expected: str, actual: str, snr: float) -> None:
@@ -156,8 +170,8 @@ class Power(Link):
     @override
     def slope(self, share: FloatArray, snr: FloatArray) -> FloatArray:
         ratio = snr / share
-        efficiency = np.log1p(ratio) / np.log(2.0)
-        slope = efficiency - ratio / (1.0 + ratio) / np.log(2.0)
+        log = np.log1p(ratio)
+        efficiency, slope = log / np.log(2.0), _log_gap(ratio / (1.0 + ratio), -log) / np.log(2.0)
         limit = self.efficiency_limit
         return np.where(efficiency < limit, slope, limit) if limit else slope
 

@@ -110,9 +110,14 @@ def with_repetitions(scenario: Scenario, outcome: Outcome, draft_length: IntArra
 
     The uploads of device k are repeated G_k times, P(G_k ≥ j) = p^j, and the round waits for the largest number.
     """
-    most = np.floor(np.log1p(-uniforms).min(-1) / np.log(scenario.upload_loss))
+    most = repetitions(scenario, uniforms).max(-1)
     extra = np.where(draft_length.any(-1), scenario.repeat_time * most - scenario.repeat_delay, 0.0)
     return outcome.changed(round_latency=outcome.round_latency + extra)
+
+
+def repetitions(scenario: Scenario, uniforms: FloatArray) -> FloatArray:
+    """Return the repetitions G (...) of uploads, P(G ≥ j) = p^j, from uniform variables in [0, 1)."""
+    return np.asarray(np.floor(np.log1p(-uniforms) / np.log(scenario.upload_loss)))
 
 
 def _checked(scenario: Scenario, state: SystemState, decision: Decision) -> tuple[SystemState, Decision]:

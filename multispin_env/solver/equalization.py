@@ -25,11 +25,14 @@ from multispin_env.scenario import Scenario
 _STEPS = 5  # Steps of all rows, enough for 97 % of them even where uploads differ by a factor of 1e8
 _CONVERGED = 1e-8  # Largest last step, relative to δ, after which only a rounding error remains
 
-_MOST_STEPS, _LAST_STEP = 60, 1e-15
-"""Limits of Newton's steps for rate curves; ten are usual, as S is about halved by the first ones."""
+_MOST_STEPS, _LAST_STEP, _LAST_RETURN = 60, 1e-15, 1e-13
+"""Limits of Newton's steps for rate curves, up and down; ten are usual, as S is about halved by the first ones."""
 
 BLOCK_ENTRIES = 32_768
 """Entries of an array that are solved together, so that Newton's steps find them in the core's cache."""
+
+MIN_TIME, MAX_TIME = 1e-130, 1e130
+"""Times in s are clipped to this range, so that products of a few of them stay finite."""
 
 _total = np.add.reduce
 """`numpy.sum` without its wrapper. Along the first axis of two or more columns it adds one user after the other."""
@@ -72,26 +75,28 @@ def equal_finish_on(curves: RateCurves, drafting: FloatArray, payload: FloatArra
     """Return `equal_finish` for rate curves, from times of drafting and access, and payloads bits / B in s, (..., K).
 
     A device without payload needs no time. S is convex and decreases for a concave rate, so Newton's steps on S = 1
-    rise to the root from the time of one device with the whole band, and never overshoot.
+    rise to the root from the time of one device with the whole band. They overshoot only as far as slopes of rates are
+    too large, and then return.
     """
     sends = payload > 0.0
     slowest = np.where(sends, drafting, 0.0).max(-1, keepdims=True)
     lead = np.where(sends, slowest - drafting, 1.0)
     idle = ~sends.any(-1, keepdims=True)
     delta = np.where(idle, 1.0, np.where(sends, payload / curves.whole - lead, -np.inf).max(-1, keepdims=True))
-    going = ~idle
+    going, share = ~idle, np.zeros_like(lead)
     for _ in range(_MOST_STEPS):
         room = lead + delta
-        share, growth = curves.allocate(payload / room)
+        new, growth = curves.allocate(payload / room)
+        share = np.where(going, new, share)  # a row that has converged does not depend on the others
         used = np.add.reduce(share, -1, keepdims=True)
         pull = np.add.reduce(growth / room, -1, keepdims=True)
-        step = np.where(going, np.maximum(used - 1.0, 0.0) / np.where(idle, 1.0, pull), 0.0)
+        step = np.where(going, (used - 1.0) / np.where(idle, 1.0, pull), 0.0)
         delta = delta + step
-        going = step > _LAST_STEP * delta
+        going = (step > _LAST_STEP * delta) | (step < -_LAST_RETURN * delta)
         if not np.count_nonzero(going):
             break
     share = share / np.where(idle, 1.0, used)
-    return EqualLatency(np.where(idle, 0.0, slowest + delta)[..., 0], np.where(idle, 0.0, share))
+    return EqualLatency(np.where(idle, 0.0, slowest + delta)[..., 0], share)
 
 
 def finish_together(
@@ -106,7 +111,9 @@ def finish_together(
     curves = RateCurves.of(scenario, state.spectral_efficiency)
     if curves is None:
         return equal_finish(drafting, uploading)
-    return equal_finish_on(curves, drafting, uploading * state.spectral_efficiency)
+    band_time = scenario.bits_per_token / scenario.total_bandwidth
+    efficiency = np.clip(state.spectral_efficiency, band_time / MAX_TIME, band_time / MIN_TIME)  # that of clipped times
+    return equal_finish_on(curves, drafting, uploading * efficiency)
 
 
 def _solve(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:

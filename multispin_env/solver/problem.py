@@ -20,10 +20,14 @@ from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import Batched, SystemState, checked_weights
 from multispin_env.scenario import Scenario
 from multispin_env.server import line_time
-from multispin_env.solver.equalization import EqualLatency, equal_finish, equal_finish_on, equal_latency
-
-MIN_TIME, MAX_TIME = 1e-130, 1e130
-"""Times in s are clipped to this range, so that products of a few of them stay finite."""
+from multispin_env.solver.equalization import (
+    MAX_TIME,
+    MIN_TIME,
+    EqualLatency,
+    equal_finish,
+    equal_finish_on,
+    equal_latency,
+)
 
 
 def server_lines(scenario: Scenario) -> FloatArray:

@@ -18,8 +18,8 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.draft import TokenLaw
 from multispin_env.physics.types import Batched
-from multispin_env.solver.equalization import equal_latency
-from multispin_env.solver.problem import MIN_TIME, TINY, Problem
+from multispin_env.solver.equalization import MIN_TIME, equal_latency
+from multispin_env.solver.problem import TINY, Problem
 
 _FLAT = 1e-30  # Slopes and determinants below this value are treated as zero
 _WIDEST = 650.0  # Largest |ln λ|, so that products with λ do not overflow

@@ -257,6 +257,7 @@ def built(agent, config, randomised=True):
 
 BANDWIDTH = {"column_log_std": (0.0, -2.5)}  # of the second column
 CAREFUL = {"rollout_rounds": 8, "epochs": 2, "learning_rate": 2e-3, "clip_range": 0.2, "width": 32}
+UPDATES = {"batch_size": 256, "log_std": 0.5}
 VERIFICATIONS = {
     **{"rollout_rounds": 16, "epochs": 4, "learning_rate": 1e-3, "clip_range": 0.1, "width": 64},
     **{"trace": 0.1, "timed": True, "last_std": 0.0},
@@ -272,13 +273,15 @@ RESIDUALS = {**VERIFICATIONS, "column_log_std": (0.0, -1.0, -1.0)}
         ("ppo", "Homogeneous-v0", {}, {**BANDWIDTH, **CAREFUL}),
         ("ppo", "DelayedChannel-v0", {"delay": 0}, {**BANDWIDTH, "log_std": 0.1}),
         ("ppo", "DelayedChannel-v0", {"delay": 1}, {**CAREFUL, "log_std": -0.4, "bandwidth": 3.2}),
-        ("ppo", "DraftAhead-v0", {}, {**BANDWIDTH, "log_std": 0.1, "gamma": 0.9}),
+        ("ppo", "DraftAhead-v0", {}, {**BANDWIDTH, **UPDATES, "epochs": 4, "gamma": 0.9}),
+        ("ppo", "Energy-v0", {"action": "lengths"}, {**UPDATES, "timesteps": 50_000, "epochs": 8, "timed": True}),
         ("ppo", "Continuous-v0", {"action": "plain"}, {**VERIFICATIONS, "gamma": 0.5}),
         ("ppo", "Serving-v0", {"action": "residual"}, {**RESIDUALS, "gamma": 0.8}),
         ("sac", "DelayedChannel-v0", {}, {"log_std": -2.0, "bandwidth": 0.75}),
         ("sac", "DraftAhead-v0", {}, {"gamma": 0.9}),
         ("apg", "DelayedChannel-v0", {}, {"bandwidth": 3.2}),
         ("evolution", "DraftAhead-v0", {}, {}),
+        ("evolution", "Energy-v0", {"action": "lengths"}, {"warm_up": 40.0, "seconds": 40.0, "cases": 1}),
         ("evolution", "Continuous-v0", {}, {"last_std": 0.0}),
         ("evolution", "Serving-v0", {}, {"last_std": 0.0, "warm_up": 3.0, "seconds": 12.0}),
     ],

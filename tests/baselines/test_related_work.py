@@ -141,6 +141,9 @@ def slow_rate(scenario, pace, air, alpha, weight, lengths):
     drafted = max(lengths) if scenario.padded_verification else mean
     order = sorted(users, key=lambda k: lengths[k] * air[k])
     size, upload = count / 2, [lengths[k] * air[k] for k in users]
+    repeats = scenario.repeat_time * scenario.upload_loss / (1.0 - scenario.upload_loss)
+    delays = scenario.access_delay or [0.0] * len(pace)
+    waiting = [scenario.round_trip_time + (delays[k] + repeats if lengths[k] else 0.0) for k in users]
     for _ in range(100):
         server = float(scenario.law.time(size, size * (drafted + 1)))
         drafts = [length * time for length, time in zip(lengths, pace, strict=True)]
@@ -148,7 +151,7 @@ def slow_rate(scenario, pace, air, alpha, weight, lengths):
             left = [max((upload[k] + 0.75 * server) / pace[k] - 1.0, 0.0) for k in users]
             saved = [alpha[k] ** (lengths[k] + 1) * min(left[k], lengths[k]) * pace[k] for k in users]
             drafts = [draft - less for draft, less in zip(drafts, saved, strict=True)]
-        cycle = [scenario.round_trip_time + drafts[k] + upload[k] + 1.5 * server for k in users]
+        cycle = [waiting[k] + drafts[k] + upload[k] + 1.5 * server for k in users]
         load = 0.0
         for k in order:
             upload[k] = 0.5 * (upload[k] + lengths[k] * air[k] / (1.0 - min(load, 0.97)))
@@ -161,8 +164,10 @@ def slow_rate(scenario, pace, air, alpha, weight, lengths):
 @pytest.mark.parametrize("law", LAWS)
 def test_rates_against_a_slow_computation(law):
     scenario = ms.Scenario.preset("llama2", num_users=5, total_bandwidth=2e6, **law)
+    if scenario.access_delay:
+        scenario = scenario.replace(access_delay=(0.0, 0.05, 0.01, 0.02, 0.0))
     core, rng = core_of(scenario, 2), np.random.default_rng(0)
-    lengths = rng.integers(1, 20, (2, 3, 5))
+    lengths = rng.integers(scenario.min_draft_length, 20, (2, 3, 5))
     weight = rng.integers(0, 2, (2, 5)) + np.array([1, 0, 0, 0, 0]) / 2
     rates = estimated_rates(scenario, core.state, lengths, weight)
     air = scenario.bits_per_token / (scenario.total_bandwidth * core.state.spectral_efficiency)

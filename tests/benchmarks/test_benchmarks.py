@@ -6,11 +6,15 @@ from functools import partial
 import numpy as np
 import pytest
 
+import multispin_env as ms
+from agents.vec_env import NativeVecEnv
 from benchmarks.evidence import ahead
 from benchmarks.plan.__main__ import main as plan
+from benchmarks.suite import potential
 from benchmarks.tools import run_tool
 from multispin_env.physics.records import load_records
 from multispin_env.registry import ENVIRONMENTS
+from multispin_env.solver.energy import energy_law
 from tests.repository import ROOT
 
 pytestmark = pytest.mark.slow
@@ -102,6 +106,19 @@ def test_certificates(printed):
     assert states == proven == 4.0
 
 
+def test_links(printed):
+    out = printed(evidence, "links --states 4")
+    per_hertz, paper, shares, best, gain, _, over_shares, _, gap, *_ = cells(out, "llama2           20  none")
+    assert paper < shares < best < per_hertz
+    assert [gain, over_shares] == pytest.approx([100.0 * (best / value - 1.0) for value in (paper, shares)], abs=0.2)
+    assert gap <= 1e-6
+    labels = ("losses  llama2 a100-32b      1", "losses  llama2 a100-32b      0", "late    llama2 a100-32b      0")
+    drafting, free, late = (cells(out, label) for label in labels)
+    assert drafting[1] < free[1] < free[0]
+    assert drafting[-1] == 0.0 < free[-1]  # % of the states
+    assert late[-2] == 0.0 < late[-3]  # late phones draft nothing
+
+
 def test_optimum_and_bound_with_drafting_ahead(printed):
     out = printed(evidence, "ahead-optimum --devices 1")
     assert re.search(r"qwen3.5 a100-32b +0.965 +1 +0 +72.1 +91.2\b", out)
@@ -168,3 +185,36 @@ def test_stored_tables_earn_what_the_docs_say(capsys):
     (row,) = re.findall(r"^\| llama2 K8 B10 narrow \| (.*) \|$", page, re.MULTILINE)
     assert [rates[name] for name in ("groups", "prices", "plan")] == row.split(" | ")[:3]
     assert float(rates["plan"]) < float(rates["bound"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("task", "kind", "least"),
+    [("battery", NativeVecEnv, 0.88), ("battery", potential.PotentialEnv, 0.95), ("ahead-8", NativeVecEnv, 0.95)],
+)
+def test_dynamics_are_learnt_within_the_budget(task, kind, least, seed):
+    assert potential.score(task, seed, 50_000, kind) >= least
+
+
+def test_a_potential_is_the_difference_of_its_ends():
+    """Also at the end of an episode; without the price ν of a joule in the reward."""
+    config = ms.EnvConfig.of("MultiSpin/Energy-v0", "qwen3.5", rounds=9)
+    plain, other = (kind.of(config, 3, 0) for kind in (NativeVecEnv, potential.PotentialEnv))
+    action = np.full((3, *plain.action_space.shape), -0.2, np.float32)
+    price, added = energy_law(config.scenario).price, np.zeros(3)
+    for env in (plain, other):
+        env.reset()
+    battery = plain.env.state.batteries
+    capacity = battery.capacity
+    for _ in range(9):
+        rewards = []
+        for env in (plain, other):
+            env.step_async(action)
+            _, reward, dones, infos = env.step_wait()
+            rewards.append(reward)
+        added += rewards[1] - rewards[0]
+    assert dones.all()
+    level = np.array([battery.level, [info["terminal_observation"]["level"] for info in infos]])
+    worth = 0.58 * (1.75 * level - 0.75 * level**2) - level
+    assert added == pytest.approx((price * capacity * (worth[1] - worth[0])).mean(-1), abs=1e-4)
+    assert abs(added).min() > 0.1

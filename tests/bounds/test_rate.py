@@ -20,6 +20,7 @@ LAWS = {
     "tokens": {"server": "a100-32b", "min_draft_length": 0, "payload": "ids"},
     "padded": {"server": "a100-32b", "padded_verification": True},
     "round trip": {"round_trip_time": 0.05},
+    "delay": {"access_delay": 0.04, "round_trip_time": 0.01},
     "roofline": {"verification_pieces": ((0.05, 0.0), (0.0, 0.01))},
 }
 ROUNDING = 1.0 + 1e-9
@@ -49,7 +50,9 @@ def best_found(scenario, state, batches):
     known = lru_cache(lambda lengths: verification_time(lengths))
     arrays = (state.draft_time, user_times(scenario, state)[1], state.acceptance_rate)
     system = (*(array.tolist() for array in arrays), lambda lengths: known(tuple(lengths)))
-    return periodic.best_rate(scenario.num_users, batches, lengths, *system, delay=scenario.round_trip_time)
+    return periodic.best_rate(
+        scenario.num_users, batches, lengths, *system, delay=scenario.round_trip_time + sum(scenario.access_delay)
+    )
 
 
 def alone(scenario, state):
@@ -57,7 +60,9 @@ def alone(scenario, state):
     draft, air = user_times(scenario, state)
     lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
     tokens = expected_tokens(lengths, state.acceptance_rate[..., None])
+    wait = sum(scenario.access_delay) + scenario.repeat_time * scenario.upload_loss / (1.0 - scenario.upload_loss)
     cycle = (draft + air)[..., None] * lengths + scenario.round_trip_time + scenario.law.time(1, lengths + 1)
+    cycle += wait * (lengths > 0)
     return (tokens / cycle).max(-1)
 
 
@@ -91,8 +96,9 @@ def test_periodic_tables_that_are_known():
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_one_device_is_exact(law):
-    scenario, state = tiny(3, 1, 25, **LAWS[law])
+@pytest.mark.parametrize("loss", [{}, {"upload_loss": 0.3, "repeat_time": 0.1}])
+def test_one_device_is_exact(law, loss):
+    scenario, state = tiny(3, 1, 25, **LAWS[law], **loss)
     bound, exact = ms.rate_bound(scenario, state).value, alone(scenario, state)[0]
     assert exact / ROUNDING <= bound == pytest.approx(exact, rel=1e-6)
 

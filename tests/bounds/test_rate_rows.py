@@ -10,7 +10,7 @@ import pytest
 from multispin_env.bounds.rate import _add_uploads, add_chains, add_idle, add_skips, add_token_times, make_kinds
 from multispin_env.bounds.rate_program import System, add_set, add_times, make_rates
 
-USERS, SIZES, DELAY = range(3), (1, 2, 3), 0.3
+USERS, SIZES, DELAY, REPEATS = range(3), (1, 2, 3), (0.3, 0.42, 0.35), 0.07
 LENGTHS, MISS = (1, 2, 4), {1: 0.4, 2: 0.7, 4: 0.9}
 PACE, ALPHA = (0.2, 0.5, 0.35), (0.6, 0.8, 0.9)
 AIR = ((0.1, 0.4), (0.3, 0.05), (0.2, 30.0))  # the last one is beyond the last knot
@@ -24,7 +24,8 @@ JOBS = [(k, length) for k in USERS for length in LENGTHS]
 def system(states=2, hit=False, lines=False, barrier=False):
     air, share = np.array(AIR)[:, :states], np.array(SHARE)
     return System(
-        delay=DELAY,
+        delay=np.repeat(np.array(DELAY)[:, None], len(LENGTHS), 1),
+        repeats=np.full(len(LENGTHS), REPEATS),
         draft_time=np.array(PACE),
         token_time=air,
         probability=share if states == 2 else np.ones((3, 1)),
@@ -90,7 +91,7 @@ class Written:
 
 
 def drafting(k, kind, length):
-    return DELAY if kind == "head start" else DELAY + length * PACE[k]
+    return DELAY[k] if kind == "head start" else DELAY[k] + length * PACE[k]
 
 
 def plain(rates, kinds=("plain",), states=2, barrier=False):
@@ -116,7 +117,7 @@ def plain(rates, kinds=("plain",), states=2, barrier=False):
             here = [(name, 1.0) for name in cycles if name[1:3] == (k, b)]
             share = SHARE[k][b] if states == 2 else 1.0
             program.row(here + [(("y", k, n), -share) for n in SIZES], equal=True)
-    busy = {k: [(name, time) for name, time in seconds.items() if name[1] == k] for k in USERS}
+    busy = {k: [(name, time + REPEATS) for name, time in seconds.items() if name[1] == k] for k in USERS}
     return program, cycles, busy
 
 
@@ -132,7 +133,7 @@ def size_of(rates):
 
 def positions(program, cycles, inside, first, wait, wait_time):
     longest = max(upload(k, b, max(LENGTHS)) for k in USERS for b in (0, 1))
-    last = min(longest, 2.0 * (PASS[3] + DELAY + max(LENGTHS) * max(PACE)))
+    last = min(longest, 2.0 * (PASS[3] + max(DELAY[k] + max(LENGTHS) * PACE[k] for k in USERS)))
     knots = np.array([0.0, *(last * 10.0 ** (-3.0 * (46 - i) / 46) for i in range(47))])
     size, members = len(inside), [name for name in cycles if name[1] in inside]
     uploads = [("v", r, j) for r in range(48) for j in range(1, size + 1)]
@@ -216,7 +217,7 @@ def test_devices_that_draft_ahead():
         chain = []
         for name, begun, miss in here:
             token_time = min(TOKEN.values()) * (name[-1] - 1)
-            seconds = DELAY + (name[-1] + begun) * PACE[k] + miss * (upload(k, name[2], name[-1]) + token_time)
+            seconds = DELAY[k] + (name[-1] + begun) * PACE[k] + miss * (upload(k, name[2], name[-1]) + token_time)
             chain.append((name, seconds + ((1.0 - miss) - begun) * PASS[1]))
         program.row(chain + [(("m", k, n), PASS[n]) for n in SIZES], 1.0)
         for n in SIZES:

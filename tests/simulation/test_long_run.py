@@ -8,7 +8,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.baselines.at_server import SERVER_ONLY
 from multispin_env.draft import expected_tokens
-from multispin_env.physics.continuous.core import ContinuousCore
+from multispin_env.physics.continuous.core import ContinuousCore, free_state
 from tests.controllers.continuous.states import LIMITS, workload
 
 SCENARIO = ms.Scenario.preset("llama2", num_users=3)
@@ -27,6 +27,61 @@ def test_the_rate_of_rounds_is_their_goodput(preset, law):
     goodput = ms.expected_outcome(scenario, state, decision).goodput
     rate = ms.long_run(ms.make_controller("optimal", scenario), state, warm_up=0.5, horizon=2.0).rate
     assert rate == pytest.approx(goodput, rel=1e-12)
+
+
+LOSS = {"upload_loss": 0.3, "repeat_time": 0.02}
+
+
+def test_repetitions_delay_a_device_by_their_mean():
+    scenario = ms.Scenario.preset("llama2", num_users=1, access_delay=0.03, **LOSS)
+    state = ms.sample_state(scenario, 0, 16)
+    rule = ms.make_controller("greedy", scenario, draft_length=4)
+    alone = ms.Decision(np.full((16, 1), 4), np.full((16, 1), scenario.total_bandwidth))
+    outcome = ms.expected_outcome(scenario, state, alone)  # the largest number of one device is its own
+    rate = ms.long_run(rule, state, warm_up=0.0, horizon=50.0).rate
+    assert np.mean(rate / outcome.goodput) == pytest.approx(1.0, abs=5e-3)
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"draft_ahead": True}, {"access_delay": (0.0, 0.0, 0.04), "min_draft_length": 0}]
+)
+def test_no_rule_with_repetitions_is_above_the_bound(fields):
+    scenario = ms.Scenario.preset("qwen3.5", num_users=3, server="a100-32b", payload="ids", **LOSS, **fields)
+    state = ms.sample_state(scenario, 0, 3)
+    bound = ms.rate_bound(scenario, state).value
+    assert (bound < ms.rate_bound(scenario.replace(upload_loss=0.0), state).value).all()
+    names = ["greedy", *(() if scenario.draft_ahead else ("optimal", "synchronous"))]
+    rules = [ms.make_controller(name, scenario) for name in names]
+    rates = [ms.long_run(rule, state, warm_up=0.5, horizon=4.0).rate.mean() for rule in rules]
+    assert 0.7 * bound.mean() < max(rates) < bound.mean()
+
+
+@pytest.mark.parametrize("name", ["optimal", "synchronous", "greedy", "groups", "prices", "own-pace"])
+def test_equal_delays_of_drafts_are_a_round_trip(name):
+    delays = {"access_delay": 0.02}, {"round_trip_time": 0.02}
+    scenarios = [ms.Scenario.preset("llama2", num_users=4, **delay) for delay in delays]
+    state = ms.sample_state(scenarios[0], 0, 2)
+    first, second = (ms.long_run(ms.make_controller(name, s), state, warm_up=0.2, horizon=1.0).rate for s in scenarios)
+    assert first == pytest.approx(second, rel=1e-9)
+
+
+def test_other_links_are_refused():
+    scenario = ms.Scenario.preset("llama2", num_users=3, link="power")
+    rule, state = ms.make_controller("greedy", scenario), ms.sample_state(scenario, 0)
+    continuous = free_state(state[None])
+    for refused in (
+        lambda: ms.long_run(rule, state),
+        lambda: ms.long_run(ms.make_controller("optimal", scenario), state),
+        lambda: ms.serve(rule, WORKLOAD),
+        lambda: ms.rate_bound(scenario, state),
+        lambda: ms.capacity(scenario, workload=WORKLOAD),
+        lambda: ms.EnvConfig.of("MultiSpin/Continuous-v0", scenario=scenario),
+        lambda: ms.EnvConfig.of("MultiSpin/Serving-v0", scenario=scenario),
+        lambda: rule(continuous),
+        lambda: ms.make_controller("optimal", scenario)(continuous),
+    ):
+        with pytest.raises(ValueError, match=r"^link: expected 'density' without the barrier, got 'power'$"):
+            refused()
 
 
 def test_a_rate_counts_whole_batches():
@@ -78,7 +133,7 @@ ENDLESS = workload("think", rate=3e3, mean_output=1e6, ttft=60.0)  # All devices
 
 @pytest.mark.parametrize("server", ["", "a100-32b"])
 def test_rate_of_the_server_alone(server):
-    scenario = SCENARIO.replace(server=server, num_users=5) if server else SCENARIO
+    scenario = SCENARIO.replace(server=server, num_users=5) if server else SCENARIO.replace(access_delay=0.1, **LOSS)
     (alone,) = SERVER_ONLY["autoregressive"](scenario)
     run = ms.serve(alone, ENDLESS, copies=2, warm_up=1.0, horizon=3.0)
     np.testing.assert_allclose(run.tokens.sum(-1) / run.time, scenario.autoregressive_goodput, rtol=1e-9)

@@ -21,8 +21,9 @@ TIME = st.sampled_from([0.0, 5e-324, 1e-100, 1e-6, 1e-3, 1.0, 1e5, 1e100, 1e300]
 
 @pytest.mark.filterwarnings("error")
 @settings(max_examples=40, deadline=None, derandomize=True)
+@pytest.mark.parametrize("link", ["density", "power"])
 @given(data=st.data(), options=st.sampled_from([{}, {"certify": 1e-6}]))
-def test_any_numbers(options, data):
+def test_any_numbers(options, link, data):
     num_users = data.draw(st.integers(1, 4))
     arrays = [
         np.array(data.draw(st.lists(kind, min_size=num_users, max_size=num_users)))
@@ -32,8 +33,10 @@ def test_any_numbers(options, data):
         "llama2",
         num_users=num_users,
         min_draft_length=data.draw(st.integers(0, 1)),
-        max_draft_length=data.draw(st.sampled_from([1, 2, 25, 200])),
+        max_draft_length=data.draw(st.sampled_from([1, 2, 25, 200] if link == "density" else [1, 2, 25])),
         padded_verification=data.draw(st.booleans()),
+        link=link,
+        efficiency_limit=data.draw(st.sampled_from([0.0, 7.4])) if link == "power" else 0.0,
     )
     pieces = data.draw(st.lists(st.tuples(TIME, TIME), max_size=3).map(tuple))
     scenario = unchecked(scenario, verification_pieces=pieces)

@@ -17,6 +17,7 @@ from multispin_env.registry import (
     ENVIRONMENTS,
     FLEETS,
     LENGTHS,
+    LINKS,
     SCENARIOS,
     SERVERS,
     import_environment,
@@ -107,7 +108,7 @@ def parse_settings(settings: Iterable[str], taken: Sequence[str] = RESERVED, opt
             raise ValueError(f"{option}: expected {name!r} once, got it twice")
         parsed[name] = _literal(name, value, option)
     check_plausible(parsed)
-    for table in (CHANNELS, ACCEPTANCES, ARRIVALS, LENGTHS):
+    for table in (CHANNELS, ACCEPTANCES, LINKS, ARRIVALS, LENGTHS):
         if table.kind in parsed:
             table.admit(parsed[table.kind])
     return parsed

@@ -1,7 +1,8 @@
 """Cycle time of a device (drafting, uploading, verification) and its best draft lengths (not in the paper).
 
 With n busy devices, a pass of half of them takes V(n/2), and queueing lengthens uploads. A draft of L tokens then takes
-(L − A_k)^+ T_k + κ L u_k + m V(n / 2) + T_rtt seconds and yields E[N_k | L] tokens (docs/evidence/continuous.md).
+(L − A_k)^+ T_k + κ L u_k + m V(n / 2) + T_rtt seconds, if L > 0 also the mean of
+its access delay and repetitions, and yields E[N_k | L] tokens (docs/evidence/continuous.md).
 """
 
 from dataclasses import dataclass, replace
@@ -46,7 +47,7 @@ class Cycle:
     def time(self, length: IntArray | int) -> FloatArray:
         """Return the cycle times (..., n, K) in seconds of lengths (..., n, K) or (..., 1, 1)."""
         verification = self.scenario.law.time(self.batch, self.batch * (length + 1))
-        fixed = self.passes * verification + self.scenario.round_trip_time
+        fixed = self.passes * verification + self.scenario.cycle_wait(length)
         return sending_time(self.scenario, length, self.draft_time, self.token_air, self.head_start) + fixed
 
     def best_length(self, token_price: Option = 0.0) -> IntArray:

@@ -62,6 +62,8 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
     need = lengths * air
     work = counted * need
     whole = scenario.round_trip_time + lengths * pace
+    if scenario.draft_wait is not None:
+        whole += _by_upload(np.broadcast_to(scenario.draft_wait, (len(count), 1, len(pace))), order) * (lengths > 0)
     hit = hit_probability(scenario, lengths, alpha) if scenario.draft_ahead else None
     frequency, cycles = np.empty_like(need), np.empty_like(need)  # drafts/s and cycle times in s of each device
 
@@ -197,6 +199,8 @@ def min_time_to_tokens(scenario: Scenario, state: ContinuousState) -> FloatArray
     begun = state.busy & (state.phase != Phase.FREE)
     under_way = state.drafting_left + state.air_left + scenario.law.time(1, 1 + state.draft_length)
     sending = sending_time(scenario, low, state.draft_time, token_time, state.head_start)
+    if low and scenario.access_delays is not None:
+        sending = sending + scenario.access_delays
     return np.where(begun, under_way, sending + (scenario.law.time(1, 1 + low) + scenario.round_trip_time))
 
 

@@ -36,7 +36,10 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | in
     # devices are the first axis, so that sums over them have the same order in any batch
     arrays = state.acceptance_rate, token_time, state.draft_time + token_time, state.busy.astype(np.float64)
     rate, air, pace, busy = (np.ascontiguousarray(array.T)[..., None] for array in arrays)
-    length = np.minimum((window - scenario.round_trip_time) / pace, scenario.max_draft_length)
+    room = window - scenario.round_trip_time
+    if scenario.draft_wait is not None:
+        room = np.maximum(room - scenario.draft_wait[:, None, None], 0.0)
+    length = np.minimum(room / pace, scenario.max_draft_length)
     tokens = (expected_tokens(length, rate) * busy).sum(0)
     length *= busy
     total = length.sum(0)

@@ -147,6 +147,10 @@ class Prices(ContinuousController):
         pace = state.draft_time[..., None]
         cycle = length[low:] * (pace + queued)
         cycle += scenario.round_trip_time + server[..., None]
-        own_price = np.maximum(((gain[..., low:] - part) / cycle).max(-1), 0.0)
         sending = sending_time(scenario, length, pace, queued, state.head_start[..., None])
+        if scenario.draft_wait is not None:
+            waiting = scenario.draft_wait[:, None] * (length > 0.0)
+            cycle += waiting[:, low:]
+            sending += waiting
+        own_price = np.maximum(((gain[..., low:] - part) / cycle).max(-1), 0.0)
         return scenario.round_trip_time + sending, gain, own_price

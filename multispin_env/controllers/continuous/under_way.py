@@ -67,10 +67,11 @@ class Background:
 
     def add(self, state: ContinuousState, starts: BoolArray, length: IntArray, position: IntArray | int) -> Self:
         """Return a copy with the drafts (n, K) that start now."""
-        token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
-        ends = self.scenario.round_trip_time + drafting_time(self.scenario, length, state.draft_time, state.head_start)
+        scenario = self.scenario
+        token_time = full_share_token_time(scenario, state.spectral_efficiency)
+        ends = scenario.cycle_wait(length) + drafting_time(scenario, length, state.draft_time, state.head_start)
         return type(self)(
-            self.scenario,
+            scenario,
             np.where(starts, length, self.length),
             np.where(starts, ends, self.release),
             np.where(starts, length * token_time, self.air),

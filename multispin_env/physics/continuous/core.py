@@ -26,9 +26,9 @@ from multispin_env.physics.continuous.types import (
     Phase,
     Served,
 )
-from multispin_env.physics.continuous.validation import check_drop, checked_continuous_decision
+from multispin_env.physics.continuous.validation import check_drop, check_link, checked_continuous_decision
 from multispin_env.physics.radio import Channel, GaussMarkov, channel_gain, spectral_efficiency
-from multispin_env.physics.rounds import UNIFORMS_PER_USER, Users, users_from_uniforms
+from multispin_env.physics.rounds import UNIFORMS_PER_USER, Users, repetitions, users_from_uniforms
 from multispin_env.physics.streams import EPISODES, EnvStreams, user_exponentials, user_uniforms
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.workload import Workload
@@ -51,6 +51,9 @@ class ContinuousSystem:
     acceptance: Acceptance
     workload: Workload | None = None
 
+    def __post_init__(self) -> None:
+        check_link(self.scenario)
+
     @classmethod
     def of(
         cls,
@@ -71,7 +74,11 @@ class ContinuousCore:
     Every device of every environment has separate random streams for channels, requests and tokens, read once per
     cycle. So the random numbers of a device in its c-th cycle do not depend on decisions, and controllers can be
     compared on the same random numbers. Tokens are drawn if ``drawn`` is true, which a workload requires, and expected
-    values otherwise. Hits of devices that draft ahead are always drawn.
+    values otherwise. Hits of devices that draft ahead and repetitions of uploads are always drawn.
+
+    The draft of a cycle arrives h G seconds after its upload, P(G ≥ j) = p^j; during repetitions the device uploads,
+    and uses no air time. G is drawn with the channel, also for a draft that replaces a dropped one, and is not in the
+    state, so that controllers learn it when the draft arrives. A device without draft repeats nothing.
     """
 
     def __init__(self, system: ContinuousSystem, num_envs: int, *, drawn: bool) -> None:
@@ -91,11 +98,13 @@ class ContinuousCore:
         self._noise = by_cycle(partial(user_exponentials, num_users=1)) if drawn or scenario.draft_ahead else None
         columns = system.acceptance.columns
         self._renewals = by_cycle(partial(user_uniforms, columns=columns, num_users=1)) if columns else None
+        self._losses = by_cycle(partial(user_uniforms, columns=1, num_users=1)) if scenario.repeat_delay else None
         shape = (num_envs, scenario.num_users)
         zeros = np.zeros(shape, dtype=np.int64)
         self.users = Users(np.ones(shape), np.ones(shape), zeros)
         self.requests = Requests(zeros, np.ones(shape), zeros, zeros)
         self._gain, self._gain_at = np.ones(shape), np.zeros(shape)  # gains, and the times in s when they were drawn
+        self._repeats, self._repeats_left = np.zeros(shape), np.zeros(shape)  # s of the cycle's draft, and to come
         self._expectation: Callable[[IntArray], FloatArray] | None = None
         self._expectation_of: Requests | None = None
         self.queues = None if system.workload is None else Queues(system.workload, num_envs, scenario.num_users)
@@ -104,11 +113,12 @@ class ContinuousCore:
     def seed(self, env: int, generator: np.random.Generator) -> None:
         """Give one environment new random streams, spawned from ``generator``."""
         devices, *others, requests = generator.spawn(5)
+        others += generator.spawn(1) if self._losses is not None else []
         self._devices.seed(env, devices)
         if self.queues is not None:
             self.queues.seed(env, requests)
         users = self.system.scenario.num_users
-        for stream, parent in zip((self._fading, self._noise, self._renewals), others, strict=True):
+        for stream, parent in zip((self._fading, self._noise, self._renewals, self._losses), others, strict=False):
             if stream is not None:
                 for user, child in enumerate(parent.spawn(users)):
                     stream.seed(env * users + user, child)
@@ -130,6 +140,7 @@ class ContinuousCore:
         rows = self._fading.read(cells.reshape(-1))
         gain = self.system.channel.first_gain(drawn.mean_gain.reshape(-1, 1), rows).reshape(cells.shape)
         self._gain, self._gain_at[envs] = replace_rows(self._gain, envs, gain), 0.0
+        self._draw_repeats(cells.reshape(-1))
         state = self.state  # callers do not hold its arrays, except those of its demand
         drafts = state.phase, state.draft_length, state.drafting_left, state.air_left, state.age, state.aim
         for array in (*drafts, state.batch, state.time):
@@ -149,6 +160,7 @@ class ContinuousCore:
         self.users = Users(state.draft_time, self._gain, zeros)
         self.requests = Requests(zeros, state.acceptance_rate, zeros, zeros)
         self._gain_at = np.zeros(zeros.shape)
+        self._draw_repeats(np.arange(zeros.size))
         if self.queues is not None:
             state = state.changed(head_start=np.zeros(zeros.shape))
         self.state = self._reset_requests(free_state(state), np.arange(self.num_envs))
@@ -180,6 +192,8 @@ class ContinuousCore:
             outcome, state = self._serving(self.queues, decision, over)
         if self.requests.rate is not state.acceptance_rate:
             state = state.changed(acceptance_rate=self.requests.rate)
+        if self._losses is not None:
+            self._draw_repeats(np.flatnonzero(outcome.verified))
         if self.system.channel.changes:
             state = state.changed(spectral_efficiency=self._later_efficiency(state, np.flatnonzero(outcome.verified)))
         self.state = state
@@ -193,7 +207,9 @@ class ContinuousCore:
         # fast path of `_serving` for requests that never end: a step of one environment takes 0.16 ms, not 0.29 ms;
         # channels and acceptance rates of the returned state are not updated yet
         begun = start_drafts(self.system.scenario, self.state, decision)
-        outcome, state = next_pass(self.system.scenario, self.system.uplink, begun, decision, over)
+        late = self._repeats_of(self.state, begun)
+        outcome, state = next_pass(self.system.scenario, self.system.uplink, begun, decision, over, late=late)
+        self._keep_repeats(late, outcome)
         tokens, hit = self._draw_tokens(begun.draft_length, outcome.verified)
         if self.system.acceptance.changes:
             self._next_rates(outcome.verified, tokens)
@@ -218,18 +234,20 @@ class ContinuousCore:
         idle, arrived = queues.idle, queues.head("arrived")
         wait = np.where(idle, arrived - now[:, None], 0.0)
         begun = start_drafts(scenario, state, decision, wait, queues.head("wanted") - 1)
+        late = self._repeats_of(state, begun)
         joining = decision.changed(join=np.where(idle, np.minimum(decision.join, Join.TAKE), decision.join))
         # drafts are uploaded and verified
         try:
             read = queues.context if scenario.context_time else None
             prompt = queues.head("prompt")
-            outcome, state = next_pass(scenario, self.system.uplink, begun, joining, over, prompt, read)
+            outcome, state = next_pass(scenario, self.system.uplink, begun, joining, over, prompt, read, late)
             end = state.time if over is None else np.where(over, now, state.time)
             queues.reach(end)
         except ValueError:
             if restore is not None:
                 restore()
             raise
+        self._keep_repeats(late, outcome)
         verified = outcome.verified
         new = (dropped & ~idle) | (idle & (arrived <= end[:, None]))
         self._first_rates(new if over is None else new & ~over[:, None])
@@ -290,6 +308,23 @@ class ContinuousCore:
         efficiency = state.spectral_efficiency.copy()
         put(efficiency, cells, spectral_efficiency(self.system.scenario, gain))
         return efficiency
+
+    def _draw_repeats(self, cells: IntArray) -> None:
+        if self._losses is not None:
+            drawn = repetitions(self.system.scenario, self._losses.read(cells).reshape(-1))
+            put(self._repeats, cells, self.system.scenario.repeat_time * drawn)
+
+    def _repeats_of(self, state: ContinuousState, begun: ContinuousState) -> FloatArray | None:
+        """Return the seconds (n, K) of repetitions that the drafts ``begun`` in ``state`` or earlier still need."""
+        if self._losses is None:
+            return None
+        return np.where(state.starting, self._repeats, self._repeats_left) * (begun.draft_length > 0)
+
+    def _keep_repeats(self, late: FloatArray | None, outcome: ContinuousOutcome) -> None:
+        if late is not None:
+            with np.errstate(invalid="ignore"):  # environments that are over may have infinite times
+                missing = np.maximum(outcome.uploaded_at - outcome.duration[:, None], 0.0)
+            self._repeats_left = np.minimum(late, missing)
 
     def _next_rates(self, verified: BoolArray, tokens: FloatArray) -> None:
         drawn = self._fresh_uniforms(np.flatnonzero(verified))

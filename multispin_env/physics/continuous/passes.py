@@ -56,6 +56,8 @@ def start_drafts(
     token_time = full_share_token_time(scenario, state.spectral_efficiency)
     aim = state.batch[:, None] if decision.aim is None else decision.aim
     ends = scenario.round_trip_time + drafting_time(scenario, length, state.draft_time, state.head_start)
+    if scenario.access_delays is not None:
+        ends = ends + scenario.access_delays * (length > 0)
     return state.changed(
         phase=np.where(starts, Phase.DRAFTING, state.phase),
         draft_length=length,
@@ -74,19 +76,21 @@ def next_pass(
     over: BoolArray | None = None,
     prompt: IntArray | None = None,
     context: IntArray | None = None,
+    late: FloatArray | None = None,
 ) -> tuple[ContinuousOutcome, ContinuousState]:
     """Return the outcome until the end of the next verification, without tokens, and the state (n, K) after it.
 
     The batch starts as soon as it has at least one draft and either all drafts that it waits for have arrived and it
     has the least size, or the timeout is over. ``begun`` is a state after `start_drafts`; environments with ``over``
-    (n,) verify nothing; ``prompt`` and ``context`` (n, K) are those of `verification_time`. ``ValueError`` for a
-    decision under which a batch never starts.
+    (n,) verify nothing; ``prompt`` and ``context`` (n, K) are those of `verification_time`. Drafts arrive ``late``
+    (n, K) s after the band has sent them. ``ValueError`` for a decision under which a batch never starts.
     """
     key = decision.priority if decision.share is None else decision.share
     assert key is not None  # a checked decision has priorities or shares
     uploads = discipline(begun.drafting_left, begun.air_left, key)
-    start = _batch_start(uploads.ends, decision)
-    verified = (decision.join >= Join.TAKE) & (uploads.ends <= start[:, None])
+    arrival = uploads.ends if late is None else uploads.ends + late
+    start = _batch_start(arrival, decision)
+    verified = (decision.join >= Join.TAKE) & (arrival <= start[:, None])
     time = verification_time(scenario, begun.draft_length, verified, prompt, context)
     duration = start + time
     ends = np.isfinite(duration)
@@ -97,7 +101,7 @@ def next_pass(
     if over is not None:
         verified[over] = False
     shape, zeros = verified.shape, np.zeros(verified.shape)
-    times = begun.drafting_left, uploads.ends, begun.air_left - air_left, start, time, duration
+    times = begun.drafting_left, arrival, begun.air_left - air_left, start, time, duration
     rest = Served.nothing(shape), zeros, zeros, np.zeros(shape, dtype=np.bool_)
     outcome = ContinuousOutcome(zeros, begun.draft_length * verified, verified, *times, *rest)
     return outcome, _state_after(begun, outcome, air_left)

@@ -21,7 +21,7 @@ class Phase:
     DRAFTING
         The device drafts.
     UPLOADING
-        The device uploads its draft.
+        The device uploads its draft, or repeats the upload.
     READY
         The draft waits at the server.
     IDLE
@@ -276,7 +276,8 @@ class ContinuousOutcome(Batched):
     verified
         Whether the device was in the batch, (..., K).
     drafted_at, uploaded_at
-        Times when the draft and the upload end, possibly after the step, (..., K) s; 0 if they ended before it.
+        Times when the draft, and the upload with repetitions, end, possibly after the step, (..., K) s; 0 if they ended
+        before it.
     air_time
         Time for which the device used the band, as seconds of the whole band, (..., K) s.
     start_delay, verification_time, duration

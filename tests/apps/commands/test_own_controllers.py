@@ -7,7 +7,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
-from multispin_env.registry import ENVIRONMENTS
+from multispin_env.registry import ENVIRONMENTS, LINKS
 from tests.apps.commands.test_capacity import short  # noqa: F401 - a fixture
 
 MODULE = """
@@ -36,6 +36,13 @@ def raises(error):
 LEAVES, STOPS, FAILS = (rule(lambda state, e=e: raises(e)) for e in (SystemExit(0), KeyboardInterrupt(), KeyError(3)))
 NOTHING, PAIR = (rule(lambda state, answer=answer: answer) for answer in (None, (1, 2)))
 NAN = rule(lambda state: ms.Decision(np.ones(state.draft_time.shape, int), state.draft_time * np.nan))
+class Lossy(ms.Link):
+    def rate(self, share, snr):
+        return 0.9 * share * np.minimum(4.4, np.log2(1.0 + 0.5 * snr / share))
+class Falls(Lossy):
+    def rate(self, share, snr):
+        return 1.0 - 0.5 * share
+LINK, FALLS = Lossy(), Falls()
 FIVE, MADE, NUMBER = partial(Same, length=5), Same(ms.Scenario.preset("llama2")), 3
 """
 
@@ -197,3 +204,27 @@ def test_the_reference_in_a_configuration_is_not_imported(module):
     with pytest.raises(ValueError, match="reference: expected one of"):
         ENVIRONMENTS.load("MultiSpin/Continuous-v0")(scenario=ms.Scenario.preset("llama2"), reference="own_rules:Pairs")
     assert not (module / "imported").exists()
+
+
+def test_links_by_name_in_commands_and_worker_processes(capsys, refused):
+    uplink = ["--set", "link=own_rules:LINK", "access_delay=0.01", "upload_loss=0.1", "repeat_time=0.01"]
+    try:
+        here = means(capsys, *TINY, *uplink, "--controllers", "optimal", "fixed")
+        assert here == means(capsys, *TINY, *uplink, "--controllers", "optimal", "fixed", "--workers", "1")
+        assert here["optimal"] > here["fixed"] > 0.0
+        goodput = {}
+        for link in ("density", "power", "own_rules:LINK"):
+            arguments = ["--set", f"link={link}", "--controller", "optimal", "--certify", "1e-6", "--json"]
+            assert main(["solve", "devices.csv", *arguments]) == 0
+            (goodput[link],) = (row["goodput"] for row in [json.loads(capsys.readouterr().out)])
+        assert goodput["own_rules:LINK"] < goodput["power"] != goodput["density"]
+    finally:
+        LINKS.unregister("own_rules:LINK")
+    for name, words in (
+        ("FALLS", "link: expected a rate that rises"),
+        ("NUMBER", "link: expected an object of the cl"),
+    ):
+        assert words in refused("solve", ["devices.csv", "--set", f"link=own_rules:{name}"])
+    assert "efficiency_limit: expected 0 with link" in refused(
+        "solve", ["devices.csv", "--set", "efficiency_limit=7.4"]
+    )

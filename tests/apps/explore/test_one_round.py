@@ -60,6 +60,14 @@ def test_one_more_megahertz_is_worth_what_it_says():
     assert "ms.sensitivities" in describe_sensitivities(padded)[0]
 
 
+def test_a_scenario_with_another_link_is_shown_without_sensitivities(tmp_path):
+    ms.Scenario.preset("llama2", num_users=2, link="power").save(tmp_path / "mine.toml")
+    sources = ScenarioSources(tmp_path / "mine.toml")
+    result = RoundSettings.start(sources).compute(sources)
+    assert 0.0 < result.outcome.goodput <= result.bound
+    assert "other links" in describe_sensitivities(result)[0]
+
+
 MOVED = RoundSettings(num_users=4, moved=2, moved_db=-6.0, edits="1.acceptance=0.9", spread=1.5, payload="ids")
 
 

@@ -10,6 +10,7 @@ LAWS = (
     {"server": "a100-32b"},
     {"verification_pieces": ((0.0, 0.001),), "padded_verification": True, "round_trip_time": 0.02},
     {"min_draft_length": 0},
+    {"min_draft_length": 0, "access_delay": 0.03, "upload_loss": 0.3, "repeat_time": 0.02},
     {"draft_ahead": True, "server": "a100-32b"},
 )
 """Options of scenarios on which the best lengths depend."""

@@ -51,7 +51,9 @@ def test_no_batch_waits_for_a_deep_fade(name):
 
 @pytest.mark.parametrize(("pace", "alpha"), [(0.02, 0.7), (1.0, 0.97), (3.0, 1.0)])
 def test_a_fluid_rate_is_the_best_of_its_grid(pace, alpha):
-    scenario = ms.Scenario.preset("llama2", num_users=4, min_draft_length=0, round_trip_time=0.02)
+    delay = np.array([0.0, 0.01, 0.05, 0.0])
+    fields = {"round_trip_time": 0.02, "access_delay": tuple(delay.tolist())}
+    scenario = ms.Scenario.preset("llama2", num_users=4, min_draft_length=0, **fields)
     (state,) = states_of(scenario, 2, 1)
     state = state.changed(draft_time=pace * state.draft_time, acceptance_rate=np.full((2, 4), alpha))
     rates = []
@@ -60,7 +62,8 @@ def test_a_fluid_rate_is_the_best_of_its_grid(pace, alpha):
         server = scenario.verification_fixed_time + 2.0 * scenario.verification_time_per_draft
         for power in range(-8, 9):
             time = server * 1.3**power
-            lengths = np.minimum(time / (state.draft_time[env] + air), scenario.max_draft_length)
+            room = np.maximum(time - delay, 0.0)
+            lengths = np.minimum(room / (state.draft_time[env] + air), scenario.max_draft_length)
             tokens = sum(expected_tokens(lengths, state.acceptance_rate[env]))
             rates.append(tokens / max(time + 0.02 + server, 2.0 * server, sum(lengths * air)))
     best = np.reshape(rates, (2, 17)).max(-1)

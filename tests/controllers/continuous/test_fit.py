@@ -11,7 +11,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.controllers.continuous.launch import Launch, fit, fit_ratio
 from multispin_env.controllers.continuous.search import all_sent, improve_lengths
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.continuous.core import free_state
 
 TOKENS = ((0.0, 0.002), (0.015, 0.0))
 PADDED = {"verification_pieces": ((0.0, 0.002),), "padded_verification": True}
@@ -20,6 +20,7 @@ LAWS = {
     "tokens": {"verification_pieces": TOKENS},
     "padded": PADDED,
     "round trip": {"round_trip_time": 0.03, "min_draft_length": 0},
+    "late": {"access_delay": 0.03, "upload_loss": 0.5, "repeat_time": 0.01, "min_draft_length": 0},
     "padded, empty drafts": {**PADDED, "min_draft_length": 0},
     "ahead": {"draft_ahead": True},
     "ahead, padded": {"draft_ahead": True, **PADDED},
@@ -54,7 +55,10 @@ def played_slowly(launch, env, lengths):
         chain = launch.head_start[env, k] if launch.scenario.draft_ahead else 0.0
         gain += launch.weight[env, k] * sum(alpha**power for power in range(length + 1))
         gain -= launch.air_price * length * air
-        uploads.append((launch.scenario.round_trip_time + max(length - chain, 0.0) * pace, length * air))
+        scenario = launch.scenario
+        late = sum(scenario.access_delay) + scenario.repeat_time * scenario.upload_loss / (1.0 - scenario.upload_loss)
+        waiting = scenario.round_trip_time + (late if length else 0.0)
+        uploads.append((waiting + max(length - chain, 0.0) * pace, length * air))
         batch.append(length)
     return gain, sent_slowly(uploads), pass_slowly(launch.scenario, batch)
 
@@ -72,9 +76,7 @@ def ratio_slowly(launch, env, lengths):
 
 def launch_of(scenario, rng, num_envs, due, starts=None, air_price=3.0, weight=1.0):
     users = scenario.num_users
-    core = ContinuousCore(ContinuousSystem.of(scenario.replace(channel="static")), num_envs, drawn=False)
-    core.hold(ms.sample_state(scenario, rng, num_envs))
-    state = core.state
+    state = free_state(ms.sample_state(scenario, rng, num_envs))
     shape = (num_envs, users)
     if scenario.draft_ahead:
         state = state.changed(head_start=rng.uniform(0.0, 6.0, shape) * (rng.random(shape) < 0.7))
@@ -128,8 +130,9 @@ def test_lengths_are_the_best_of_all_or_nearly(law, thorough, equal, in_the_mean
     assert (np.array(lost[0]) < 1e-9).all()
     assert np.min(lost) > -1e-9
     assert (np.array(lost) < 1e-9).mean() >= equal
-    assert np.mean(lost) < in_the_mean
-    assert np.max(lost) < at_most
+    fixed = 2.0 if law == "late" else 1.0  # single steps do not see that a delay is paid once
+    assert np.mean(lost) < in_the_mean * fixed
+    assert np.max(lost) < at_most * fixed
 
 
 @pytest.mark.parametrize("law", LAWS)

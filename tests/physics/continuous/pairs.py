@@ -12,7 +12,7 @@ from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSyst
 from multispin_env.physics.workload import ServiceLevel
 from multispin_env.registry import ACCEPTANCES
 from tests.alike import equal
-from tests.physics.continuous.slow import DRAFTING, FREE, IDLE, READY, UPLOADING, Device, Slow
+from tests.physics.continuous.slow import DRAFTING, FREE, IDLE, READY, REPEATING, UPLOADING, Device, Slow
 
 LAWS = ("independent", "gauss-markov", "static")
 DISCIPLINES = ("serial", "reserved", "shared")
@@ -21,6 +21,14 @@ DISCIPLINES = ("serial", "reserved", "shared")
 def numbers(rng, normal):
     while True:
         yield rng.standard_normal() if normal else rng.standard_exponential()
+
+
+def seconds_of_repetitions(scenario, rng):
+    while True:  # one uniform variable for each cycle: G is the largest j with 1 − u ≤ p^j
+        missing, count = 1.0 - rng.random(), 0
+        while missing <= scenario.upload_loss ** (count + 1):
+            count += 1
+        yield count * scenario.repeat_time
 
 
 NEVER = (1e9, 0, 1)  # The row after the last row of a list
@@ -55,7 +63,7 @@ class Pair:
         self.core = ContinuousCore(system, 1, drawn=drawn)
         self.core.seed(0, np.random.default_rng(seed))
         users = scenario.num_users
-        _, fading, tokens, renewals = np.random.default_rng(seed).spawn(4)
+        _, fading, tokens, renewals, _, losses = np.random.default_rng(seed).spawn(6)
         fades = [numbers(rng, law == "gauss-markov") for rng in fading.spawn(users)]
         draws = drawn or scenario.draft_ahead
         noise = [numbers(rng, False) if draws else None for rng in tokens.spawn(users)]
@@ -64,7 +72,13 @@ class Pair:
         state = self.core.state[0]
         columns = (state.draft_time.tolist(), mean, state.acceptance_rate.tolist(), fades, noise, [not drawn] * users)
         self.slow = Slow(scenario, discipline, law, [Device(*row) for row in zip(*columns, strict=True)])
-        for device in self.slow.devices:
+        for device, delay, rng in zip(
+            self.slow.devices, np.broadcast_to(scenario.access_delay or 0.0, users), losses.spawn(users), strict=True
+        ):
+            device.delay = float(delay)
+            if scenario.upload_loss:
+                device.repeats = seconds_of_repetitions(scenario, rng)
+                device.repeated = next(device.repeats)
             device.gain = self.slow.fresh_gain(device) if held is None else device.mean_gain
         if requests is not None:
             for device, task, rng in zip(
@@ -135,8 +149,9 @@ class Pair:
 
     def _compare_states(self):
         state, devices, now, close = self.core.state[0], self.slow.devices, self.slow.now, self._close
-        at_work = [device.phase in (DRAFTING, UPLOADING, READY) for device in devices]
-        assert state.phase.tolist() == [device.phase for device in devices]
+        at_work = [device.phase in (DRAFTING, UPLOADING, REPEATING, READY) for device in devices]
+        phases = [UPLOADING if device.phase == REPEATING else device.phase for device in devices]
+        assert state.phase.tolist() == phases
         assert state.draft_length.tolist() == [device.length for device in devices]
         assert state.batch == self.slow.batch
         assert state.aim[at_work].tolist() == [device.aim for device in devices if device.phase not in (FREE, IDLE)]

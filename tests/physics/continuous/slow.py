@@ -69,9 +69,9 @@ class Line:
         self.waiting.append(self.arrived[-1])
 
 
-FREE, DRAFTING, UPLOADING, READY, IDLE = range(5)
+FREE, DRAFTING, UPLOADING, READY, IDLE, REPEATING = range(6)
 # order of events at one instant; a request that arrives when a verification ends finds a device without a draft
-DRAFT_ENDS, UPLOAD_ENDS, VERIFICATION_ENDS, REQUEST_ARRIVES, DECISION_MADE, TIMEOUT_ENDS = range(6)
+DRAFT_ENDS, UPLOAD_ENDS, DRAFT_ARRIVES, VERIFICATION_ENDS, REQUEST_ARRIVES, DECISION_MADE, TIMEOUT_ENDS = range(7)
 
 
 @dataclass
@@ -84,6 +84,9 @@ class Device:
     fading: object  # iterator of numbers
     noise: object  # iterator of exponential variables; None if nothing is drawn
     expects: bool = False  # whether tokens are expected and only hits drawn
+    repeats: object = None  # iterator of seconds of repetitions, one for each cycle; None if no upload is lost
+    repeated: float = 0.0  # seconds of this cycle's repetitions
+    delay: float = 0.0  # access, paid by a device that drafts
     rates: object = None  # iterator of acceptance rates of requests; None if constant
     line: Line | None = None  # None for endless requests
     request: Request | None = None
@@ -180,6 +183,7 @@ class Slow:
         device.aim = self.decision["aim"][k] if "aim" in self.decision else self.batch
         missing = max(length - device.head_start, 0.0)
         device.draft_ends = self.now + self.scenario.round_trip_time + missing * device.draft_time
+        device.draft_ends += device.delay if length else 0.0
         device.left = length * self.token_time(device)
         self.air_of_drafts += device.left
         heapq.heappush(self.heap, (device.draft_ends, DRAFT_ENDS, k, 0))
@@ -220,15 +224,27 @@ class Slow:
                 self._begin(k, self.devices[k])
                 self.keys[k] = self._key(k, self.devices[k])
             return
+        if kind == DRAFT_ARRIVES:
+            self._arrived(k)
+            return
         ended = [j for j in self.rates if self._ends_now(j)]  # at this instant, whatever the new rates are
         if kind == DRAFT_ENDS:
             self.outcome.drafted_at[k] = self.now - self.epoch
             self.devices[k].phase = UPLOADING
             ended += [k] if self.devices[k].left == 0.0 else []
         for j in ended + [k] * (kind == UPLOAD_ENDS):
-            self.outcome.uploaded_at[j] = self.now - self.epoch
-            self.devices[j].phase, self.devices[j].left = READY, 0.0
+            device = self.devices[j]
+            device.left = 0.0
+            if device.repeated and device.length:
+                device.phase = REPEATING
+                heapq.heappush(self.heap, (self.now + device.repeated, DRAFT_ARRIVES, j, 0))
+            else:
+                self._arrived(j)
         self._share_out()
+
+    def _arrived(self, k):
+        self.outcome.uploaded_at[k] = self.now - self.epoch
+        self.devices[k].phase = READY
 
     def _ends_now(self, j):
         return (self.now, UPLOAD_ENDS, j, self.version) in self.heap
@@ -266,6 +282,7 @@ class Slow:
                 device.head_start = self.outcome.chain[k] if self.outcome.hit[k] else 0.0
             device.gain = self._next_gain(device, self.now - device.gain_drawn)
             device.gain_drawn = self.now
+            device.repeated = next(device.repeats) if device.repeats else 0.0
             if device.request:
                 self._deliver(k, device)
             device.phase, device.length = FREE, 0
@@ -344,7 +361,9 @@ class Slow:
             self.air_dropped += device.left
             device.left = 0.0
             self._end(k, device, "dropped")
-        self.heap = [event for event in self.heap if event[1] != DRAFT_ENDS or event[2] not in dropped]
+        self.heap = [
+            event for event in self.heap if event[1] not in (DRAFT_ENDS, DRAFT_ARRIVES) or event[2] not in dropped
+        ]
         heapq.heapify(self.heap)
         self._take_up()
 

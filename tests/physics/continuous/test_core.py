@@ -51,6 +51,22 @@ def test_a_batch_of_all_devices_is_a_round(preset, server, ahead):
         assert (core.state.spectral_efficiency != state.spectral_efficiency).all()  # a new channel each round
 
 
+def test_rounds_wait_for_the_largest_number_of_repetitions():
+    loss = {"access_delay": (0.03, 0.0, 0.01, 0.0, 0.02), "upload_loss": 0.3, "repeat_time": 0.02}
+    scenario = ms.Scenario.preset("llama2", num_users=5, **loss)
+    core, optimal = core_of(scenario, 250, discipline="reserved"), ms.make_controller("optimal", scenario)
+    most = []
+    for _ in range(6):
+        state, decision = core.state, optimal(core.state)
+        together = ms.Decision(decision.draft_length, decision.share * scenario.total_bandwidth)
+        expected = ms.expected_outcome(scenario, state.system, together)
+        waited = core.step(decision).duration - (expected.round_latency - scenario.repeat_delay)
+        most.append(waited / scenario.repeat_time)
+    assert np.rint(most) == pytest.approx(np.array(most), abs=1e-9)
+    assert scenario.repeat_time * np.mean(most) == pytest.approx(scenario.repeat_delay, rel=0.05)
+    assert np.mean(np.rint(most) == 0.0) == pytest.approx(0.7**5, abs=0.03)
+
+
 WORKLOAD = make_workload(rate=3.0, ttft=0.5, tpot=0.1)
 
 
@@ -122,7 +138,9 @@ def decisions(core, rng, discipline="serial"):
 @pytest.mark.parametrize("workload", [None, WORKLOAD, make_workload("think", 3.0)], ids=["endless", "open", "closed"])
 def test_parallel_environments_equal_single_ones(workload, law):
     """Also with resets in the middle."""
-    scenario, rng = ms.Scenario.preset("qwen3.5", num_users=5, acceptance="by-request"), np.random.default_rng(3)
+    loss = {"upload_loss": 0.4, "repeat_time": 0.05} if law == "gauss-markov" else {}
+    scenario = ms.Scenario.preset("qwen3.5", num_users=5, acceptance="by-request", **loss)
+    rng = np.random.default_rng(3)
     sizes = ((3, 10), (1, 10), (1, 11), (1, 12))
     parallel, *singles = (core_of(scenario, size, law, seed=seed, workload=workload) for size, seed in sizes)
     for step in range(40):
@@ -181,7 +199,8 @@ def test_bad_decisions_change_nothing(discipline):
 
 @pytest.mark.parametrize("arrivals", ["poisson", "think"])
 def test_a_refusal_changes_nothing(arrivals, monkeypatch):
-    scenario, workload = ms.Scenario.preset("llama2", num_users=3), make_workload(arrivals, 300.0)
+    loss = {"upload_loss": 0.5, "repeat_time": 0.1}
+    scenario, workload = ms.Scenario.preset("llama2", num_users=3, **loss), make_workload(arrivals, 300.0)
     tried, other = (core_of(scenario, discipline="reserved", workload=workload) for _ in range(2))
     good = replace(GOOD, draft_length=GOOD.draft_length[:1], join=GOOD.join[:1])
     refused, most = 0, queues.MOST_REQUESTS

@@ -13,6 +13,8 @@ SERVERS = {
     "tokens": {"server": "a100-32b"},
     "padded": {"server": "a100-7b-gemm", "padded_verification": True},
     "ids": {"payload": "ids", "round_trip_time": 0.007},
+    "delays": {"access_delay": (0.0, 0.04, 0.01, 0.0, 0.1, 0.02)},
+    "losses": {"access_delay": 0.01, "upload_loss": 0.4, "repeat_time": 0.02, "round_trip_time": 0.007},
     "context": {"context_time": 3e-5, "context": 700},
     "context and tokens": {"server": "h100-8b", "context_time": 2e-6, "context": 3},
 }
@@ -159,6 +161,7 @@ def test_drafting_ahead(discipline, guess):
     for users in (1, 5, 13):
         seed += 1
         scenario = scenario_of(users, draft_ahead=True, guess=guess, round_trip_time=(seed % 3) * 0.004)
+        scenario = scenario.replace(upload_loss=(0.0, 0.3)[seed % 2], repeat_time=0.01)
         for requests in (None, requests_of(rng, users, ("dense", "bursts")[seed % 2], seed % 4 < 2, LEVELS[seed % 5])):
             acceptance = "by-task" if requests is None else "by-request"
             drawn = requests is not None or seed % 2 == 0
@@ -192,6 +195,7 @@ def test_simultaneous_events(discipline, equal):
     for seed in range(6):
         scenario, held = dyadic(1 + seed % most, rng, (seed % 3) / 64.0)
         held = held[np.zeros(scenario.num_users, dtype=int)] if equal else held
+        scenario = scenario.replace(upload_loss=(0.0, 0.5)[seed % 2], repeat_time=1.0 / 32)
         alike = {"draft_length": [4] * scenario.num_users}
         pair = exact_pair(discipline, scenario, held)
         played(pair, rng, 30, True, lambda alike=alike: alike if equal and rng.random() < 0.7 else {})
@@ -209,6 +213,7 @@ def test_requests_at_one_instant(discipline, closed):
     at_ends = from_idle = 0
     for seed in range(9):
         scenario, held = dyadic(1 + seed % most, rng, (seed % 3) / 64.0)
+        scenario = scenario.replace(access_delay=1.0 / 64, upload_loss=(0.0, 0.5)[seed % 3 // 2], repeat_time=1.0 / 32)
         if seed % 2:
             scenario = scenario.replace(verification_pieces=((0.0, 2.0**-12), (2.0**-6, 2.0**-14)))
         level = ServiceLevel(ttft=0.25, tpot=1.0 / 16) if seed % 4 < 2 else ServiceLevel(e2el=0.5, e2el_per_token=1 / 8)
