@@ -32,8 +32,8 @@ def run(options: Namespace) -> None:
 
 def tables(file: Path = FILE) -> Iterator[str]:
     """Return the tables of methods and of tasks in Markdown."""
-    with file.open(encoding="utf-8", newline="") as lines:
-        rows = {row["method"]: row for row in csv.DictReader(lines)}
+    with file.open(encoding="utf-8", newline="") as text:
+        rows = {row["method"]: row for row in csv.DictReader(text)}
     columns: dict[str, Callable[[_Row], str]] = {
         "method": lambda row: re.sub("stable_baselines3:|sb3_contrib:|, own encodings(?=\\))", "", row["method"]),
         "rank": lambda row: row["rank"].strip("'").replace(" of ", "/"),

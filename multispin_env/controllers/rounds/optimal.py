@@ -17,8 +17,9 @@ from multispin_env.physics.types import Decision, SystemState, checked_state, ch
 from multispin_env.scenario import Scenario
 from multispin_env.solver.ahead import AheadRound, best_lengths
 from multispin_env.solver.certify import CertifiedDecision, certified_lengths
+from multispin_env.solver.equalization import MAX_TIME, MIN_TIME
 from multispin_env.solver.pace import is_in_time, least_tpot
-from multispin_env.solver.problem import MAX_TIME, MIN_TIME, Problem, checked_problem, in_chunks, make_problem
+from multispin_env.solver.problem import Problem, checked_problem, in_chunks, make_problem
 from multispin_env.solver.relaxed import Relaxed
 from multispin_env.solver.rule import LONGEST_OFFSETS, fast_lengths, first_lengths
 from multispin_env.solver.samples import sample_decisions
