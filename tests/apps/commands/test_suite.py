@@ -24,6 +24,7 @@ from multispin_env.evaluation.suite.entries import (
     CURVES,
     ENTRY,
     SCORES,
+    kinds_of,
     read_entry,
     read_scores,
     rule_entry,
@@ -441,6 +442,8 @@ HOSTILE = {
     "seeds twice": (_set(seeds=[1, 1]), "seeds: expected distinct numbers"),
     "too many seeds": (_set(seeds=list(range(101))), "seeds: expected a list"),
     "no policies": (_set(policies=3), "policies: expected a table of tasks"),
+    "policies of no task": (_set(policies={}), "policies: expected at least one task"),
+    "starts that are none": (_set(starts=-1), "starts: expected an integer in"),
     "an unknown task": (lambda f: rewrite(f, lambda about: about["policies"].update(x=[])), "field: expected one of"),
     "a seed too many": (_first(*[{"folder": "first-0"}] * 3), "with one for each seed"),
     "no seed": (_first(), "with one for each seed"),
@@ -491,6 +494,22 @@ def test_rules_are_marked_whatever_their_entry_says(small, capsys):
     _call_supernet(small, dict.fromkeys(("round-8", "round-50"), "homogeneous"))
     assert main(["suite", "evaluate", str(small)]) == 0
     assert table(capsys, small, "--seed", "0").splitlines()[2].startswith("SuperNet (deep RL) (rule)")
+
+
+def test_actions_without_a_known_action_0_are_apart(small):
+    """Also those of files that are no description of a policy."""
+
+    def kind():
+        return kinds_of(small, read_entry(small))["round-8"]
+
+    zero = FIRST.frozen.middle
+    assert kind() == ("own", zero)
+    rewrite(small / "first-1", lambda about: about.update(action="lengths"), POLICY)
+    assert kind() == ("mixed", None)
+    for odd in ({"action": [1], "arguments": 3}, {"action": "none", "arguments": {"reference": [1]}}):
+        for seed in (0, 1):
+            rewrite(small / f"first-{seed}", lambda about, odd=odd: about.update(odd), POLICY)
+        assert kind() == ("around a rule", None)
 
 
 @pytest.mark.parametrize("rule", ["optimal", "optimal+clairvoyant"])
