@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
-from functools import cache
 from itertools import takewhile
 from operator import methodcaller
 from pathlib import Path
@@ -29,14 +28,7 @@ from agents.base import AgentSettings
 from agents.models import build_model
 from agents.policies import TracedNetwork, policy_of
 from agents.registry import AGENTS, admit
-from agents.runs import (
-    TRAINING_DEFAULTS,
-    read_record,
-    refuse_links,
-    supported_arguments,
-    with_reference,
-    write_record,
-)
+from agents.runs import read_record, refuse_links, write_record
 from agents.tracing import onnx_of, policy_files
 from agents.training import keep_memory
 from agents.vec_env import first_seed
@@ -51,16 +43,21 @@ from multispin_env.evaluation.statistics import aligned
 from multispin_env.evaluation.suite.entries import (
     CURVE,
     CURVES,
+    ENTRY,
     SCORES,
     SuiteEntry,
+    check_files,
     check_replaced,
     check_values,
+    read_curves,
+    read_entry,
+    read_scores,
     save_entry,
     save_values,
 )
-from multispin_env.evaluation.suite.frozen import VERSION
+from multispin_env.evaluation.suite.frozen import VERSION, own_content
 from multispin_env.evaluation.suite.leaderboard import score_cells
-from multispin_env.evaluation.suite.tasks import POLICY_ARGUMENTS, RANDOM_ACTIONS, SuiteTask
+from multispin_env.evaluation.suite.tasks import SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import lock_folder, make_folder, write_atomically
 from multispin_env.registry import import_attribute, is_outside, refusal
@@ -70,23 +67,11 @@ CELL = "cell.json"
 _Content = dict[str, Any]
 _Done = dict[str, list[_Content]]  # by task, of the first seeds
 
-_OWN_ENCODINGS = {
-    "MultiSpin/DelayedChannel-v0": "residual",
-    "MultiSpin/Continuous-v0": "tuned",
-    "MultiSpin/Serving-v0": "tuned",
-}
-"""Action encodings of the agents of this package in tasks where they do not use ``lengths``."""
-
-_OWN_CHOICE = {name: TRAINING_DEFAULTS.get(name) for name in POLICY_ARGUMENTS if name != "timeout"}
-"""Arguments with the values that the agents of this package use; `with_reference` sets ``reference``."""
-
-_RANDOM = {"rule": RANDOM_ACTIONS}  # policy of tasks that the method does not support
+_OURS = " (ours, own encodings)"  # end of the names of agents of this package
 
 _LSTM = "MlpLstmPolicy"
 
 _Make = Callable[..., BaseAlgorithm]
-
-_with_reference = cache(with_reference)  # plays all rules of a task, the same for each seed
 
 
 def _method_of(name: str) -> AgentSettings | _Make:
@@ -117,6 +102,16 @@ class PolicyRecorder(BaseCallback):
         self.stored: list[Mapping[str, Any]] = []
         self.taken = self._largest = 0
         self._last_within: Mapping[str, Any] = {}
+        self._start: Mapping[str, Any] = {}
+
+    @override
+    def _on_training_start(self) -> None:
+        self._start = self._state()
+
+    @property
+    def starts(self) -> int:
+        """Number of stored policies that are those before the training."""
+        return sum(all(map(th.equal, state.values(), self._start.values())) for state in self.stored)
 
     @override
     def _on_step(self) -> bool:
@@ -199,13 +194,13 @@ class Cell:
             _write(Path(folder), files)
             curve.append(suite_task.values(load_policy(folder)))
         values = check_values(curve, "values", (len(CURVE), *suite_task.shape))
-        return {"spec": self.spec, **cost, "values": values.tolist()}, files
+        return {"spec": self.spec, **cost, "starts": recorder.starts, "values": values.tolist()}, files
 
     def start(self) -> tuple[BaseAlgorithm, EnvConfig]:
         """Build the untrained model; return it with the configuration of its environment."""
         suite_task, method = task(self.task), _method_of(self.agent)
         if not callable(method):
-            config = _with_reference(_own_config(suite_task))
+            config = _own_config(suite_task)
             settings = method.for_environment(config)
             return build_model(settings, config, seed=first_seed(self.seed, 0, settings.num_envs)), config
         policy = _LSTM if _LSTM in getattr(method, "policy_aliases", ()) else "MlpPolicy"
@@ -241,9 +236,8 @@ def in_half_precision(network: bytes) -> bytes:
 
 
 def _own_config(suite_task: SuiteTask) -> EnvConfig:
-    config = suite_task.config
-    arguments = supported_arguments(type(config), _OWN_CHOICE)
-    return config.replace(action=_OWN_ENCODINGS.get(config.env_id, "lengths"), **arguments)
+    own = own_content()[suite_task.name]
+    return suite_task.config.replace(action=own["action"], **own["arguments"])
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -264,6 +258,39 @@ def _saved(cell: Cell, folder: Path) -> _Content | None:
         return content
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _of_entry(cells: Sequence[Cell], folder: Path) -> dict[str, _Content]:
+    """Return by cell the results that an entry in ``folder`` has without the cell's file; such seeds are kept."""
+    if not (folder / ENTRY).exists():
+        return {}
+    entry = read_entry(folder)
+    kept = [cell for cell in cells if f"{cell.name}/{ONNX}" in entry.files and not (folder / cell.name / CELL).exists()]
+    if not kept:
+        return {}
+    method, steps = _method_name(kept[0].agent), kept[0].steps
+    is_other = entry.method != method and (is_outside(entry.method) or entry.method.endswith(_OURS))
+    if is_other or not steps / 2 < entry.steps <= steps:  # some agents stop before the budget
+        got = f"{entry.method!r} with {entry.steps} steps"
+        raise ValueError(f"out: expected a new folder, or an entry of {method!r} with {steps} steps, got {got}")
+    check_files(folder, entry, [cell.name for cell in kept])
+    scores, curves = read_scores(folder, entry), read_curves(folder, entry)
+    if curves is None:
+        raise ValueError(f"out: expected an entry with {CURVES}, got none in {str(folder)!r}")
+    cost, contents = {key: getattr(entry, key) for key in ("steps", "seconds", "cpu_seconds", "starts")}, {}
+    for cell in kept:
+        index = entry.policies[cell.task].index({"folder": cell.name})
+        contents[cell.name] = {**cost, "values": scores[cell.task][index], "curve": curves[cell.task][:, index]}
+    return contents
+
+
+def _with_curve(cell: Cell, folder: Path) -> _Content | None:
+    content = _saved(cell, folder)
+    if content is None:
+        return None
+    *_, values = curve = np.array(content["values"])
+    scores = [float(task(cell.task).performance(point[None]).mean_scores[0]) for point in curve]
+    return {**content, "values": values, "curve": scores}
 
 
 def train_missing(cells: Sequence[Cell], folder: Path, executor: Executor) -> list[str]:
@@ -293,37 +320,30 @@ def train_missing(cells: Sequence[Cell], folder: Path, executor: Executor) -> li
 
 def _save_results(out: Path, agent: str, by_task: Mapping[str, Sequence[Cell]], done: _Done) -> dict[str, FloatArray]:
     """Write the entry with its scores and curves; return the values (seeds, parts, n) of its tasks."""
+    done = {name: by_seed for name, by_seed in done.items() if by_seed}
     contents = [content for by_seed in done.values() for content in by_seed]
     if not contents:
         return {}
-    num_seeds = max(map(len, done.values()))
-    policies: dict[str, list[dict[str, str]]] = {}
-    curves: dict[str, FloatArray] = {}  # values (points of `CURVE`, seeds, parts, n)
-    for name, cells in by_task.items():
-        if not cells:
-            policies[name] = [_RANDOM] * num_seeds
-            values = task(name).values(RANDOM_ACTIONS)
-            curves[name] = np.broadcast_to(values, (len(CURVE), num_seeds, *values.shape))
-        elif done[name]:
-            policies[name] = [{"folder": cell.name} for cell in cells[: len(done[name])]]
-            curves[name] = np.array([content["values"] for content in done[name]]).swapaxes(0, 1)
+    before = read_entry(out).starts if (out / ENTRY).exists() else 0  # for cells of older versions
     entry = SuiteEntry(
-        method=agent if is_outside(agent) else f"{agent} (ours, own encodings)",
+        method=_method_name(agent),
         steps=max(content["steps"] for content in contents),
         seconds=float(np.mean([content["seconds"] for content in contents])),
         cpu_seconds=float(np.mean([content["cpu_seconds"] for content in contents])),
-        seeds=tuple(range(num_seeds)),
-        policies=policies,
+        seeds=tuple(range(max(map(len, done.values())))),
+        policies={name: [{"folder": cell.name} for cell in by_task[name][: len(done[name])]] for name in done},
+        starts=min(content.get("starts", before) for content in contents),
     )
-    played = {name: curve[-1] for name, curve in curves.items()}
-    scores = {
-        name: np.array([task(name).performance(values).mean_scores for values in curve])
-        for name, curve in curves.items()
-    }
+    played = {name: np.array([content["values"] for content in by_seed]) for name, by_seed in done.items()}
     save_entry(out, entry)
     save_values(out / SCORES, played)
-    save_values(out / CURVES, scores)
+    curves = {name: np.array([content["curve"] for content in by_seed]).T for name, by_seed in done.items()}
+    save_values(out / CURVES, curves)
     return played
+
+
+def _method_name(agent: str) -> str:
+    return agent if is_outside(agent) else f"{agent}{_OURS}"
 
 
 def run(options: argparse.Namespace) -> int | None:
@@ -340,14 +360,15 @@ def run(options: argparse.Namespace) -> int | None:
     cells = [cell for by_seed in by_task.values() for cell in by_seed]
     if not cells:
         raise ValueError(f"agent: expected an agent that can learn in at least one task, got {options.agent!r}")
-    firsts = {name: [{"folder": by_seed[0].name} if by_seed else _RANDOM] for name, by_seed in by_task.items()}
+    firsts = {name: [{"folder": by_seed[0].name}] for name, by_seed in by_task.items() if by_seed}
     check_replaced(options.out, firsts)
     make_folder(options.out)
     refuse_links(options.out)
     for cell in cells:
         _saved(cell, options.out)  # raises before the training for files of another method
     requested = [cell for seed in seeds for name in names for cell in by_task[name] if cell.seed == seed]
-    part = part_of(requested, options.part)
+    kept = _of_entry(cells, options.out)
+    part = [cell for cell in part_of(requested, options.part) if cell.name not in kept]
     with ExitStack() as locks:  # of cells, since other parts may train at the same time
         for cell in part:
             make_folder(options.out / cell.name)
@@ -355,7 +376,7 @@ def run(options: argparse.Namespace) -> int | None:
         failed = train_missing(part, options.out, executor)
     done: _Done = {}
     for name, by_seed in by_task.items():
-        contents = (_saved(cell, options.out) for cell in by_seed)
+        contents = (kept.get(cell.name) or _with_curve(cell, options.out) for cell in by_seed)
         done[name] = [content for content in takewhile(bool, contents) if content]
     played = _save_results(options.out, options.agent, by_task, done)
     print(aligned(*score_cells({name: played[name] for name in names if name in played})))
@@ -371,5 +392,5 @@ def _cells(agent: str, name: str, seeds: Iterable[int], steps: int) -> list[Cell
     cells = [Cell(agent, name, seed, steps) for seed in seeds]
     reason = cells[0].obstacle()
     if reason:
-        print(f"{name}: scored as random actions: {reason}", file=sys.stderr)
+        print(f"{name}: not played: {reason}", file=sys.stderr)
     return [] if reason else cells

@@ -347,6 +347,7 @@ ESTIMATORS: Registry = Registry(
         "last-report": "multispin_env.controllers.estimators:LastReport",
         "mmse": "multispin_env.controllers.estimators:Mmse",
         "quantile": "multispin_env.controllers.estimators:Quantile",
+        "expected": "multispin_env.controllers.estimators:Expected",
         "gradient": "multispin_env.controllers.estimators:Gradient",
         "round-robin": "multispin_env.controllers.estimators:RoundRobin",
     },

@@ -14,7 +14,7 @@ OPTIONS: Options = {"tasks": (None, "names (default: all)", {"nargs": "*"})}
 
 def run(options: Namespace) -> None:
     for entry in [task(name) for name in options.tasks] or tasks():
-        show(f"{entry.name}, {entry.metric}: {entry.hard}", _rows(entry))
+        show(f"{entry.name}, {entry.metric}: {entry.hard}; attainable: {entry.attainable_text}", _rows(entry))
 
 
 def _rows(entry: SuiteTask) -> Iterator[Row]:

@@ -5,11 +5,12 @@ from typing import Any, overload
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.arrays import BoolArray
 from multispin_env.checks import check_instance, require
 from multispin_env.controllers.base import Controller, WeightedController
 from multispin_env.controllers.estimators import Estimator, Part
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousObserved
+from multispin_env.physics.posterior import Posterior
 from multispin_env.physics.types import Decision, Observed, SystemState, named_arrays
 from multispin_env.registry import ESTIMATORS
 from multispin_env.scenario import Scenario
@@ -20,9 +21,10 @@ class PlugIn:
 
     Estimators keep a memory between calls. Parts without an estimator are read from the observation. An estimator of
     ``weights`` changes the objective of a controller of rounds from the sum of goodput: to proportional fairness with
-    ``gradient``, or to the goodput of one user at a time with ``round-robin``. Without the barrier, channel estimates
-    apply to devices that start a draft; the channel of a cycle under way is observed. ``ValueError`` for two estimators
-    of one part, or for an estimator of weights with a controller without weights.
+    ``gradient``, or to the goodput of one user at a time with ``round-robin``. With ``expected``, ``optimal`` maximises
+    the expected goodput over a distribution of the hidden parts. Without the barrier, channel estimates apply to
+    devices that start a draft; the channel of a cycle under way is observed. ``ValueError`` for two estimators of one
+    part, or for an estimator whose result the controller cannot use.
     """
 
     def __init__(self, base: Controller[Any, Any], estimators: Iterable[Estimator] = ()) -> None:
@@ -37,6 +39,9 @@ class PlugIn:
         if "weights" in parts and not isinstance(base, WeightedController):
             kind = type(base).__name__
             raise ValueError(f"base: expected a WeightedController for an estimator of weights, got {kind}")
+        if "posterior" in parts and not (hasattr(base, "decide_expected") and {*parts} <= {"posterior", "weights"}):
+            got = f"{type(base).__name__} and estimators of {parts}"
+            raise ValueError(f"estimators: expected 'expected' with 'optimal' and no other of the state, got {got}")
 
     @overload
     def __call__(self, observed: Observed) -> Decision: ...
@@ -57,6 +62,9 @@ class PlugIn:
         estimates = self.update_estimates(system)
         channel = estimates.get("spectral_efficiency")
         acceptance = estimates.get("acceptance_rate", system.acceptance_rate)
+        posterior: Posterior | None = estimates.get("posterior")
+        if posterior is not None and posterior.tokens is not None:
+            acceptance = posterior.tokens[..., 1] - 1.0  # mean rates, a start of the search
         if acceptance is None:
             names = [name for name in ESTIMATORS.names() if ESTIMATORS.load(name).part == "acceptance_rate"]
             raise ValueError(f"acceptance_rate: expected an array (n, K), or a plug-in with one of {names}, got None")
@@ -65,20 +73,24 @@ class PlugIn:
             assert isinstance(base, WeightedController)  # checked at construction
             base = base.scale_weights(estimates["weights"])
         if isinstance(observed, ContinuousObserved):
+            if posterior is not None:
+                raise ValueError("observed: expected rounds for the estimator 'expected', got a ContinuousObserved")
             state = observed.state
             if channel is not None:
                 state = state.changed(spectral_efficiency=np.where(state.starting, channel, state.spectral_efficiency))
             return base(state.changed(acceptance_rate=acceptance))
         efficiency = system.spectral_efficiency if channel is None else channel
-        return base(SystemState(system.draft_time, efficiency, acceptance, system.head_start, system.batteries))
+        at = SystemState(system.draft_time, efficiency, acceptance, system.head_start, system.batteries)
+        rule: Any = base  # has this method, as checked at construction
+        return base(at) if posterior is None else rule.decide_expected(at, posterior)
 
     @property
     def parts(self) -> list[Part]:
         """Estimated parts."""
         return [estimator.part for estimator in self.estimators]
 
-    def update_estimates(self, observed: Observed) -> dict[Part, FloatArray]:
-        """Return the estimate (n, K) of each part after the observation of one step."""
+    def update_estimates(self, observed: Observed) -> dict[Part, Any]:
+        """Return the estimate (n, K) of each part, or a `Posterior`, after the observation of one step."""
         num_envs = len(observed.draft_time)
         if self._num_envs is None:
             for estimator in self.estimators:

@@ -155,6 +155,7 @@ def _largest(score: FloatArray, count: int) -> IntArray:
 def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_Moves, FloatArray]:
     """Return moves (2K, n) that add a token to each user, then remove one from each; and P (n,)."""
     gain = problem.gain(lengths)
+    longer = gain * problem.acceptance_rate if problem.token_table is None else problem.gain(lengths + 1.0)
     room = phi - problem.drafting(lengths)
     share, growth = problem.allocate(lengths, room)
     slope = growth / room
@@ -164,7 +165,7 @@ def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_M
         allowed = allowed & (space > 0.0)
         space = np.where(allowed, space, 1.0)
         moved, growth = problem.allocate(np.where(allowed, lengths + sign, 0.0), space)
-        tokens.append(np.where(allowed, gain * problem.acceptance_rate if sign > 0.0 else -gain, -np.inf))
+        tokens.append(np.where(allowed, longer if sign > 0.0 else -gain, -np.inf))
         shares.append(moved - share)
         slopes.append(growth / space - slope)
     effects = (np.concatenate(effect, -1).T.copy() for effect in (tokens, shares, slopes))

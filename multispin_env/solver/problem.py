@@ -91,6 +91,7 @@ class Problem(Batched):
     tpot: float = np.inf  # s, longest round per token of each device
     token_price: FloatArray | None = None  # (n, K) tokens that each drafted token costs
     price_rise: FloatArray | None = None  # (n, K) difference of the prices of successive tokens
+    token_table: FloatArray | None = None  # (n, K, L_max + 1) E[N | L] in place of the formula for α
     curves: RateCurves | None = None  # (n, K) rates of a link other than `Density`
     band_time: float = 0.0  # Q / B in s bit/s/Hz
     delay: FloatArray | None = None  # δ (K,) s for each device that drafts
@@ -117,13 +118,20 @@ class Problem(Batched):
 
     def gain(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return ω α^l (..., n, K) for integer lengths l, the expected gain of the l-th token of a draft."""
+        if self.token_table is not None:
+            return np.asarray(np.subtract(self.expected(lengths), self.expected(np.subtract(lengths, 1))))
         with np.errstate(divide="ignore", invalid="ignore"):  # α = 0
             power = np.where(lengths > 0, np.exp(lengths * np.log(self.acceptance_rate)), 1.0)
         return self.weights * power
 
     def expected(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return ω E[N | L] for lengths (..., n, K)."""
-        tokens = self.weights * expected_tokens(lengths, self.acceptance_rate)
+        if self.token_table is None:
+            tokens = self.weights * expected_tokens(lengths, self.acceptance_rate)
+        else:
+            n, users, size = self.token_table.shape
+            column = np.clip(lengths, 0, size - 1).astype(np.int64)  # moves out of range are evaluated, but not allowed
+            tokens = self.weights * self.token_table[np.arange(n)[:, None], np.arange(users), column]
         return tokens if self.token_price is None else tokens - self.cost(lengths)
 
     def cost(self, lengths: FloatArray | IntArray) -> FloatArray:
@@ -135,6 +143,8 @@ class Problem(Batched):
 
     def tokens(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return Σ_k ω_k E[N_k | L_k] (n, m) of candidates (n, m, K)."""
+        if self.token_table is not None:
+            return np.add.reduce(self.expected(lengths.swapaxes(0, 1)), -1).T
         tokens = np.add.reduce(self.weights[:, None] * expected_tokens(lengths, self.acceptance_rate[:, None]), -1)
         if self.token_price is not None:
             tokens -= np.add.reduce(self.cost(lengths.swapaxes(0, 1)), -1).T

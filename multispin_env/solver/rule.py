@@ -54,8 +54,11 @@ def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     """Return near-optimal integer lengths (n, K), and the relaxed optimum without the TPOT to 1e-3.
 
     If no lengths are in time, those with the shortest time per output token are returned. With other links or delays
-    the first lengths lose up to 2 %, and a short search improves them.
+    the first lengths lose up to 2 %, and a short search improves them; with a table of tokens it starts from the
+    lengths for the acceptance rates, and the second result is near the lengths.
     """
+    if problem.token_table is not None:
+        return _lengths_by_table(problem)
     lengths, relaxed = first_lengths(problem)
     if problem.simple:
         return lengths, relaxed
@@ -93,6 +96,15 @@ def _general_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
         lengths = pairs[np.arange(len(pairs)), problem.value(pairs).argmax(-1)]
     lengths = lengths.astype(np.float64)
     return improve(problem, lengths, problem.latency(lengths[:, None])), relaxed
+
+
+@np.errstate(all="ignore")
+def _lengths_by_table(problem: Problem) -> tuple[FloatArray, Relaxed]:
+    lengths, _ = fast_lengths(replace(problem, token_table=None))
+    if not problem.padded:
+        lengths = improve(problem, lengths, problem.latency(lengths[:, None]))
+    relaxed = Relaxed.near(problem, lengths, problem.value(lengths[:, None])[:, 0])
+    return branch_and_bound(problem, lengths, relaxed, tolerance=1e-6, rounds=32).lengths, relaxed
 
 
 def _fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:

@@ -51,7 +51,8 @@ def test_reset_and_copies(name, rng):
     estimator.reset(mask)
     mixed = [estimator.estimate(o) for o in second]
     fresh, continued = along(build(name), second), along(build(name), first + second)[5:]
-    assert equal(mixed, [np.where(mask[:, None], new, old) for new, old in zip(fresh, continued, strict=True)])
+    for rows, expected in ((mask, fresh), (~mask, continued)):
+        assert equal([estimate[rows] for estimate in mixed], [estimate[rows] for estimate in expected])
     for other in copies:
         assert equal([other.estimate(o) for o in second], continued)
 

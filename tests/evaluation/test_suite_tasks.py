@@ -9,9 +9,16 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.evaluation.contenders import native
-from multispin_env.evaluation.suite.frozen import DATA
-from multispin_env.evaluation.suite.statistics import Performance, aggregate, difference, median_task, worst_task
-from multispin_env.evaluation.suite.tasks import MIDDLE_ACTIONS, RANDOM_ACTIONS, UNTRAINED, UntrainedNetworks
+from multispin_env.evaluation.suite.frozen import DATA, own_content
+from multispin_env.evaluation.suite.statistics import (
+    Performance,
+    interquartile_mean,
+    median_task,
+    over_cases,
+    over_seeds,
+    worst_task,
+)
+from multispin_env.evaluation.suite.tasks import MIDDLE_ACTIONS, OWN, RANDOM_ACTIONS, UNTRAINED, UntrainedNetworks
 from multispin_env.evaluation.suite.version import read_tasks
 from tools.hashes import steps_hash
 
@@ -97,7 +104,7 @@ def test_training_takes_all_seeds_but_held_out_ones():
     assert gym.make(task.make().spec).reset(seed=None)
 
 
-def test_an_exam_draws_its_episodes():
+def test_an_evaluation_seed_draws_its_episodes():
     """They are in no order, so that the position in a batch says nothing, and the same for all parts."""
     task = TASKS["resize"]
     seeds = [part.seed for part in task.cases()]
@@ -109,9 +116,9 @@ def test_an_exam_draws_its_episodes():
     assert not any(set(seeds[0]) & set(other) for other in others)
 
 
-def test_both_ends_of_a_score_are_played_in_a_fresh_exam():
+def test_both_ends_of_a_score_are_played_for_a_fresh_seed():
     task = TASKS["round-8"]
-    fresh = {name: task.values(name, exam=7) for name in (RANDOM_ACTIONS, "optimal", "fixed")}
+    fresh = {name: task.values(name, eval_seed=7) for name in (RANDOM_ACTIONS, "optimal", "fixed")}
     assert task.score(RANDOM_ACTIONS, 7).score.mean == 0.0
     assert task.score("optimal", 7).score.mean == pytest.approx(1.0, abs=1e-6)
     assert task.score("fixed", 7).score.mean == pytest.approx(task.score("fixed").score.mean, abs=0.05)
@@ -128,6 +135,30 @@ def test_actions_that_know_nothing_have_the_recorded_scores(name):
     observation = task.make_vec(3, seed=0).reset()[0]
     actions = UntrainedNetworks((task.config.scenario.num_users, 2))(observation)
     assert 0.05 < actions.std() < 5.0
+
+
+@pytest.mark.parametrize("name", ["round-8", "late"])
+def test_own_encodings_have_the_recorded_scores(name):
+    """Those of this project's agents, which are known from the encoding of a policy; others have none."""
+    task, own = TASKS[name], own_content()[name]
+    for contender, key in ((MIDDLE_ACTIONS, "middle"), (UNTRAINED, "untrained")):
+        assert task.score(OWN + contender).score.mean == pytest.approx(own[key], abs=1e-6)
+    assert task.action_0(own["action"], {"history": False, **own["arguments"]}) == own["middle"] > task.frozen.middle
+    assert task.action_0(task.config.action, task.config.arguments) == task.frozen.middle
+    assert task.action_0("residual", {"plan_quantile": 0.2}) is None
+
+
+def test_attainable_scores_are_exact_a_bracket_or_open(task):
+    """A clairvoyant is above the upper end, so it shows nothing that a policy can attain."""
+    if task.bound == "reference":
+        assert (task.attainable, task.attainable_text) == ((1.0, 1.0), "1.000")
+    elif task.name in ("hidden", "late"):
+        low, high = task.attainable
+        clairvoyant = task.performance(task.frozen.bound[None]).mean_scores[0]
+        assert 1.0 < low < high < clairvoyant - 0.01
+        assert task.attainable_text in (f"{low:.3f}–{high:.3f}", f"{low:.3f}")
+    else:
+        assert (task.attainable, task.attainable_text) == (None, "open")
 
 
 @pytest.mark.parametrize(
@@ -184,11 +215,12 @@ def test_a_score_is_the_mean_over_parts():
     floor = np.zeros_like(top)
     half = Performance(np.stack([0.5 * top, 0.5 * top]), floor, top)
     assert half.mean_scores == pytest.approx([0.5, 0.5])
-    assert aggregate([half], worst_task)[0] == pytest.approx((0.5, 0.5, 0.5))
+    assert over_cases(worst_task, [half]) == pytest.approx((0.5, 0.5, 0.5))
     mixed = Performance((top * [[0.2], [0.6]])[None], floor, top)
     assert mixed.mean_scores == pytest.approx([0.4])
     whole = Performance(top[None], floor, top)
-    assert [mean for mean, *_ in aggregate([whole, half, mixed], median_task, worst_task)] == pytest.approx([0.5, 0.4])
+    three = [whole, half, mixed]
+    assert [over_cases(part, three).mean for part in (median_task, worst_task)] == pytest.approx([0.5, 0.4])
 
 
 def test_a_difference_is_of_the_same_cases():
@@ -197,7 +229,26 @@ def test_a_difference_is_of_the_same_cases():
     top = np.ones((1, 100))
     first = Performance(rng.uniform(0.0, 1.0, (1, 1, 100)), 0.0 * top, top)
     second = Performance(np.concatenate([first.values] * 2) - 0.25, 0.0 * top, top)
-    mean, low, high = difference([first] * 2, [second] * 2, median_task)
-    assert (mean, low, high) == pytest.approx((0.25, 0.25, 0.25))
-    (alone,) = aggregate([first], median_task)
+    assert over_cases(median_task, [first] * 2, [second] * 2) == pytest.approx((0.25, 0.25, 0.25))
+    alone = over_cases(median_task, [first])
     assert alone.high - alone.low > 0.05
+
+
+@pytest.mark.parametrize(
+    ("runs", "mean"), [([0.1], 0.1), ([0.0, 1.0], 0.5), ([0.264, 0.645, 0.609], 0.5575), ([0, 1, 2, 9], 1.5)]
+)
+def test_the_interquartile_mean_is_that_of_the_middle_half(runs, mean):
+    """Of three runs, the middle half is the second one and a quarter of each other."""
+    assert interquartile_mean([np.array([run]) for run in runs]) == pytest.approx(mean)
+
+
+def test_an_interval_over_seeds_needs_five_and_is_as_wide_as_their_spread():
+    """The standard error of a mean of n seeds is the sample deviation, with n - 1, over sqrt(n)."""
+    scores = np.random.default_rng(0).normal(0.5, 0.1, 5)
+    top = np.ones((1, 20))
+    performance = Performance(scores[:, None, None] * top, 0.0 * top, top)
+    low, high = over_seeds(median_task, [performance])
+    assert low < scores.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 * scores.std(ddof=1) / np.sqrt(5), rel=0.1)
+    few = Performance(performance.values[:4], performance.floor, top)
+    assert over_seeds(median_task, [performance, few]) is None

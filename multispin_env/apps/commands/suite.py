@@ -25,6 +25,7 @@ from multispin_env.evaluation.suite.entries import (
     check_files,
     check_replaced,
     check_scores,
+    kinds_of,
     read_curves,
     read_entry,
     read_scores,
@@ -36,11 +37,14 @@ from multispin_env.evaluation.suite.entries import (
 )
 from multispin_env.evaluation.suite.frozen import VERSION
 from multispin_env.evaluation.suite.leaderboard import (
+    LEGEND,
     READ,
     LeaderRow,
     cells_by_task,
     curve_cells,
     escaped,
+    learnt_cells,
+    pair_cells,
     paired_cells,
     score_cells,
     summary_cells,
@@ -51,11 +55,11 @@ from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, write_atomically
 from multispin_env.registry import import_project_module
 
-_EXAMS = 10**6  # numbers of fresh exams from which one is drawn
+_FRESH_SEEDS = 10**6  # number of fresh evaluation seeds from which one is drawn
 
 _NOTE = f"{READ.strip()} all but the fresh scores are those that the entry states; --check plays them"
 
-_Exam = tuple[Path, Sequence[int], int, Policies]  # folder, seeds, number, and policies by task
+_Evaluation = tuple[Path, Sequence[int], int, Policies]  # folder, seeds, evaluation seed, and policies by task
 
 _DESCRIPTION = f"""List the tasks of the benchmark suite {VERSION}: difficulty, best known result and upper bound.
 
@@ -84,8 +88,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     trust = "play the networks of an entry without limits on memory and time; needed on macOS and Windows"
     evaluate.add_argument("--trust", action="store_true", help=trust)
     evaluate.add_argument("--check", action="store_true", help="check the stored scores of the entry")
-    exam = "number from which the held-out episodes are drawn (default 0, the public ones)"
-    evaluate.add_argument("--seed", type=int, default=PUBLIC, metavar="N", help=exam)
+    seed = "evaluation seed, from which the held-out episodes are drawn (default 0, the public ones)"
+    evaluate.add_argument("--seed", type=int, default=PUBLIC, metavar="N", help=seed)
     evaluate.add_argument("--tasks", nargs="+", metavar="NAME", help="for a controller: tasks to play (default: all)")
     evaluate.add_argument("--out", type=Path, metavar="ENTRY", help="for a controller: write an entry to this folder")
     add_executor_options(evaluate, "policies", parts=False)
@@ -93,7 +97,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     table = parts.add_parser("table", help="print the leaderboard of evaluated entries")
     table.add_argument("entries", nargs="+", type=Path, metavar="ENTRY", help="folders of entries")
     table.add_argument("--out", type=Path, metavar="FOLDER", help="folder for leaderboard.md, .csv, .json and pictures")
-    fresh = "number from which fresh held-out episodes are drawn, the same for all; 0: none (default: a random one)"
+    fresh = "fresh evaluation seed, the same for all entries; 0: none (default: a random one)"
     table.add_argument("--seed", type=int, metavar="N", help=fresh)
     table.add_argument("--check", action="store_true", help="play all entries again and check their stored scores")
     table.add_argument("--paired", action="store_true", help="print differences of two entries in the same episodes")
@@ -115,12 +119,14 @@ def _list(options: argparse.Namespace) -> None:
         frozen, bound = item.frozen, "-"
         if frozen.bound is not None:
             bound = f"{item.performance(frozen.bound[None]).mean_scores[0]:.3f}"
-        best = f"{item.reference} {frozen.reference.mean():.1f}"
-        scores = (f"{frozen.middle:.3f}", f"{frozen.untrained:.3f}", bound)
+        best = f"{item.reference} {frozen.reference.mean():.3g}"
+        scores = (f"{frozen.middle:.3f}", f"{frozen.untrained:.3f}", item.attainable_text, bound)
         lines.append((item.name, item.metric, f"{frozen.floor.mean():.1f}", best, *scores))
-    print(aligned(("task", "metric", "random (0)", "best rule (1)", "middle", "untrained", "bound"), lines))
-    print("\nThe last columns are scores: of the middle of the range of actions, of networks before")
-    print("training, and of an upper bound; where it is 1, the rule is optimal.\n")
+    titles = ("task", "metric", "random", "best rule", "middle", "untrained", "attainable", "bound")
+    print(aligned(titles, lines))
+    print("\nRandom actions have the score 0, the best rule 1. The last columns are scores: of the middle of the")
+    print("range of actions, of networks before training, of the best policy (a bracket, or open), and of an")
+    print("upper bound, which may know what is hidden.\n")
     for item in tasks():
         print(f"{item.name:13}  {item.hard}")
 
@@ -133,22 +139,22 @@ def _evaluate(options: argparse.Namespace) -> None:
     for name in ("tasks", "out"):
         if getattr(options, name):
             raise ValueError(f"{name}: expected no value for the folder of an entry, got --{name}")
-    entry, exam = read_entry(folder), check_integer("seed", options.seed, 0)
-    stored = _stored(folder, entry, exam) if options.check else None
-    played = _play_one(options, (folder, entry.seeds, exam, entry.policies))
-    error = None if stored is None else check_scores(stored, played, exam)
+    entry, eval_seed = read_entry(folder), check_integer("seed", options.seed, 0)
+    stored = _stored(folder, entry, eval_seed) if options.check else None
+    played = _play_one(options, (folder, entry.seeds, eval_seed, entry.policies))
+    error = None if stored is None else check_scores(stored, played, eval_seed)
     if stored is None:
         save_entry(folder, entry)
     if error is None:
-        save_values(folder / scores_name(exam), played)
-    _print(played, exam)
+        save_values(folder / scores_name(eval_seed), played)
+    _print(played, eval_seed)
     if error is not None:
         equality = f"up to rounding errors of {error:.1e} of the largest value" if error else "exactly"
         print(f"\nthe stored scores are reproduced {equality}")
 
 
-def _stored(folder: Path, entry: SuiteEntry, exam: int) -> TaskValues:
-    stored = read_scores(folder, entry, exam)
+def _stored(folder: Path, entry: SuiteEntry, eval_seed: int) -> TaskValues:
+    stored = read_scores(folder, entry, eval_seed)
     check_files(folder, entry)
     return stored
 
@@ -156,27 +162,25 @@ def _stored(folder: Path, entry: SuiteEntry, exam: int) -> TaskValues:
 def _evaluate_name(options: argparse.Namespace) -> None:
     if options.check:
         raise ValueError(f"entry: expected a folder with scores to check, got {options.entry!r}")
-    exam = check_integer("seed", options.seed, 0)
+    eval_seed = check_integer("seed", options.seed, 0)
     if options.entry not in BLIND and any(letter in options.entry for letter in "/\\"):
         raise ValueError(f"entry: expected a folder that exists, or a controller, got {options.entry!r}")
+    selected = tuple(task(name) for name in options.tasks) if options.tasks else tasks()
     if options.out is None:
-        selected = tuple(task(name) for name in options.tasks) if options.tasks else tasks()
-        _print(_play_one(options, (Path(), (0,), exam, rule_policies(options.entry, selected))), exam)
+        _print(_play_one(options, (Path(), (0,), eval_seed, rule_policies(options.entry, selected))), eval_seed)
         return
-    if options.tasks:
-        raise ValueError("tasks: expected no value with --out, since an entry has all tasks, got --tasks")
-    entry = rule_entry(options.entry)
+    entry = rule_entry(options.entry, selected)
     check_replaced(options.out, entry.policies)
-    played = _play_one(options, (options.out, entry.seeds, exam, entry.policies))
+    played = _play_one(options, (options.out, entry.seeds, eval_seed, entry.policies))
     make_folder(options.out)
     save_entry(options.out, entry)
-    save_values(options.out / scores_name(exam), played)
-    _print(played, exam)
+    save_values(options.out / scores_name(eval_seed), played)
+    _print(played, eval_seed)
 
 
-def _play_one(options: argparse.Namespace, exam: _Exam) -> TaskValues:
-    *_, number, policies = exam
-    (played,), error = _play(options, [exam], number, list(policies))
+def _play_one(options: argparse.Namespace, evaluation: _Evaluation) -> TaskValues:
+    *_, number, policies = evaluation
+    (played,), error = _play(options, [evaluation], number, list(policies))
     if error is None:
         return played
     if played:
@@ -185,17 +189,17 @@ def _play_one(options: argparse.Namespace, exam: _Exam) -> TaskValues:
 
 
 def _play(
-    options: argparse.Namespace, exams: Sequence[_Exam], fresh: int, names: Sequence[str]
+    options: argparse.Namespace, evaluations: Sequence[_Evaluation], fresh: int, names: Sequence[str]
 ) -> tuple[list[TaskValues], ValueError | None]:
-    """Play exams, and the ends of the scores of these tasks in a ``fresh`` one; a rule plays once.
+    """Play evaluations, and the ends of the scores of these tasks for a ``fresh`` seed; a rule plays once.
 
-    Returns the values of each exam, without those of policies that fail, and an error that names these policies.
+    Returns the values of each, without those of policies that fail, and an error that names these policies.
     """
     ends = {name: [{"rule": RANDOM_ACTIONS}, {"rule": task(name).reference}] for name in names if fresh != PUBLIC}
-    exams = [(Path(), (0, 1), fresh, ends), *exams]
+    evaluations = [(Path(), (0, 1), fresh, ends), *evaluations]
     labels: dict[PolicyRun, str] = {}
     runs: list[tuple[int, str, PolicyRun]] = []
-    for index, (folder, seeds, number, policies) in enumerate(exams):
+    for index, (folder, seeds, number, policies) in enumerate(evaluations):
         for name, by_seed in policies.items():
             for seed, policy in zip(seeds, by_seed, strict=False):
                 ((kind, part),) = policy.items()
@@ -203,7 +207,7 @@ def _play(
                 labels.setdefault(run, ", ".join(filter(None, (folder.name, name, f"seed {seed}"))))
                 runs.append((index, name, run))
     values, error = _results(options, labels)
-    played: list[dict[str, list[FloatArray]]] = [{} for _ in exams]
+    played: list[dict[str, list[FloatArray]]] = [{} for _ in evaluations]
     for index, name, run in runs:
         if run in values:
             played[index].setdefault(name, []).append(values[run])
@@ -237,24 +241,24 @@ def _results(
     return values, ValueError(errors[0] + others) if errors else None
 
 
-def _print(played: TaskValues, exam: int) -> None:
-    print(aligned(*score_cells(played, exam)))
+def _print(played: TaskValues, eval_seed: int) -> None:
+    print(aligned(*score_cells(played, eval_seed)))
 
 
 def _both_scores(
     options: argparse.Namespace, entries: Sequence[tuple[Path, SuiteEntry]], fresh: int
 ) -> dict[tuple[Path, int], TaskValues]:
-    """Return the scores by folder and exam: public ones are read, or with ``--check`` played, and fresh ones played."""
+    """Return the scores by folder and evaluation seed: fresh ones are played, public ones only with ``--check``."""
     scores: dict[tuple[Path, int], TaskValues] = {}
-    exams: list[_Exam] = []
+    evaluations: list[_Evaluation] = []
     for folder, entry in entries:
         for number in dict.fromkeys((PUBLIC, fresh)):
             if number == PUBLIC or (options.check and (folder / scores_name(number)).exists()):
                 scores[folder, number] = _stored(folder, entry, number)
             if options.check or number != PUBLIC:
-                exams.append((folder, entry.seeds, number, entry.policies))
-    all_played, error = _play(options, exams, fresh, [task.name for task in tasks()])
-    for (folder, _, number, policies), played in zip(exams, all_played, strict=True):
+                evaluations.append((folder, entry.seeds, number, entry.policies))
+    all_played, error = _play(options, evaluations, fresh, [task.name for task in tasks()])
+    for (folder, _, number, policies), played in zip(evaluations, all_played, strict=True):
         if any(len(played.get(name, ())) < len(policies[name]) for name in policies):
             continue  # one has failed
         if (folder, number) in scores:
@@ -268,7 +272,7 @@ def _both_scores(
 
 
 def _table(options: argparse.Namespace) -> None:
-    fresh = secrets.randbelow(_EXAMS) + 1 if options.seed is None else check_integer("seed", options.seed, 0)
+    fresh = secrets.randbelow(_FRESH_SEEDS) + 1 if options.seed is None else check_integer("seed", options.seed, 0)
     entries = [(folder, read_entry(folder)) for folder in options.entries]
     methods = [entry.method for _, entry in entries]
     for method in methods:
@@ -284,15 +288,15 @@ def _table(options: argparse.Namespace) -> None:
             read_curves(folder, entry),
             None if fresh == PUBLIC else (scores[folder, fresh], fresh),
             not options.check,
+            kinds_of(folder, entry),
         )
         for folder, entry in entries
     ]
     paired = [paired_cells(rows[0], rows[1])] if options.paired else []
-    rows.sort(key=lambda row: -row.iqm)
-    cells = [
-        table for table in (summary_cells(rows, fresh), cells_by_task(rows), curve_cells(rows), *paired) if table[1]
-    ]
-    notes = [] if options.check else [_NOTE]
+    rows.sort(key=lambda row: (-row.budget, row.ranked_by is None, row.actions, -(row.numbers["iqm"] or 0.0)))
+    parts = (cells_by_task(rows), learnt_cells(rows), pair_cells(rows), curve_cells(rows), *paired)
+    cells = [table for table in (summary_cells(rows, fresh), *parts) if table[1]]
+    notes = [LEGEND, *([] if options.check else [_NOTE])]
     print(*(aligned(*table) for table in cells), *notes, sep="\n\n")
     if options.out is not None:
         make_folder(options.out)
@@ -302,7 +306,8 @@ def _table(options: argparse.Namespace) -> None:
         tables = (markdown(header, lines) for header, *lines in plain)
         page = "\n\n".join((f"# Suite {VERSION}", *tables, *map(escaped, notes), "\n".join(map(escaped, authors))))
         about = {"version": VERSION, "seed": fresh, **provenance(options)}
-        for name, text in (("md", page), ("csv", to_csv(rows)), ("json", to_json(rows, about))):
+        numbers = [{**row.to_dict(), "rank": row.rank(rows)} for row in rows]
+        for name, text in (("md", page), ("csv", to_csv(numbers)), ("json", to_json(numbers, about))):
             write_atomically(options.out / f"leaderboard.{name}", f"{text.rstrip()}\n".encode())
         draw_pictures(rows, options.out)
 

@@ -17,7 +17,7 @@ from multispin_env.evaluation.suite.entries import NETWORK, policy_values
 from multispin_env.files import MIB, sibling_file
 from multispin_env.registry import import_project_module
 
-PolicyRun = tuple[Path, str, int, str, str]  # folder of the entry, task, exam, and kind and name of the policy
+PolicyRun = tuple[Path, str, int, str, str]  # entry, task, evaluation seed, kind and name of the policy
 
 
 @dataclass(frozen=True)

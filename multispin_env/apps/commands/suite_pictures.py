@@ -11,7 +11,7 @@ from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PUR
 from multispin_env.evaluation.suite.entries import CURVE
 from multispin_env.evaluation.suite.leaderboard import LeaderRow
 from multispin_env.evaluation.suite.statistics import profile
-from multispin_env.evaluation.suite.version import task
+from multispin_env.evaluation.suite.version import task, tasks
 
 _STYLES = [
     {"linestyle": line, "color": colour}
@@ -27,7 +27,7 @@ def draw_pictures(rows: Sequence[LeaderRow], folder: Path) -> None:
     save(lambda figure: _profile(figure, rows, styles), (8.0, 4.5), folder / "profile", (".png",))
     with_curves = [row for row in rows if row.curves is not None and row.entry.steps]
     if with_curves:
-        height = 2.4 * -(-len(with_curves[0].scores) // 4) + 0.4
+        height = 2.4 * -(-len(tasks()) // 4) + 0.4
         save(lambda figure: _curves(figure, with_curves, styles), (12.8, height), folder / "curves", (".png",))
 
 
@@ -39,15 +39,14 @@ def _label(row: LeaderRow) -> str:
 def _profile(figure: Any, rows: Sequence[LeaderRow], styles: dict[str, Any]) -> None:
     axes, grid = figure.subplots(), np.linspace(*_SCORE_LIMITS, 241)
     for row in rows:
-        share, low, high = profile(list(row.performances.values()), grid)
+        share = profile(list(row.performances.values()), grid)
         axes.step(grid, share, where="post", label=_label(row), **styles[row.method])
-        axes.fill_between(grid, low, high, step="post", color=styles[row.method]["color"], alpha=0.15, linewidth=0.0)
     axes.set(xlabel="score τ: 0 random actions, 1 reference", ylabel="share of trainings above τ")
     legend_below(figure, axes, 3)
 
 
 def _curves(figure: Any, rows: Sequence[LeaderRow], styles: dict[str, Any]) -> None:
-    names = list(rows[0].scores)
+    names = [item.name for item in tasks() if any(item.name in row.scores for row in rows)]
     panels = figure.subplots(-(-len(names) // 4), 4, squeeze=False, sharey=True).ravel()
     steps = [row.entry.steps for row in rows]
     limits = 0.7 * CURVE[0] * min(steps), 1.4 * max(steps)  # in all panels, also in one without curves
@@ -57,7 +56,7 @@ def _curves(figure: Any, rows: Sequence[LeaderRow], styles: dict[str, Any]) -> N
         axes.axhline(frozen.untrained, color="0.6", linewidth=0.8, label="untrained network")
         for row in rows:
             scores = np.full((len(CURVE), 1), np.nan)  # of a gap: nothing but a label
-            if row.curves is not None and name not in row.entry.gaps:
+            if row.curves is not None and name in row.scores:
                 scores = row.curves[name]
             reached = row.entry.steps * np.array(CURVE)
             axes.plot(reached, scores.mean(-1), marker="o", markersize=3, label=_label(row), **styles[row.method])
@@ -66,5 +65,5 @@ def _curves(figure: Any, rows: Sequence[LeaderRow], styles: dict[str, Any]) -> N
         axes.set(title=name, xscale="log", xlim=limits, ylim=_SCORE_LIMITS, xlabel="environment steps")
     for axes in panels[len(names) :]:
         axes.set_axis_off()
-    figure.supylabel("score")
+    figure.supylabel("reported score")
     legend_below(figure, panels[0], 4)

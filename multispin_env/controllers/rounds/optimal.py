@@ -11,14 +11,18 @@ from multispin_env.checks import check_integer, check_real, check_rng, checked_f
 from multispin_env.controllers.base import RoundsController, WeightedController, max_length, min_length
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.energy import token_energy
-from multispin_env.physics.types import Decision, SystemState, checked_weights
+from multispin_env.physics.posterior import Posterior
+from multispin_env.physics.radio import full_share_token_time
+from multispin_env.physics.types import Decision, SystemState, checked_state, checked_weights
 from multispin_env.scenario import Scenario
 from multispin_env.solver.ahead import AheadRound, best_lengths
 from multispin_env.solver.certify import CertifiedDecision, certified_lengths
+from multispin_env.solver.equalization import MAX_TIME, MIN_TIME
 from multispin_env.solver.pace import is_in_time, least_tpot
 from multispin_env.solver.problem import Problem, checked_problem, in_chunks, make_problem
 from multispin_env.solver.relaxed import Relaxed
 from multispin_env.solver.rule import LONGEST_OFFSETS, fast_lengths, first_lengths
+from multispin_env.solver.samples import sample_decisions
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +99,31 @@ class Optimal(WeightedController):
             problem = self._priced(make_problem(self.scenario, state, checked_weights(self.weights, shape)), state)
             rounds = AheadRound.by_goodput(problem, self.scenario, state.head_start.reshape(problem.low.shape))
             return self.with_equal_latency(best_lengths(rounds).reshape(shape), state)
-        problem = checked_problem(self.scenario, state, self.weights, self.fixed_length, self.tpot)
+        return self._solve(checked_problem(self.scenario, state, self.weights, self.fixed_length, self.tpot), state)
+
+    def decide_expected(self, state: SystemState, posterior: Posterior) -> Decision:
+        """Decide for the largest expected goodput of the next round, given what is hidden in a state (n, K).
+
+        Only decisions for hidden acceptance rates can be certified; for channels lengths are searched without a proof.
+        """
+        options: dict[str, Any] = {"tpot": self.tpot, "energy_price": self.energy_price or None}
+        if posterior.tokens is None:
+            options |= {"certify": self.certify, "fixed_length": self.fixed_length}
+        for name, value in options.items():
+            if value is not None:
+                raise ValueError(f"{name}: expected no value with the estimator 'expected', got {value}")
+        if posterior.efficiency is None:
+            state = checked_state(self.scenario, state)
+            problem = checked_problem(self.scenario, state, self.weights, self.fixed_length)
+            return self._solve(replace(problem, token_table=posterior.tokens), state)
+        low = np.quantile(posterior.efficiency, 1.0 / (self.scenario.num_users + 1.0), axis=1)
+        state = checked_state(self.scenario, state.changed(spectral_efficiency=low))
+        token_time = np.clip(full_share_token_time(self.scenario, posterior.efficiency), MIN_TIME, MAX_TIME)
+        solved = sample_decisions(checked_problem(self.scenario, state, self.weights), token_time)
+        return Decision(solved.lengths.astype(np.int64), solved.share * self.scenario.total_bandwidth)
+
+    def _solve(self, problem: Problem, state: SystemState) -> Decision:
+        shape = state.draft_time.shape
         if self.certify is None:
             lengths = in_chunks(lambda chunk: (fast_lengths(chunk)[0],), problem, len(LONGEST_OFFSETS))[0]
             if self.tpot is not None and not is_in_time(problem, lengths).all():

@@ -4,7 +4,7 @@ Entries are not trusted. Only their networks are executed; they cannot name file
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_complete, check_integer, check_label, check_name, check_real, cut, reason, shown
 from multispin_env.evaluation.policy import LARGEST_ONNX, ONNX, POLICY, Policy, load_policy
-from multispin_env.evaluation.suite.frozen import VERSION
+from multispin_env.evaluation.suite.frozen import VERSION, own_content
 from multispin_env.evaluation.suite.statistics import Performance
-from multispin_env.evaluation.suite.tasks import PUBLIC, RANDOM_ACTIONS, SuiteTask
+from multispin_env.evaluation.suite.tasks import BLIND, OWN, PUBLIC, RANDOM_ACTIONS, SuiteTask
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import checksum, read_bytes, read_json, read_table, sibling_file, write_atomically
 from multispin_env.registry import import_project_module, is_outside
@@ -34,6 +34,14 @@ REFERENCE = "reference"  # rule name of the reference of each task
 _ROUNDING = 1e-9  # largest relative difference that can be due to the arithmetic of another processor
 _MAX_SEEDS = 100
 
+KINDS = {
+    **dict.fromkeys(("shares", "plain", "full"), "own"),  # the policy decides on all
+    "lengths": "closed form",  # of bandwidths
+}
+"""Kinds of actions by their encoding; with all others, a policy changes the decisions of a rule."""
+
+AROUND = "around a rule"
+
 Policies = Mapping[str, Sequence[Mapping[str, str]]]  # of an entry, by task and for each seed
 
 TaskValues = dict[str, FloatArray]  # values (seeds, parts, n) of each task that has policies
@@ -41,7 +49,7 @@ TaskValues = dict[str, FloatArray]  # values (seeds, parts, n) of each task that
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteEntry:
-    """Content of ``entry.json``, in which every field is required."""
+    """Content of ``entry.json``, in which every field but ``starts`` is required."""
 
     kind: str = KIND
     version: str = VERSION  # of the suite
@@ -58,6 +66,7 @@ class SuiteEntry:
     repository: str = ""  # from which the policies can be made again, and its revision
     revision: str = ""
     files: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of each file of the policies, by its path
+    starts: int = 0  # first points of the learning curves that precede all updates; not in older entries
 
     def __post_init__(self) -> None:
         check_name("kind", self.kind, [KIND])
@@ -65,6 +74,7 @@ class SuiteEntry:
         for name in _BY_HAND:
             check_label(name, getattr(self, name))
         check_integer("steps", self.steps, 0, min(task.budget for task in tasks()))
+        check_integer("starts", self.starts, 0, len(CURVE))
         check_real("seconds", self.seconds, 0.0)
         check_real("cpu_seconds", self.cpu_seconds, 0.0)
         if not isinstance(self.seeds, list | tuple) or not 1 <= len(self.seeds) <= _MAX_SEEDS:
@@ -100,10 +110,15 @@ class SuiteEntry:
         ]
 
     @property
+    def played(self) -> list[str]:
+        """Tasks with a policy; random actions may stand in place of one."""
+        found = {name for name, policies in self.policies.items() if any(policy != _RANDOM for policy in policies)}
+        return [task.name for task in tasks() if task.name in (found or self.policies)]
+
+    @property
     def gaps(self) -> list[str]:
-        """Tasks without a policy, or with random actions in place of one."""
-        played = [name for name, policies in self.policies.items() if any(policy != _RANDOM for policy in policies)]
-        return [] if not played else [task.name for task in tasks() if task.name not in played]
+        """Tasks without a policy."""
+        return [task.name for task in tasks() if task.name not in self.played]
 
     def distinct(self, name: str) -> list[int]:
         """Return the positions of the policies of a task, of equal ones the first."""
@@ -120,8 +135,10 @@ def read_entry(folder: Path) -> SuiteEntry:
     if path is None:
         raise ValueError(f"entry: expected a folder with a file {ENTRY}, got {str(folder)!r}")
     try:
-        content = read_table(path)
+        content = {"starts": 0, **read_table(path)}
         check_complete("entry", content, [field.name for field in fields(SuiteEntry)])
+        if content["policies"] == {}:
+            raise ValueError("policies: expected at least one task, got none")
         return SuiteEntry(**content)
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path}: {cut(str(error))}") from None
@@ -139,11 +156,11 @@ def files_of(folder: Path, entry: SuiteEntry) -> dict[str, str]:
     return files
 
 
-def check_files(folder: Path, entry: SuiteEntry) -> None:
-    """Raise ``ValueError`` unless the files of the policies are those that the entry records."""
+def check_files(folder: Path, entry: SuiteEntry, names: Collection[str] | None = None) -> None:
+    """Raise ``ValueError`` unless the files of the policies, or of some, are those that the entry records."""
     files = files_of(folder, entry)
     for name in sorted({*files, *entry.files}):
-        if files.get(name) != entry.files.get(name):
+        if files.get(name) != entry.files.get(name) and (names is None or name.partition("/")[0] in names):
             expected = "the recorded file" if name in entry.files else f"no file that {ENTRY} doesn't record"
             raise ValueError(
                 f"files: expected {expected}, got another {shown(name)}; multispin suite evaluate records it"
@@ -175,9 +192,9 @@ def save_entry(folder: Path, entry: SuiteEntry) -> None:
     write_atomically(path, f"{json.dumps(asdict(entry), indent=2, ensure_ascii=False)}\n".encode())
 
 
-def rule_entry(name: str) -> SuiteEntry:
-    """Return the entry of a rule of the package, `RANDOM_ACTIONS` or `REFERENCE`."""
-    policies = rule_policies(name, tasks())
+def rule_entry(name: str, tasks: Sequence[SuiteTask]) -> SuiteEntry:
+    """Return the entry of a rule of the package, `RANDOM_ACTIONS` or `REFERENCE` in these tasks."""
+    policies = rule_policies(name, tasks)
     return SuiteEntry(method=name, steps=0, seconds=0.0, cpu_seconds=0.0, seeds=(0,), policies=policies)
 
 
@@ -186,12 +203,12 @@ def rule_policies(name: str, tasks: Sequence[SuiteTask]) -> dict[str, list[dict[
     return {task.name: [{"rule": task.reference if name == REFERENCE else name}] for task in tasks}
 
 
-def policy_values(folder: Path, name: str, exam: int, kind: str, policy: str) -> FloatArray | Exception | str:
-    """Return the values of a policy, a "rule" or a "folder", in a task and an exam, or the exception that it raises."""
+def policy_values(folder: Path, name: str, eval_seed: int, kind: str, policy: str) -> FloatArray | Exception | str:
+    """Return the values of a policy, a "rule" or a "folder", in a task, or the exception that it raises."""
     try:
         suite_task = task(name)
         contender = policy if kind == "rule" else _loaded(_inside(folder, policy), suite_task.config.env_id)
-        values = suite_task.values(contender, exam=exam)
+        values = suite_task.values(contender, eval_seed)
         return values if np.isfinite(values).all() else ValueError("policy: expected finite values, got others")
     except SystemExit as error:  # would also end the evaluation of other policies
         return reason(error)
@@ -234,9 +251,9 @@ def _loaded(path: Path, env_id: str) -> Policy:
     return policy
 
 
-def scores_name(exam: int) -> str:
-    """Return the name of the file with the scores of an exam."""
-    return SCORES if exam == PUBLIC else f"scores-{exam}.json"
+def scores_name(eval_seed: int) -> str:
+    """Return the name of the file with the scores for an evaluation seed."""
+    return SCORES if eval_seed == PUBLIC else f"scores-{eval_seed}.json"
 
 
 def save_values(path: Path, by_task: TaskValues) -> None:
@@ -245,17 +262,17 @@ def save_values(path: Path, by_task: TaskValues) -> None:
     write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
 
-def read_scores(folder: Path, entry: SuiteEntry, exam: int = PUBLIC) -> TaskValues:
-    """Read the scores of an exam.
+def read_scores(folder: Path, entry: SuiteEntry, eval_seed: int = PUBLIC) -> TaskValues:
+    """Read the scores for an evaluation seed.
 
     ``ValueError`` if the file is missing, has other tasks or seeds, or a public score exceeds `SuiteTask.limit`.
     """
-    path = sibling_file(folder, scores_name(exam))
+    path = sibling_file(folder, scores_name(eval_seed))
     if path is None:
-        expected = f"a file {scores_name(exam)}, from multispin suite evaluate"
+        expected = f"a file {scores_name(eval_seed)}, from multispin suite evaluate"
         raise ValueError(f"scores: expected {expected}, got none in {str(folder)!r}")
     scores = _read(path, "scores", entry.shapes)
-    for name, claimed in performances(scores).items() if exam == PUBLIC else ():
+    for name, claimed in performances(scores).items() if eval_seed == PUBLIC else ():
         limit, best = task(name).limit, claimed.mean_scores.max()
         if best > limit:
             raise ValueError(f"{path}: scores of {name}: expected at most {limit:.6g}, by its bound, got {best:.6g}")
@@ -289,7 +306,7 @@ def check_values(content: ArrayLike, field: str, shape: tuple[int, ...]) -> Floa
     return values
 
 
-def check_scores(claimed: TaskValues, played: TaskValues, exam: int = PUBLIC) -> float:
+def check_scores(claimed: TaskValues, played: TaskValues, eval_seed: int = PUBLIC) -> float:
     """Return the largest difference of a case, relative to the largest value of its task; 0 means identical bits.
 
     ``ValueError`` names the first task with a difference above `_ROUNDING`, which is far above rounding errors (about
@@ -299,7 +316,7 @@ def check_scores(claimed: TaskValues, played: TaskValues, exam: int = PUBLIC) ->
     for name, values in played.items():
         difference = float(np.abs(claimed[name] - values).max() / np.abs(values).max())
         if difference > _ROUNDING:
-            got, expected = (task(name).performance(x, exam).mean_scores.mean() for x in (claimed[name], values))
+            got, expected = (task(name).performance(x, eval_seed).mean_scores.mean() for x in (claimed[name], values))
             raise ValueError(
                 f"scores of {name}: expected the scores of the policies, {expected:.6g}, got {got:.6g}; "
                 f"the largest difference of a case is {difference:.1e} of the largest value"
@@ -308,15 +325,35 @@ def check_scores(claimed: TaskValues, played: TaskValues, exam: int = PUBLIC) ->
     return largest
 
 
-def performances(played: TaskValues, exam: int = PUBLIC) -> dict[str, Performance]:
+def performances(played: TaskValues, eval_seed: int = PUBLIC) -> dict[str, Performance]:
     """Return the performance in each task."""
-    return {name: task(name).performance(values, exam) for name, values in played.items()}
+    return {name: task(name).performance(values, eval_seed) for name, values in played.items()}
 
 
-def entry_performances(entry: SuiteEntry, played: TaskValues, exam: int = PUBLIC) -> dict[str, Performance]:
-    """Return the performance in each task, where equal policies count once, and missing ones as random actions."""
-    missing = {
-        task.name: np.stack([task.ends(exam)[0]] * len(entry.seeds)) for task in tasks() if task.name in entry.gaps
-    }
-    values = {name: values[entry.distinct(name)] for name, values in played.items() if name not in missing}
-    return performances({task.name: (values | missing)[task.name] for task in tasks()}, exam)
+def entry_performances(entry: SuiteEntry, played: TaskValues, eval_seed: int = PUBLIC) -> dict[str, Performance]:
+    """Return the performance in each task with a policy, where equal policies count once."""
+    return performances({name: played[name][entry.distinct(name)] for name in entry.played}, eval_seed)
+
+
+def kinds_of(folder: Path, entry: SuiteEntry) -> dict[str, tuple[str, float | None]]:
+    """Return by task the kind of the policies' actions, and the score of action 0 with them, if it is known."""
+    kinds = {}
+    for name in entry.played:
+        found = {_kind_of(folder, task(name), policy) for policy in entry.policies[name]}
+        kinds[name] = found.pop() if len(found) == 1 else ("mixed", None)
+    return kinds
+
+
+def _kind_of(folder: Path, suite_task: SuiteTask, policy: Mapping[str, str]) -> tuple[str, float | None]:
+    config, own = suite_task.config, own_content()[suite_task.name]
+    if "folder" in policy:
+        path = _inside(folder, policy["folder"])
+        file = sibling_file(path, POLICY) or sibling_file(path, CONFIG)
+        about = {} if file is None else read_table(file)
+    elif policy["rule"] in BLIND:
+        about = own if policy["rule"].startswith(OWN) else {"action": config.action, "arguments": config.arguments}
+    else:
+        return "rule", None
+    action, arguments = str(about.get("action")), about.get("arguments")
+    zero = suite_task.action_0(action, arguments if isinstance(arguments, dict) else {})
+    return KINDS.get(action, AROUND), zero

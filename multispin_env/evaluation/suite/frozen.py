@@ -43,3 +43,15 @@ def frozen_of(name: str) -> Frozen:
     values = frozen_content()[name]
     arrays = {key: None if values[key] is None else np.array(values[key]) for key in FROZEN_VALUES}
     return Frozen(**{**values, **arrays})
+
+
+@cache
+def attainable_content() -> dict[str, dict[str, float]]:
+    """Return brackets of the best mean by task, as differences to the reference; tasks that are open are missing."""
+    return dict(read_json(DATA / "attainable.json"))
+
+
+@cache
+def own_content() -> dict[str, dict[str, Any]]:
+    """Return by task the ``action`` and ``arguments`` of this project's agents, and scores without learning there."""
+    return dict(read_json(DATA / "own.json"))

@@ -1,14 +1,14 @@
-"""Scores with intervals over cases and training seeds, and the aggregates of Agarwal et al. (2021), arXiv 2108.13264.
+"""Scores with their spread over training seeds and held-out cases, and the interquartile mean of Agarwal et al. (2021).
 
 A score is 0 for random actions (the floor) and 1 for the reference; the score of a task is the mean over its parts.
-Resampling is stratified: seeds and cases are resampled within each task, with the same cases for all seeds.
+Cases and seeds are resampled apart and within each task, cases with the same draws for all seeds and methods.
+Reference: arXiv 2108.13264.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import trim_mean
 
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, LEVEL, RESAMPLES, Interval
@@ -53,11 +53,10 @@ class Score:
 
     @classmethod
     def of(cls, played: Performance) -> "Score":
-        """Return the score of a performance; several seeds are resampled too."""
-        values, rng = played.values.mean(1), np.random.default_rng(BOOTSTRAP_SEED)
-        seeds, cases = (_weights_of(size, rng) for size in values.shape)
-        value = interval(values.mean(), ((seeds @ values) * cases).sum(-1))
-        return cls(value, *aggregate([played], worst_task))
+        """Return the score of a performance, the mean over its seeds."""
+        values, rng = played.values.mean((0, 1)), np.random.default_rng(BOOTSTRAP_SEED)
+        value = interval(values.mean(), _weights_of(played.size, rng) @ values)
+        return cls(value, over_cases(median_task, [played]))
 
 
 def _weights_of(size: int, rng: np.random.Generator) -> FloatArray:
@@ -70,21 +69,15 @@ def interval(mean: float, resampled: FloatArray) -> Interval:
 
 
 _Scores = Sequence[FloatArray]  # normalised scores (..., seeds) of each task
-
-
-def _resampled_scores(performances: Sequence[Performance]) -> _Scores:
-    drawn = []
-    for task, performance in enumerate(performances):
-        rng = np.random.default_rng([BOOTSTRAP_SEED, task])  # the same cases for all methods
-        scores = performance.scores(_weights_of(performance.size, rng))
-        seeds = len(performance.values)
-        drawn.append(np.take_along_axis(scores, rng.integers(seeds, size=(RESAMPLES, seeds)), axis=-1))
-    return drawn
+Statistic = Callable[[_Scores], FloatArray]
 
 
 def interquartile_mean(scores: _Scores) -> FloatArray:
-    """Return the mean of the middle half of all runs."""
-    return np.asarray(trim_mean(np.concatenate(scores, axis=-1), 0.25, axis=-1))
+    """Return the mean of the middle half of n runs; if n is no multiple of 4, two of them count in part."""
+    runs = np.sort(np.concatenate(scores, axis=-1), axis=-1)
+    size = runs.shape[-1]
+    weights = np.diff(np.clip(np.arange(size + 1), 0.25 * size, 0.75 * size))
+    return np.asarray(runs @ weights / (0.5 * size))
 
 
 def median_task(scores: _Scores) -> FloatArray:
@@ -97,25 +90,40 @@ def worst_task(scores: _Scores) -> FloatArray:
     return np.asarray(np.min([task.mean(-1) for task in scores], axis=0))
 
 
-def aggregate(performances: Sequence[Performance], *statistics: Callable[[_Scores], FloatArray]) -> list[Interval]:
-    """Return statistics of the scores in many tasks with their intervals."""
-    scores, resampled = [performance.mean_scores for performance in performances], _resampled_scores(performances)
-    return [interval(float(statistic(scores)), statistic(resampled)) for statistic in statistics]
+def over_cases(statistic: Statistic, *methods: Sequence[Performance]) -> Interval:
+    """Return a statistic of a method, less that of a second one, with its 95 % interval over the held-out cases."""
+    means, resampled = [], []
+    for performances in methods:
+        drawn = []
+        for task, performance in enumerate(performances):
+            rng = np.random.default_rng([BOOTSTRAP_SEED, task])  # the same cases for all methods
+            drawn.append(performance.scores(_weights_of(performance.size, rng)))
+        means.append(statistic([performance.mean_scores for performance in performances]))
+        resampled.append(statistic(drawn))
+    mean, drawn_means = (numbers[0] - sum(numbers[1:]) for numbers in (means, resampled))
+    return interval(float(mean), drawn_means)
 
 
-def difference(
-    performances: Sequence[Performance], others: Sequence[Performance], statistic: Callable[[_Scores], FloatArray]
-) -> Interval:
-    """Return the difference of a statistic between two methods in the same cases, with its interval."""
-    first, second = ([performance.mean_scores for performance in played] for played in (performances, others))
-    resampled = statistic(_resampled_scores(performances)) - statistic(_resampled_scores(others))
-    return interval(float(statistic(first) - statistic(second)), resampled)
+FEWEST_SEEDS = 5  # of each task for an interval over seeds
 
 
-def profile(performances: Sequence[Performance], grid: FloatArray) -> tuple[FloatArray, ...]:
-    """Return the fraction of runs with a score above each point of the grid, and its lower and upper limits."""
-    share = (np.concatenate([performance.mean_scores for performance in performances])[:, None] > grid).mean(0)
-    scores = np.concatenate(_resampled_scores(performances), axis=-1)
-    resampled = np.stack([(scores > point).mean(-1) for point in grid], axis=-1)
-    low, high = np.percentile(resampled, QUANTILES, axis=0)
-    return share, low, high
+def over_seeds(statistic: Statistic, performances: Sequence[Performance]) -> tuple[FloatArray, FloatArray] | None:
+    """Return the 95 % limits of a statistic over training seeds; ``None`` for fewer than `FEWEST_SEEDS`.
+
+    A bootstrap of n seeds varies too little: its deviations are multiplied by sqrt(n / (n - 1)).
+    """
+    scores = [performance.mean_scores for performance in performances]
+    fewest = min(map(len, scores))
+    if fewest < FEWEST_SEEDS:
+        return None
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    drawn = [seeds[rng.integers(len(seeds), size=(RESAMPLES, len(seeds)))] for seeds in scores]
+    low, high = np.percentile(statistic(drawn), QUANTILES, axis=0)
+    mean, stretch = statistic(scores), np.sqrt(fewest / (fewest - 1))
+    return mean + stretch * (low - mean), mean + stretch * (high - mean)
+
+
+def profile(performances: Sequence[Performance], grid: FloatArray) -> FloatArray:
+    """Return the fraction of runs with a score above each point of the grid."""
+    runs = np.concatenate([performance.mean_scores for performance in performances])
+    return np.asarray((runs[:, None] > grid).mean(0))

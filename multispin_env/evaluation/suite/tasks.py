@@ -21,17 +21,18 @@ from multispin_env.envs.observations import SHARED, Observation
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.defaults import default_contenders
 from multispin_env.evaluation.policy import Policy
-from multispin_env.evaluation.suite.frozen import Frozen, frozen_of
+from multispin_env.evaluation.suite.frozen import Frozen, attainable_content, frozen_of, own_content
 from multispin_env.evaluation.suite.statistics import Performance, Score
 
-PUBLIC = 0  # exam whose results are stored with the suite; other numbers are fresh exams
+PUBLIC = 0  # evaluation seed whose results are stored with the suite; all others are fresh
 
-HELD_OUT_SEEDS = 50_000_000  # number of seeds, from that of a task on, from which an exam draws those of its episodes
+HELD_OUT_SEEDS = 50_000_000  # number of seeds, from that of a task on, from which an evaluation seed draws others
 
 # names of contenders
 RANDOM_ACTIONS = "random-actions"  # uniformly random; their score is 0
 MIDDLE_ACTIONS = "middle-actions"  # 0, the middle of their range
 UNTRAINED = "untrained"  # of networks before training
+OWN = "own-"  # prefix of the last two with the action encodings and observations of this project's agents
 
 
 def middle_actions(shape: tuple[int, ...]) -> Callable[[Observation], NDArray[np.float32]]:
@@ -81,7 +82,11 @@ def _random_weights(num_envs: int, *sizes: int) -> list[FloatArray]:
     return [rng.uniform(-1.0, 1.0, (num_envs, inputs, outputs)) for inputs, outputs in pairwise(sizes)]
 
 
-BLIND = {RANDOM_ACTIONS: RandomActions, MIDDLE_ACTIONS: middle_actions, UNTRAINED: UntrainedNetworks}
+BLIND: Mapping[str, Callable[[tuple[int, ...]], Callable[[Observation], NDArray[np.float32]]]] = {
+    RANDOM_ACTIONS: RandomActions,
+    **{prefix + MIDDLE_ACTIONS: middle_actions for prefix in ("", OWN)},
+    **{prefix + UNTRAINED: UntrainedNetworks for prefix in ("", OWN)},
+}
 """Contenders that know nothing of the task, by name."""
 
 
@@ -156,21 +161,21 @@ class SuiteTask:
             env.reset(seed=check_integer("seed", seed, 0))
         return env
 
-    def cases(self, exam: int = PUBLIC) -> tuple[Episodes, ...]:
-        """Return the held-out episodes of each part; ``exam`` draws their seeds."""
-        rng = np.random.default_rng([check_integer("seed", exam, 0), *self.name.encode()])
+    def cases(self, eval_seed: int = PUBLIC) -> tuple[Episodes, ...]:
+        """Return the held-out episodes of each part; the evaluation seed draws their seeds."""
+        rng = np.random.default_rng([check_integer("seed", eval_seed, 0), *self.name.encode()])
         seeds = tuple((self.seed + rng.choice(HELD_OUT_SEEDS, self.size, replace=False)).tolist())
         return tuple(Episodes(self.config.replace(**changes), self.size, seeds) for changes in self.held_out)
 
-    def values(self, contender: Any, exam: int = PUBLIC) -> FloatArray:
-        """Play the held-out episodes of an exam and return the metric (parts, n).
+    def values(self, contender: Any, eval_seed: int = PUBLIC) -> FloatArray:
+        """Play the held-out episodes of an evaluation seed and return the metric (parts, n).
 
         ``contender`` is as in `multispin_env.compare`, or one of `BLIND`. Errors are those of `compare`.
         """
-        parts = [_read_by(contender, part) for part in self.cases(exam)]
+        parts = [_read_by(contender, part, self.name) for part in self.cases(eval_seed)]
         return np.array([part.values(_playing(contender, part), metric=self.metric) for part in parts])
 
-    def score(self, contender: Any, exam: int = PUBLIC) -> Score:
+    def score(self, contender: Any, eval_seed: int = PUBLIC) -> Score:
         """Play the held-out episodes and return the score; contenders and errors are as for `values`.
 
         Examples
@@ -179,33 +184,62 @@ class SuiteTask:
         >>> round(ms.suite.task("round-8").score("optimal").score.mean, 6)
         1.0
         """
-        return Score.of(self.performance(self.values(contender, exam=exam)[None], exam))
+        return Score.of(self.performance(self.values(contender, eval_seed)[None], eval_seed))
 
-    def performance(self, values: FloatArray, exam: int = PUBLIC) -> Performance:
-        """Return the performance for values (seeds, parts, n) in an exam."""
-        return Performance(values, *self.ends(exam))
+    def performance(self, values: FloatArray, eval_seed: int = PUBLIC) -> Performance:
+        """Return the performance for values (seeds, parts, n) with an evaluation seed."""
+        return Performance(values, *self.ends(eval_seed))
 
-    def ends(self, exam: int = PUBLIC) -> tuple[FloatArray, FloatArray]:
-        """Return the values (parts, n) of random actions and of the reference in an exam."""
-        if exam == PUBLIC:
+    def ends(self, eval_seed: int = PUBLIC) -> tuple[FloatArray, FloatArray]:
+        """Return the values (parts, n) of random actions and of the reference for an evaluation seed."""
+        if eval_seed == PUBLIC:
             return self.frozen.floor, self.frozen.reference
-        if exam not in self.fresh_ends:
-            self.fresh_ends[exam] = self.values(RANDOM_ACTIONS, exam=exam), self.values(self.reference, exam=exam)
-        return self.fresh_ends[exam]
+        if eval_seed not in self.fresh_ends:
+            self.fresh_ends[eval_seed] = self.values(RANDOM_ACTIONS, eval_seed), self.values(self.reference, eval_seed)
+        return self.fresh_ends[eval_seed]
 
     @cached_property
     def fresh_ends(self) -> dict[int, tuple[FloatArray, FloatArray]]:
-        """Values of `ends` of the fresh exams that were played, by exam."""
+        """Values of `ends` for the fresh evaluation seeds that were played, by seed."""
         return {}
 
     @cached_property
     def limit(self) -> float:
-        """Upper limit of mean scores in the public exam; infinite if no bound is proven, as for replayed records."""
+        """Upper limit of mean scores for the public seed; infinite if no bound is proven, as for replayed records."""
         bound = self.frozen.bound
         if bound is None or "records" in self.config.arguments:
             return float("inf")
         slack = _CERTIFIED if self.bound == "reference" else _LONG_RUN
         return float(self.performance(bound[None]).mean_scores[0]) + slack
+
+    @property
+    def attainable(self) -> tuple[float, float] | None:
+        """Scores that the best policy attains at least and at most; 1 if the reference is optimal, ``None`` if open."""
+        if self.bound == "reference":
+            return 1.0, 1.0
+        if self.name not in attainable_content():
+            return None
+        bracket, unit = attainable_content()[self.name], self.frozen.reference.mean() - self.frozen.floor.mean()
+        return float(1.0 + bracket["attained"] / unit), float(1.0 + bracket["upper"] / unit)
+
+    @property
+    def attainable_text(self) -> str:
+        """Bracket of the attainable score as text, or "open"."""
+        return "open" if self.attainable is None else "–".join(dict.fromkeys(f"{x:.3f}" for x in self.attainable))
+
+    def action_0(self, action: str, arguments: Mapping[str, Any]) -> float | None:
+        """Return the score of action 0 in an encoding of actions, with the ``arguments`` of its environment.
+
+        ``None`` for another encoding than that of the task and that of this project's agents.
+        """
+
+        def meaning(action: str, arguments: Mapping[str, Any]) -> tuple[Any, ...]:
+            return action, *(arguments.get(name) for name in _MEANING)
+
+        own, wanted = own_content()[self.name], meaning(action, arguments)
+        if wanted == meaning(self.config.action, self.config.arguments):
+            return self.frozen.middle
+        return float(own["middle"]) if wanted == meaning(own["action"], own["arguments"]) else None
 
     def hides_from(self, rule: str) -> bool:
         """Whether a rule would see parts of the state that the task hides."""
@@ -222,10 +256,12 @@ class SuiteTask:
 
 _CERTIFIED, _LONG_RUN = 1e-5, 0.1
 """Scores by which a mean may exceed a certified optimum, and a bound of the long run or on expected tokens: five
-standard errors of the public exam are at most 0.05, and batteries that are half full at the start add at most 0.06."""
+standard errors of public episodes are at most 0.05, and batteries that are half full at the start add at most 0.06."""
 
 POLICY_ARGUMENTS = ("reference", "timeout", "plan_quantile", "history")
 """Arguments that define a policy's actions and observations; they replace those of the held-out episodes."""
+
+_MEANING = POLICY_ARGUMENTS[:3]  # of actions
 
 
 def _playing(contender: Any, part: Episodes) -> Any:
@@ -233,7 +269,10 @@ def _playing(contender: Any, part: Episodes) -> Any:
     return BLIND[contender](part.config.actions.space.shape) if is_blind else contender
 
 
-def _read_by(contender: Any, part: Episodes) -> Episodes:
+def _read_by(contender: Any, part: Episodes, name: str) -> Episodes:
+    if isinstance(contender, str) and contender in BLIND and contender.startswith(OWN):
+        own = own_content()[name]
+        return replace(part, config=part.config.replace(action=own["action"], **own["arguments"]))
     if not isinstance(contender, Policy):
         return part
     arguments = contender.config.arguments

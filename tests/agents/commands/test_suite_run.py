@@ -88,17 +88,18 @@ def read(file):
 def test_a_method_of_another_library_becomes_an_entry_in_one_call_and_in_parts(tmp_path, capsys):
     out, parts, board = tmp_path / "entry", tmp_path / "parts", tmp_path / "board"
     assert run(out) == 0
-    assert "resize: scored as random actions" in capsys.readouterr().err
+    assert "resize: not played" in capsys.readouterr().err
     entry, scores = read(out / ENTRY), read(out / SCORES)
-    assert entry["policies"]["resize"] == [{"rule": "random-actions"}] * 2
+    assert list(entry["policies"]) == ["round-8"]
     assert (entry["steps"], entry["seeds"]) == (200, [0, 1])
+    assert entry["starts"] == 2  # after 2 and 20 steps, before the update after 32
     assert entry["cpu_seconds"] > 0.0
     assert scores["round-8"][0] != scores["round-8"][1]
     assert main(["suite", "evaluate", str(out), "--check"]) == 0
     assert main(["suite", "table", str(out), "--out", str(board)]) == 0
     reached = ms.suite.task("round-8").performance(np.array(scores["round-8"])).mean_scores
     assert read(out / CURVES)["round-8"][-1] == pytest.approx(reached)
-    assert "| after 1% |" in (board / "leaderboard.md").read_text(encoding="utf-8")
+    assert "| reported after 1% |" in (board / "leaderboard.md").read_text(encoding="utf-8")
     assert all((board / f"{name}.png").stat().st_size > 10_000 for name in ("profile", "curves"))
     capsys.readouterr()
     assert run(parts, "--part", "1/2", "--workers", "1") == 0
@@ -199,6 +200,31 @@ def test_missing_cells_are_trained_and_the_users_words_stay(tmp_path, monkeypatc
     printed = capsys.readouterr().err
     assert "out: expected a new folder" in printed
     assert "'steps': 200" in printed
+
+
+def test_seeds_of_an_entry_without_cells_are_kept(tmp_path, capsys):
+    """Stored entries have no files of cells; only missing seeds are trained."""
+    out, cell = tmp_path / "entry", tmp_path / "entry" / "round-8-0"
+    assert run(out, "--seeds", "1") == 0
+    (cell / CELL).unlink()
+    before = {path: path.read_bytes() for path in cell.iterdir()}
+    old = {name: read(out / name)["round-8"] for name in (SCORES, CURVES)}
+    for changed, words in (
+        ({"agent": f"{HERE}:brief"}, "out: expected a new folder, or an entry of"),
+        ({"steps": 100}, "with 100 steps, got"),
+    ):
+        assert run(out, **changed) == 2
+        assert words in capsys.readouterr().err
+    assert run(out) == 0
+    assert "1 of 1 done" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in cell.iterdir()} == before
+    assert read(out / SCORES)["round-8"][0] == old[SCORES][0]
+    assert [point[0] for point in read(out / CURVES)["round-8"]] == [point[0] for point in old[CURVES]]
+    assert read(out / ENTRY)["starts"] == 2
+    assert main(["suite", "evaluate", str(out), "--check"]) == 0
+    (cell / ONNX).write_bytes(b"")
+    assert run(out) == 2
+    assert "got another 'round-8-0/policy.onnx'" in capsys.readouterr().err
 
 
 def test_a_run_is_refused_while_another_trains_a_cell_of_its_part_and_writes_through_no_links(tmp_path, capsys):

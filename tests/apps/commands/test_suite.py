@@ -24,6 +24,7 @@ from multispin_env.evaluation.suite.entries import (
     CURVES,
     ENTRY,
     SCORES,
+    kinds_of,
     read_entry,
     read_scores,
     rule_entry,
@@ -114,7 +115,7 @@ def entry(tmp_path):
 
 def use_tasks(monkeypatch, names):
     tasks = [ms.suite.task(name) for name in names]
-    for module in ("apps.commands.suite", "evaluation.suite.entries"):
+    for module in ("apps.commands.suite", "evaluation.suite.entries", "evaluation.suite.leaderboard"):
         monkeypatch.setattr(f"multispin_env.{module}.tasks", lambda: tasks)
 
 
@@ -176,7 +177,9 @@ def test_an_entry_is_played_checked_and_listed(capsys, small, error, tmp_path):
     (row,) = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
     assert (row["method"], row["public"]) == ("mine", "played")
     assert row["worst"] == pytest.approx(np.mean([0.0, TASKS[1].score("fixed").score.mean]))
-    assert row["worst_low"] < row["worst"] < row["worst_high"]
+    assert (row["iqm_low"], row["iqm_high"]) == (None, None)  # of two seeds
+    assert row["round-50_min"] < 1e-9 < row["round-50"] < row["round-50_max"]
+    assert 0.0 < row["round-50_error"] < 0.1
     assert (out / "leaderboard.csv").read_text(encoding="utf-8").count("\n") == 2
     assert "| round-50 |" in (out / "leaderboard.md").read_text(encoding="utf-8")
     assert "method: expected distinct names, got 'mine'" in error("table", entry, entry)
@@ -274,7 +277,7 @@ def table(capsys, *arguments):
     return capsys.readouterr().out
 
 
-def test_a_fresh_exam_catches_stored_actions(small, capsys, tmp_path):
+def test_a_fresh_seed_catches_stored_actions(small, capsys, tmp_path):
     """A network that observes nothing, and returns the actions of the optimum in the order of the public episodes."""
     cases = FIRST.cases()[0]
     env = cases.env(FIRST.config)
@@ -290,7 +293,7 @@ def test_a_fresh_exam_catches_stored_actions(small, capsys, tmp_path):
     assert "mine *" in table(capsys, small, "--seed", "5", "--out", tmp_path / "out")
     (row,) = json.loads((tmp_path / "out" / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
     assert row["round-8"] > 0.99
-    assert row["iqm"] == pytest.approx(row["round-8"] / 2, abs=0.01)  # the other task is missing
+    assert row["iqm"] == pytest.approx(row["round-8"])  # of one task
     assert row["fresh"] < 0.8 * row["iqm"]
     assert (row["gaps"], row["round-50"], row["rules"], row["public"]) == ("round-50", None, "", "read")
     assert main(["suite", "evaluate", str(small), "--seed", "5", "--check", "--trust"]) == 0
@@ -298,7 +301,7 @@ def test_a_fresh_exam_catches_stored_actions(small, capsys, tmp_path):
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_scores_above_a_proven_bound_are_refused(task, tmp_path):
-    entry = replace(rule_entry("random-actions"), policies={task.name: [{"rule": "random-actions"}]})
+    entry = replace(rule_entry("random-actions", ()), policies={task.name: [{"rule": "random-actions"}]})
     floor, top = task.ends()
 
     def read(score):
@@ -323,10 +326,10 @@ def test_gaps_and_equal_networks_are_marked(small, capsys, tmp_path):
     shutil.copytree(small / "first-0", small / "same")
     same = {"round-8": [{"folder": "first-0"}, {"folder": "same"}]}
     lines = shown(**same).splitlines()
-    assert lines[2].split()[:3] == ["mine", "*", "1"]
+    assert lines[2].split()[:10] == ["mine", "*", "-", "1", "o", "1,000", "1", "1", "-", "0.805"]  # no rank
     assert next(line.split()[1] for line in lines if line.startswith("round-50")) == "-"
     (small / CURVES).write_text('{"round-8": [[0, 0], [0.2, 0.2], [0.8, 0.8]]}', encoding="utf-8")
-    assert re.search(r"0\.000 +0\.100 +0\.400\n", table(capsys, small, "--seed", "0"))  # 0 in the other task
+    assert re.search(r"0\.000 +0\.200 +0\.800\n", table(capsys, small, "--seed", "0"))
     (small / CURVES).unlink()
     assert shown(**same, **{"round-50": [{"rule": "random-actions"}] * 2}).splitlines()[:3] == lines[:3]
     assert "mine (rule in 1 of 2 tasks)" in shown(**same, **{"round-50": [{"rule": "optimal"}]})
@@ -369,7 +372,7 @@ def test_any_name_of_a_method_is_shown_as_it_is(few, tmp_path):
     rows = json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))["rows"]
     assert [row["method"] for row in rows] == names
     lines = (out / "leaderboard.md").read_text(encoding="utf-8").splitlines()
-    assert {line.count("|") for line in lines if line.startswith("|")} == {10, 6}
+    assert {line.count("|") for line in lines if line.startswith("|")} == {16, 9, 7}
     assert not any(sign in line for line in lines for sign in ("<", "$", "](", "`"))
     assert [html.unescape(line).split(" (rule) *")[0] for line in lines[4:10]] == [f"| {name}" for name in names]
     with (out / "leaderboard.csv").open(encoding="utf-8") as file:
@@ -439,6 +442,8 @@ HOSTILE = {
     "seeds twice": (_set(seeds=[1, 1]), "seeds: expected distinct numbers"),
     "too many seeds": (_set(seeds=list(range(101))), "seeds: expected a list"),
     "no policies": (_set(policies=3), "policies: expected a table of tasks"),
+    "policies of no task": (_set(policies={}), "policies: expected at least one task"),
+    "starts that are none": (_set(starts=-1), "starts: expected an integer in"),
     "an unknown task": (lambda f: rewrite(f, lambda about: about["policies"].update(x=[])), "field: expected one of"),
     "a seed too many": (_first(*[{"folder": "first-0"}] * 3), "with one for each seed"),
     "no seed": (_first(), "with one for each seed"),
@@ -491,6 +496,22 @@ def test_rules_are_marked_whatever_their_entry_says(small, capsys):
     assert table(capsys, small, "--seed", "0").splitlines()[2].startswith("SuperNet (deep RL) (rule)")
 
 
+def test_actions_without_a_known_action_0_are_apart(small):
+    """Also those of files that are no description of a policy."""
+
+    def kind():
+        return kinds_of(small, read_entry(small))["round-8"]
+
+    zero = FIRST.frozen.middle
+    assert kind() == ("own", zero)
+    rewrite(small / "first-1", lambda about: about.update(action="lengths"), POLICY)
+    assert kind() == ("mixed", None)
+    for odd in ({"action": [1], "arguments": 3}, {"action": "none", "arguments": {"reference": [1]}}):
+        for seed in (0, 1):
+            rewrite(small / f"first-{seed}", lambda about, odd=odd: about.update(odd), POLICY)
+        assert kind() == ("around a rule", None)
+
+
 @pytest.mark.parametrize("rule", ["optimal", "optimal+clairvoyant"])
 def test_a_rule_that_sees_what_is_hidden_is_refused(rule, error, entry):
     _call_supernet(entry, {"round-8": "optimal", "late": rule})
@@ -511,7 +532,7 @@ def test_a_hostile_entry_ends_in_a_sentence(kind, error, entry, monkeypatch):
     assert not (entry / SCORES).exists()
 
 
-def test_a_table_plays_fresh_exams_of_all_entries_together(small, error, few, tmp_path):
+def test_a_table_plays_fresh_episodes_of_all_entries_together(small, error, few, tmp_path):
     """A policy that fails loses no scores of other entries; scores of other policies than now are deleted."""
     fixed = tmp_path / "fixed"
     assert main(["suite", "evaluate", "fixed", "--out", str(fixed)]) == 0
@@ -525,7 +546,7 @@ def test_a_table_plays_fresh_exams_of_all_entries_together(small, error, few, tm
     assert "entry, round-8, seed 0: action" in error("table", fixed, small, "--seed", "5", "--trust")
     assert not (small / "scores-5.json").exists()
     played = json.loads((fixed / "scores-5.json").read_text(encoding="utf-8"))
-    np.testing.assert_array_equal(played["round-8"][0], FIRST.values("fixed", exam=5))
+    np.testing.assert_array_equal(played["round-8"][0], FIRST.values("fixed", eval_seed=5))
 
 
 def test_one_hostile_policy_does_not_lose_the_others(capsys, small):
