@@ -1,7 +1,6 @@
 """Distribution of the hidden parts of a state: expected tokens by draft length, or equally likely channels.
 
-Not in the paper. Gains given an old one are those of `GaussMarkov`; their normal variables are a scrambled Sobol set,
-the same for all states, so that decisions do not depend on the batch or on earlier calls.
+Not in the paper. Gains are those of `GaussMarkov` with the same scrambled Sobol set in all states.
 """
 
 from dataclasses import dataclass
@@ -16,18 +15,10 @@ from multispin_env.physics.types import Batched
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Posterior(Batched):
-    """Distribution of what is hidden in n states, given all observations; ``None`` for a part that is known.
+    """Distribution of what is hidden in n states, given all observations; ``None`` for a part that is known."""
 
-    Parameters
-    ----------
-    tokens
-        E[N_k | L] for L = 0..L_max, (n, K, L_max + 1).
-    efficiency
-        Equally likely spectral efficiencies, (n, S, K) bit/s/Hz.
-    """
-
-    tokens: FloatArray | None = None
-    efficiency: FloatArray | None = None
+    tokens: FloatArray | None = None  # E[N_k | L] for L = 0..L_max, (n, K, L_max + 1)
+    efficiency: FloatArray | None = None  # equally likely spectral efficiencies, (n, S, K) bit/s/Hz
 
 
 def mixture_tokens(log_weight: FloatArray, a: FloatArray, b: FloatArray, longest: int) -> FloatArray:

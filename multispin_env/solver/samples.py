@@ -85,12 +85,9 @@ class Paces(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class SampleProblem:
-    """Maximisation of the mean goodput of one round over equally likely channels.
+    """Maximisation of the mean goodput of one round over equally likely channels."""
 
-    ``problem`` has one instance, whose uploads are not used.
-    """
-
-    problem: Problem
+    problem: Problem  # one instance, whose uploads are not used
     token_time: FloatArray  # c (K, S) s/token with the whole band
 
     def value(self, lengths: FloatArray, share: FloatArray) -> float:
@@ -142,10 +139,7 @@ def paces_of(lengths: FloatArray, share: FloatArray) -> FloatArray:
 
 
 def sample_decisions(problem: Problem, token_time: FloatArray) -> SampleDecision:
-    """Solve n instances whose channels are equally likely, with ``token_time`` c (n, S, K) in s/token.
-
-    Searches start from the fast rule for the channels of ``problem``.
-    """
+    """Solve n instances with equally likely channels, c (n, S, K) in s/token, from the fast rule for ``problem``."""
     lengths = in_chunks(lambda chunk: (fast_lengths(chunk)[0],), problem, len(LONGEST_OFFSETS))[0]
     share = equal_latency(lengths, problem.draft_time, problem.token_time).share
     problems = (SampleProblem(problem[i : i + 1], uploads.T.copy()) for i, uploads in enumerate(token_time))

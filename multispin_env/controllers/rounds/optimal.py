@@ -119,8 +119,8 @@ class Optimal(WeightedController):
         low = np.quantile(posterior.efficiency, 1.0 / (self.scenario.num_users + 1.0), axis=1)
         state = checked_state(self.scenario, state.changed(spectral_efficiency=low))
         token_time = np.clip(full_share_token_time(self.scenario, posterior.efficiency), MIN_TIME, MAX_TIME)
-        solved = sample_decisions(checked_problem(self.scenario, state, self.weights), token_time)
-        return Decision(solved.lengths.astype(np.int64), solved.share * self.scenario.total_bandwidth)
+        lengths, share, _ = sample_decisions(checked_problem(self.scenario, state, self.weights), token_time)
+        return Decision(lengths.astype(np.int64), share * self.scenario.total_bandwidth)
 
     def _solve(self, problem: Problem, state: SystemState) -> Decision:
         shape = state.draft_time.shape

@@ -238,6 +238,11 @@ def test_an_entry_of_the_references_names_the_rule_of_each_task():
     assert policies == {name: [{"rule": ms.suite.task(name).reference}] for name in names}
 
 
+def test_a_rule_may_play_some_tasks(few, tmp_path):
+    assert main(["suite", "evaluate", "fixed", "--tasks", "round-8", "--out", str(tmp_path)]) == 0
+    assert list(read_entry(tmp_path).policies) == ["round-8"]
+
+
 def test_no_rule_replaces_another_entry(error, small, tmp_path):
     before = (small / ENTRY).read_bytes()
     words = "out: expected a new folder, or one with an entry of this method"
