@@ -46,8 +46,8 @@ def by_fleet(name: str, preset: str, users: int, lost: str, fleet: str, states: 
     over = rates[max(DRAFTING, key=means.__getitem__)] / rates["server drafts"]
     return {
         "server": name, "pair": preset, "K": users, "uploads": lost, "fleet": fleet,
-        "ms": f"{1e3 * scenario.mean_draft_time:.0f}", **{system: f"{mean:.0f}" for system, mean in means.items()},
-        "bound": f"{ms.rate_bound(scenario, state).value.mean():.0f}",
+        "ms": f"{1e3 * scenario.mean_draft_time:.3g}", **{system: f"{mean:.0f}" for system, mean in means.items()},
+        "bound": f"{ms.rate_bound(scenario, state).value.mean():.0f}" if name == DISTRIBUTIONS else "",
         "over server": plus_minus(over, ".3f"), "wins": winner_of(means),
     }  # fmt: skip
 
