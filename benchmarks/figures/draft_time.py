@@ -13,8 +13,8 @@ from multispin_env.registry import DEVICES
 
 _LOOKS = ((BLACK, "", "--"), (ORANGE, "", "-"), (BLUE, "o", "-"), (PURPLE, "s", "-"), (RED, "D", "-"))
 _NAMED = (
-    *("mac-m4-max-gpu", "rtx-4050-laptop", "snapdragon-8-elite-npu", "iphone-16-pro-gpu"),
-    *("rk3576-npu", "pixel-8-q8", "raspberry-pi-5-cpu"),
+    *("mac-m4-max-gpu", "rtx-4050-laptop", "snapdragon-8-elite-npu"),
+    *("iphone-16-pro-gpu", "pixel-8-q8", "raspberry-pi-5-cpu"),
 )
 _MILLISECONDS = (2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 70.0, 100.0, 150.0)
 
@@ -26,7 +26,7 @@ def time_rows(scale: Scale, setting: tuple[str, float]) -> list[Point]:
     fields = {"num_users": users, "mean_draft_time": milliseconds / 1e3}
     scenario = pay_scenario("qwen3.5", server, payload="ids", **fields)
     rates = five_rates(scenario, sample_state(scenario, scale.seed, states))
-    return [Point(server or "paper", name, milliseconds, float(rate.mean())) for name, rate in rates.items()]
+    return [Point(server or "paper", name, milliseconds, float(rate.mean()), "") for name, rate in rates.items()]
 
 
 def _draw(rows: Sequence[Point], figure: Any) -> None:
@@ -35,7 +35,7 @@ def _draw(rows: Sequence[Point], figure: Any) -> None:
     Sweep("x", label, series, "tokens/s", lambda row: row.panel, _MILLISECONDS).draw(rows, figure)
     devices = {name: 1e3 * DEVICES.load(name).draft_time for name in DEVICES.names()}
     for axes in figure.axes:
-        axes.plot(list(devices.values()), [0.0] * len(devices), "k|", markersize=12, clip_on=False)
+        axes.plot(list(devices.values()), [0.0] * len(devices), "k|", markersize=16)
         top = axes.secondary_xaxis("top")
         top.set_xticks([devices[name] for name in _NAMED], _NAMED, rotation=30, ha="left", fontsize="x-small")
         top.minorticks_off()
