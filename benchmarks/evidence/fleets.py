@@ -18,6 +18,7 @@ import multispin_env as ms
 from benchmarks.figures.pays import PAY, five_rates, pay_scenario, winner_of
 from benchmarks.tools import HELP, Options, Row, plus_minus, show
 from multispin_env.apps.reproduce.figure import Scale
+from multispin_env.evaluation.statistics import HELD_OUT_SEED
 from multispin_env.physics.types import SystemState
 
 LOST: dict[str, dict[str, Any]] = {"": {}, "lost": {"upload_loss": 0.1, "repeat_time": 0.008}}
@@ -71,7 +72,7 @@ def least(fleets: list[str], users: list[int], states: int) -> Iterator[Row]:
 
 
 def _pays(scenario: ms.Scenario, states: int) -> bool:
-    rates = five_rates(scenario, ms.sample_state(scenario, 0, states))
+    rates = five_rates(scenario, ms.sample_state(scenario, HELD_OUT_SEED, states))
     return bool(max(rates[system].mean() for system in DRAFTING) > rates["server drafts"].mean())
 
 
