@@ -97,7 +97,8 @@ OPTIONS: Options = {
 
 
 def run(options: Namespace) -> None:
-    sizes = [(DISTRIBUTIONS, "llama2", 20), *product(list(SERVERS)[1:], ["qwen3.5"], options.users)]
+    others = product(list(SERVERS)[1:], ["qwen3.5"], options.users)
+    sizes: list[tuple[str, str, int]] = [(DISTRIBUTIONS, "llama2", 20), *others]
     rows = product(sizes, LOST, options.fleets)
     show("by fleet", (by_fleet(*size, lost, fleet, options.states) for size, lost, fleet in rows))
     if options.map:
