@@ -39,8 +39,9 @@ def of_fleet(fleet: str) -> dict[str, Any]:
     return {"mean_draft_time": float(fleet) / 1e3} if fleet[0].isdigit() else {"fleet": fleet.removeprefix(PAPER)}
 
 
-def by_fleet(name: str, preset: str, users: int, lost: str, fleet: str, states: int) -> Row:
-    """Return rates of the five systems, and who wins."""
+def by_fleet(system: tuple[str, str, int], lost: str, fleet: str, states: int) -> Row:
+    """Return rates of the five systems, and who wins, for a name in `SERVERS`, a pair and K."""
+    name, preset, users = system
     server, fields = SERVERS[name]
     scenario = pay_scenario(preset, server, num_users=users, **fields, **LOST[lost], **of_fleet(fleet))
     state = ms.sample_state(scenario, 0, states)
@@ -49,7 +50,7 @@ def by_fleet(name: str, preset: str, users: int, lost: str, fleet: str, states: 
     over = rates[max(DRAFTING, key=means.__getitem__)] / rates["server drafts"]
     return {
         "server": name, "pair": preset, "K": users, "uploads": lost, "fleet": fleet,
-        "ms": f"{1e3 * scenario.mean_draft_time:.3g}", **{system: f"{mean:.0f}" for system, mean in means.items()},
+        "ms": f"{1e3 * scenario.mean_draft_time:.3g}", **{of: f"{mean:.0f}" for of, mean in means.items()},
         "groups, bound": groups_and_bound(scenario, state) if name == DISTRIBUTIONS else "",
         "over server": plus_minus(over, ".3f"), "wins": winner_of(means),
     }  # fmt: skip
@@ -98,9 +99,9 @@ OPTIONS: Options = {
 
 def run(options: Namespace) -> None:
     others = product(list(SERVERS)[1:], ["qwen3.5"], options.users)
-    sizes: list[tuple[str, str, int]] = [(DISTRIBUTIONS, "llama2", 20), *others]
-    rows = product(sizes, LOST, options.fleets)
-    show("by fleet", (by_fleet(*size, lost, fleet, options.states) for size, lost, fleet in rows))
+    systems = [(DISTRIBUTIONS, "llama2", 20), *others]
+    rows = product(systems, LOST, options.fleets)
+    show("by fleet", (by_fleet(system, lost, fleet, options.states) for system, lost, fleet in rows))
     if options.map:
         show("least K with which devices that draft win", least(options.map, options.sizes, 5))
     show("devices in time", (in_time(*level, fleet, 50) for level in LEVELS for fleet in options.counts))
