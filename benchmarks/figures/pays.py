@@ -92,11 +92,9 @@ def _pay_settings(scale: Scale) -> list[tuple[str, str, int]]:
 def pay_rows(scale: Scale, setting: tuple[str, str, int]) -> list[_PayRow]:
     """Return rows of all systems for a pair on a server (empty: its own) and K devices."""
     preset, server, users = setting
-    scenario = scenario_at(preset, 10.0, server, num_users=users, min_draft_length=0)
-    if server in RECORDED:
-        scenario = scenario.replace(server_draft_pieces=SERVERS.load(_DRAFTS_OF).draft_pieces)
+    scenario = pay_scenario(preset, server, num_users=users)
     state = sample_state(scenario, np.random.default_rng(scale.seed), scale.pick(5, 2))
-    rates = _rates(scenario, state, scale.pick(1.0, 0.5))
+    rates = system_rates(scenario, state, scale.pick(1.0, 0.5))
     best = winner_of({system: float(rate.mean()) for system, (rate, _) in rates.items()})
     base, _ = rates["colocated"]
     head = preset, server or "own law", scenario.payload, users
@@ -106,8 +104,18 @@ def pay_rows(scale: Scale, setting: tuple[str, str, int]) -> list[_PayRow]:
     ]
 
 
-def _rates(scenario: Scenario, state: SystemState, part: float) -> dict[str, tuple[FloatArray, str]]:
-    """Return tokens/s (n,) of each system and its rule; ``part`` shortens the simulated time."""
+def pay_scenario(preset: str, server: str, **fields: Any) -> Scenario:
+    """Return a pair at 10 MHz with draft lengths from 0 on a server (empty: its own) that can draft."""
+    scenario = scenario_at(preset, 10.0, server, **{"min_draft_length": 0} | fields)
+    drafting = SERVERS.load(_DRAFTS_OF).draft_pieces if server in RECORDED else scenario.server_draft_pieces
+    return scenario.replace(server_draft_pieces=drafting)
+
+
+def system_rates(scenario: Scenario, state: SystemState, part: float = 1.0) -> dict[str, tuple[FloatArray, str]]:
+    """Return tokens/s (n,) of each system and its rule; ``part`` shortens the simulated time.
+
+    Rounds cannot draft ahead if uploads are lost: then `multi-spin-ahead` is missing.
+    """
     ahead = scenario.replace(draft_ahead=True)
     rounds = expected_outcome(scenario, state, make_controller("optimal", scenario)(state))
     time = part * float(rounds.round_latency.mean())
@@ -121,16 +129,34 @@ def _rates(scenario: Scenario, state: SystemState, part: float) -> dict[str, tup
         rates = ((simulated(controller, 2 * _ROUNDS), rule) for rule, controller in made.items())
         return max(rates, key=lambda pair: pair[0].mean())
 
-    price = make_controller("ahead-price", ahead, rho=_PRICE * rounds.goodput)
+    waiting: dict[str, tuple[FloatArray, str]] = {"multi-spin": (rounds.goodput, "optimal")}
+    if not scenario.upload_loss:
+        price = make_controller("ahead-price", ahead, rho=_PRICE * rounds.goodput)
+        waiting["multi-spin-ahead"] = simulated(price, _ROUNDS), "ahead-price"
     return {
         "autoregressive": (autoregressive_goodput(scenario, state), ""),
         "colocated": (colocated_goodput(scenario, state), ""),
         "overlapping": (overlapping_goodput(scenario, state), ""),
-        "multi-spin": (rounds.goodput, "optimal"),
-        "multi-spin-ahead": (simulated(price, _ROUNDS), "ahead-price"),
+        **waiting,
         "no-barrier": best_free(scenario),
         "no-barrier-ahead": best_free(ahead),
     }
+
+
+FIVE = {
+    "no drafts": ("autoregressive",),
+    "server drafts": ("colocated",),
+    "rounds": ("multi-spin",),
+    "no barrier": ("no-barrier",),
+    "drafting ahead": ("multi-spin-ahead", "no-barrier-ahead"),
+}
+"""Systems that can be built, with `NAMES`; of several the one with the higher rate."""
+
+
+def five_rates(scenario: Scenario, state: SystemState) -> dict[str, FloatArray]:
+    """Return tokens/s (n,) of the systems of `FIVE`."""
+    rates = {system: rate for system, (rate, _) in system_rates(scenario, state).items()}
+    return {name: max((rates[of] for of in systems if of in rates), key=np.mean) for name, systems in FIVE.items()}
 
 
 def winner_of(rates: Mapping[str, float]) -> str:

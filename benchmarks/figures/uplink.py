@@ -23,7 +23,7 @@ _RULES = ("greedy", "own-pace", "groups", "prices")
 
 @dataclass(frozen=True)
 class Point:
-    """Tokens/s at a probability of a loss, or per cent of the band at a spectral efficiency, in a panel of a figure."""
+    """Point of a line in a panel: tokens/s, or per cent of the band, at a loss, spectral efficiency or draft time."""
 
     panel: str  # server, or pair
     line: str

@@ -106,6 +106,16 @@ def test_certificates(printed):
     assert states == proven == 4.0
 
 
+def test_fleets(printed):
+    out = printed(evidence, "fleets --fleets paper boards --users 3 --states 2 --map boards --sizes 2 --counts boards")
+    first, second, third = (table.splitlines() for table in re.split(r"\n\n(?:least K|devices in) .*\n\n", out))
+    assert len(first) == 3 + 2 + 4 * 2 * 2
+    assert {line.split()[-1] for line in second[2:]} <= {"2", "-"}
+    for line in third[2:]:
+        alone, _, rounds, lost = map(int, line.split()[-4:])
+        assert rounds == lost == alone  # boards are too slow to draft
+
+
 def test_links(printed):
     out = printed(evidence, "links --states 4")
     per_hertz, paper, shares, best, gain, _, over_shares, _, gap, *_ = cells(out, "llama2           20  none")
