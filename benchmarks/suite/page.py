@@ -1,4 +1,4 @@
-"""Tables of the evidence page, from ``leaderboard.csv`` of ``multispin suite table``."""
+"""Write the tables of the evidence page, from ``leaderboard.csv`` of ``multispin suite table``."""
 
 import csv
 import re
@@ -12,8 +12,10 @@ from multispin_env.evaluation.suite.entries import AROUND, KINDS
 from multispin_env.evaluation.suite.frozen import own_content
 from multispin_env.evaluation.suite.leaderboard import LETTERS
 from multispin_env.evaluation.suite.version import task
+from multispin_env.files import write_atomically
 
-FILE = Path(__file__).parents[2] / "docs" / "results" / "suite" / "leaderboard.csv"
+DOCS = Path(__file__).parents[2] / "docs"
+FILE, PAGE = DOCS / "results" / "suite" / "leaderboard.csv", DOCS / "evidence" / "suite.md"
 OPTIONS: Options = {"file": (str(FILE), "leaderboard.csv to read")}
 
 HIDDEN = ("reference", "fixed", "random-actions")
@@ -27,7 +29,11 @@ _Row = Mapping[str, str]
 
 
 def run(options: Namespace) -> None:
-    print("\n\n".join(tables(Path(options.file))))
+    page = PAGE.read_text(encoding="utf-8")
+    for text in tables(Path(options.file)):
+        head = " | ".join(text.split(" | ")[:2])
+        page = re.sub(rf"{re.escape(head)}.*?(?=\n\n)", text, page, flags=re.DOTALL)
+    write_atomically(PAGE, page.encode())
 
 
 def tables(file: Path = FILE) -> Iterator[str]:
