@@ -185,7 +185,7 @@ WRONG = (
     ("suite evaluate no/where", "entry: expected a folder that exists"),
     ("suite evaluate groups --out out", "rule: expected one that sees only what hidden shows, got 'groups'"),
     ("suite evaluate os:getcwd --out out", "rule: expected the name of a rule of the package"),
-    ("suite evaluate fixed --out out --tasks late", "tasks: expected no value with --out"),
+    ("suite evaluate fixed --out out --tasks lat", "did you mean 'late'"),
     ("suite evaluate fixed --out out --workers 0", "workers: expected"),
     ("reproduce --only bandwith", "did you mean 'bandwidth'"),
     ("reproduce --only users nothing", f"figure: expected one of {list(FIGURES.names())}, got 'nothing'"),
