@@ -8,7 +8,7 @@ import numpy as np
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_instance, check_integer
 from multispin_env.draft import expected_tokens
-from multispin_env.physics.radio import full_share_token_time, upload_time
+from multispin_env.physics.radio import token_upload_time
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.scenario import Scenario
@@ -28,7 +28,8 @@ def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     (5,)
     """
     state = checked_state(scenario, state)
-    return _best_alone(scenario, state, state.draft_time + alone_token_time(scenario, state), _alone_delay(scenario))
+    token_latency = state.draft_time + token_upload_time(scenario, state.spectral_efficiency, 1)
+    return _best_alone(scenario, state, token_latency, scenario.draft_wait)
 
 
 def centralized_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
@@ -118,25 +119,14 @@ def colocated_round_time(scenario: Scenario, batch: int, draft_length: IntArray)
     return drafting + scenario.law.time(batch, batch * (draft_length + 1))
 
 
-def alone_token_time(scenario: Scenario, state: SystemState) -> FloatArray:
-    """Return the seconds (..., K) in which a device uploads one token with the whole bandwidth, for any link."""
-    if scenario.link == "density":
-        return full_share_token_time(scenario, state.spectral_efficiency)
-    return upload_time(scenario, np.array(1.0), state.spectral_efficiency, np.array(scenario.total_bandwidth))
-
-
-def _alone_delay(scenario: Scenario) -> FloatArray | float:
-    repeats = scenario.replace(num_users=1, access_delay=()).repeat_delay
-    return repeats if scenario.access_delays is None else repeats + scenario.access_delays
-
-
 def _best_alone(
-    scenario: Scenario, state: SystemState, token_latency: FloatArray, delay: FloatArray | float = 0.0
+    scenario: Scenario, state: SystemState, token_latency: FloatArray, wait: FloatArray | None = None
 ) -> FloatArray:
     counts = np.arange(scenario.max_draft_length + 1)
     tokens = expected_tokens(counts, state.acceptance_rate[..., None])  # (..., K, L_max + 1)
     rest = scenario.law.time(1, counts + 1) + scenario.round_trip_time
-    rest = rest + np.expand_dims(delay, -1) * (counts > 0)
+    if wait is not None:
+        rest = rest + wait[:, None] * (counts > 0)
     value = goodput(tokens, token_latency[..., None] * counts, rest)
     return np.asarray(value[..., scenario.min_draft_length :].max(-1).mean(-1))[()]
 

@@ -57,6 +57,14 @@ def upload_time(
     return draft_length * float(scenario.bits_per_token) / rate  # as float: integers could overflow
 
 
+def token_upload_time(scenario: Scenario, spectral_efficiency: FloatArray, num_users: int) -> FloatArray:
+    """Return the seconds (..., K) in which a device uploads one token with the bandwidth B / ``num_users``."""
+    if scenario.link == "density":
+        return num_users * full_share_token_time(scenario, spectral_efficiency)
+    each = np.array(scenario.total_bandwidth / num_users)
+    return upload_time(scenario, np.array(1.0), spectral_efficiency, each)
+
+
 class Channel(Protocol):
     """Interface of laws of power gains; `CHANNELS` lists their classes.
 

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.base import RoundsController
-from multispin_env.physics.radio import full_share_token_time, upload_time
+from multispin_env.physics.radio import token_upload_time
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
@@ -61,7 +61,7 @@ class UniformBandwidth(RoundsController):
 
 
 def _sorted_tokens(scenario: Scenario, state: SystemState) -> _Tokens:
-    token_latency = state.draft_time + _token_upload(scenario, state)
+    token_latency = state.draft_time + token_upload_time(scenario, state.spectral_efficiency, scenario.num_users)
     low, high = scenario.min_draft_length, scenario.max_draft_length
     shortest = low * token_latency
     counts = np.arange(low + 1, high + 1)
@@ -78,13 +78,6 @@ def _sorted_tokens(scenario: Scenario, state: SystemState) -> _Tokens:
     )
     base = (alpha ** np.arange(low + 1)).sum((-1, -2))
     return _Tokens(sorted_ready, gain, number, order, shortest, base)
-
-
-def _token_upload(scenario: Scenario, state: SystemState) -> FloatArray:
-    if scenario.link == "density":
-        return scenario.num_users * full_share_token_time(scenario, state.spectral_efficiency)
-    each = np.array(scenario.total_bandwidth / scenario.num_users)
-    return upload_time(scenario, np.array(1.0), state.spectral_efficiency, each)
 
 
 def _prefix_latencies(tokens: _Tokens) -> FloatArray:
