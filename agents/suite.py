@@ -160,7 +160,7 @@ class Cell:
         suite_task, method = task(self.task), _method_of(self.agent)
         if not callable(method):
             try:
-                method.check(_own_config(suite_task))
+                method.check(own_config(suite_task))
             except (TypeError, ValueError) as error:
                 return str(error)
         resized = any("num_users" in part for part in suite_task.held_out)
@@ -200,7 +200,7 @@ class Cell:
         """Build the untrained model; return it with the configuration of its environment."""
         suite_task, method = task(self.task), _method_of(self.agent)
         if not callable(method):
-            config = _own_config(suite_task)
+            config = own_config(suite_task)
             settings = method.for_environment(config)
             return build_model(settings, config, seed=first_seed(self.seed, 0, settings.num_envs)), config
         policy = _LSTM if _LSTM in getattr(method, "policy_aliases", ()) else "MlpPolicy"
@@ -235,7 +235,8 @@ def in_half_precision(network: bytes) -> bytes:
     return model.SerializeToString()
 
 
-def _own_config(suite_task: SuiteTask) -> EnvConfig:
+def own_config(suite_task: SuiteTask) -> EnvConfig:
+    """Return the configuration of a task with the actions and observations of this package's agents."""
     own = own_content()[suite_task.name]
     return suite_task.config.replace(action=own["action"], **own["arguments"])
 

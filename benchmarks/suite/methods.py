@@ -4,10 +4,23 @@ from typing import Any
 
 from gymnasium.wrappers import FlattenObservation
 from stable_baselines3 import PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 from agents import DevicePolicy
+from agents.vec_env import NativeVecEnv
+from multispin_env.envs.config import EnvConfig
 
 
 def device_ppo(_: str, env: FlattenObservation[Any, Any, Any], **others: Any) -> PPO:
     """Return PPO of Stable-Baselines3 with its default settings and `agents.DevicePolicy`, on Dict observations."""
     return PPO(DevicePolicy, env.env, **others)
+
+
+def parallel_device_ppo(_: str, env: FlattenObservation[Any, Any, Any], seed: int, device: str) -> PPO:
+    """Return `device_ppo` with rollouts of 8 environments × 256 steps."""
+    return parallel_ppo(DevicePolicy, env.unwrapped.config, seed, device)  # type: ignore[attr-defined]
+
+
+def parallel_ppo(policy: str | type[ActorCriticPolicy], config: EnvConfig, seed: int, device: str = "cpu") -> PPO:
+    """Return PPO with its default settings, but rollouts of 8 environments × 256 steps instead of 1 × 2,048."""
+    return PPO(policy, NativeVecEnv.of(config, 8, seed), n_steps=256, seed=seed, device=device)
