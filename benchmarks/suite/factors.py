@@ -1,8 +1,8 @@
 """Scores by action encoding, network and training, in the tasks that our agents play in another encoding.
 
 PPO of Stable-Baselines3 with its defaults learns in the encoding of the task and in that of our agents, with its own
-network and with `DevicePolicy`, from the same rollouts of 8 environments × 256 steps. The last column is our `ppo`, with
-its own update and settings. A cell is the mean over seeds, with the smallest and the largest.
+network and with `DevicePolicy`, from the same rollouts of 8 environments × 256 steps. The last column is our `ppo`,
+with its own update and settings. A cell is the mean over seeds, with the smallest and the largest.
 """
 
 import sys
