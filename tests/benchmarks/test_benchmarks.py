@@ -10,7 +10,7 @@ import multispin_env as ms
 from agents.vec_env import NativeVecEnv
 from benchmarks.evidence import ahead
 from benchmarks.plan.__main__ import main as plan
-from benchmarks.suite import potential
+from benchmarks.suite import candidates, potential
 from benchmarks.tools import run_tool
 from multispin_env.physics.records import load_records
 from multispin_env.registry import ENVIRONMENTS
@@ -18,7 +18,7 @@ from multispin_env.solver.energy import energy_law
 from tests.repository import ROOT
 
 pytestmark = pytest.mark.slow
-evidence, speed, tune = (partial(run_tool, tool) for tool in ("evidence", "speed", "tune"))
+evidence, speed, suite, tune = (partial(run_tool, tool) for tool in ("evidence", "speed", "suite", "tune"))
 
 
 @pytest.fixture
@@ -195,6 +195,21 @@ def test_stored_tables_earn_what_the_docs_say(capsys):
     (row,) = re.findall(r"^\| llama2 K8 B10 narrow \| (.*) \|$", page, re.MULTILINE)
     assert [rates[name] for name in ("groups", "prices", "plan")] == row.split(" | ")[:3]
     assert float(rates["plan"]) < float(rates["bound"])
+
+
+def test_candidates_that_are_easy_are_dropped(printed, monkeypatch):
+    monkeypatch.setattr(candidates, "SETTINGS", (("phones", 3, 5.0), ("power", 3, 10.0)))
+    out = printed(suite, "candidates --episodes 2 --bounds 2 --states 50")
+    rows = {kind: (cells(out, kind), re.search(rf"{kind} .*", out)[0]) for kind in ("phones-3", "power-3")}
+    for numbers, row in rows.values():
+        *_, bound, part = numbers
+        _, floor, top, zero, untrained, lengths = numbers[:6]
+        assert floor < top < 1.1 * bound
+        limited = {"action 0": zero, "untrained": untrained, "lengths alone": lengths}
+        failed = [name for name, score in limited.items() if score > 0.8] + ["of bound"] * (part < 0.9)
+        assert row.endswith(f"dropped: {', '.join(failed)}" if failed else "conditions hold")
+    assert rows["power-3"][0][-1] == 1.0
+    assert "uniform-bandwidth" in rows["power-3"][1]
 
 
 @pytest.mark.parametrize("seed", range(3))
