@@ -12,7 +12,7 @@ from agents.suite import CELL, Cell
 from agents.vec_env import NativeVecEnv
 from benchmarks.evidence import ahead
 from benchmarks.plan.__main__ import main as plan
-from benchmarks.suite import long, potential
+from benchmarks.suite import candidates, long, potential
 from benchmarks.tools import run_tool
 from multispin_env.evaluation.policy import load_policy
 from multispin_env.physics.records import load_records
@@ -21,7 +21,7 @@ from multispin_env.solver.energy import energy_law
 from tests.repository import ROOT
 
 pytestmark = pytest.mark.slow
-evidence, speed, tune = (partial(run_tool, tool) for tool in ("evidence", "speed", "tune"))
+evidence, speed, suite, tune = (partial(run_tool, tool) for tool in ("evidence", "speed", "suite", "tune"))
 
 
 @pytest.fixture
@@ -200,6 +200,21 @@ def test_stored_tables_earn_what_the_docs_say(capsys):
     assert float(rates["plan"]) < float(rates["bound"])
 
 
+def test_candidates_that_are_easy_are_dropped(printed, monkeypatch):
+    monkeypatch.setattr(candidates, "SETTINGS", (("phones", 3, 5.0), ("power", 3, 10.0)))
+    out = printed(suite, "candidates --episodes 2 --bounds 2 --states 50")
+    rows = {kind: (cells(out, kind), re.search(rf"{kind} .*", out)[0]) for kind in ("phones-3", "power-3")}
+    for numbers, row in rows.values():
+        *_, bound, part = numbers
+        _, floor, top, zero, untrained, lengths = numbers[:6]
+        assert floor < top < 1.1 * bound
+        limited = {"action 0": zero, "untrained": untrained, "lengths alone": lengths}
+        failed = [name for name, score in limited.items() if score > 0.8] + ["of bound"] * (part < 0.9)
+        assert row.endswith(f"dropped: {', '.join(failed)}" if failed else "conditions hold")
+    assert rows["power-3"][0][-1] == 1.0
+    assert "uniform-bandwidth" in rows["power-3"][1]
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
     ("task", "kind", "least"),
@@ -234,7 +249,7 @@ def test_a_potential_is_the_difference_of_its_ends():
 
 
 def test_factors_start_at_action_0(printed):
-    out = printed(partial(run_tool, "suite"), "factors late --seeds 1 --steps 64")
+    out = printed(suite, "factors late --seeds 1 --steps 64")
     numbers = cells(out, "late")  # mean, smallest and largest of each network
     assert (numbers[0], numbers[7]) == pytest.approx((0.662, 0.706), abs=1e-3)
 
