@@ -36,9 +36,9 @@ def round_energy(
 ) -> FloatArray:
     """Return the joules (..., K) of drafting and sending drafts.
 
-    With a link other than ``"density"``, a device sends with its whole power during its ``upload_time``.
+    With a link other than `Density`, a device sends with its whole power during its ``upload_time``.
     """
-    if scenario.link == "density":
+    if scenario.constant_density:
         return draft_length * token_energy(scenario, state.spectral_efficiency, state.draft_energy)
     drafting = scenario.draft_energy if state.draft_energy is None else state.draft_energy
     return draft_length * drafting + upload_time * _sending_power(scenario)

@@ -88,7 +88,7 @@ class Optimal(WeightedController):
         super().__post_init__()
         if self.energy_price and not (self.tpot is None and self.fixed_length is None):
             raise ValueError(f"energy_price: expected 0 with tpot or fixed_length, got {self.energy_price}")
-        if self.energy_price and (self.scenario.link != "density" or self.scenario.access_delay):
+        if self.energy_price and (not self.scenario.constant_density or self.scenario.access_delay):
             raise ValueError(f"energy_price: expected 0 with another link or access_delay, got {self.energy_price}")
 
     @override

@@ -141,7 +141,7 @@ class RoundsSimulator:
         if self._repetitions is not None:
             uniforms = self._read_noise(self._repetitions, over).reshape(length.shape)
             outcome = with_repetitions(scenario, outcome, decision.draft_length, uniforms)
-        if scenario.link == "density":
+        if scenario.constant_density:
             energy = length * self._token_energy
         else:
             energy = round_energy(scenario, self.state, length, outcome.upload_time)
