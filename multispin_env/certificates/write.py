@@ -105,7 +105,7 @@ def round_system(
         "spectral_efficiency": texts(state.spectral_efficiency),
         "acceptance_rate": texts(state.acceptance_rate),
         "weights": texts(problem.weights[0]),
-        "token_price": texts(energy_price * token_energy(scenario, state.spectral_efficiency, state.draft_energy)),
+        "token_price": texts(energy_price * token_energy(scenario, state)),
         "head_start": texts(state.head_start),
         "bandwidth": texts(scenario.total_bandwidth),
         "bits_per_token": texts(scenario.bits_per_token),

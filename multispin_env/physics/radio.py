@@ -65,6 +65,11 @@ def token_upload_time(scenario: Scenario, spectral_efficiency: FloatArray, num_u
     return upload_time(scenario, np.array(1.0), spectral_efficiency, each)
 
 
+def with_access(time: FloatArray, delay: FloatArray | None, draft_length: FloatArray | IntArray) -> FloatArray:
+    """Return times (..., K) in s, plus the access ``delay`` (K,) of devices that draft; ``None``: no delay."""
+    return time if delay is None else time + delay * (draft_length > 0)
+
+
 class Channel(Protocol):
     """Interface of laws of power gains; `CHANNELS` lists their classes.
 

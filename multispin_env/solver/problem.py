@@ -15,7 +15,7 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import broadcast, check_real, require
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.links import RateCurves
-from multispin_env.physics.radio import full_share_token_time
+from multispin_env.physics.radio import full_share_token_time, with_access
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import Batched, SystemState, checked_weights
 from multispin_env.scenario import Scenario, check_paper_uplink
@@ -157,8 +157,7 @@ class Problem(Batched):
 
     def drafting(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return the times of drafting and access (..., n, K) in s of lengths (..., n, K)."""
-        time = lengths * self.draft_time
-        return time if self.delay is None else time + self.delay * (np.asarray(lengths) > 0)
+        return with_access(lengths * self.draft_time, self.delay, lengths)
 
     def allocate(self, lengths: FloatArray | IntArray, room: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the shares w that send drafts in ``room`` seconds, and −room ∂w/∂room, not too large.

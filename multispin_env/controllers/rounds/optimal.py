@@ -148,7 +148,7 @@ class Optimal(WeightedController):
     def _priced(self, problem: Problem, state: SystemState) -> Problem:
         if not self.energy_price:
             return problem
-        energy = token_energy(self.scenario, state.spectral_efficiency, state.draft_energy)
+        energy = token_energy(self.scenario, state)
         return replace(problem, token_price=self.energy_price * energy.reshape(problem.low.shape))
 
     def _priced_rule(self, problem: Problem) -> tuple[FloatArray, Relaxed]:
