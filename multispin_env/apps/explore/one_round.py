@@ -103,7 +103,7 @@ def draw_devices(scenario: Scenario, seed: int, edits: _Edits) -> _DeviceTable:
     `MAX_DEVICES` devices are drawn, so that a larger K adds devices and keeps those of a smaller K. Edits of devices
     beyond K are ignored.
     """
-    drawn = sample_state(scenario.replace(num_users=MAX_DEVICES), np.random.default_rng(seed))
+    drawn = sample_state(scenario.replace(num_users=MAX_DEVICES, access_delay=()), np.random.default_rng(seed))
     count = scenario.num_users
     snr = linear_to_db(channel_gain(scenario, drawn.spectral_efficiency[:count]) * scenario.transmit_snr)
     columns = [
