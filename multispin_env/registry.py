@@ -106,7 +106,6 @@ class Registry:
             getattr(entry, "verify", lambda: None)()  # that of `Link`
 
 
-@cache
 def _load(target: str) -> Any:
     module, attribute, *file = target.split(":")
     part = getattr(import_module(module), attribute)

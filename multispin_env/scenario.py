@@ -541,7 +541,7 @@ def with_draft(values: Mapping[str, Any], read_files: bool = True) -> dict[str, 
     if not name:
         return dict(values)
     from_file = read_files and is_file_name(name)
-    profile = DraftProfile.resolve(name) if read_files else DRAFTS.load(name)
+    profile = DraftProfile.resolve(name, read_files)
     if profile.on_server:
         expected = "a profile whose devices draft; `multispin drafts` compares those of a server"
         raise ValueError(f"draft: expected {expected}, got {shown(name)}")

@@ -231,6 +231,11 @@ class RoundsController(Controller[SystemState, Decision]):
         share = finish_together(self.scenario, state, drafting, draft_length * token_time).share
         return Decision(draft_length, share * self.scenario.total_bandwidth)
 
+    def with_equal_bandwidth(self, draft_length: IntArray) -> Decision:
+        """Return the decision with these lengths (..., K) and the bandwidth B/K for each device."""
+        part = self.scenario.total_bandwidth / self.scenario.num_users
+        return Decision(draft_length, np.full(draft_length.shape, part))
+
     def or_no_draft(self, decision: Decision, state: SystemState) -> Decision:
         """Return the decision, or no drafts where that is better, without repeated uploads and delays."""
         scenario = self.scenario

@@ -307,13 +307,7 @@ def _beyond(load: float, factor: float, ends: tuple[float, float], whole: bool) 
 
 
 def check_question(
-    scenario: Scenario,
-    workload: Workload,
-    by: str,
-    percent: float,
-    copies: int,
-    most: float | None = None,
-    kv_tokens: float = np.inf,
+    scenario: Scenario, workload: Workload, by: str, percent: float, copies: int, most: float | None, kv_tokens: float
 ) -> None:
     """Raise ``ValueError`` for arguments that `capacity` cannot simulate."""
     check_instance("workload", workload, Workload)

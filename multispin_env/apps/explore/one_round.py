@@ -97,23 +97,25 @@ def read_edits(text: str) -> _Edits:
     return edits
 
 
+def draw_states(scenario: Scenario, seed: int, states: int | None = None) -> SystemState:
+    """Draw states (n, K), or by default one (K,); a larger K adds devices and keeps those of a smaller K."""
+    largest = scenario.replace(num_users=MAX_DEVICES, access_delay=())
+    return sample_state(largest, np.random.default_rng(seed), states)[..., : scenario.num_users]
+
+
 def draw_devices(scenario: Scenario, seed: int, edits: _Edits) -> _DeviceTable:
     """Draw devices from a scenario and apply the edits.
 
-    `MAX_DEVICES` devices are drawn, so that a larger K adds devices and keeps those of a smaller K. Edits of devices
-    beyond K are ignored.
+    A larger K adds devices and keeps those of a smaller K. Edits of devices beyond K are ignored.
     """
-    drawn = sample_state(scenario.replace(num_users=MAX_DEVICES, access_delay=()), np.random.default_rng(seed))
-    count = scenario.num_users
-    snr = linear_to_db(channel_gain(scenario, drawn.spectral_efficiency[:count]) * scenario.transmit_snr)
+    drawn = draw_states(scenario, seed)
+    snr = linear_to_db(channel_gain(scenario, drawn.spectral_efficiency) * scenario.transmit_snr)
     columns = [
         np.clip(np.round(values, column.digits), column.low, column.high)
-        for column, values in zip(
-            COLUMNS, (drawn.draft_time[:count] / MS, snr, drawn.acceptance_rate[:count]), strict=True
-        )
+        for column, values in zip(COLUMNS, (drawn.draft_time / MS, snr, drawn.acceptance_rate), strict=True)
     ]
     for (device, name), value in edits.items():
-        if device <= count:
+        if device <= scenario.num_users:
             columns[NAMES.index(name)][device - 1] = value
     return _DeviceTable(*columns)
 

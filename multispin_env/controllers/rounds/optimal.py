@@ -189,11 +189,8 @@ class Fixed(RoundsController):
 
     @override
     def decide(self, state: SystemState) -> Decision:
-        scenario = self.scenario
-        length = min(8, scenario.max_draft_length) if self.draft_length is None else self.draft_length
-        shape = state.draft_time.shape
-        bandwidth = np.full(shape, scenario.total_bandwidth / scenario.num_users)
-        return Decision(np.full(shape, length, dtype=np.int64), bandwidth)
+        length = min(8, self.scenario.max_draft_length) if self.draft_length is None else self.draft_length
+        return self.with_equal_bandwidth(np.full(state.draft_time.shape, length, dtype=np.int64))
 
 
 @dataclass(frozen=True, eq=False)
