@@ -131,23 +131,21 @@ class BaseSettings:
 
 
 @dataclass(frozen=True)
-class LinearRate:
-    """Learning rate that decreases linearly with the remaining budget, down to 5 % of its first value."""
-
+class _Rate:
     first: float
     remaining: Remaining
+
+
+class LinearRate(_Rate):
+    """Learning rate that decreases linearly with the remaining budget, down to 5 % of its first value."""
 
     def __call__(self, progress: float) -> float:
         """Return the rate at Stable-Baselines3's remaining progress."""
         return self.first * max(0.05, self.remaining(progress))
 
 
-@dataclass(frozen=True)
-class CosineRate:
+class CosineRate(_Rate):
     """Learning rate that decreases with the remaining budget along a half cosine, down to 0."""
-
-    first: float
-    remaining: Remaining
 
     def __call__(self, progress: float) -> float:
         """Return the rate at Stable-Baselines3's remaining progress."""

@@ -31,6 +31,7 @@ class Registry:
         self.kind = kind
         self._base, self._classes = base, classes
         self._entries: dict[str, Any] = dict(entries)
+        self._own = frozenset(entries.values())  # this package's tests verify them
 
     def names(self) -> tuple[str, ...]:
         """Return all names, in the order of registration."""
@@ -45,7 +46,6 @@ class Registry:
             raise ValueError(f"{self.kind}: expected a new name, other than {list(self.names())}, got {name!r}")
         if not isinstance(target, str):
             self._check(target)
-            getattr(target, "verify", lambda: None)()  # that of `Link`
         self._entries[name] = target
 
     def admit(self, name: str) -> None:
@@ -76,12 +76,15 @@ class Registry:
     def load(self, name: str) -> Any:
         """Return the part of this name, imported if needed; ``ValueError`` for an unknown name suggests the closest."""
         target = self.target(name)
-        if isinstance(target, str):
-            target = _load(target)
-            self._check(target)
-        return target
+        return self._loaded(target) if isinstance(target, str) else target
 
-    def _check(self, entry: Any) -> None:
+    @cache  # noqa: B019  # a table lives as long as the process
+    def _loaded(self, target: str) -> Any:
+        part = _load(target)
+        self._check(part, verify=target not in self._own)
+        return part
+
+    def _check(self, entry: Any, verify: bool = True) -> None:
         base, part = _load(self._base), class_of_part(entry) if self._classes else entry
         protocol = getattr(base, "_is_protocol", False)
         if isinstance(part, type) != self._classes:
@@ -99,9 +102,10 @@ class Registry:
             attributes = f", with {', '.join(missing)}" if missing else ""
             expected = f"{part_type} {relation} {base.__name__}{attributes}"
             raise ValueError(f"{self.kind}: expected {expected}, got {shown(entry)}")
+        if verify:
+            getattr(entry, "verify", lambda: None)()  # that of `Link`
 
 
-@cache
 def _load(target: str) -> Any:
     module, attribute, *file = target.split(":")
     part = getattr(import_module(module), attribute)

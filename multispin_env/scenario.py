@@ -271,7 +271,12 @@ class Scenario:
         ACCEPTANCES.check(self.acceptance)
         LINKS.check(self.link)
         object.__setattr__(self, "access_delay", _checked_delays(self.access_delay, self.num_users))
-        self._check_link()
+        if self.efficiency_limit and self.constant_density:
+            raise ValueError(f"efficiency_limit: expected 0 with link {self.link!r}, got {self.efficiency_limit:g}")
+        if self.draft_ahead:
+            check_paper_uplink(self, "with draft_ahead", "link", "access_delay")
+        if self.battery_rounds:
+            check_paper_uplink(self, "with batteries")
         if self.battery_rounds and (self.draft_ahead or self.min_draft_length):
             actual = f"draft_ahead={self.draft_ahead}, min_draft_length={self.min_draft_length}"
             expected = "0, or min_draft_length=0 without drafting ahead"
@@ -284,19 +289,6 @@ class Scenario:
             expected = f"the tasks, time and energy of {self.draft!r}, set by Scenario.replace(draft={self.draft!r})"
             raise ValueError(f"draft: expected {expected}, got {shown(self.tasks)}")
         object.__setattr__(self, "fleet", tuple(with_fleet(vars(self), read_files=False)["fleet"] or ()))
-
-    def _check_link(self) -> None:
-        """Raise ``ValueError`` for combinations of the uplink with parts that do not hold for it."""
-        if self.efficiency_limit and self.link == "density":
-            raise ValueError(f"efficiency_limit: expected 0 with link 'density', got {self.efficiency_limit:g}")
-        if (self.draft_ahead or self.battery_rounds) and self.link != "density":
-            part = "draft_ahead" if self.draft_ahead else "batteries"
-            raise ValueError(f"link: expected 'density' with {part}, got {self.link!r}")
-        if (self.draft_ahead or self.battery_rounds) and self.access_delay:
-            part = "draft_ahead" if self.draft_ahead else "batteries"
-            raise ValueError(f"access_delay: expected none with {part}, got {self.access_delay}")
-        if self.battery_rounds and self.upload_loss:
-            raise ValueError(f"upload_loss: expected 0 with batteries, got {self.upload_loss:g}")
 
     @classmethod
     def preset(cls, name: str, /, **overrides: Any) -> "Scenario":
@@ -487,6 +479,11 @@ class Scenario:
         return db_to_linear(self.transmit_snr_db)
 
     @cached_property  # read several times in every step
+    def constant_density(self) -> bool:
+        """Whether the power per Hz is constant, as in the paper, so that the rate is proportional to the bandwidth."""
+        return bool(LINKS.load(self.link).constant_density)
+
+    @cached_property  # read several times in every step
     def access_delays(self) -> FloatArray | None:
         """``access_delay`` of each device, (K,) s; ``None`` without delays."""
         if not self.access_delay:
@@ -544,7 +541,7 @@ def with_draft(values: Mapping[str, Any], read_files: bool = True) -> dict[str, 
     if not name:
         return dict(values)
     from_file = read_files and is_file_name(name)
-    profile = DraftProfile.resolve(name) if read_files else DRAFTS.load(name)
+    profile = DraftProfile.resolve(name, read_files)
     if profile.on_server:
         expected = "a profile whose devices draft; `multispin drafts` compares those of a server"
         raise ValueError(f"draft: expected {expected}, got {shown(name)}")
@@ -555,6 +552,18 @@ def with_draft(values: Mapping[str, Any], read_files: bool = True) -> dict[str, 
     merged = {**law, **upload, **values}
     keeps_name = not from_file and all(merged[field] == value for field, value in law.items())
     return merged if keeps_name else merged | {"draft": ""}
+
+
+def check_paper_uplink(scenario: Scenario, part: str, *fields: str) -> None:
+    """Raise ``ValueError`` if these fields of the uplink (default: all) are not the paper's, as ``part`` needs them."""
+    checks = {
+        "link": ("'density'", scenario.constant_density),
+        "access_delay": ("none", not scenario.access_delay),
+        "upload_loss": ("0", not scenario.upload_loss),
+    }
+    for field, (expected, holds) in checks.items():
+        if not holds and field in (fields or checks):
+            raise ValueError(f"{field}: expected {expected} {part}, got {getattr(scenario, field)!r}")
 
 
 def _checked_delays(delays: Any, num_users: int) -> tuple[float, ...]:

@@ -144,7 +144,7 @@ WRONG_UNITS = [  # fields, a number in the unit that is mistaken for theirs, the
     ("tpot e2el_per_token", 80, 0.08, 5.0, serving),
     ("load", 85, 0.85, (0.5, 3.0), serving),
     ("load", (0.5, 85), (0.5, 0.85), 10, serving),
-    ("percent", 0.95, 95, 99.9, lambda percent: check_question(WORKLOAD, "rate", percent, 2)),
+    ("percent", 0.95, 95, 99.9, lambda percent: check_question(SCENARIO, WORKLOAD, "rate", percent, 2, None, 1e9)),
 ]
 
 

@@ -120,7 +120,7 @@ def budget_row(acceptance: str, envs: int, horizon: float) -> Row:
 
     def priced(pace: float, state: Any) -> ms.Decision:
         behind = state.batteries.time_left - state.batteries.level
-        token = price * np.exp(pace * behind) * token_energy(scenario, state.spectral_efficiency)
+        token = price * np.exp(pace * behind) * token_energy(scenario, state)
         paced = replace(make_problem(scenario, state), token_price=token)
         return equal(priced_lengths(scenario, paced, rate - (price * power).sum(-1)), state)
 

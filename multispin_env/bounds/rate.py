@@ -14,10 +14,9 @@ from multispin_env.bounds.rate_program import Rates, Solution, System, add_set, 
 from multispin_env.checks import broadcast, check_array, check_bool, check_integer, check_name, require
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.chains import hit_probability
-from multispin_env.physics.continuous.validation import check_link
 from multispin_env.physics.radio import full_share_token_time, spectral_efficiency
 from multispin_env.physics.types import Batched, SystemState, checked_state
-from multispin_env.scenario import Scenario
+from multispin_env.scenario import Scenario, check_paper_uplink
 from multispin_env.solver.equalization import MAX_TIME, MIN_TIME
 from multispin_env.solver.problem import user_times
 
@@ -331,7 +330,7 @@ def make_systems(
 
     ``ValueError`` for options of `rate_bound` that do not go together.
     """
-    check_link(scenario)
+    check_paper_uplink(scenario, "without the barrier", "link")
     channel = _checked_channel(channel, scenario)
     _check_options(scenario, channel, tight, barrier)
     gains = _checked_gains(mean_gain, channel, state.draft_time.shape)

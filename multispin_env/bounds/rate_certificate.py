@@ -10,8 +10,7 @@ from multispin_env.bounds.rate_program import System
 from multispin_env.certificates import check_rate
 from multispin_env.certificates.write import texts
 from multispin_env.physics.types import SystemState, checked_state
-from multispin_env.scenario import Scenario
-from multispin_env.solver.problem import check_paper_uplink
+from multispin_env.scenario import Scenario, check_paper_uplink
 
 
 def rate_certificate(
@@ -82,7 +81,7 @@ def rate_system(
 
     Options and errors are those of `rate_certificate`.
     """
-    check_paper_uplink(scenario, "certificates")
+    check_paper_uplink(scenario, "for certificates")
     if state.draft_time.ndim != 1:
         raise ValueError(f"state: expected the state of one system, shape (K,), got shape {state.draft_time.shape}")
     if scenario.draft_ahead or not scenario.law.flat:

@@ -16,9 +16,9 @@ from multispin_env.certificates.check import BITS, GRID, Part, Table
 from multispin_env.checks import check_instance
 from multispin_env.physics.energy import token_energy
 from multispin_env.physics.types import SystemState, checked_state
-from multispin_env.scenario import Scenario
+from multispin_env.scenario import Scenario, check_paper_uplink
 from multispin_env.solver.certify import CertifiedDecision
-from multispin_env.solver.problem import ROUNDING, Problem, check_paper_uplink, checked_problem
+from multispin_env.solver.problem import ROUNDING, Problem, checked_problem
 
 MAX_ENTRIES = 20_000
 _LISTED = 32  # Decisions that are tried one by one
@@ -95,7 +95,7 @@ def round_system(
     scenario: Scenario, state: SystemState, problem: Problem, tpot: float | None = None, energy_price: float = 0.0
 ) -> dict[str, Any]:
     """Return the system of a certificate for a checked state (K,), its problem and options of `certificate`."""
-    check_paper_uplink(scenario, "certificates")
+    check_paper_uplink(scenario, "for certificates")
     law = scenario.law
     return {
         "num_users": scenario.num_users,
@@ -105,7 +105,7 @@ def round_system(
         "spectral_efficiency": texts(state.spectral_efficiency),
         "acceptance_rate": texts(state.acceptance_rate),
         "weights": texts(problem.weights[0]),
-        "token_price": texts(energy_price * token_energy(scenario, state.spectral_efficiency, state.draft_energy)),
+        "token_price": texts(energy_price * token_energy(scenario, state)),
         "head_start": texts(state.head_start),
         "bandwidth": texts(scenario.total_bandwidth),
         "bits_per_token": texts(scenario.bits_per_token),

@@ -24,10 +24,10 @@ from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import task_means
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
-from multispin_env.physics.continuous.validation import check_link, checked_continuous_state
+from multispin_env.physics.continuous.validation import checked_continuous_state
 from multispin_env.physics.rounds import round_outcome
 from multispin_env.physics.types import Decision, SystemState, checked_state
-from multispin_env.scenario import Scenario
+from multispin_env.scenario import Scenario, check_paper_uplink
 from multispin_env.solver.equalization import equal_latency, finish_together
 from multispin_env.solver.problem import user_times
 
@@ -140,7 +140,7 @@ class Controller(ABC, Generic[State, DecisionT]):
         """Forget earlier states; a controller without memory does nothing."""
 
     def _without_barrier(self, state: ContinuousState) -> ContinuousDecision:
-        check_link(self.scenario)
+        check_paper_uplink(self.scenario, "without the barrier", "link")
         checked = checked_continuous_state(self.scenario, state)
         *batch, users = checked.phase.shape
         flat = checked.mapped(lambda array: array.reshape((-1, users) if array.ndim > len(batch) else -1))
@@ -230,6 +230,11 @@ class RoundsController(Controller[SystemState, Decision]):
         drafting = drafting_time(self.scenario, draft_length, draft_time, state.head_start)
         share = finish_together(self.scenario, state, drafting, draft_length * token_time).share
         return Decision(draft_length, share * self.scenario.total_bandwidth)
+
+    def with_equal_bandwidth(self, draft_length: IntArray) -> Decision:
+        """Return the decision with these lengths (..., K) and the bandwidth B/K for each device."""
+        part = self.scenario.total_bandwidth / self.scenario.num_users
+        return Decision(draft_length, np.full(draft_length.shape, part))
 
     def or_no_draft(self, decision: Decision, state: SystemState) -> Decision:
         """Return the decision, or no drafts where that is better, without repeated uploads and delays."""

@@ -18,16 +18,19 @@ _LEAST = 0.05  # least energy of a round, relative to the mean over devices or, 
 _ROUNDING = 1e-9  # tokens that a battery may lack for a draft
 
 
-def token_energy(
-    scenario: Scenario, spectral_efficiency: FloatArray, draft_energy: FloatArray | None = None
-) -> FloatArray:
-    """Return e_k in joules: a token is drafted, by default with ``draft_energy`` of the scenario, and sent.
+def drafting_energy(scenario: Scenario, state: SystemState) -> FloatArray | float:
+    """Return the joules of drafting a token, of each device (..., K) with a fleet."""
+    return scenario.draft_energy if state.draft_energy is None else state.draft_energy
+
+
+def token_energy(scenario: Scenario, state: SystemState) -> FloatArray:
+    """Return e_k (..., K) in joules of drafting and sending a token.
 
     The power per Hz is constant, so that the share of a device has no effect.
     """
-    energy = np.asarray(full_share_token_time(scenario, spectral_efficiency))
+    energy = np.asarray(full_share_token_time(scenario, state.spectral_efficiency))
     energy *= _sending_power(scenario)
-    energy += scenario.draft_energy if draft_energy is None else draft_energy
+    energy += drafting_energy(scenario, state)
     return energy
 
 
@@ -36,12 +39,11 @@ def round_energy(
 ) -> FloatArray:
     """Return the joules (..., K) of drafting and sending drafts.
 
-    With a link other than ``"density"``, a device sends with its whole power during its ``upload_time``.
+    With a link other than `Density`, a device sends with its whole power during its ``upload_time``.
     """
-    if scenario.link == "density":
-        return draft_length * token_energy(scenario, state.spectral_efficiency, state.draft_energy)
-    drafting = scenario.draft_energy if state.draft_energy is None else state.draft_energy
-    return draft_length * drafting + upload_time * _sending_power(scenario)
+    if scenario.constant_density:
+        return draft_length * token_energy(scenario, state)
+    return draft_length * drafting_energy(scenario, state) + upload_time * _sending_power(scenario)
 
 
 def _sending_power(scenario: Scenario) -> float:

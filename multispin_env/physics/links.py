@@ -30,12 +30,15 @@ class Link(ABC):
     """Base class of links: the rate R(b) of a device with the share b of the band, and its inverse.
 
     A link of your own implements `rate`, and is registered with ``registry.LINKS.register(name, link)``; docs/extend.md
-    has an example. `registry.LINKS.register` raises ``ValueError`` for a curve that does not increase, or that is not
-    concave unless the class says so, on a grid of 2,001 shares from 1e-6 to 1: a test, not a proof.
+    has an example. `registry.LINKS.register` raises ``ValueError`` (for a string, the first use does) for a curve that
+    does not increase, or that is not concave unless the class says so, on a grid of 2,001 shares from 1e-6 to 1: a
+    test, not a proof.
     """
 
     concave: ClassVar[bool] = True
     """Whether `rate` is concave in the share; if not, the environments work, but the optimum is refused."""
+    constant_density: ClassVar[bool] = False
+    """Whether R(b) = b r, as with constant power per hertz; shares and times are then closed forms, without `rate`."""
 
     @abstractmethod
     def rate(self, share: FloatArray, snr: FloatArray) -> FloatArray:
@@ -97,6 +100,8 @@ class Link(ABC):
             _demand(np.isfinite(rate).all() and (rate > 0.0).all(), "finite rates > 0", "others", level)
             rises = "a rate that rises with the share (for a staircase of modulations, its concave envelope)"
             _demand((np.diff(rate) > 0.0).all(), rises, "one that does not rise", level)
+            linear = not self.constant_density or np.allclose(rate, share * np.log2(1.0 + snr), rtol=1e-9, atol=0.0)
+            _demand(linear, "the rate b r, or constant_density = False on the class", "another", level)
             if not self.concave:
                 continue
             chords = np.diff(np.append(0.0, rate)) / np.diff(np.append(0.0, share))
@@ -125,6 +130,8 @@ def _demand(holds: Any, expected: str, actual: str, snr: float) -> None:
 
 class Density(Link):
     """Constant power per hertz ([MS] 8): R(b) = b r, with the spectral efficiency r of any share."""
+
+    constant_density = True
 
     @override
     def rate(self, share: FloatArray, snr: FloatArray) -> FloatArray:
@@ -237,7 +244,7 @@ class RateCurves(Batched):
 
         ``ValueError`` for a link that is not concave.
         """
-        if scenario.link == "density":
+        if scenario.constant_density:
             return None
         link = link_of(scenario)
         if not link.concave:

@@ -47,7 +47,7 @@ def upload_time(
 
     The time is 0 for a device that drafts nothing.
     """
-    if scenario.link != "density":
+    if not scenario.constant_density:
         return send_time(
             scenario, np.asarray(draft_length * float(scenario.bits_per_token)), spectral_efficiency, bandwidth
         )
@@ -59,10 +59,15 @@ def upload_time(
 
 def token_upload_time(scenario: Scenario, spectral_efficiency: FloatArray, num_users: int) -> FloatArray:
     """Return the seconds (..., K) in which a device uploads one token with the bandwidth B / ``num_users``."""
-    if scenario.link == "density":
+    if scenario.constant_density:
         return num_users * full_share_token_time(scenario, spectral_efficiency)
     each = np.array(scenario.total_bandwidth / num_users)
     return upload_time(scenario, np.array(1.0), spectral_efficiency, each)
+
+
+def with_access(time: FloatArray, delay: FloatArray | None, draft_length: FloatArray | IntArray) -> FloatArray:
+    """Return times (..., K) in s, plus the access ``delay`` (K,) of devices that draft; ``None``: no delay."""
+    return time if delay is None else time + delay * (draft_length > 0)
 
 
 class Channel(Protocol):

@@ -14,7 +14,7 @@ from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import Acceptance
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.energy import Batteries
-from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time
+from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time, with_access
 from multispin_env.physics.tokens import sample_tokens, verification_time
 from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState, checked_decision, checked_state
 from multispin_env.registry import ACCEPTANCES, CHANNELS
@@ -39,14 +39,10 @@ def round_outcome(
     draft_length = np.asarray(decision.draft_length, dtype=np.float64)
     draft = drafting_time(scenario, draft_length, state.draft_time, state.head_start)
     upload = upload_time(scenario, draft_length, state.spectral_efficiency, decision.bandwidth)
-    latency = draft + upload
-    waiting = None
-    if scenario.access_delays is not None:
-        waiting = np.where(draft_length > 0.0, scenario.access_delays, 0.0)
-        latency = latency + waiting
-    access_latency = np.maximum.reduce(latency.T.copy(), 0).T  # a third of the time of the last axis
-    if draft_length.shape != latency.shape:
-        draft_length = np.broadcast_to(draft_length, latency.shape)
+    ready = with_access(draft + upload, scenario.access_delays, draft_length)
+    access_latency = np.maximum.reduce(ready.T.copy(), 0).T  # a third of the time of the last axis
+    if draft_length.shape != ready.shape:
+        draft_length = np.broadcast_to(draft_length, ready.shape)
     verifying = verification_time(scenario, draft_length)
     rest = verifying + scenario.round_trip_time if scenario.round_trip_time else verifying
     if scenario.repeat_delay:
@@ -57,8 +53,8 @@ def round_outcome(
         round_latency=access_latency + rest,
         draft_time=draft,
         upload_time=upload,
+        ready_time=ready,
         verification_time=verifying,
-        access_delay=waiting,
     )
 
 

@@ -234,12 +234,12 @@ class Outcome(Batched):
         Time of the round, T_e2e = T_ma + T_ver + T_rtt, (...) s.
     draft_time, upload_time
         Times of drafting, L_k T_k, and of uploading, L_k Q / (B_k r_k), (..., K) s.
+    ready_time
+        Time from the start of the round until the draft of each device is uploaded, with its access delay, (..., K) s.
     verification_time
         Time T_ver of the whole batch, (...) s.
     stored
         Change of the charge of each battery, (..., K) J; ``None`` without batteries.
-    access_delay
-        Time of access and downlink of the devices that draft, (..., K) s; ``None`` without delays.
     """
 
     total_tokens: FloatArray
@@ -247,15 +247,9 @@ class Outcome(Batched):
     round_latency: FloatArray
     draft_time: FloatArray
     upload_time: FloatArray
+    ready_time: FloatArray
     verification_time: FloatArray
     stored: FloatArray | None = None
-    access_delay: FloatArray | None = None
-
-    @property
-    def ready_time(self) -> FloatArray:
-        """Time from the start of the round until the draft of each device is uploaded, (..., K) s."""
-        ready = self.draft_time + self.upload_time
-        return ready if self.access_delay is None else ready + self.access_delay
 
     @property
     def goodput(self) -> FloatArray:

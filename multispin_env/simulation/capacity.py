@@ -250,7 +250,7 @@ def max_load(
     progress: Callable[[float], None] | None = None,
 ) -> Capacity:
     """Return the largest load within the limits of a workload by simulation; see `capacity` for the options."""
-    check_question(workload, by, percent, copies, most, kv_tokens)
+    check_question(scenario, workload, by, percent, copies, most, kv_tokens)
     check_integer("requests", requests, 1)
     check_real("horizon", horizon, 0.0, open_low=True)
     whole, rate, points = by == "users", sum(workload.rates) / 2.0, dict[float, LoadPoint]()
@@ -307,7 +307,7 @@ def _beyond(load: float, factor: float, ends: tuple[float, float], whole: bool) 
 
 
 def check_question(
-    workload: Workload, by: str, percent: float, copies: int, most: float | None = None, kv_tokens: float = np.inf
+    scenario: Scenario, workload: Workload, by: str, percent: float, copies: int, most: float | None, kv_tokens: float
 ) -> None:
     """Raise ``ValueError`` for arguments that `capacity` cannot simulate."""
     check_instance("workload", workload, Workload)
@@ -324,6 +324,14 @@ def check_question(
         raise ValueError("level: expected a limit of ttft, tpot or e2el, got none, so that every load meets the level")
     if by == "users" and workload.shares is not None:
         raise ValueError(f"shares: expected None for by='users', got {workload.shares}")
+    if by == "users":
+        _check_any_users(scenario)
+
+
+def _check_any_users(scenario: Scenario) -> None:
+    if len(scenario.access_delay) > 1:
+        expected = "one number for all devices, as their number varies"
+        raise ValueError(f"access_delay: expected {expected}, got {scenario.access_delay}")
 
 
 _Candidates = Callable[[Scenario], Sequence[Controller[Any, Any]]]  # A local search finds the best for each load
@@ -456,6 +464,7 @@ def max_devices(
     check_name("system", system, FEASIBLE)
     check_integer("states", states, 1)
     check_integer("seed", seed, 0)
+    _check_any_users(scenario)
     devices = nested_states(scenario, states, seed)
 
     def serves(users: float) -> bool:

@@ -111,7 +111,7 @@ class EnergySample:
     @cached_property
     def energy(self) -> FloatArray:
         """e_k (n, K) in J."""
-        return token_energy(self.scenario, self.state.spectral_efficiency)
+        return token_energy(self.scenario, self.state)
 
     def best(self, price: float, rate: FloatArray | float, proven: bool = False) -> PricedRounds:
         """Return the rounds that maximise the bracket at ν and ρ; without a proof, by about 0.003 tokens too little."""

@@ -19,6 +19,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.links import RateCurves
+from multispin_env.physics.radio import with_access
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 
@@ -106,8 +107,7 @@ def finish_together(
 
     Arrays (..., K) in s: times of drafting, and uploads c_k L_k with the whole band at constant power density.
     """
-    if scenario.access_delays is not None:
-        drafting = drafting + scenario.access_delays * (uploading > 0.0)
+    drafting = with_access(drafting, scenario.access_delays, uploading)
     curves = RateCurves.of(scenario, state.spectral_efficiency)
     if curves is None:
         return equal_finish(drafting, uploading)

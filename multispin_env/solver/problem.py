@@ -15,10 +15,10 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import broadcast, check_real, require
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.links import RateCurves
-from multispin_env.physics.radio import full_share_token_time
+from multispin_env.physics.radio import full_share_token_time, with_access
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import Batched, SystemState, checked_weights
-from multispin_env.scenario import Scenario
+from multispin_env.scenario import Scenario, check_paper_uplink
 from multispin_env.server import line_time
 from multispin_env.solver.equalization import (
     MAX_TIME,
@@ -157,8 +157,7 @@ class Problem(Batched):
 
     def drafting(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return the times of drafting and access (..., n, K) in s of lengths (..., n, K)."""
-        time = lengths * self.draft_time
-        return time if self.delay is None else time + self.delay * (np.asarray(lengths) > 0)
+        return with_access(lengths * self.draft_time, self.delay, lengths)
 
     def allocate(self, lengths: FloatArray | IntArray, room: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the shares w that send drafts in ``room`` seconds, and −room ∂w/∂room, not too large.
@@ -242,7 +241,7 @@ def make_problem(
     flat = (-1, state.draft_time.shape[-1])
     draft_time, token_time = (time.reshape(flat) for time in user_times(scenario, state))
     if scenario.draft_ahead and scenario.upload_loss:
-        raise ValueError(f"upload_loss: expected 0 in rounds with draft_ahead, got {scenario.upload_loss:g}")
+        check_paper_uplink(scenario, "in rounds with draft_ahead", "upload_loss")
     free = np.full(draft_time.shape, -1) if fixed_length is None else fixed_length.reshape(flat)
     constant = float(scenario.law.time_of_drafts(scenario.num_users)) + scenario.wait_after_access
     curves = RateCurves.of(scenario, state.spectral_efficiency)
@@ -288,13 +287,6 @@ def checked_problem(
         check_real("tpot", tpot, 0.0, open_low=True)
     lengths = _checked_fixed_length(scenario, fixed_length, shape)
     return make_problem(scenario, state, checked_weights(weights, shape), lengths, tpot)
-
-
-def check_paper_uplink(scenario: Scenario, part: str) -> None:
-    """Raise ``ValueError`` if a ``part`` does not hold for the link of a scenario, its delays or repeated uploads."""
-    for name, expected in (("link", "density"), ("access_delay", ()), ("upload_loss", 0.0)):
-        if (actual := getattr(scenario, name)) != expected:
-            raise ValueError(f"{name}: expected {expected!r} for {part}, got {actual!r}")
 
 
 def _checked_fixed_length(scenario: Scenario, fixed_length: object, shape: tuple[int, ...]) -> IntArray | None:

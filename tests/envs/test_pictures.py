@@ -53,7 +53,7 @@ def make_round(lengths, tokens, draft_time, upload_time, bandwidth=None):
     draft, upload, gained = np.array(draft_time), np.array(upload_time), np.array(tokens)
     latency = (draft + upload).max() + 0.1
     shares = np.ones(len(lengths)) if bandwidth is None else np.array(bandwidth)
-    outcome = Outcome(gained.sum(), gained, latency, draft, upload, 0.1)
+    outcome = Outcome(gained.sum(), gained, latency, draft, upload, draft + upload, 0.1)
     return Round(Decision(np.array(lengths), shares), outcome, gained, ChainRound(*np.zeros((3, len(lengths)))))
 
 
@@ -143,7 +143,7 @@ def test_scales_of_recent_rounds_and_of_the_last_duration():
 
 def step_of(tokens, optimum=None):
     gained, ones, zeros = np.array(tokens), np.ones((2, 2)), np.zeros(2)
-    outcome = Outcome(gained.sum(-1), gained, np.ones(2), 0.4 * ones, 0.4 * ones, np.full(2, 0.2))
+    outcome = Outcome(gained.sum(-1), gained, np.ones(2), 0.4 * ones, 0.4 * ones, 0.8 * ones, np.full(2, 0.2))
     info = {"accepted_tokens": gained} | ({} if optimum is None else {"optimal_goodput": np.array(optimum)})
     decision = Decision(gained.astype(np.int64), ones.copy())
     return Step({}, zeros, zeros > 0.0, zeros > 0.0, zeros, info, decision, outcome)

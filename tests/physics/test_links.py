@@ -1,4 +1,4 @@
-"""Rate curves of links against formulas written anew, and the check of a link at its registration."""
+"""Rate curves of links against formulas written anew, and the check of a link before its use."""
 
 import math
 
@@ -82,6 +82,7 @@ test_broken_links_are_refused = refusals(
             "a rate that is concave": off(rate=lambda self, b, snr: b**1.001 * np.log1p(snr)),
             "a rate that is concave in": off(rate=lambda self, b, snr: (b + 1e-3 * np.sin(20.0 * b)) * snr),
             "rates of the shape": off(rate=lambda self, b, snr: b.sum() * snr[:1]),
+            "the rate b r": off(constant_density=True),
             "finite rates > 0": off(rate=lambda self, b, snr: b - 0.5),
             "finite rates > 0,": off(rate=lambda self, b, snr: b * np.nan),
             "slopes between": broken(lambda b: 0.9995, "slope"),
@@ -94,6 +95,19 @@ test_broken_links_are_refused = refusals(
         }.items()
     ),
 )
+
+
+FALLING = off(rate=lambda self, b, snr: np.sin(3.0 * b) * snr)
+
+
+def test_a_link_registered_as_a_string_is_verified_at_its_first_use():
+    LINKS.register("late", f"{__name__}:FALLING")
+    try:
+        scenario = ms.Scenario.preset("llama2", num_users=3, link="late")
+        with pytest.raises(ValueError, match=r"^link: expected a rate that rises with the share.* ratio of "):
+            ms.make_controller("optimal", scenario)(ms.sample_state(scenario, 0))
+    finally:
+        LINKS.unregister("late")
 
 
 def test_a_link_that_is_not_concave_says_so():

@@ -184,7 +184,7 @@ def test_throughput_is_discounted():
     scenario = ms.Scenario.preset("llama2", num_users=3)
     assert initial_throughput(scenario, 2) == pytest.approx(np.full((2, 3), 1.0 / scenario.verification_time))
     tokens = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    outcome = Outcome(np.ones(2), tokens, np.array([0.5, 2.0]), tokens, tokens, 0.1)
+    outcome = Outcome(np.ones(2), tokens, np.array([0.5, 2.0]), tokens, tokens, tokens, 0.1)
     expected = [[1.25, 2.5, 4.5], [2.75, 2.875, 3.0]]  # a quarter of the way to [[2, 4, 6], [2, 2.5, 3]]
     assert discounted_throughput(RATES, outcome, 4.0) == pytest.approx(np.array(expected))
 
@@ -194,7 +194,7 @@ WHOLES = [
     ROWS,
     ms.Observed(ROWS.draft_time, ROWS.spectral_efficiency, age=np.arange(6).reshape(3, 2)),
     ms.Decision(np.arange(6).reshape(3, 2), ROWS.draft_time),
-    ms.Outcome(np.arange(3.0), ROWS.draft_time, np.arange(3.0), ROWS.draft_time, ROWS.draft_time, np.arange(3.0)),
+    ms.Outcome(np.arange(3.0), ROWS.draft_time, np.arange(3.0), *[ROWS.draft_time] * 3, np.arange(3.0)),
     ms.CertifiedDecision(np.arange(6).reshape(3, 2), ROWS.draft_time, np.arange(3.0), np.arange(3.0), 1e-6),
 ]
 

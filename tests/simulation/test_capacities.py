@@ -60,6 +60,17 @@ def test_capacity_is_the_last_that_is_served():
     assert (devices(most + 1).draft_time[:, :most] == devices(most).draft_time).all()
 
 
+def test_one_access_delay_per_device_where_their_number_is_fixed():
+    few = {"copies": 2, "warm_up": 0.5, "horizon": 1.0, "requests": 4, "controller": "own-pace", "most": 4.0}
+    late = [SERVED.replace(access_delay=delay) for delay in (0.02, (0.02, 0.02, 0.02), (0.02, 0.02, 0.1))]
+    runs = [ms.capacity(scenario, workload=workload(e2el=20.0), **few).run for scenario in late]
+    medians = [run.pooled.e2el[0] for run in runs]
+    assert medians[0] == medians[1] < medians[2]
+    for options in ({"tpot": 0.04}, {"workload": workload(**LIMITS), "by": "users"}):
+        with pytest.raises(ValueError, match=r"^access_delay: expected one number for all devices, .* got \(0.02, "):
+            ms.capacity(late[2], **options)
+
+
 def test_capacities_of_a_server_alone():
     ((start, slope),) = SERVERS.load("a100-32b").pieces
     assert ms.capacity(SERVED, tpot=0.04, system="autoregressive") == int((0.04 - start) / slope)

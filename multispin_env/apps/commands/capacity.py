@@ -210,7 +210,7 @@ def _search(
     limits = {"by": by, "percent": options.percent, "copies": options.copies}
     limits |= {"most": most, "kv_tokens": options.kv_tokens}
     names = list(dict.fromkeys(options.controllers))
-    check_question(workload, **limits)
+    check_question(scenario, workload, **limits)
     for name in names:
         make_candidates(name)(scenario)  # checks all names before the first simulation
     if not is_quiet(options):

@@ -18,10 +18,11 @@ from multispin_env.apps.explore.markup import (
     numbers,
     scroll_box,
 )
+from multispin_env.apps.explore.one_round import draw_states
 from multispin_env.apps.explore.settings import MAX_DEVICES, ScenarioSources, Slider, SystemSettings, control_field
 from multispin_env.baselines.systems import autoregressive_goodput, colocated_goodput
 from multispin_env.controllers.names import make_controller
-from multispin_env.physics.rounds import expected_outcome, sample_state
+from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
@@ -119,11 +120,7 @@ class _LandscapeNumbers:
     pay: tuple[_PayCell, ...]  # rows by _MAP_USERS, columns by _MAP_BUDGETS
 
 
-@lru_cache(maxsize=64)
-def _states(scenario: Scenario, seed: int, states: int) -> SystemState:
-    """Draw states (read-only); a larger K adds devices and keeps those of a smaller K."""
-    all_devices = sample_state(scenario.replace(num_users=MAX_DEVICES), np.random.default_rng(seed), states)
-    return all_devices[:, : scenario.num_users]
+_states = lru_cache(maxsize=64)(draw_states)  # read-only
 
 
 @lru_cache(maxsize=256)

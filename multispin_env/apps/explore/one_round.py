@@ -97,23 +97,25 @@ def read_edits(text: str) -> _Edits:
     return edits
 
 
+def draw_states(scenario: Scenario, seed: int, states: int | None = None) -> SystemState:
+    """Draw states (n, K), or by default one (K,); a larger K adds devices and keeps those of a smaller K."""
+    largest = scenario.replace(num_users=MAX_DEVICES, access_delay=())
+    return sample_state(largest, np.random.default_rng(seed), states)[..., : scenario.num_users]
+
+
 def draw_devices(scenario: Scenario, seed: int, edits: _Edits) -> _DeviceTable:
     """Draw devices from a scenario and apply the edits.
 
-    `MAX_DEVICES` devices are drawn, so that a larger K adds devices and keeps those of a smaller K. Edits of devices
-    beyond K are ignored.
+    A larger K adds devices and keeps those of a smaller K. Edits of devices beyond K are ignored.
     """
-    drawn = sample_state(scenario.replace(num_users=MAX_DEVICES), np.random.default_rng(seed))
-    count = scenario.num_users
-    snr = linear_to_db(channel_gain(scenario, drawn.spectral_efficiency[:count]) * scenario.transmit_snr)
+    drawn = draw_states(scenario, seed)
+    snr = linear_to_db(channel_gain(scenario, drawn.spectral_efficiency) * scenario.transmit_snr)
     columns = [
         np.clip(np.round(values, column.digits), column.low, column.high)
-        for column, values in zip(
-            COLUMNS, (drawn.draft_time[:count] / MS, snr, drawn.acceptance_rate[:count]), strict=True
-        )
+        for column, values in zip(COLUMNS, (drawn.draft_time / MS, snr, drawn.acceptance_rate), strict=True)
     ]
     for (device, name), value in edits.items():
-        if device <= count:
+        if device <= scenario.num_users:
             columns[NAMES.index(name)][device - 1] = value
     return _DeviceTable(*columns)
 
@@ -156,7 +158,7 @@ class RoundSettings(SystemSettings):
         names = [name for name in controller_names("rounds", scenario) if name != "optimal"]
         goodputs = {name: float(StateCases(scenario, state).values(name)) for name in names}
         is_moved = not np.array_equal(table.snr_db, before.snr_db)
-        of_paper = (scenario.link, scenario.access_delay, scenario.upload_loss) == ("density", (), 0.0)
+        of_paper = scenario.constant_density and not (scenario.access_delay or scenario.upload_loss)
         old_decision, old = _optimum(scenario, before) if is_moved else (decision, outcome)
         return _RoundNumbers(
             scenario,

@@ -79,7 +79,7 @@ class EnergyPrices(RoundsController):
         exponent = self.acceptance * (state.acceptance_rate - task_means(scenario).mean())
         if batteries.time_left is not None:
             exponent = exponent + self.pace * (batteries.time_left - level)
-        energy = token_energy(scenario, state.spectral_efficiency, state.draft_energy)
+        energy = token_energy(scenario, state)
         price = law.price * self.price * energy * np.exp(exponent)
         first, rise = price * (1.0 + self.slope * (0.5 - level)), price * self.slope * energy / capacity
         flat = problem.low.shape

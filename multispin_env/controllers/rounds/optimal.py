@@ -88,7 +88,7 @@ class Optimal(WeightedController):
         super().__post_init__()
         if self.energy_price and not (self.tpot is None and self.fixed_length is None):
             raise ValueError(f"energy_price: expected 0 with tpot or fixed_length, got {self.energy_price}")
-        if self.energy_price and (self.scenario.link != "density" or self.scenario.access_delay):
+        if self.energy_price and (not self.scenario.constant_density or self.scenario.access_delay):
             raise ValueError(f"energy_price: expected 0 with another link or access_delay, got {self.energy_price}")
 
     @override
@@ -148,7 +148,7 @@ class Optimal(WeightedController):
     def _priced(self, problem: Problem, state: SystemState) -> Problem:
         if not self.energy_price:
             return problem
-        energy = token_energy(self.scenario, state.spectral_efficiency, state.draft_energy)
+        energy = token_energy(self.scenario, state)
         return replace(problem, token_price=self.energy_price * energy.reshape(problem.low.shape))
 
     def _priced_rule(self, problem: Problem) -> tuple[FloatArray, Relaxed]:
@@ -189,11 +189,8 @@ class Fixed(RoundsController):
 
     @override
     def decide(self, state: SystemState) -> Decision:
-        scenario = self.scenario
-        length = min(8, scenario.max_draft_length) if self.draft_length is None else self.draft_length
-        shape = state.draft_time.shape
-        bandwidth = np.full(shape, scenario.total_bandwidth / scenario.num_users)
-        return Decision(np.full(shape, length, dtype=np.int64), bandwidth)
+        length = min(8, self.scenario.max_draft_length) if self.draft_length is None else self.draft_length
+        return self.with_equal_bandwidth(np.full(state.draft_time.shape, length, dtype=np.int64))
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,11 +42,9 @@ class UniformBandwidth(RoundsController):
 
     @override
     def decide(self, state: SystemState) -> Decision:
-        scenario = self.scenario
-        entries = scenario.num_users * scenario.max_draft_length
+        entries = self.scenario.num_users * self.scenario.max_draft_length
         lengths = lengths_in_chunks(self._lengths, state, entries)
-        bandwidth = np.full(lengths.shape, scenario.total_bandwidth / scenario.num_users)
-        return self.or_no_draft(Decision(lengths, bandwidth), state)
+        return self.or_no_draft(self.with_equal_bandwidth(lengths), state)
 
     def _lengths(self, state: SystemState) -> IntArray:
         tokens = _sorted_tokens(self.scenario, state)

@@ -24,9 +24,9 @@ from multispin_env.envs.rendering.continuous import TraceFilm, TracePicture, Tra
 from multispin_env.physics.acceptance import ByRequest, check_mean_rounds
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.passes import DISCIPLINES, discipline_of
-from multispin_env.physics.continuous.validation import check_link
 from multispin_env.physics.radio import GaussMarkov
 from multispin_env.registry import CONTINUOUS_ENCODINGS, Registry
+from multispin_env.scenario import check_paper_uplink
 from multispin_env.simulation.reference import REFERENCE, reference_rate
 
 _REPORTS = ("fresh", "old")
@@ -65,7 +65,7 @@ class ContinuousConfig(EnvConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_link(self.scenario)
+        check_paper_uplink(self.scenario, "without the barrier", "link")
         _ = self._hidden_acceptance  # making it checks the spread
         for name, field in self.own_fields().items() if self.acceptance_visible else ():
             if name in ("task_visible", "spread", "mean_cycles") and getattr(self, name) != field.default:

@@ -12,7 +12,7 @@ from multispin_env.arrays import Array, FloatArray
 from multispin_env.checks import require
 from multispin_env.envs.actions import ActionCodec, stack_columns
 from multispin_env.physics.chains import drafting_time
-from multispin_env.physics.radio import full_share_token_time, upload_time
+from multispin_env.physics.radio import full_share_token_time, upload_time, with_access
 from multispin_env.physics.types import Decision, SystemState, checked_decision, checked_state
 from multispin_env.solver.equalization import finish_together
 
@@ -101,8 +101,7 @@ class ResidualCodec(RoundsCodec):
     @override
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
         drafting = drafting_time(self.scenario, decision.draft_length, state.draft_time, state.head_start)
-        if self.scenario.access_delays is not None:
-            drafting = drafting + self.scenario.access_delays * (decision.draft_length > 0)
+        drafting = with_access(drafting, self.scenario.access_delays, decision.draft_length)
         uploading = upload_time(self.scenario, decision.draft_length, state.spectral_efficiency, decision.bandwidth)
         empty = decision.draft_length == 0  # needs no bandwidth for any factor
         latency = (drafting + uploading).max(-1, keepdims=True)

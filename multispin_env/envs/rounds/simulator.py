@@ -14,7 +14,7 @@ from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.simulator import Counts, Step, blank_ended
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import HIT_THRESHOLDS, Chains
-from multispin_env.physics.energy import BatteryBank, round_energy, token_energy
+from multispin_env.physics.energy import BatteryBank, drafting_energy, round_energy, token_energy
 from multispin_env.physics.links import RateCurves
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.rounds import (
@@ -141,15 +141,14 @@ class RoundsSimulator:
         if self._repetitions is not None:
             uniforms = self._read_noise(self._repetitions, over).reshape(length.shape)
             outcome = with_repetitions(scenario, outcome, decision.draft_length, uniforms)
-        if scenario.link == "density":
+        if scenario.constant_density:
             energy = length * self._token_energy
         else:
             energy = round_energy(scenario, self.state, length, outcome.upload_time)
         duration = outcome.round_latency[:, None]
         if noise is not None and scenario.draft_ahead:
             drafted = self._chains.play(self.state, length, duration, noise >= self._hits(decision.draft_length))
-            unsent = scenario.draft_energy if self._draft_energy is None else self._draft_energy
-            energy = energy + unsent * (drafted - length)  # also of tokens that were not sent
+            energy = energy + drafting_energy(scenario, self.state) * (drafted - length)  # also of unsent tokens
         if self._batteries is not None:
             outcome = outcome.changed(stored=self._batteries.drain(energy, duration))
         return outcome, outcome.tokens if drawn is None else drawn, energy
@@ -309,11 +308,11 @@ class RoundsSimulator:
 
     def _set_states(self) -> None:
         efficiency = self._reports[-1]
-        self._token_energy = token_energy(self.scenario, efficiency, self._draft_energy)
-        batteries = None if self._batteries is None else self._batteries.state(self._token_energy)
-        rate, head_start = self.requests.rate, self._chains.head_start
-        energy = self._draft_energy
-        self.state = SystemState(self._draft_time, efficiency, rate, head_start, batteries, energy)  # prices an action
+        rate, head_start, energy = self.requests.rate, self._chains.head_start, self._draft_energy
+        self.state = SystemState(self._draft_time, efficiency, rate, head_start, None, energy)  # prices an action
+        self._token_energy = token_energy(self.scenario, self.state)
+        if self._batteries is not None:
+            self.state = self.state.changed(batteries=self._batteries.state(self._token_energy))
         self.reported = self.state  # with the spectral efficiency of the last report
         if self._knowledge.delay:
             self.reported = self.state.changed(spectral_efficiency=self._reports[0])

@@ -90,7 +90,7 @@ def decision_slopes(
     won = weights * token_slope / total - rates / total * _verification_slopes(scenario, decision.draft_length)
     by_length = won - waited * (outcome.draft_time + outcome.upload_time) / length
     by_bandwidth = waited * outcome.upload_time / bandwidth
-    if scenario.link != "density":
+    if not scenario.constant_density:
         by_bandwidth = by_bandwidth * rate_elasticity(scenario, spectral_efficiency, bandwidth)
     return by_length, by_bandwidth
 

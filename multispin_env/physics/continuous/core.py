@@ -26,14 +26,14 @@ from multispin_env.physics.continuous.types import (
     Phase,
     Served,
 )
-from multispin_env.physics.continuous.validation import check_drop, check_link, checked_continuous_decision
+from multispin_env.physics.continuous.validation import check_drop, checked_continuous_decision
 from multispin_env.physics.radio import Channel, GaussMarkov, channel_gain, spectral_efficiency
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, Users, repetitions, users_from_uniforms
 from multispin_env.physics.streams import EPISODES, EnvStreams, user_exponentials, user_uniforms
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.workload import Workload
 from multispin_env.registry import ACCEPTANCES, CHANNELS
-from multispin_env.scenario import Scenario
+from multispin_env.scenario import Scenario, check_paper_uplink
 
 _CYCLES = 256  # Random numbers are drawn ahead for this number of cycles of a device
 
@@ -52,7 +52,7 @@ class ContinuousSystem:
     workload: Workload | None = None
 
     def __post_init__(self) -> None:
-        check_link(self.scenario)
+        check_paper_uplink(self.scenario, "without the barrier", "link")
 
     @classmethod
     def of(

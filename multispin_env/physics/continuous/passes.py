@@ -21,7 +21,7 @@ from multispin_env.physics.continuous.types import (
     Phase,
     Served,
 )
-from multispin_env.physics.radio import full_share_token_time
+from multispin_env.physics.radio import full_share_token_time, with_access
 from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
@@ -56,8 +56,7 @@ def start_drafts(
     token_time = full_share_token_time(scenario, state.spectral_efficiency)
     aim = state.batch[:, None] if decision.aim is None else decision.aim
     ends = scenario.round_trip_time + drafting_time(scenario, length, state.draft_time, state.head_start)
-    if scenario.access_delays is not None:
-        ends = ends + scenario.access_delays * (length > 0)
+    ends = with_access(ends, scenario.access_delays, length)
     return state.changed(
         phase=np.where(starts, Phase.DRAFTING, state.phase),
         draft_length=length,

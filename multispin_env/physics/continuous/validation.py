@@ -47,12 +47,6 @@ def checked_continuous_decision(
     return ContinuousDecision(length, join, priority, share, timeout, fewest, aim, drop)
 
 
-def check_link(scenario: Scenario) -> None:
-    """Raise ``ValueError`` for a link without laws for systems without the barrier."""
-    if scenario.link != "density":
-        raise ValueError(f"link: expected 'density' without the barrier, got {scenario.link!r}")
-
-
 def check_drop(decision: ContinuousDecision, state: ContinuousState, over: BoolArray | None = None) -> None:
     """Raise ``ValueError`` if a decision (n, K) drops a request that does not exist or never ends, unless ``over``."""
     if decision.drop is None:

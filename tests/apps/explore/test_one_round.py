@@ -20,7 +20,7 @@ FOUR, NINE = (ms.Scenario.preset("llama2", num_users=users) for users in (4, 9))
 
 def test_devices_are_a_draw_of_the_scenario_as_it_is_shown():
     drawn = ms.sample_state(FOUR.replace(num_users=MAX_DEVICES), np.random.default_rng(3))
-    state = draw_devices(FOUR, 3, {}).state()
+    state = draw_devices(FOUR.replace(access_delay=(0.0, 0.1, 0.0, 0.2)), 3, {}).state()
     rounding = {"draft_time": 0.5e-5, "spectral_efficiency": 0.005 * np.log2(10.0), "acceptance_rate": 0.5e-3}
     for name, tolerance in rounding.items():
         assert np.abs(getattr(state, name) - getattr(drawn, name)[:4]).max() <= tolerance * (1 + 1e-9)

@@ -23,7 +23,7 @@ RULES = {
 def test_lengths_are_the_best_of_all(name, kept):
     options, paced = RULES[name], name == "paced"
     scenario = ms.Scenario.preset("llama2", **SMALL, kept_probabilities=kept, budget_time=50.0 * paced)
-    energy = token_energy(scenario, (state := ms.sample_state(scenario, 0, 20)).spectral_efficiency)
+    energy = token_energy(scenario, state := ms.sample_state(scenario, 0, 20))
     rng = np.random.default_rng(0)
     capacity, level = energy * rng.uniform(2.0, 20.0, energy.shape), rng.random(energy.shape)
     law = energy_law(scenario)

@@ -38,7 +38,7 @@ def test_a_price_of_energy_equals_brute_force(law, users, longest, low, energy_p
     fields = {"num_users": users, "max_draft_length": longest, "min_draft_length": low, "acceptance": "by-request"}
     scenario = ms.Scenario.preset("qwen3.5", **fields, **LAWS[law])
     state, weights = ms.sample_state(scenario, rng, 20), rng.choice([1.0, 3.0], users)
-    energy = token_energy(scenario, state.spectral_efficiency)
+    energy = token_energy(scenario, state)
     options = {"weights": weights, "energy_price": energy_price}
     plain = ms.make_controller("optimal", scenario)
     certified, quick = (ms.make_controller("optimal", scenario, **options, certify=gap)(state) for gap in (1e-8, None))
