@@ -7,14 +7,11 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from agents.runs import read_record
-from agents.suite import CELL, Cell
 from agents.vec_env import NativeVecEnv
 from benchmarks.evidence import ahead
 from benchmarks.plan.__main__ import main as plan
-from benchmarks.suite import candidates, long, potential
+from benchmarks.suite import candidates, potential
 from benchmarks.tools import run_tool
-from multispin_env.evaluation.policy import load_policy
 from multispin_env.physics.records import load_records
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.solver.energy import energy_law
@@ -252,14 +249,3 @@ def test_factors_start_at_action_0(printed):
     out = printed(suite, "factors late --seeds 1 --steps 64")
     numbers = cells(out, "late")  # mean, smallest and largest of each network
     assert (numbers[0], numbers[7]) == pytest.approx((0.662, 0.706), abs=1e-3)
-
-
-@pytest.mark.parametrize("folder", sorted(long.FOLDER.glob("*/*")), ids=lambda folder: "-".join(folder.parts[-2:]))
-def test_stored_long_trainings_play_their_score(folder):
-    content = read_record(folder / CELL)
-    cell = Cell(*(content["spec"][key] for key in ("agent", "task", "seed", "steps")))
-    values = ms.suite.task(cell.task).values(load_policy(folder))
-    assert values == pytest.approx(np.array(content["values"][-1]), rel=1e-9)
-    page = (ROOT / "docs" / "evidence" / "learning.md").read_text(encoding="utf-8")
-    row = next(long.rows([("", cell, folder.parent)]))
-    assert " | ".join(row[f"{steps:,}"] for steps in (10_000, 100_000, 1_000_000)) in page

@@ -5,12 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from agents.runs import read_record
+from agents.suite import CELL, Cell
+from benchmarks.suite import long
+from multispin_env.evaluation.policy import load_policy
 from multispin_env.evaluation.suite import leaderboard, statistics
 from multispin_env.evaluation.suite.entries import kinds_of, read_curves, read_entry, read_scores
 from multispin_env.evaluation.suite.frozen import own_content
 from multispin_env.evaluation.suite.leaderboard import LeaderRow, curve_cells, learnt_cells, pair_cells
 from multispin_env.evaluation.suite.statistics import interquartile_mean
 from multispin_env.evaluation.suite.tasks import MIDDLE_ACTIONS, OWN
+from multispin_env.evaluation.suite.version import task
 from tests.repository import ROOT
 
 ENTRIES = ROOT / "docs" / "results" / "suite" / "entries"
@@ -118,3 +123,15 @@ def test_first_points_before_any_update_are_marked(rows):
 def test_all_entries_together_are_small():
     assert sum(file.stat().st_size for file in ENTRIES.rglob("*")) < 40e6
     assert leaderboard.BUDGETS[-1] == 50_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", sorted(long.FOLDER.glob("*/*")), ids=lambda folder: "-".join(folder.parts[-2:]))
+def test_stored_long_trainings_play_their_score(folder):
+    content = read_record(folder / CELL)
+    cell = Cell(*(content["spec"][key] for key in ("agent", "task", "seed", "steps")))
+    values = task(cell.task).values(load_policy(folder))
+    assert values == pytest.approx(np.array(content["values"][-1]), rel=1e-9)
+    page = (ROOT / "docs" / "evidence" / "learning.md").read_text(encoding="utf-8")
+    row = next(long.rows([("", cell, folder.parent)]))
+    assert " | ".join(row[f"{steps:,}"] for steps in (10_000, 100_000, 1_000_000)) in page
