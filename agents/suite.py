@@ -285,7 +285,8 @@ def _of_entry(cells: Sequence[Cell], folder: Path) -> dict[str, _Content]:
     return contents
 
 
-def _with_curve(cell: Cell, folder: Path) -> _Content | None:
+def with_curve(cell: Cell, folder: Path) -> _Content | None:
+    """Return the content of the cell's file with the last values and the scores of the curve, ``None`` without it."""
     content = _saved(cell, folder)
     if content is None:
         return None
@@ -377,7 +378,7 @@ def run(options: argparse.Namespace) -> int | None:
         failed = train_missing(part, options.out, executor)
     done: _Done = {}
     for name, by_seed in by_task.items():
-        contents = (kept.get(cell.name) or _with_curve(cell, options.out) for cell in by_seed)
+        contents = (kept.get(cell.name) or with_curve(cell, options.out) for cell in by_seed)
         done[name] = [content for content in takewhile(bool, contents) if content]
     played = _save_results(options.out, options.agent, by_task, done)
     print(aligned(*score_cells({name: played[name] for name in names if name in played})))

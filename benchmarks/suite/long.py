@@ -8,14 +8,10 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from agents.runs import read_record
-from agents.suite import CELL, Cell, train_missing
+from agents.suite import Cell, train_missing, with_curve
 from benchmarks.tools import Options, Row, show
 from multispin_env.apps.executors import Serial
 from multispin_env.evaluation.suite.entries import CURVE
-from multispin_env.evaluation.suite.version import task
 
 FOLDER = Path(__file__).parents[2] / "docs" / "results" / "suite" / "long"
 
@@ -32,10 +28,10 @@ OPTIONS: Options = {
 def rows(cells: Sequence[tuple[str, Cell, Path]]) -> Iterator[Row]:
     for method, cell, folder in cells:
         train_missing([cell], folder, Serial())
-        content = read_record(folder / cell.name / CELL)
-        scores = [task(cell.task).performance(np.array(point)[None]).mean_scores[0] for point in content["values"]]
+        content = with_curve(cell, folder)
+        assert content is not None, f"the training of {cell.name} failed, see {folder}/failed"
         steps = [f"{round(part * cell.steps):,}" for part in CURVE]
-        named = dict(zip(steps, (f"{score:.3f}" for score in scores), strict=True))
+        named = dict(zip(steps, (f"{score:.3f}" for score in content["curve"]), strict=True))
         cost = {"steps": content["steps"], "CPU s": f"{content['cpu_seconds']:.0f}"}
         yield {"task": cell.task, "method": method, "seed": cell.seed, **named, **cost}
 
