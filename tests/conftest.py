@@ -89,16 +89,14 @@ def small_energy_law(scenario):
     return computed_law(scenario.replace(battery_rounds=20.0, budget_time=0.0), 0)  # from the fewest states
 
 
-@pytest.fixture(scope="module")
-def quick_prices():
+@pytest.fixture
+def quick_prices(monkeypatch):
     """Replace the measured prices of time, for tests in which any price will do."""
-    with pytest.MonkeyPatch.context() as patch:
-        rooms = ("rounds.ahead", "continuous.endless", "continuous.serving")
-        for name in (*(f"{room}.reference_rate" for room in rooms), "continuous.serving.reference_tokens_in_time"):
-            patch.setattr(f"multispin_env.envs.{name}", lambda system, *rule: 22.0 * system.scenario.num_users)
-        for room in ("bounds", "controllers.rounds", "envs.rounds"):
-            patch.setattr(f"multispin_env.{room}.energy.energy_law", small_energy_law)
-        yield
+    rooms = ("rounds.ahead", "continuous.endless", "continuous.serving")
+    for name in (*(f"{room}.reference_rate" for room in rooms), "continuous.serving.reference_tokens_in_time"):
+        monkeypatch.setattr(f"multispin_env.envs.{name}", lambda system, *rule: 22.0 * system.scenario.num_users)
+    for room in ("bounds", "controllers.rounds", "envs.rounds"):
+        monkeypatch.setattr(f"multispin_env.{room}.energy.energy_law", small_energy_law)
 
 
 @pytest.fixture

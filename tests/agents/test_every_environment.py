@@ -31,13 +31,11 @@ SHORT = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_episodes(quick_prices):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Episodes, "default_size", 2)
-        patch.setattr(Episodes, "validation_size", 2)
-        patch.setattr(evolution, "SETTINGS", EvolutionSettings(pairs=2, cases=2))
-        yield
+@pytest.fixture(autouse=True)
+def few_episodes(quick_prices, monkeypatch):
+    monkeypatch.setattr(Episodes, "default_size", 2)
+    monkeypatch.setattr(Episodes, "validation_size", 2)
+    monkeypatch.setattr(evolution, "SETTINGS", EvolutionSettings(pairs=2, cases=2))
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def runs(quick_prices, tmp_path_factory):
+def runs(tmp_path_factory):
     @cache
     def run(agent, env_id, action):
         folder = tmp_path_factory.mktemp("runs") / "tiny"
