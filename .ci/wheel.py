@@ -26,9 +26,9 @@ for name in filter(lambda name: name.startswith("MultiSpin/"), list(gym.registry
 """
 
 PLAY = """
-import agents, gymnasium as gym
-for name in agents.PRETRAINED:
-    agent = agents.load(name)
+import multispin_agents, gymnasium as gym
+for name in multispin_agents.PRETRAINED:
+    agent = multispin_agents.load(name)
     env = gym.make_vec(name, num_envs=1, **agent.arguments)
     env.step(agent.act(env.reset(seed=0)[0]))
     print(name)

@@ -9,9 +9,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from typing_extensions import override
 
 import multispin_env as ms
-from agents.base import BaseSettings, Remaining, step_discount
-from agents.policies import DevicePolicy
-from agents.vec_env import NativeVecEnv
+from multispin_agents.base import BaseSettings, Remaining, step_discount
+from multispin_agents.policies import DevicePolicy
+from multispin_agents.vec_env import NativeVecEnv
 
 
 @dataclass(frozen=True)

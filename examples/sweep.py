@@ -12,8 +12,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 import multispin_env as ms
-from agents import AGENTS
-from agents.vec_env import NativeVecEnv
+from multispin_agents import AGENTS
+from multispin_agents.vec_env import NativeVecEnv
 
 STUDY = "sweep.log"
 ENV = "MultiSpin/Heterogeneous-v0"

@@ -4,7 +4,7 @@ import gymnasium as gym
 from stable_baselines3 import PPO
 
 import multispin_env  # noqa: F401  (registers the environments)
-from agents.policies import DevicePolicy
+from multispin_agents.policies import DevicePolicy
 
 
 def main(timesteps: int = 20_000) -> float:

@@ -172,27 +172,16 @@ def import_environment(name: str) -> str:
 
 
 def import_project_module(module: str) -> Any:
-    """Import a module of ``multispin_env`` or ``agents``; other packages may have the name ``agents`` too.
+    """Import a module of ``multispin_env`` or ``multispin_agents``.
 
-    ``ImportError`` with the remedy if such a package hides it or if the module is missing, and Python's own error if a
-    dependency is not installed.
+    ``ImportError`` with the remedy if the module is missing, and Python's own error if a dependency is not installed.
     """
-    name = module.partition(".")[0]
     try:
-        package = import_module(name)
-        if name == "agents" and not hasattr(package, "PRETRAINED"):
-            raise ImportError(name=name, path=package.__file__)
         return import_module(module)
-    except ImportError as error:
-        if str(error.name).partition(".")[0] not in ("multispin_env", "agents"):
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] not in ("multispin_env", "multispin_agents"):
             raise
-        if error.path is None:
-            raise ImportError(f"the module {error.name!r} is missing; install multispin_env again") from error
-        raise ImportError(
-            f"{error.name!r} in {str(Path(error.path).parent)!r} belongs to another package and hides that of "
-            "multispin_env; use a Python environment without that package, or uninstall it (for example openai-agents) "
-            "and install multispin_env again"
-        ) from error
+        raise ImportError(f"the module {error.name!r} is missing; install multispin_env again") from error
 
 
 def refusal(kind: str, name: str, why: str) -> ValueError:

@@ -12,8 +12,8 @@ import pytest
 from stable_baselines3 import A2C
 
 import multispin_env as ms
-from agents import AGENTS
-from agents.base import BaseSettings
+from multispin_agents import AGENTS
+from multispin_agents.base import BaseSettings
 from multispin_env import registry
 from multispin_env.apps.commands.main import main as multispin
 from multispin_env.apps.reproduce.figure import FigureSpec

@@ -10,11 +10,11 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 
-import agents
+import multispin_agents
 import multispin_env as ms
-from agents import training
-from agents.checkpoints import load_checkpoint
-from agents.models import read_policy
+from multispin_agents import training
+from multispin_agents.checkpoints import load_checkpoint
+from multispin_agents.models import read_policy
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.policy import load_policy
 from multispin_env.evaluation.suite.entries import check_files, policy_values, read_entry
@@ -86,8 +86,8 @@ KINDS = {
     "run": (lambda name: played(read_policy(FOLDER / "runs" / name)), NAMES),
     "exported": (lambda name: played(load_policy(FOLDER / "policies" / name)), NAMES),
     "shipped": (
-        lambda env_id: played(agents.load(env_id)),
-        tuple(name for name in agents.PRETRAINED if name not in PRICED),
+        lambda env_id: played(multispin_agents.load(env_id)),
+        tuple(name for name in multispin_agents.PRETRAINED if name not in PRICED),
     ),
     "entry": (entry, ("hidden",)),
     "resumed": (resumed, ("continuous",)),

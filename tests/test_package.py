@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 
-import agents
+import multispin_agents
 import multispin_env
 from tests.repository import ROOT
 
@@ -19,7 +19,7 @@ HEAVY = (
 @pytest.mark.parametrize(
     "code",
     [
-        "import agents",
+        "import multispin_agents",
         "from multispin_env.apps.commands.main import main; main(['solve', 'examples/devices.csv'])",
         "from multispin_env.apps.commands.main import main; main([])",
     ],
@@ -36,7 +36,7 @@ def test_a_start_is_light(code):
 def test_the_public_names_are_listed_and_no_others():
     assert set(dir(multispin_env)) == {*multispin_env.__all__, "__version__"}
     assert set(dir(multispin_env)) >= {"compare", "evaluate", "suite", "ComparisonTable"}
-    for package in (agents, multispin_env):
+    for package in (multispin_agents, multispin_env):
         with pytest.raises(AttributeError, match="no attribute 'other'"):
             package.other  # noqa: B018
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agents.cards import CARD, LIBRARY, PLAY, Measured, cases_label, policy_card
-from agents.measures import agent_label
-from agents.models import ROOT, SCORE
-from agents.registry import PRETRAINED
-from agents.runs import CONFIG, RunConfig, load_config
+from multispin_agents.cards import CARD, LIBRARY, PLAY, Measured, cases_label, policy_card
+from multispin_agents.measures import agent_label
+from multispin_agents.models import ROOT, SCORE
+from multispin_agents.registry import PRETRAINED
+from multispin_agents.runs import CONFIG, RunConfig, load_config
 from multispin_env.evaluation.statistics import Interval
 from multispin_env.files import read_json, write_atomically
 
@@ -16,7 +16,7 @@ READ_PACKED = """\
 # pip install "multispin_env[train]"
 from pathlib import Path
 
-from agents.models import read
+from multispin_agents.models import read
 
 policy = read(Path("."))  # this folder"""
 

@@ -1,6 +1,7 @@
 """Packing of a run as a pretrained agent with its score: ``python -m tools.pack NAME --commit HASH``.
 
-The run is evaluated on held-out cases; its files, score and card are written to the folder that ``agents.load`` reads.
+The run is evaluated on held-out cases; its files, score and card are written to the folder that
+``multispin_agents.load`` reads.
 """
 
 import argparse
@@ -11,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agents.cards import CARD
-from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
-from agents.models import ROOT, SCORE, Pretrained, read
-from agents.registry import PRETRAINED
-from agents.runs import CONFIG, command_of, load_config, run_folder
+from multispin_agents.cards import CARD
+from multispin_agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
+from multispin_agents.models import ROOT, SCORE, Pretrained, read
+from multispin_agents.registry import PRETRAINED
+from multispin_agents.runs import CONFIG, command_of, load_config, run_folder
 from multispin_env.apps.terminal.output import Progress, exit_status
 from multispin_env.arrays import FloatArray
 from multispin_env.baselines.systems import SYSTEMS

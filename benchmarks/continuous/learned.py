@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch as th
 
-import agents
+import multispin_agents
 from benchmarks.tools import PAIRS, Options, Row, interval_text, show
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_integer
@@ -67,7 +67,7 @@ class Match:
     @classmethod
     def of(cls, env_id: str, preset: str, users: int, what: str = "") -> "Match":
         """Make the match of the pretrained agent in a preset with one of `CHANGES`, or none."""
-        policy = agents.load(env_id)
+        policy = multispin_agents.load(env_id)
         changes = CHANGES.get(what, {})
         fields = {name: value for name, value in changes.items() if name in ("total_bandwidth", "server")}
         load = {"load": 0.85} if env_id == OPEN else {}

@@ -20,14 +20,14 @@ import numpy as np
 from rich.console import Console
 from typing_extensions import override
 
-from agents.models import load_run_model
-from agents.policies import policy_of
-from agents.ppo import PPOSettings
-from agents.registry import AGENTS
-from agents.runs import Limits, RunConfig
-from agents.training import train
 from benchmarks.continuous_systems import ahead_scenario
 from benchmarks.tools import Options, Row, show
+from multispin_agents.models import load_run_model
+from multispin_agents.policies import policy_of
+from multispin_agents.ppo import PPOSettings
+from multispin_agents.registry import AGENTS
+from multispin_agents.runs import Limits, RunConfig
+from multispin_agents.training import train
 from multispin_env.arrays import FloatArray
 from multispin_env.bounds.ahead import ahead_rate, rate_optimum
 from multispin_env.controllers.names import make_controller

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-import agents
+import multispin_agents
 import multispin_env as ms
-from agents.models import read_policy
 from benchmarks.tools import Options, Row, show
+from multispin_agents.models import read_policy
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
@@ -60,7 +60,7 @@ def share(controller: Any, envs: int, rounds: int, preset: str, capacity: float)
 
 
 def agent_rows(runs: list[str], envs: int, rounds: int) -> Iterator[Row]:
-    policies = {"pretrained": agents.load(ENV), **{run: read_policy(Path(run)) for run in runs}}
+    policies = {"pretrained": multispin_agents.load(ENV), **{run: read_policy(Path(run)) for run in runs}}
     for name, policy in policies.items():
         yield {"agent": name, "qwen3.5, C = 20": share(policy, envs, rounds, "qwen3.5", 20.0)}
 

@@ -5,15 +5,15 @@ A score is 0 for the fixed controller and 1 for the reference. In brackets: the 
 
 from argparse import Namespace
 
-import agents
-from agents.base import scenarios_like
+import multispin_agents
 from benchmarks.tools import Options, Row, show
+from multispin_agents.base import scenarios_like
 from multispin_env.evaluation.cases import StateCases, cases_of, held_out
 from multispin_env.evaluation.defaults import baseline_of
 from multispin_env.scenario import Scenario
 
 OPTIONS: Options = {
-    "envs": list(agents.PRETRAINED),
+    "envs": list(multispin_agents.PRETRAINED),
     "users": [2, 5, 10, 20, 50, 100, 200],
     "size": (None, "cases of each (default: 50 states or 10 episodes)", {"type": int}),
 }
@@ -21,7 +21,7 @@ OPTIONS: Options = {
 
 def scores(env_id: str, scenario: Scenario, size: int | None) -> str:
     """Return scores of an agent and the best plug-in in another scenario."""
-    agent = agents.load(env_id).on(scenario)
+    agent = multispin_agents.load(env_id).on(scenario)
     cases = held_out(agent.config, size or (50 if cases_of(agent.config) is StateCases else 10))
     deciding = (agent, agent.score["score"]["best_plug_in"]["name"], cases.reference)
     floor, *means = (cases.values(policy).mean() for policy in (baseline_of(agent.config), *deciding))
@@ -39,5 +39,9 @@ def run(options: Namespace) -> None:
 
     show(
         "Agents that ship with the package",
-        (row(env_id, scenario) for env_id in options.envs for scenario in scenarios_like(agents.load(env_id).config)),
+        (
+            row(env_id, scenario)
+            for env_id in options.envs
+            for scenario in scenarios_like(multispin_agents.load(env_id).config)
+        ),
     )

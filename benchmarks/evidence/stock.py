@@ -1,8 +1,8 @@
 """Algorithms of Stable-Baselines3 and sb3-contrib with their defaults, compared with action 0.
 
 Each row is one algorithm in one environment, with the library's defaults, ``MlpPolicy`` and ``FlattenObservation``, or
-PPO with `agents.DevicePolicy`, on one thread. Training ends after the steps of the algorithm or after the CPU time,
-whichever comes first. The trained policy, action 0 (where training starts) and the reference then play the same
+PPO with `multispin_agents.DevicePolicy`, on one thread. Training ends after the steps of the algorithm or after the CPU
+time, whichever comes first. The trained policy, action 0 (where training starts) and the reference then play the same
 held-out episodes.
 """
 
@@ -23,8 +23,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents import DevicePolicy, make_vec_env
 from benchmarks.tools import Options, Row, show
+from multispin_agents import DevicePolicy, make_vec_env
 from multispin_env.envs.config import DEFAULT_SCENARIO
 from multispin_env.evaluation.public import compare
 from multispin_env.registry import ENVIRONMENTS

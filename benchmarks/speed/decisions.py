@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-import agents
+import multispin_agents
 from benchmarks.tools import Options, Row, cpu_seconds, show
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.rounds import expected_outcome, sample_state
@@ -22,7 +22,7 @@ def run(options: Namespace) -> None:
     deciding: dict[str, Any] = {name: make_controller(name, scenario) for name in ("optimal", "algorithm1")}
     deciding |= {"optimal, certified": certified}
     deciding |= {name: make_controller(name, scenario) for name in ("homogeneous", "fixed")}
-    deciding |= {"pretrained agent": agents.load("MultiSpin/Heterogeneous-v0").on(scenario)}
+    deciding |= {"pretrained agent": multispin_agents.load("MultiSpin/Heterogeneous-v0").on(scenario)}
     single = [state[index] for index in range(options.states)]
     best = expected_outcome(scenario, state, certified(state)).goodput
 

@@ -21,13 +21,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import multispin_env as ms
-from agents.policies import DevicePolicy
-from agents.ppo import SETTINGS
-from agents.runs import RunConfig
-from agents.training import keep_memory
-from agents.vec_env import NativeVecEnv
 from benchmarks.speed.subjects import DEFAULT_ID, DRAWN, ROUNDS
 from benchmarks.tools import Options, Row, cpu_seconds, show
+from multispin_agents.policies import DevicePolicy
+from multispin_agents.ppo import SETTINGS
+from multispin_agents.runs import RunConfig
+from multispin_agents.training import keep_memory
+from multispin_agents.vec_env import NativeVecEnv
 
 STAGES = {"env": "environments alone", "collect": "collecting with the policy", "learn": "all of learn"}
 SEED = 0

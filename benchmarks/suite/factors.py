@@ -12,12 +12,12 @@ from functools import partial
 
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from agents import DevicePolicy
-from agents.policies import policy_of
-from agents.suite import own_config
 from benchmarks.suite.methods import parallel_ppo
 from benchmarks.suite.potential import score
 from benchmarks.tools import Options, Row, show
+from multispin_agents import DevicePolicy
+from multispin_agents.policies import policy_of
+from multispin_agents.suite import own_config
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.suite.frozen import own_content
 from multispin_env.evaluation.suite.tasks import MIDDLE_ACTIONS, OWN

@@ -8,8 +8,8 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from agents.suite import Cell, train_missing, with_curve
 from benchmarks.tools import Options, Row, show
+from multispin_agents.suite import Cell, train_missing, with_curve
 from multispin_env.apps.executors import Serial
 from multispin_env.evaluation.suite.entries import CURVE
 

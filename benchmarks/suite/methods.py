@@ -7,13 +7,13 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from agents import DevicePolicy
-from agents.vec_env import NativeVecEnv
+from multispin_agents import DevicePolicy
+from multispin_agents.vec_env import NativeVecEnv
 from multispin_env.envs.config import EnvConfig
 
 
 def device_ppo(_: str, env: FlattenObservation[Any, Any, Any], **others: Any) -> PPO:
-    """Return PPO of Stable-Baselines3 with its default settings and `agents.DevicePolicy`, on Dict observations."""
+    """Return PPO of Stable-Baselines3 with its defaults and `multispin_agents.DevicePolicy`, on Dict observations."""
     return PPO(DevicePolicy, env.env, **others)
 
 

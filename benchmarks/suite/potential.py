@@ -16,10 +16,10 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from typing_extensions import override
 
-from agents.policies import policy_of
-from agents.suite import BudgetSpentError, Cell, PolicyRecorder
-from agents.vec_env import NativeVecEnv
 from benchmarks.tools import Options, Row, show
+from multispin_agents.policies import policy_of
+from multispin_agents.suite import BudgetSpentError, Cell, PolicyRecorder
+from multispin_agents.vec_env import NativeVecEnv
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.rounds.energy import SHAPED
 from multispin_env.evaluation.suite.version import task

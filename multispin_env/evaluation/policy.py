@@ -199,7 +199,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     path = folder / POLICY
     if not path.is_file():
         raise ValueError(
-            f"policy: expected a folder with a {POLICY}, from python -m agents.export, got {str(folder)!r}"
+            f"policy: expected a folder with a {POLICY}, from python -m multispin_agents.export, got {str(folder)!r}"
         )
     try:
         about: dict[str, Any] = read_json(path)

@@ -82,9 +82,9 @@ def compare(
         Iterable of contenders, or a mapping from your own names to contenders; ``None`` for the default contenders of
         the environment. A contender is one of: a name (``"optimal"``, ``"optimal+filter"``, a system, or
         ``"module:ATTRIBUTE"`` of a controller or of a class that makes a function); a controller, a controller class
-        or a plug-in; a policy from ``agents.load`` or ``load_policy``; a model with ``predict(observation)``, such as
-        those of Stable-Baselines3, whose deterministic actions are played (see Notes); a function from observations of
-        n environments to actions (n, K, columns), with an optional ``reset()`` that starts new episodes.
+        or a plug-in; a policy from ``multispin_agents.load`` or ``load_policy``; a model with ``predict(observation)``,
+        such as those of Stable-Baselines3, whose deterministic actions are played (see Notes); a function from
+        observations of n environments to actions (n, K, columns), with an optional ``reset()`` that starts episodes.
     scenario
         Name of a preset or file, or a `Scenario`.
     episodes
@@ -113,8 +113,9 @@ def compare(
     -----
     Models of Stable-Baselines3 play as behind their wrappers ``FlattenObservation``, ``RescaleAction`` and
     ``VecNormalize``: their spaces and ``model.get_vec_normalize_env()`` show these. Models with spaces of other shapes
-    are refused; those with `agents.DevicePolicy` play with any number of devices. Other wrappers cannot be recognised,
-    nor can ``VecNormalize`` in a model that was loaded without it; load the model with ``env=VecNormalize.load(...)``.
+    are refused; those with `multispin_agents.DevicePolicy` play with any number of devices. Other wrappers cannot be
+    recognised, nor can ``VecNormalize`` in a model that was loaded without it; load the model with
+    ``env=VecNormalize.load(...)``.
 
     Examples
     --------

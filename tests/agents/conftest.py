@@ -4,7 +4,7 @@ from contextlib import contextmanager, redirect_stdout
 
 import pytest
 
-from agents import training
+from multispin_agents import training
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.cases import StateCases
 

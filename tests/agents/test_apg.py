@@ -7,10 +7,10 @@ import torch as th
 from stable_baselines3.common.logger import configure
 
 import multispin_env as ms
-from agents.apg import WIDE, WINDOW, APGSettings, Play
-from agents.base import scenarios_like
-from agents.measures import CURVE, read_curve
-from agents.vec_env import make_vec_env
+from multispin_agents.apg import WIDE, WINDOW, APGSettings, Play
+from multispin_agents.base import scenarios_like
+from multispin_agents.measures import CURVE, read_curve
+from multispin_agents.vec_env import make_vec_env
 from multispin_env.apps.commands.main import main
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import Episodes

@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 from stable_baselines3.common.logger import configure
 
-from agents import training
-from agents.checkpoints import CHECKPOINT, MODEL
-from agents.measures import CURVE, Headline
-from agents.runs import Budget, Limits
-from agents.training import EVERY_SECONDS, VALIDATIONS, TrainingMonitor
+from multispin_agents import training
+from multispin_agents.checkpoints import CHECKPOINT, MODEL
+from multispin_agents.measures import CURVE, Headline
+from multispin_agents.runs import Budget, Limits
+from multispin_agents.training import EVERY_SECONDS, VALIDATIONS, TrainingMonitor
 
 
 @pytest.fixture

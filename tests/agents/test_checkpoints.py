@@ -9,10 +9,10 @@ from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
 
-from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, _checksum, load_checkpoint, save_checkpoint
-from agents.models import load_run_model
-from agents.runs import Limits, digest, load_config
-from agents.training import train
+from multispin_agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, _checksum, load_checkpoint, save_checkpoint
+from multispin_agents.models import load_run_model
+from multispin_agents.runs import Limits, digest, load_config
+from multispin_agents.training import train
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""``train.py`` and ``agents.evaluate`` in environments that hide or remember something."""
+"""``train.py`` and ``multispin_agents.evaluate`` in environments that hide or remember something."""
 
 import json
 from functools import cache
@@ -6,10 +6,10 @@ from functools import cache
 import pytest
 
 import multispin_env as ms
-from agents import evolution
-from agents.evolution import EvolutionSettings
-from agents.measures import CURVE, read_curve
-from agents.runs import default_choice, load_config
+from multispin_agents import evolution
+from multispin_agents.evolution import EvolutionSettings
+from multispin_agents.measures import CURVE, read_curve
+from multispin_agents.runs import default_choice, load_config
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import Row

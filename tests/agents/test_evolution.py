@@ -4,10 +4,10 @@ import pytest
 import torch as th
 from torch import nn
 
-from agents.evolution import EvolutionSettings, Population, centred_ranks
-from agents.policies import policy_of
-from agents.ppo import SETTINGS as PPO
-from agents.vec_env import NativeVecEnv, first_seed
+from multispin_agents.evolution import EvolutionSettings, Population, centred_ranks
+from multispin_agents.policies import policy_of
+from multispin_agents.ppo import SETTINGS as PPO
+from multispin_agents.vec_env import NativeVecEnv, first_seed
 from multispin_env.envs.config import EnvConfig
 
 CLOSED, OPEN, AHEAD = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0", "MultiSpin/DraftAhead-v0"

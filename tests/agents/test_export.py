@@ -14,13 +14,13 @@ import pytest
 import torch as th
 
 import multispin_env as ms
-from agents import AGENTS, tracing, train
-from agents.cards import CARD, exported_card, is_foreign
-from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, load_checkpoint, save_checkpoint
-from agents.models import build_model, load_run_model
-from agents.policies import policy_of
-from agents.runs import Limits, config_from, load_config, save_config
-from agents.tracing import TracedNetwork, largest_difference, random_observations
+from multispin_agents import AGENTS, tracing, train
+from multispin_agents.cards import CARD, exported_card, is_foreign
+from multispin_agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, load_checkpoint, save_checkpoint
+from multispin_agents.models import build_model, load_run_model
+from multispin_agents.policies import policy_of
+from multispin_agents.runs import Limits, config_from, load_config, save_config
+from multispin_agents.tracing import TracedNetwork, largest_difference, random_observations
 from multispin_env.apps.commands.main import main
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import load_policy

@@ -7,13 +7,13 @@ import struct
 import numpy as np
 import pytest
 
-import agents
-from agents import checkpoints, tracing
-from agents import training as train_command
-from agents.checkpoints import MODEL, load_checkpoint
-from agents.measures import Measure
-from agents.models import ROOT, SCORE, read
-from agents.runs import CONFIG, DIGEST, digest, load_config, save_config
+import multispin_agents
+from multispin_agents import checkpoints, tracing
+from multispin_agents import training as train_command
+from multispin_agents.checkpoints import MODEL, load_checkpoint
+from multispin_agents.measures import Measure
+from multispin_agents.models import ROOT, SCORE, read
+from multispin_agents.runs import CONFIG, DIGEST, digest, load_config, save_config
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.policy import ONNX, POLICY, config_of, read_about
 from multispin_env.files import make_folder
@@ -35,7 +35,7 @@ def record(tmp_path_factory):
 
 @pytest.fixture
 def run(tmp_path):
-    return lambda env_id=RECORDED: shutil.copytree(ROOT / agents.PRETRAINED[env_id], tmp_path / "foreign")
+    return lambda env_id=RECORDED: shutil.copytree(ROOT / multispin_agents.PRETRAINED[env_id], tmp_path / "foreign")
 
 
 def rewrite(folder, change):

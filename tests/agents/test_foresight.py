@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch as th
 
-from agents.apg import DISCOUNT, APGSettings, Foresight
-from agents.vec_env import make_vec_env
+from multispin_agents.apg import DISCOUNT, APGSettings, Foresight
+from multispin_agents.vec_env import make_vec_env
 
 FAIR, FULL = "MultiSpin/Fair-v0", "MultiSpin/Heterogeneous-v0"
 WINDOW = 32.0

@@ -5,15 +5,15 @@ import sys
 
 import pytest
 
-from agents import AGENTS
-from agents.registry import admit
+from multispin_agents import AGENTS
+from multispin_agents.registry import admit
 from multispin_env.apps.commands.main import main
 
 MODULE = """
 from dataclasses import dataclass
 from pathlib import Path
 from stable_baselines3 import A2C
-from agents.base import BaseSettings
+from multispin_agents.base import BaseSettings
 
 (Path(__file__).parent / "imported").touch()
 

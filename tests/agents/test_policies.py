@@ -9,14 +9,14 @@ from gymnasium.wrappers import FilterObservation, FlattenObservation
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.vec_env import VecNormalize
 
-import agents
+import multispin_agents
 import multispin_env as ms
-from agents import AGENTS
-from agents.base import CosineRate, LinearRate
-from agents.policies import Codes, ConcatLinear, DevicePolicy, SumHead, UserEncoder, UserFeatures, UserHead
-from agents.runs import supported_arguments
-from agents.sac import JointValue
-from agents.vec_env import NativeVecEnv
+from multispin_agents import AGENTS
+from multispin_agents.base import CosineRate, LinearRate
+from multispin_agents.policies import Codes, ConcatLinear, DevicePolicy, SumHead, UserEncoder, UserFeatures, UserHead
+from multispin_agents.runs import supported_arguments
+from multispin_agents.sac import JointValue
+from multispin_agents.vec_env import NativeVecEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.registry import ENVIRONMENTS
 
@@ -156,9 +156,9 @@ def test_policy_of_stable_baselines():
 
 @pytest.mark.parametrize("algorithm", [PPO, A2C])
 def test_algorithms_of_stable_baselines3_train_it(algorithm):
-    env = agents.make_vec_env(FULL, n_envs=2, num_users=3)
+    env = multispin_agents.make_vec_env(FULL, n_envs=2, num_users=3)
     options = {"n_steps": 4, "device": "cpu", "seed": 0} | ({"batch_size": 8} if algorithm is PPO else {})
-    model = algorithm(agents.DevicePolicy, env, **options)
+    model = algorithm(multispin_agents.DevicePolicy, env, **options)
     before = model.predict(env.reset(), deterministic=True)[0]
     after = model.learn(16).predict(env.reset(), deterministic=True)[0]
     assert before.shape == after.shape == (2, 3, 2)
@@ -187,18 +187,20 @@ def test_a_model_plays_with_other_numbers_of_devices(env_id, action):
     options = {"num_users": 5, "action": action, "episodes": 2, **length}
     table = ms.compare(env_id, {"model": model, "direct": direct, "fixed": "fixed"}, **options)
     assert table["model"].mean == table["direct"].mean != table["fixed"].mean
-    single = {name: values[0] for name, values in agents.make_vec_env(env_id, num_users=5).reset().items()}
+    single = {name: values[0] for name, values in multispin_agents.make_vec_env(env_id, num_users=5).reset().items()}
     assert model.predict(single, deterministic=True)[0].shape == (5, model.policy.columns)
 
 
 def ppo(env_id=FULL, wrapper=None, **arguments):
-    env = agents.make_vec_env(env_id, num_users=3, **arguments)
-    return PPO(agents.DevicePolicy, env if wrapper is None else wrapper(env), n_steps=64, seed=0, device="cpu")
+    env = multispin_agents.make_vec_env(env_id, num_users=3, **arguments)
+    return PPO(
+        multispin_agents.DevicePolicy, env if wrapper is None else wrapper(env), n_steps=64, seed=0, device="cpu"
+    )
 
 
 def test_a_model_goes_on_with_another_number_of_devices(tmp_path):
     ppo().learn(64).save(tmp_path / "model")
-    env = agents.make_vec_env(FULL, num_users=5)
+    env = multispin_agents.make_vec_env(FULL, num_users=5)
     shapes = {"observation_space": env.observation_space, "action_space": env.action_space}
     model = PPO.load(tmp_path / "model", env, custom_objects=shapes, device="cpu").learn(64)
     table = ms.compare(FULL, {"model": model, "first": PPO.load(tmp_path / "model"), "fixed": "fixed"}, num_users=5)
@@ -213,8 +215,12 @@ def test_a_model_goes_on_with_another_number_of_devices(tmp_path):
 def test_any_entry_can_be_hidden(hidden):
     env = gym.make(FULL, num_users=3)
     env = FilterObservation(env, [name for name in env.observation_space.spaces if name != hidden])
-    model = PPO(agents.DevicePolicy, env, n_steps=64, seed=0, device="cpu").learn(64)
-    shown = {name: values for name, values in agents.make_vec_env(FULL, num_users=5).reset().items() if name != hidden}
+    model = PPO(multispin_agents.DevicePolicy, env, n_steps=64, seed=0, device="cpu").learn(64)
+    shown = {
+        name: values
+        for name, values in multispin_agents.make_vec_env(FULL, num_users=5).reset().items()
+        if name != hidden
+    }
     assert model.predict(shown)[0].shape == (1, 5, 2)
 
 
@@ -223,7 +229,7 @@ def test_any_entry_can_be_hidden(hidden):
 )
 def test_a_policy_needs_an_entry_of_the_devices(wrapper, got):
     with pytest.raises(ValueError, match=rf"observation_space: expected a Dict .*, got {got}"):
-        PPO(agents.DevicePolicy, wrapper(gym.make(FULL, num_users=3)), device="cpu")
+        PPO(multispin_agents.DevicePolicy, wrapper(gym.make(FULL, num_users=3)), device="cpu")
 
 
 @pytest.mark.parametrize(("columns", "expected"), [(3, [-1.0, -1.5, -1.0]), (1, [-1.0])])

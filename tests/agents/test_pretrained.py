@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-import agents
+import multispin_agents
 import multispin_env as ms
-from agents.cards import CARD
-from agents.checkpoints import MODEL, load_checkpoint
-from agents.models import ROOT, SCORE
-from agents.runs import command_of
+from multispin_agents.cards import CARD
+from multispin_agents.checkpoints import MODEL, load_checkpoint
+from multispin_agents.models import ROOT, SCORE
+from multispin_agents.runs import command_of
 from multispin_env.evaluation.cases import held_out, listed_contenders
 from multispin_env.registry import ENVIRONMENTS
 from tests.cards import card_of, check_card
@@ -29,11 +29,11 @@ FRESH = 10**6  # offset of seeds that recorded scores do not use
 
 @pytest.fixture(scope="module")
 def loaded():
-    return {env_id: agents.load(env_id) for env_id in IDS}
+    return {env_id: multispin_agents.load(env_id) for env_id in IDS}
 
 
 def folder_of(env_id):
-    return ROOT / agents.PRETRAINED[env_id]
+    return ROOT / multispin_agents.PRETRAINED[env_id]
 
 
 @pytest.mark.parametrize("env_id", IDS)

@@ -8,9 +8,9 @@ import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import configure
 
-from agents.policies import DevicePolicy
-from agents.ppo import MultiUserPPO, PPOSettings, Rollout, gains
-from agents.vec_env import make_vec_env
+from multispin_agents.policies import DevicePolicy
+from multispin_agents.ppo import MultiUserPPO, PPOSettings, Rollout, gains
+from multispin_agents.vec_env import make_vec_env
 
 FULL, NUM_ENVS, USERS, STEPS, SHORT = "MultiSpin/Heterogeneous-v0", 5, 3, 6, 4
 SMALL = PPOSettings(NUM_ENVS, rollout_rounds=STEPS, batch_size=10, epochs=2)

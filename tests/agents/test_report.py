@@ -4,8 +4,8 @@ import json
 import pytest
 from rich.console import Console
 
-from agents import measures
-from agents.measures import Headline, Measure, Report, add_row, print_report, read_curve, write_report
+from multispin_agents import measures
+from multispin_agents.measures import Headline, Measure, Report, add_row, print_report, read_curve, write_report
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.comparison import Row
 

@@ -5,9 +5,9 @@ import pytest
 import torch as th
 from stable_baselines3.common.logger import configure
 
-from agents import AGENTS
-from agents.checkpoints import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
-from agents.vec_env import NativeVecEnv
+from multispin_agents import AGENTS
+from multispin_agents.checkpoints import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
+from multispin_agents.vec_env import NativeVecEnv
 from multispin_env.envs.config import EnvConfig
 
 FULL, FAIR, CONTINUOUS = "MultiSpin/Heterogeneous-v0", "MultiSpin/Fair-v0", "MultiSpin/Continuous-v0"

@@ -8,8 +8,8 @@ from threading import Barrier
 import pytest
 
 import multispin_env as ms
-from agents import training as train_command
-from agents.runs import (
+from multispin_agents import training as train_command
+from multispin_agents.runs import (
     CONFIG,
     Limits,
     RunConfig,
@@ -22,8 +22,8 @@ from agents.runs import (
     save_config,
     with_reference,
 )
-from agents.train import COMMAND as TRAIN
-from agents.training import train
+from multispin_agents.train import COMMAND as TRAIN
+from multispin_agents.training import train
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.terminal.arguments import resolve_scenario, separate_settings
 from multispin_env.envs.config import EnvConfig

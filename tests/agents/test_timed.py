@@ -11,14 +11,14 @@ from rich.console import Console
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecMonitor
 
-from agents.checkpoints import MODEL, load_checkpoint
-from agents.measures import CURVE, Measure, read_curve
-from agents.models import load_run_model
-from agents.policies import policy_of
-from agents.ppo import MEMORY, SETTINGS, AverageReward, PPOSettings, TimedPPO, TimedRolloutBuffer
-from agents.runs import Limits, RunConfig
-from agents.training import train
-from agents.vec_env import NativeVecEnv
+from multispin_agents.checkpoints import MODEL, load_checkpoint
+from multispin_agents.measures import CURVE, Measure, read_curve
+from multispin_agents.models import load_run_model
+from multispin_agents.policies import policy_of
+from multispin_agents.ppo import MEMORY, SETTINGS, AverageReward, PPOSettings, TimedPPO, TimedRolloutBuffer
+from multispin_agents.runs import Limits, RunConfig
+from multispin_agents.training import train
+from multispin_agents.vec_env import NativeVecEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.objectives import RequestsInTime, TokensMinusTime
 from multispin_env.evaluation.cases import Episodes

@@ -10,9 +10,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
-from agents import AGENTS
-from agents.measures import Measure
-from agents.vec_env import RESERVED, NativeVecEnv, avoid_reserved, first_seed, make_vec_env
+from multispin_agents import AGENTS
+from multispin_agents.measures import Measure
+from multispin_agents.vec_env import RESERVED, NativeVecEnv, avoid_reserved, first_seed, make_vec_env
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation import statistics
 from multispin_env.evaluation.cases import held_out

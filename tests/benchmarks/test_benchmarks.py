@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from agents.vec_env import NativeVecEnv
 from benchmarks.evidence import ahead
 from benchmarks.plan.__main__ import main as plan
 from benchmarks.suite import candidates, potential
 from benchmarks.tools import run_tool
+from multispin_agents.vec_env import NativeVecEnv
 from multispin_env.physics.records import load_records
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.solver.energy import energy_law
@@ -138,8 +138,8 @@ def test_optimum_and_bound_with_drafting_ahead(printed):
 
 
 def test_agents_that_draft_ahead_are_below_the_optimum(printed, monkeypatch):
-    from agents import training
     from benchmarks.evidence import ahead_agents
+    from multispin_agents import training
 
     for name, value in (("PLACES", [("llama2", "paper")]), ("DISCOUNTS", [0.9]), ("TRIED", ahead_agents.TRIED[:1])):
         monkeypatch.setattr(ahead_agents, name, value)

@@ -296,7 +296,7 @@ def test_blocks_of_other_libraries_run(code, tmp_path, monkeypatch, capsys):
 
 def test_the_guide_has_every_agent_with_its_budget_and_every_library():
     pytest.importorskip("torch")
-    from agents import AGENTS
+    from multispin_agents import AGENTS
 
     budgets = {name.strip("`"): budget for name, budget, *_ in rows(DOCS / "agents.md", "| `--agent` |")}
     assert budgets == {name: f"{AGENTS.load(name).timesteps:,}" for name in AGENTS.names()}

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agents.runs import read_record
-from agents.suite import CELL, Cell
 from benchmarks.suite import long
+from multispin_agents.runs import read_record
+from multispin_agents.suite import CELL, Cell
 from multispin_env.evaluation.policy import load_policy
 from multispin_env.evaluation.suite import leaderboard, statistics
 from multispin_env.evaluation.suite.entries import kinds_of, read_curves, read_entry, read_scores

@@ -21,14 +21,14 @@ class _Entry(NamedTuple):
     alias: str = ""  # equivalent command line; its file calls `run_alias`
 
 
-_HERE, _AGENTS = "multispin_env.apps.commands.", "agents."
+_HERE, _AGENTS = "multispin_env.apps.commands.", "multispin_agents."
 
 COMMANDS = {
     "train": _Entry(
         _AGENTS + "train", "train an agent and compare it with every controller", "train", "python train.py"
     ),
     "evaluate": _Entry(
-        _AGENTS + "evaluate", "compare a saved agent with controllers", "train", "python -m agents.evaluate"
+        _AGENTS + "evaluate", "compare a saved agent with controllers", "train", "python -m multispin_agents.evaluate"
     ),
     "compare": _Entry(_HERE + "compare", "compare controllers and plug-ins on the same episodes"),
     "suite": _Entry(_HERE + "suite", "list the benchmark tasks; train, evaluate and rank entries", "suite"),
@@ -46,7 +46,7 @@ COMMANDS = {
     ),
     "live": _Entry(_HERE + "live", "run real models for emulated devices and compare with the prediction", "models"),
     "export": _Entry(
-        _AGENTS + "export", "write a saved agent as ONNX or for PyTorch", "export", "python -m agents.export"
+        _AGENTS + "export", "write a saved agent as ONNX or for PyTorch", "export", "python -m multispin_agents.export"
     ),
 }
 

@@ -81,7 +81,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     train.add_argument("--out", type=Path, required=True, metavar="ENTRY", help="folder of the entry")
     add_executor_options(train, "trainings")
-    train.set_defaults(do=lambda options: import_project_module("agents.suite").run(options))
+    train.set_defaults(do=lambda options: import_project_module("multispin_agents.suite").run(options))
     evaluate = parts.add_parser("evaluate", help="play the held-out episodes of every task")
     names = f"a controller, module:ATTRIBUTE, {', '.join(BLIND)}, or {REFERENCE} (the reference of each task)"
     evaluate.add_argument("entry", help=f"a folder with an entry.json, {names}")
@@ -224,7 +224,7 @@ def _results(
         return {}, None
     if any(kind == "folder" for *_, kind, _ in labels) and not (options.trust or has_limits()):
         raise ValueError("trust: expected --trust on a system that can't limit the memory of a process, got none")
-    executor = executor_of(options, ("multispin_env", "agents"))
+    executor = executor_of(options, ("multispin_env", "multispin_agents"))
     runs, values, errors = list(labels), dict[PolicyRun, FloatArray](), list[str]()
     with Tally(len(runs), executor.width) as tally:
         for result in executor.results(partial(play_policy, None if options.trust else ProcessLimits()), runs):

@@ -67,7 +67,7 @@ def _play(limits: ProcessLimits, run: PolicyRun) -> FloatArray | Exception | str
     os.dup2(null, 2)
     try:  # before the limits, since the libraries take more or less memory on other machines
         if sibling_file(run[0] / run[-1], NETWORK) is not None:
-            import_project_module("agents.models")
+            import_project_module("multispin_agents.models")
         else:
             onnx_runtime()
     except ImportError as error:

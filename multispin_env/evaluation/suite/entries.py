@@ -242,7 +242,7 @@ def _loaded(path: Path, env_id: str) -> Policy:
     if sibling_file(path, POLICY) is not None and sibling_file(path, ONNX) is not None:
         policy = load_policy(path)
     elif sibling_file(path, CONFIG) is not None and sibling_file(path, NETWORK) is not None:
-        policy = import_project_module("agents.models").read_policy(path)  # needs torch
+        policy = import_project_module("multispin_agents.models").read_policy(path)  # needs torch
     else:
         expected = f"the files {POLICY} and {ONNX}, or {CONFIG} and {NETWORK}"
         raise ValueError(f"folder: expected a folder with {expected}, got {path.name!r}")

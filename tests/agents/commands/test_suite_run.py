@@ -12,10 +12,10 @@ from sb3_contrib import ARS, RecurrentPPO
 from stable_baselines3 import PPO, SAC
 
 import multispin_env as ms
-from agents.base import DirectLearner
-from agents.policies import TracedNetwork, policy_of
-from agents.runs import write_record
-from agents.suite import CELL, BudgetSpentError, Cell, PolicyRecorder, exported
+from multispin_agents.base import DirectLearner
+from multispin_agents.policies import TracedNetwork, policy_of
+from multispin_agents.runs import write_record
+from multispin_agents.suite import CELL, BudgetSpentError, Cell, PolicyRecorder, exported
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.policy import ONNX, load_policy
 from multispin_env.evaluation.suite.entries import CURVES, ENTRY, SCORES
@@ -60,7 +60,11 @@ def remembering(policy, env, **others):
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
     few = tuple(ms.suite.task(name) for name in NAMES)
-    for module in ("agents.suite", "multispin_env.apps.commands.suite", "multispin_env.evaluation.suite.entries"):
+    for module in (
+        "multispin_agents.suite",
+        "multispin_env.apps.commands.suite",
+        "multispin_env.evaluation.suite.entries",
+    ):
         monkeypatch.setattr(f"{module}.tasks", lambda: few)
 
 
@@ -285,7 +289,7 @@ def test_other_entries_and_methods_without_tasks_are_refused(tmp_path, monkeypat
     assert run(tmp_path) == 2
     assert "out: expected a new folder, or one with an entry of this method" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
-    monkeypatch.setattr("agents.suite.tasks", lambda: (ms.suite.task("resize"),))
+    monkeypatch.setattr("multispin_agents.suite.tasks", lambda: (ms.suite.task("resize"),))
     assert run(tmp_path) == 2
     assert "agent: expected an agent that can learn in at least one task" in capsys.readouterr().err
 

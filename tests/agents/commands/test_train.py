@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agents import AGENTS
-from agents.checkpoints import CHECKPOINT, MODEL, load_checkpoint
-from agents.measures import CURVE, read_curve
+from multispin_agents import AGENTS
+from multispin_agents.checkpoints import CHECKPOINT, MODEL, load_checkpoint
+from multispin_agents.measures import CURVE, read_curve
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.comparison import Row
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -47,27 +46,6 @@ arguments = {list(arguments)!r}
 {code}
 """
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "command"),
-    [
-        ("agents", ["train", "--help"]),
-        ("agents", ["suite", "run", "--agent", "ppo", "--seeds", "1", "--out", "none"]),
-        ("agents.models", ["train"]),  # of a folder and a file with one name, Python imports the folder
-    ],
-)
-def test_another_package_with_our_name_is_noticed(name, command, tmp_path):
-    package = tmp_path / name.replace(".", "/")
-    if name != "agents":
-        shutil.copytree(ROOT / "agents", tmp_path / "agents", ignore=shutil.ignore_patterns("pretrained"))
-    package.mkdir()
-    (package / "__init__.py").touch()
-    done = without("", *command, code=f"sys.path.insert(0, {str(tmp_path)!r})\nsys.exit(main(arguments))")
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"multispin {command[0]}: {name!r} in {str(package)!r} belongs to another package")
-    assert done.stderr.count("\n") == 1
 
 
 def test_the_console_script_runs_this_function(monkeypatch):
@@ -310,9 +288,9 @@ def test_a_missing_package_is_one_sentence_with_the_extra_of_the_table(line):
 
 
 def test_a_module_of_ours_that_is_missing_is_one_sentence(monkeypatch, capsys):
-    monkeypatch.setitem(entry.COMMANDS, "export", entry._Entry("agents.nowhere", ""))
+    monkeypatch.setitem(entry.COMMANDS, "export", entry._Entry("multispin_agents.nowhere", ""))
     assert entry.main(["export"]) == 2
-    words = "multispin export: the module 'agents.nowhere' is missing; install multispin_env again\n"
+    words = "multispin export: the module 'multispin_agents.nowhere' is missing; install multispin_env again\n"
     assert capsys.readouterr().err == words
 
 
@@ -346,7 +324,7 @@ SCRIPT = """
 import json, os, sys
 from pathlib import Path
 import multispin_env as ms
-from agents import training
+from multispin_agents import training
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.cases import StateCases
 opened = set()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import agents
+import multispin_agents
 import multispin_env as ms
 from multispin_env.apps.commands import suite
 from multispin_env.apps.commands.main import main
@@ -255,7 +255,7 @@ def test_no_rule_replaces_another_entry(error, small, tmp_path):
 def test_an_agent_of_ours_is_an_entry(error, small):
     pytest.importorskip("stable_baselines3")
     for name in ("heterogeneous", "fair"):
-        shutil.copytree(Path(agents.__file__).parent / "pretrained" / name, small / name)
+        shutil.copytree(Path(multispin_agents.__file__).parent / "pretrained" / name, small / name)
     _first({"folder": "heterogeneous"}, {"folder": "first-0"})(small)
     assert main(["suite", "evaluate", str(small), "--trust"]) == 0
     played = np.array(json.loads((small / SCORES).read_text(encoding="utf-8"))["round-8"])

@@ -101,7 +101,9 @@ def plays_the_same(folder, name="round-8"):
 def test_a_run_of_this_project_plays_within_the_limits(tmp_path):
     """It needs torch."""
     pytest.importorskip("stable_baselines3")
-    shutil.copytree(Path(import_module("agents").__file__).parent / "pretrained" / "heterogeneous", tmp_path / "policy")
+    shutil.copytree(
+        Path(import_module("multispin_agents").__file__).parent / "pretrained" / "heterogeneous", tmp_path / "policy"
+    )
     plays_the_same(tmp_path)
 
 

@@ -1,0 +1,48 @@
+"""Command ``multispin train``, which imports torch when it runs."""
+
+import argparse
+
+from multispin_agents.registry import AGENTS, OPTION
+from multispin_agents.runs import ENCODING_NAMES, RUNS, SETTINGS
+from multispin_env.apps.terminal.arguments import Command, add_system_options
+from multispin_env.registry import import_project_module
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    add_system_options(parser, SETTINGS)
+    names = ", ".join(AGENTS.names())
+    parser.add_argument("--agent", help=f"one of {names}, or {OPTION} (default ppo, without the barrier evolution)")
+    encodings = ", ".join(ENCODING_NAMES)
+    parser.add_argument("--action", help=f"action encoding: {encodings} (default residual, without the barrier tuned)")
+    parser.add_argument("--seed", type=int, help="random seed (default 0)")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument(
+        "--timesteps", type=int, help="environment steps, summed over environments (default: the agent's)"
+    )
+    budget.add_argument("--minutes", type=float, help="minutes of training, instead of steps")
+    parser.add_argument("--name", help=f"name of the run, a folder in {RUNS}/, or a path (default: generated)")
+    parser.add_argument("--resume", metavar="NAME", help="continue this run, up to its own budget or a new one")
+    parser.add_argument("--device", default="cpu", help="torch device (default cpu, the fastest for small networks)")
+
+
+def run(options: argparse.Namespace) -> int | None:
+    """Train and compare; return an exit status if a signal stops the training."""
+    return import_project_module("multispin_agents.training").run(options)
+
+
+COMMAND = Command(
+    "Train an agent, then compare it with every controller on held-out states, or, if parts of the state are hidden or "
+    "rounds depend on each other, with the default contenders on held-out episodes.",
+    (
+        "                                    defaults: about half a minute on two cores",
+        "--scenario qwen3.5 --num-users 8 --minutes 2",
+        "--name mine --agent sac --action lengths",
+        "--agent apg --action lengths        learn from derivatives instead of returns",
+        "--env MultiSpin/HiddenAcceptance-v0 --set spread=0.2",
+        "--agent examples.own_agent:AGENT",
+        "--resume mine --timesteps 2000000   continue a stopped run",
+    ),
+    add_options,
+    run,
+)
