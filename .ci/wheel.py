@@ -94,7 +94,9 @@ def check_base(one: Installation) -> None:
 
 
 def check_train(one: Installation) -> None:
-    """What training needs and writes, and the agents that the wheel brings."""
+    """Check training, and the pretrained agents beside openai-agents, whose package has the name ``agents``."""
+    one.run("pip", "install", "-q", "--disable-pip-version-check", "openai-agents")
+    one.run("python", "-c", "from agents import Runner; from multispin_agents import AGENTS")
     check_help(one)
     one.run("multispin", "train", "--num-users", "2", "--timesteps", "512", "--name", "mine")
     print(f"  played: {', '.join(one.run('python', '-c', PLAY).split())}")

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass, make_dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
@@ -346,8 +347,8 @@ def test_a_part_is_where_the_page_says(name):
     for target in (TABLES[name].target(part) for part in TABLES[name].names()):
         if isinstance(target, str):  # not one from outside
             module, _, *file = target.split(":")
-            path = f"multispin_env/data/{file[0]}" if file else f"{module.replace('.', '/')}.py"
-            assert path.startswith(positions)
+            path = f"multispin_env/data/{file[0]}" if file else find_spec(module).origin
+            assert path.removeprefix(f"{ROOT}/").startswith(positions)
 
 
 def test_every_kind_of_part_has_its_edits_and_one_from_outside():
