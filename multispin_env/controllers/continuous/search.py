@@ -5,36 +5,17 @@
 tries one token more for a device and one or two less for another.
 
 A step tries hundreds of changes of one or two drafts. Each change sorts the uploads again, and environments need
-different numbers of steps, so that NumPy would take ten times as long. Therefore this module alone is compiled by
-Numba, at the first call; the machine code is cached next to the source if possible.
+different numbers of steps, so that NumPy would take ten times as long. Therefore this module is compiled by Numba.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import missing_package
-
-try:
-    from numba import njit
-except ModuleNotFoundError as error:
-    raise missing_package("numba") from error
+from multispin_env.compilation import compiled, njit
 
 _MIN_GAIN = 1e-9  # tokens that a step must gain
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def compiled(function: F) -> F:
-    """Compile a function at its first call, and cache the machine code on disk if possible."""
-    result: Any
-    try:
-        result = njit(cache=True)(function)
-    except RuntimeError:  # neither this folder nor the user's cache is writable
-        result = njit()(function)
-    return result
 
 
 class Terms(NamedTuple):

@@ -164,127 +164,31 @@ def reserved(release: FloatArray, air: FloatArray, share: FloatArray) -> _Upload
     return _Uploads(ends, left_at)
 
 
-MIN_USERS_FOR_PERIODS = 64  # From here on, a table per busy period is faster; with 256 devices 2 to 3 times
-
-
 def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> _Uploads:
     """Uplink that serves one upload at a time with the whole band: smallest priority value first, ties by shorter work.
 
     Service is preemptive. No events are simulated. Consider only device k and the devices served before it: the busy
     periods of the band do not depend on the order of service, and the upload of k ends with the busy period in which it
-    begins. The remaining work of k is that of all these devices minus that of the devices before k. This takes a K × K
-    table; with many devices, one table for each busy period of the whole band gives the same bits in less time.
+    begins. The remaining work of k is that of all these devices minus that of the devices before k.
     """
+    from multispin_env.physics.continuous.serial import serial_ends, serial_left  # late: Numba takes long to import
+
     cells = np.arange(release.size).reshape(release.shape)
     first = cells[:, :1]
     by_release = np.argsort(release, -1, kind="stable") + first
     start, work, key = (array.take(by_release) for array in (release, air, priority))
-    by_priority = np.lexsort((work, key)) + first  # indices into the arrays sorted by release
     position = np.empty_like(cells)
-    put(position, by_priority, cells - first)
-    periods = _Periods(start, work, position) if release.shape[1] >= MIN_USERS_FOR_PERIODS else None
+    put(position, np.lexsort((work, key)) + first, cells - first)
     ends = np.empty_like(release)
-    if periods is not None and 2 * periods.size.max(initial=1) <= release.shape[1]:
-        put(ends, by_release, periods.ends())
-        order, waiting_at = by_release, periods.left
-    else:
-        by_user = start.T.copy()
-        finish = _busy_until(by_user, work.T, position.T)
-        put(ends, by_release, np.where(work == 0.0, start, _first_idle(by_user, finish).T))
-        order = by_release.take(by_priority)
-
-        def waiting_at(now: FloatArray) -> FloatArray:
-            begun = np.maximum((start <= now[:, None]).sum(-1) - 1, 0)  # last upload that has begun
-            waiting = np.maximum(finish[begun, :, np.arange(len(now))] - now[:, None], 0.0).take(by_priority)
-            waiting[:, 1:] -= waiting[:, :-1].copy()
-            return waiting
+    put(ends, by_release, serial_ends(start, work, position))
 
     def left_at(time: FloatArray) -> FloatArray:
         now, left = time[:, None], np.empty_like(release)
-        put(left, order, waiting_at(time))
+        put(left, by_release, serial_left(start, work, position, time))
         bounded = np.minimum(np.maximum(left, 0.0), air)
         return np.where(ends <= now, 0.0, np.where(release >= now, air, bounded))
 
     return _Uploads(ends, left_at)
-
-
-def _busy_until(start: FloatArray, work: FloatArray, position: IntArray) -> FloatArray:
-    """Return when all work of devices up to j by release and up to k by position is done, (j, k, n).
-
-    Users are the first axis of arguments, (K, n), so that loops run over long rows. The rows are added one by one:
-    NumPy accumulates along a first axis entry by entry, which takes ten times as long.
-    """
-    before = position.astype(np.int32, order="C")  # half the memory of int64
-    done = np.multiply(before[:, None] <= before, np.ascontiguousarray(work)[:, None])
-    done[0] += start[0]
-    later = np.empty(start.shape)
-    for earlier, now, begins in zip(done, done[1:], start[1:], strict=False):
-        now += np.maximum(earlier, begins, out=later)
-    return done
-
-
-def _first_idle(start: FloatArray, finish: FloatArray) -> FloatArray:
-    """Return the end of the busy period in which each upload begins, (K, n): the first j ≥ k without work left."""
-    ends = finish[-1].copy()
-    idle = finish[:-1] <= start[1:, None]
-    for j in range(len(start) - 2, -1, -1):
-        np.copyto(ends[: j + 1], finish[j, : j + 1], where=idle[j, : j + 1])
-    return ends
-
-
-class _Periods:
-    """Busy periods of the band for devices sorted by release, (n, K); devices without work are in no period."""
-
-    def __init__(self, start: FloatArray, work: FloatArray, position: IntArray) -> None:
-        self.start, self.work, self.position = start, work, position
-        total = np.add.accumulate(work, -1)
-        busy = total + np.maximum.accumulate(start - (total - work), -1)
-        begins = np.ones(start.shape, dtype=np.bool_)  # because of the margin for rounding, two periods may merge
-        begins[:, 1:] = busy[:, :-1] < (1.0 - 1e-9) * start[:, 1:] - 1e-9 * total[:, -1:]
-        self.cells = np.flatnonzero(work > 0.0)
-        period = np.add.accumulate(begins.ravel()).take(self.cells)
-        self.first = np.flatnonzero(np.diff(period, prepend=0))  # first cell of each period
-        self.size = np.diff(self.first, append=len(self.cells))
-
-    def table(self, periods: IntArray) -> tuple[IntArray, BoolArray, FloatArray, FloatArray, IntArray]:
-        """Return cells, mask of valid cells, start, work and position in these periods (m,), each (m, largest size)."""
-        size = self.size.take(periods)[:, None]
-        column = np.arange(size.max(initial=1))
-        valid = column < size
-        cells = self.cells.take(self.first.take(periods)[:, None] + np.minimum(column, size - 1))
-        start = np.where(valid, self.start.take(cells), np.inf)
-        position = np.where(valid, self.position.take(cells), self.position.size)
-        return cells, valid, start, np.where(valid, self.work.take(cells), 0.0), position
-
-    def ends(self) -> FloatArray:
-        ends = self.start + self.work
-        width = 2
-        while width < 2 * self.size.max(initial=1):  # periods of similar size together
-            periods = np.flatnonzero((2 * self.size > width) & (self.size <= width))
-            cells, valid, start, work, position = self.table(periods)
-            by_user = start.T.copy()
-            idle = _first_idle(by_user, _busy_until(by_user, work.T, position.T)).T
-            put(ends, cells[valid], idle[valid])
-            width *= 2
-        return ends
-
-    def left(self, now: FloatArray) -> FloatArray:
-        """Return the work left at ``now`` (n,) of uploads (n, K) in the period that began last; 0 for other uploads."""
-        left = np.zeros(self.start.shape)
-        begun = np.flatnonzero((self.start <= now[:, None]).take(self.cells))
-        env = self.cells.take(begun) // self.start.shape[1]
-        last = begun[np.diff(env, append=-1) != 0]  # last upload begun in each environment
-        env = self.cells.take(last) // self.start.shape[1]
-        periods = np.searchsorted(self.first, last, side="right") - 1
-        cells, valid, start, work, position = self.table(periods)
-        finish = _busy_until(start.T.copy(), work.T, position.T)
-        order = np.argsort(position, -1)
-        until = finish[last - self.first.take(periods), :, np.arange(len(last))]
-        waiting = np.take_along_axis(np.maximum(until - now[env, None], 0.0), order, -1)
-        waiting[:, 1:] -= waiting[:, :-1].copy()
-        valid = np.take_along_axis(valid, order, -1)
-        put(left, np.take_along_axis(cells, order, -1)[valid], waiting[valid])
-        return left
 
 
 def shared(release: FloatArray, air: FloatArray, weight: FloatArray) -> _Uploads:
