@@ -32,11 +32,6 @@ env = policy.config.make()
 observation, info = env.reset(seed=0)
 observation, reward, terminated, truncated, info = env.step(policy.act(observation))"""
 
-_READ_PROGRAM = """\
-import torch
-
-network = torch.export.load("policy.pt2").module()  # policy.json lists the inputs in order"""
-
 TEXT = """\
 ---
 {header}
@@ -135,8 +130,8 @@ def _header(config: RunConfig, licence: str, measured: Measured | None) -> str:
     return "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in entries.items())
 
 
-def exported_card(folder: Path, onnx: bool) -> str:
-    """Return the card for an export of the run in ``folder``; with ``onnx``, it shows how to load the ONNX file."""
+def exported_card(folder: Path) -> str:
+    """Return the card for an export of the run in ``folder``."""
     config, _ = load_config(folder)
     measured = _read_measured(folder, config)
     hint = "Not measured. Run `multispin evaluate RUN --out RUN` to measure it; the next export shows the result."
@@ -148,7 +143,7 @@ def exported_card(folder: Path, onnx: bool) -> str:
         measuring=f"Measured before the export; `{TABLE}` of the run has all contenders." if measured else hint,
         described=POLICY,
         origin="Exported by `multispin export`.",
-        loading=_READ_ONNX + PLAY if onnx else _READ_PROGRAM,
+        loading=_READ_ONNX + PLAY,
         about_licence=f"Not chosen yet: state it here and in the header. {LIBRARY} itself is MIT.",
     )
 

@@ -78,9 +78,6 @@ DIGEST = "sha256"
 
 CONFIG = "config.json"
 
-PROGRAM = "policy.pt2"
-"""File of an export for PyTorch, for ``torch.export.load``."""
-
 NAME = re.compile(r"\w[\w.+=-]*")
 _LONGEST_NAME = 100
 _PACKAGES = ("multispin_env", "gymnasium", "numpy", "scipy", "torch", "stable-baselines3", "safetensors")

@@ -1,16 +1,15 @@
-"""Export of saved policies to ONNX and torch.export files."""
+"""Export of saved policies to ONNX."""
 
 import argparse
-import io
 import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import torch as th
@@ -21,7 +20,7 @@ from multispin_agents.cards import CARD, exported_card, is_foreign
 from multispin_agents.models import load_run_model
 from multispin_agents.policies import TracedNetwork
 from multispin_agents.registry import admit
-from multispin_agents.runs import PROGRAM, RunConfig, load_config, run_folder
+from multispin_agents.runs import RunConfig, load_config, run_folder
 from multispin_env.apps.terminal.output import Progress
 from multispin_env.checks import missing_package
 from multispin_env.envs.actions import LIMIT
@@ -104,12 +103,6 @@ def onnx_of(network: TracedNetwork, config: EnvConfig) -> bytes:
     return model.SerializeToString()
 
 
-def _torch_export_of(network: TracedNetwork, config: EnvConfig) -> bytes:
-    file = io.BytesIO()
-    th.export.save(_program_of(network, config), file)
-    return file.getvalue()
-
-
 def policy_files(networks: Mapping[str, bytes], config: EnvConfig) -> dict[str, bytes]:
     """Return the files of an exported policy by name: its networks, and ``policy.json``, which describes them."""
     return {**networks, POLICY: json.dumps(describe(config, networks), indent=2, ensure_ascii=False).encode()}
@@ -130,66 +123,43 @@ def _read_onnx(folder: Path, network: TracedNetwork) -> _Exported:
     return lambda tensors: policy.act({key: x.numpy() for key, x in zip(network.entries, tensors, strict=True)})
 
 
-def _read_torch_export(folder: Path, network: TracedNetwork) -> _Exported:
-    module = th.export.load(folder / PROGRAM).module()
-    return lambda entries: module(*entries).numpy()
-
-
-class Format(NamedTuple):
-    """Format of exports: functions that convert a network to bytes, and run it from a folder."""
-
-    write: Callable[[TracedNetwork, EnvConfig], bytes]
-    read: Callable[[Path, TracedNetwork], _Exported]
-
-
-FORMATS = {ONNX: Format(onnx_of, _read_onnx), PROGRAM: Format(_torch_export_of, _read_torch_export)}
-
-
-def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
+def export(folder: Path, out: Path) -> float:
     """Write the best policy of a run into the folder ``out``; existing files are replaced once all checks have passed.
 
-    The card is written to README.md, unless the folder has a README that is not a card. ``names`` are keys of
-    `FORMATS`; for each, the largest difference of an action from the original is returned. Raises ``ValueError`` for an
-    unreadable run or an export that differs from the original.
+    The card is written to README.md, unless the folder has a README that is not a card. Returns the largest difference
+    of an action from the original. Raises ``ValueError`` for an unreadable run or an export that differs from the
+    original.
     """
     config, _ = load_config(folder)
     network = network_of(folder, config)
-    networks = {}
-    with Progress(len(names)) as progress:
-        for name in names:
-            progress.begin(f"writing {name}")
-            networks[name] = FORMATS[name].write(network, config.env)
+    with Progress(1) as progress:
+        progress.begin(f"writing {ONNX}")
+        written = onnx_of(network, config.env)
     contents = {name: path.read_bytes() for name, path in config.env.files.items()}
     if not is_foreign(out / CARD):
-        contents[CARD] = exported_card(folder, ONNX in names).encode()
-    contents |= policy_files(networks, config.env)  # the last to be replaced is policy.json, which describes the others
-    differences = {}
+        contents[CARD] = exported_card(folder).encode()
+    contents |= policy_files({ONNX: written}, config.env)  # the last is policy.json, which describes the others
     with TemporaryDirectory(dir=out, prefix="export-") as drafts_folder:
         drafts = Path(drafts_folder)
         for name, content in contents.items():
             with name_file_in_errors(out / name):
                 (drafts / name).write_bytes(content)
-        for name in names:
-            largest = largest_difference(network, config.env, FORMATS[name].read(drafts, network))
-            if not largest <= _TOLERANCE:
-                raise ValueError(
-                    f"{name}: expected a difference from the original of at most {_TOLERANCE:g}, got {largest:.1e}"
-                )
-            differences[name] = largest
+        difference = largest_difference(network, config.env, _read_onnx(drafts, network))
+        if not difference <= _TOLERANCE:
+            expected = f"a difference from the original of at most {_TOLERANCE:g}"
+            raise ValueError(f"{ONNX}: expected {expected}, got {difference:.1e}")
         for name in contents:
             os.replace(drafts / name, out / name)
-    return differences
+    return difference
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the files and print the differences of their actions from the original."""
-    formats = [name for name, selected in ((ONNX, options.onnx), (PROGRAM, options.torch_export)) if selected]
+    """Write the files and print the difference of their actions from the original."""
     folder = run_folder(options.run)
     out = folder if options.out is None else options.out
     if options.agent is not None:
         admit(options.agent)
     load_config(folder)
     make_folder(out)
-    for name, difference in export(folder, out, formats or [ONNX]).items():
-        cases = f"{len(_CHECKED_USERS) * _CHECKED} random observations"
-        print(f"wrote {out / name}: largest difference of an action from the original {difference:.1e} on {cases}")
+    difference, cases = export(folder, out), f"{len(_CHECKED_USERS) * _CHECKED} random observations"
+    print(f"wrote {out / ONNX}: largest difference of an action from the original {difference:.1e} on {cases}")

@@ -87,17 +87,6 @@ def test_onnx_equals_the_original(case, runs, exports):
     assert tracing.network_of(folder, config)(*random_observations(config.env, 3, 50)).std() > 0.01
 
 
-@pytest.mark.slow
-def test_torch_export_equals_the_original(runs, tmp_path, capsys):
-    assert main(["export", str(runs(*HIDING)), "--torch-export", "--out", str(tmp_path)]) == 0
-    printed = capsys.readouterr()
-    assert "policy.pt2: largest difference of an action from the original 0.0e+00" in printed.out
-    assert "1 of 1, writing policy.pt2" in printed.err
-    assert {path.name for path in tmp_path.iterdir()} == {"policy.pt2", "policy.json", CARD}
-    assert b".py" not in (tmp_path / "policy.pt2").read_bytes()
-    assert "network" in check_card((tmp_path / CARD).read_text(encoding="utf-8"), tmp_path)
-
-
 def test_the_card_of_an_export_shows_the_measurement(exported, runs, tmp_path):
     """Of this model and this system: a table of something else is none."""
     copied = shutil.copytree(runs(*KNOWN), tmp_path / "copy")
@@ -108,45 +97,42 @@ def test_the_card_of_an_export_shows_the_measurement(exported, runs, tmp_path):
     assert main(["evaluate", str(copied), "--out", str(copied)]) == 0
     rows = json.loads((copied / "table.json").read_text(encoding="utf-8"))["rows"]
     row = next(row for row in rows if row["name"] == "apg (lengths)")
-    measured = exported_card(copied, True)
+    measured = exported_card(copied)
     assert f"| apg (lengths) | {row['mean']:.2f} | {row['low']:.2f} | {row['high']:.2f} |" in measured
     assert card_of(measured)["metrics"] == ["goodput"]
     pytest.importorskip("huggingface_hub").ModelCard(measured)  # raises for an invalid header
     model = load_checkpoint(copied, MODEL)
     save_checkpoint(copied / MODEL, replace(model, num_timesteps=model.num_timesteps + 1))
-    assert "Not measured" in exported_card(copied, True)
+    assert "Not measured" in exported_card(copied)
     save_checkpoint(copied / MODEL, model)
-    assert "Not measured" not in exported_card(copied, True)
+    assert "Not measured" not in exported_card(copied)
     (copied / "table.json").write_text('{"about": {}}', encoding="utf-8")
-    assert "Not measured" in exported_card(copied, True)
+    assert "Not measured" in exported_card(copied)
     assert main(["evaluate", str(copied), "--out", str(copied), "--num-users", "4", "--states", "4"]) == 0
-    assert "Not measured" in exported_card(copied, True)
+    assert "Not measured" in exported_card(copied)
 
 
 def test_a_readme_that_is_no_card_stays(exported, runs, tmp_path):
     assert not is_foreign(exported / CARD)
     (tmp_path / CARD).write_text("# Mine\n", encoding="utf-8")
-    assert main(["export", str(runs(*KNOWN)), "--torch-export", "--out", str(tmp_path)]) == 0
+    assert main(["export", str(runs(*KNOWN)), "--out", str(tmp_path)]) == 0
     assert (tmp_path / CARD).read_text(encoding="utf-8") == "# Mine\n"
 
 
 def test_an_export_that_differs_is_refused_and_leaves_an_earlier_one(runs, tmp_path, refused, monkeypatch):
-    earlier = {"policy.onnx": b"good", "policy.pt2": b"good too", "policy.json": b"{}"}
+    earlier = {"policy.onnx": b"good", "policy.json": b"{}"}
     for name, content in earlier.items():
         (tmp_path / name).write_bytes(content)
-    written = tracing.FORMATS[tracing.PROGRAM]
-    monkeypatch.setitem(tracing.FORMATS, tracing.ONNX, written._replace(read=lambda folder, network: None))
-    differences = iter([0.0, 0.1])
-    monkeypatch.setattr(tracing, "largest_difference", lambda *_: next(differences))
-    message = refused("export", [str(runs(*KNOWN)), "--onnx", "--torch-export", "--out", str(tmp_path)])
-    assert "policy.pt2: expected a difference from the original of at most 0.0005, got 1.0e-01" in message
+    monkeypatch.setattr(tracing, "largest_difference", lambda *_: 0.1)
+    message = refused("export", [str(runs(*KNOWN)), "--out", str(tmp_path)])
+    assert "policy.onnx: expected a difference from the original of at most 0.0005, got 1.0e-01" in message
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == earlier
 
 
 def test_foreign_policies_and_missing_packages_are_refused(runs, exported, tmp_path, refused, monkeypatch):
     with pytest.MonkeyPatch.context() as patch:  # a policy for one number of users
         patch.setattr(tracing, "load_run_model", lambda *_: SimpleNamespace(policy=th.nn.Identity()))
-        message = refused("export", [str(runs(*KNOWN)), "--onnx"])
+        message = refused("export", [str(runs(*KNOWN))])
     assert "agent: expected an agent whose policy has deterministic(observations)" in message
     monkeypatch.setattr(tracing, "find_spec", lambda name: None)
     message = refused("export", [str(runs(*KNOWN)), "--out", str(tmp_path)])

@@ -45,9 +45,7 @@ COMMANDS = {
         _HERE + "record", "measure how often your target model accepts your draft model, by task", "models"
     ),
     "live": _Entry(_HERE + "live", "run real models for emulated devices and compare with the prediction", "models"),
-    "export": _Entry(
-        _AGENTS + "export", "write a saved agent as ONNX or for PyTorch", "export", "python -m multispin_agents.export"
-    ),
+    "export": _Entry(_AGENTS + "export", "write a saved agent as ONNX", "export", "python -m multispin_agents.export"),
 }
 
 
