@@ -13,7 +13,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.apps.commands.devices import read_devices
 from multispin_env.checks import UNITS, check_plausible
-from multispin_env.simulation.capacity import check_question
+from multispin_env.simulation.capacity import LoadSearch
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
 
@@ -144,7 +144,7 @@ WRONG_UNITS = [  # fields, a number in the unit that is mistaken for theirs, the
     ("tpot e2el_per_token", 80, 0.08, 5.0, serving),
     ("load", 85, 0.85, (0.5, 3.0), serving),
     ("load", (0.5, 85), (0.5, 0.85), 10, serving),
-    ("percent", 0.95, 95, 99.9, lambda percent: check_question(SCENARIO, WORKLOAD, "rate", percent, 2, None, 1e9)),
+    ("percent", 0.95, 95, 99.9, partial(LoadSearch, SCENARIO, WORKLOAD)),
 ]
 
 

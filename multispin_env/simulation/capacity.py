@@ -1,11 +1,11 @@
 """Capacity: the largest number of devices, or the largest load, that a system serves in time (not in the paper).
 
-`max_devices` computes with the formulas of a round, `max_load` simulates requests; both search with `_largest`.
+`max_devices` computes with the formulas of a round, `LoadSearch` simulates requests; both search with `_largest`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, partial, reduce
+from dataclasses import dataclass, fields, replace
+from functools import cache, reduce
 from typing import Any, overload
 
 import numpy as np
@@ -14,12 +14,14 @@ from multispin_env.arrays import BoolArray
 from multispin_env.baselines.at_server import SERVER_ONLY
 from multispin_env.baselines.systems import colocated_round_time
 from multispin_env.checks import (
+    check_fields,
     check_instance,
     check_integer,
     check_keywords,
     check_name,
     check_plausible,
     check_real,
+    checked_field,
     shown,
 )
 from multispin_env.controllers.base import Controller
@@ -226,55 +228,120 @@ def capacity(
         check_keywords("capacity", options, max_devices.__kwdefaults__ or ())
         return max_devices(scenario, tpot, **options)
     if workload is not None and tpot is None:
-        check_keywords("capacity", options, max_load.__kwdefaults__ or ())
-        return max_load(scenario, workload, **options)
+        shown_to = {name: options.pop(name) for name in ("report", "progress") if name in options}
+        check_keywords("capacity", options, [part.name for part in fields(LoadSearch)[2:]] + ["report", "progress"])
+        return LoadSearch(scenario, workload, **options).run(**shown_to)
     raise ValueError(f"tpot: expected either tpot or workload, got {tpot!r} and {shown(workload)}")
 
 
-def max_load(
-    scenario: Scenario,
-    workload: Workload,
-    *,
-    controller: _Rule = "load-aware",
-    by: str = "rate",
-    percent: float = PERCENT,
-    copies: int = COPIES,
-    warm_up: float = 10.0,
-    horizon: float = 45.0,
-    channel: str | None = None,
-    seed: int = 0,
-    requests: int = 600,
-    most: float | None = None,
-    kv_tokens: float = np.inf,
-    report: Callable[[LoadPoint], None] | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> Capacity:
-    """Return the largest load within the limits of a workload by simulation; see `capacity` for the options."""
-    check_question(scenario, workload, by, percent, copies, most, kv_tokens)
-    check_integer("requests", requests, 1)
-    check_real("horizon", horizon, 0.0, open_low=True)
-    whole, rate, points = by == "users", sum(workload.rates) / 2.0, dict[float, LoadPoint]()
-    candidates, run = make_candidates(controller), partial(serve, warm_up=warm_up, channel=channel, seed=seed)
-    estimate, position = estimated_load(candidates, scenario, workload, whole, kv_tokens)
-    low, high = (1.0, MAX_USERS) if whole else (rate / 2.0**10, rate * 2.0**10)
-    high = float(high if most is None else most)
-    ends = min(low, high), high
-    size = copies, horizon, requests
-    trial = _Trial(candidates, scenario, workload, run, percent / 100.0, *size, whole, kv_tokens, progress, position)
+@dataclass(frozen=True)
+class LoadSearch:
+    """Search by simulation for the largest load within the limits of a workload; `capacity` describes the fields."""
 
-    def meets(load: float) -> bool:
-        if load not in points:
-            points[load] = trial(load)
-            if report is not None:
-                report(points[load])
-        return points[load].share >= trial.share
+    scenario: Scenario
+    workload: Workload
+    controller: _Rule = "load-aware"
+    by: str = checked_field("rate", check_name, CAPACITY_UNITS)
+    percent: float = checked_field(PERCENT, check_real, 0.0, 100.0, open_low=True, open_high=True)
+    copies: int = checked_field(COPIES, check_integer, 2)
+    warm_up: float = 10.0  # s; `serve` checks it, the channel and the seed
+    horizon: float = checked_field(45.0, check_real, 0.0, open_low=True)
+    channel: str | None = None
+    seed: int = 0
+    requests: int = checked_field(600, check_integer, 1)
+    most: float | None = None
+    kv_tokens: float = np.inf
 
-    largest = _largest(meets, float(np.clip(estimate, *ends)), ends, whole, CLOSE_RATIO)
-    if largest > 0.0 and not meets(lower := _beyond(largest, _LOWER_RATIO, ends, whole)):
-        _largest(meets, lower, ends, whole, CLOSE_RATIO)
-    while np.isinf((result := estimate_capacity([*points.values()], percent, by, seed)).high) and max(points) < high:
-        meets(_beyond(max(points), FIRST_RATIO, ends, whole))
-    return result
+    def __post_init__(self) -> None:
+        check_instance("workload", self.workload, Workload)
+        check_fields(self)
+        if self.most is not None and self.by_users:
+            check_integer("most", self.most, 1)
+        elif self.most is not None:
+            check_real("most", self.most, 0.0, open_low=True)
+        if self.kv_tokens != np.inf:
+            check_real("kv_tokens", self.kv_tokens, 1.0)
+        level = self.workload.level
+        if np.isinf([level.ttft, level.tpot, level.e2el]).all():
+            expected = "a limit of ttft, tpot or e2el, got none, so that every load meets the level"
+            raise ValueError(f"level: expected {expected}")
+        if self.by_users and self.workload.shares is not None:
+            raise ValueError(f"shares: expected None for by='users', got {self.workload.shares}")
+        if self.by_users:
+            _check_any_users(self.scenario)
+        make_candidates(self.controller)  # raises for an unknown name
+
+    @property
+    def by_users(self) -> bool:
+        """Whether loads are numbers of devices."""
+        return self.by == "users"
+
+    @property
+    def share(self) -> float:
+        """Required share of requests in time."""
+        return self.percent / 100.0
+
+    def run(
+        self, report: Callable[[LoadPoint], None] | None = None, progress: Callable[[float], None] | None = None
+    ) -> Capacity:
+        """Simulate loads until the capacity is known."""
+        rate, points = sum(self.workload.rates) / 2.0, dict[float, LoadPoint]()
+        estimate, position = self.estimate()
+        low, high = (1.0, MAX_USERS) if self.by_users else (rate / 2.0**10, rate * 2.0**10)
+        high = float(high if self.most is None else self.most)
+        ends, trial = (min(low, high), high), _Trial(self, progress, position)
+
+        def meets(load: float) -> bool:
+            if load not in points:
+                points[load] = trial(load)
+                if report is not None:
+                    report(points[load])
+            return points[load].share >= self.share
+
+        largest = _largest(meets, float(np.clip(estimate, *ends)), ends, self.by_users, CLOSE_RATIO)
+        if largest > 0.0 and not meets(lower := _beyond(largest, _LOWER_RATIO, ends, self.by_users)):
+            _largest(meets, lower, ends, self.by_users, CLOSE_RATIO)
+        while np.isinf((result := self.result([*points.values()])).high) and max(points) < high:
+            meets(_beyond(max(points), FIRST_RATIO, ends, self.by_users))
+        return result
+
+    def estimate(self) -> tuple[float, int]:
+        """Estimate the capacity without simulation; also return the position of the best candidate."""
+        scenario, workload = self.scenario, self.workload
+        controllers = make_candidates(self.controller)(
+            scenario.replace(num_users=MAX_USERS) if self.by_users else scenario
+        )
+        tokens = [estimated_tokens(controller, workload, self.kv_tokens) for controller in controllers]
+        position = int(np.argmax(tokens))
+        requests = tokens[position] / workload.mean_output
+        if self.by_users:
+            return float(np.round(requests / (sum(workload.rates) / 2.0) * scenario.num_users)), position
+        return requests / 2.0, position  # half, since requests of few devices queue
+
+    def result(self, points: Sequence[LoadPoint]) -> Capacity:
+        """Return the capacity estimated from these loads, also while the search continues."""
+        tries = tuple(sorted(points, key=lambda point: point.load))
+        meeting = [point.run for point in tries if point.share >= self.share]
+        if not meeting:
+            return Capacity(0.0, 0.0, 0.0, self.percent, self.by, tries, None)
+        rng = np.random.default_rng([self.seed, 1])
+        weights = {  # of the copies, once each and resampled
+            size: np.vstack([np.ones(size), rng.multinomial(size, np.full(size, 1.0 / size), 2000)])
+            for size in sorted({len(point.run.time) for point in tries})
+        }
+        in_time, missed = (
+            np.stack([weights[len(point.run.time)] @ getattr(point.run, name).sum(-1) for point in tries], -1)
+            for name in ("in_time", "missed")
+        )
+        ended, most = in_time + missed, np.array([point.kv_share for point in tries])
+        shares = np.minimum(np.where(ended > 0, in_time / np.maximum(ended, 1), 1.0), most)
+        loads = [point.load for point in tries]
+        crossings = [np.interp(-self.share, -row, loads) for row in np.minimum.accumulate(shares, -1)]
+        value, low, high = map(float, (crossings[0], *np.quantile(crossings[1:], (0.025, 0.975))))
+        if value < high == loads[-1]:
+            high = np.inf  # in more than 2.5 % of the resamples the largest load is in time
+        value, low, high = map(float, np.floor([value, low, high]) if self.by_users else (value, low, high))
+        return Capacity(value, low, high, self.percent, self.by, tries, meeting[-1])
 
 
 def _largest(
@@ -304,28 +371,6 @@ def _beyond(load: float, factor: float, ends: tuple[float, float], whole: bool) 
     if whole:
         scaled = np.ceil(scaled) if factor > 1.0 else np.floor(scaled)
     return float(np.clip(scaled, *ends))
-
-
-def check_question(
-    scenario: Scenario, workload: Workload, by: str, percent: float, copies: int, most: float | None, kv_tokens: float
-) -> None:
-    """Raise ``ValueError`` for arguments that `capacity` cannot simulate."""
-    check_instance("workload", workload, Workload)
-    check_real("percent", percent, 0.0, 100.0, open_low=True, open_high=True)
-    check_plausible({"percent": percent})
-    check_name("by", by, CAPACITY_UNITS)
-    check_integer("copies", copies, 2)
-    if most is not None:
-        check_integer("most", most, 1) if by == "users" else check_real("most", most, 0.0, open_low=True)
-    if kv_tokens != np.inf:
-        check_real("kv_tokens", kv_tokens, 1.0)
-    level = workload.level
-    if np.isinf([level.ttft, level.tpot, level.e2el]).all():
-        raise ValueError("level: expected a limit of ttft, tpot or e2el, got none, so that every load meets the level")
-    if by == "users" and workload.shares is not None:
-        raise ValueError(f"shares: expected None for by='users', got {workload.shares}")
-    if by == "users":
-        _check_any_users(scenario)
 
 
 def _check_any_users(scenario: Scenario) -> None:
@@ -363,32 +408,23 @@ def make_candidates(rule: _Rule) -> _Candidates:
 
 @dataclass
 class _Trial:
-    candidates: _Candidates
-    scenario: Scenario
-    workload: Workload
-    run: Callable[..., ServiceRun]  # `serve` with fixed arguments
-    share: float  # required share of requests in time
-    copies: int  # at most
-    horizon: float  # s, at least
-    requests: float  # at least
-    by_users: bool
-    kv_tokens: float
+    search: LoadSearch
     progress: Callable[[float], None] | None
     position: int  # index of the best candidate, where the search at the next load begins
     runs: int = 0
 
     def __call__(self, load: float) -> LoadPoint:
-        scenario, rate = self.scenario, load
-        if self.by_users:
-            rate = load * sum(self.workload.rates) / 2.0 / scenario.num_users
+        search, scenario, rate = self.search, self.search.scenario, load
+        if search.by_users:
+            rate = load * sum(search.workload.rates) / 2.0 / scenario.num_users
             scenario = scenario.replace(num_users=int(load))
-        controllers, workload = self.candidates(scenario), replace(self.workload, rate=rate)
+        controllers, workload = make_candidates(search.controller)(scenario), replace(search.workload, rate=rate)
 
         @cache
         def point(position: int) -> LoadPoint:
             return self._simulate(load, controllers[position], workload, rate)
 
-        while point(best := self.position).share < self.share:
+        while point(best := self.position).share < search.share:
             near = (position for position in (best, best - 1, best + 1, 0) if 0 <= position < len(controllers))
             self.position = max(near, key=lambda position: point(position).rank)
             if self.position == best:
@@ -396,57 +432,20 @@ class _Trial:
         return point(best)
 
     def _simulate(self, load: float, controller: Controller[Any, Any], workload: Workload, rate: float) -> LoadPoint:
-        copies = _MIN_COPIES * int(np.ceil(_MAX_REQUESTS / (_MIN_COPIES * rate * self.horizon)))
-        copies = min(copies, self.copies)
-        horizon = max(self.horizon, self.requests / (copies * rate))
+        search = self.search
+        copies = _MIN_COPIES * int(np.ceil(_MAX_REQUESTS / (_MIN_COPIES * rate * search.horizon)))
+        copies = min(copies, search.copies)
+        horizon = max(search.horizon, search.requests / (copies * rate))
 
         def is_clear(run: ServiceRun) -> bool:
             if self.progress is not None:
                 self.progress(self.runs + min(float(run.time.mean()) / horizon, 1.0))
-            return LoadPoint(load, run).is_clear(self.share)
+            return LoadPoint(load, run).is_clear(search.share)
 
-        run = self.run(controller, workload, copies=copies, horizon=horizon, enough=is_clear)
+        given = {name: getattr(search, name) for name in ("warm_up", "channel", "seed")}
+        run = serve(controller, workload, copies=copies, horizon=horizon, enough=is_clear, **given)
         self.runs += 1
-        return LoadPoint(load, run, share_within_memory(workload, run, self.kv_tokens))
-
-
-def estimated_load(
-    candidates: _Candidates, scenario: Scenario, workload: Workload, by_users: bool, kv_tokens: float = np.inf
-) -> tuple[float, int]:
-    """Estimate a capacity without simulation; also return the position of the best candidate."""
-    controllers = candidates(scenario.replace(num_users=MAX_USERS) if by_users else scenario)
-    tokens = [estimated_tokens(controller, workload, kv_tokens) for controller in controllers]
-    position = int(np.argmax(tokens))
-    requests = tokens[position] / workload.mean_output
-    if by_users:
-        return float(np.round(requests / (sum(workload.rates) / 2.0) * scenario.num_users)), position
-    return requests / 2.0, position  # half, since requests of few devices queue
-
-
-def estimate_capacity(points: Sequence[LoadPoint], percent: float, by: str, seed: int) -> Capacity:
-    """Return the capacity estimated from these loads, also while the search continues."""
-    share, tries = percent / 100.0, tuple(sorted(points, key=lambda point: point.load))
-    meeting = [point.run for point in tries if point.share >= share]
-    if not meeting:
-        return Capacity(0.0, 0.0, 0.0, percent, by, tries, None)
-    rng = np.random.default_rng([seed, 1])
-    weights = {  # of the copies, once each and resampled
-        size: np.vstack([np.ones(size), rng.multinomial(size, np.full(size, 1.0 / size), 2000)])
-        for size in sorted({len(point.run.time) for point in tries})
-    }
-    in_time, missed = (
-        np.stack([weights[len(point.run.time)] @ getattr(point.run, name).sum(-1) for point in tries], -1)
-        for name in ("in_time", "missed")
-    )
-    ended, most = in_time + missed, np.array([point.kv_share for point in tries])
-    shares = np.minimum(np.where(ended > 0, in_time / np.maximum(ended, 1), 1.0), most)
-    loads = [point.load for point in tries]
-    crossings = [np.interp(-share, -row, loads) for row in np.minimum.accumulate(shares, -1)]
-    value, low, high = map(float, (crossings[0], *np.quantile(crossings[1:], (0.025, 0.975))))
-    if value < high == loads[-1]:
-        high = np.inf  # in more than 2.5 % of the resamples the largest load is in time
-    value, low, high = map(float, np.floor([value, low, high]) if by == "users" else (value, low, high))
-    return Capacity(value, low, high, percent, by, tries, meeting[-1])
+        return LoadPoint(load, run, share_within_memory(workload, run, search.kv_tokens))
 
 
 def max_devices(

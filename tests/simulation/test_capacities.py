@@ -15,8 +15,8 @@ from multispin_env.simulation.capacity import (
     FEASIBLE,
     MAX_COMPUTED,
     LoadPoint,
+    LoadSearch,
     _largest,
-    estimate_capacity,
     nested_states,
     rule_names,
 )
@@ -301,11 +301,10 @@ def test_a_load_below_the_result_is_in_time_too(monkeypatch):
             in_time, missed = np.array([[90, 10]] * 4 if late else [[99, 1]] * 4).T
             return LoadPoint(load, SimpleNamespace(in_time=in_time[:, None], missed=missed[:, None], time=in_time))
 
-        point.share = 0.95
         return point
 
     monkeypatch.setattr(capacity_module, "_Trial", trial)
-    monkeypatch.setattr(capacity_module, "estimated_load", lambda *_: (200.0, 0))
+    monkeypatch.setattr(LoadSearch, "estimate", lambda _: (200.0, 0))
     result = ms.capacity(SCENARIO, workload=WORKLOAD, by="users")
     late = next(position for position, point in enumerate(result.tries) if point.share < 0.95)
     assert [point.load for point in result.tries[late - 1 : late + 1]] == [39.0, 40.0]
@@ -325,6 +324,6 @@ def test_loads_are_reported_one_by_one(capsys):
 def test_an_interval_is_open_if_resamples_meet_the_level_at_the_largest_load(coarse):
     result = ms.capacity(SCENARIO, workload=WORKLOAD, controller=greedy, percent=85.0, **FEW)
     assert result.value < result.high < result.tries[-1].load
-    partial = estimate_capacity(result.tries[:-1], 85.0, "rate", 0)
+    partial = LoadSearch(SCENARIO, WORKLOAD, percent=85.0).result(result.tries[:-1])
     assert (partial.value, partial.low, partial.high) == (result.value, result.low, np.inf)
     assert partial.summary.endswith("to inf).")

@@ -1,7 +1,7 @@
 """``multispin capacity``: the largest load, or number of devices, within limits on the latency of requests."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields
 from functools import partial
@@ -43,11 +43,8 @@ from multispin_env.simulation.capacity import (
     PERCENT,
     Capacity,
     LoadPoint,
-    check_question,
-    estimate_capacity,
-    estimated_load,
+    LoadSearch,
     make_candidates,
-    max_load,
     rule_names,
 )
 from multispin_env.simulation.estimates import request_lengths
@@ -207,37 +204,30 @@ def _search(
     """Add the capacity of each controller to ``results``; return the errors of controllers."""
     by = "rate" if options.rate_per_user is None else "users"
     most = int(options.most) if by == "users" and options.most is not None and options.most % 1 == 0 else options.most
-    limits = {"by": by, "percent": options.percent, "copies": options.copies}
-    limits |= {"most": most, "kv_tokens": options.kv_tokens}
-    names = list(dict.fromkeys(options.controllers))
-    check_question(scenario, workload, **limits)
-    for name in names:
-        make_candidates(name)(scenario)  # checks all names before the first simulation
+    limits = {name: vars(options)[name] for name in ("percent", "copies", "seed", "kv_tokens")}
+    searches = {
+        name: LoadSearch(scenario, workload, controller=name, by=by, most=most, **limits)
+        for name in dict.fromkeys(options.controllers)
+    }
+    for name in searches:
+        make_candidates(name)(scenario)  # checks all controllers before the first simulation
     if not is_quiet(options):
         print(_title(scenario, options, workload))
     errors = []
-    with Progress(len(names)) as progress:
+    with Progress(len(searches)) as progress:
         if not is_quiet(options):
-            progress.say(_estimates(names, scenario, workload, by, options.kv_tokens))
-        for name in names:
+            progress.say(_estimates(searches, CAPACITY_UNITS[by]))
+        for name, search in searches.items():
             tried: list[LoadPoint] = []
             bar = progress.begin(name)
             try:
                 with contender_errors(name):
-                    results[name] = max_load(
-                        scenario,
-                        workload,
-                        controller=name,
-                        seed=options.seed,
-                        report=tried.append,
-                        progress=partial(_show, bar),
-                        **limits,
-                    )
+                    results[name] = search.run(tried.append, partial(_show, bar))
             except ContenderError as error:
                 errors.append(error)
                 continue
             except KeyboardInterrupt:
-                if (so_far := estimate_capacity(tried, options.percent, by, options.seed)).run is not None:
+                if (so_far := search.result(tried)).run is not None:
                     results[name] = so_far
                 raise
             if not is_quiet(options):
@@ -245,13 +235,13 @@ def _search(
     return errors
 
 
-def _estimates(names: Sequence[str], scenario: Scenario, workload: Workload, by: str, kv_tokens: float) -> str:
+def _estimates(searches: Mapping[str, LoadSearch], unit: str) -> str:
     loads = {}
-    for name in names:
+    for name, search in searches.items():
         with suppress(ContenderError), contender_errors(name):  # the search raises the error again
-            loads[name] = estimated_load(make_candidates(name), scenario, workload, by == "users", kv_tokens)[0]
+            loads[name] = search.estimate()[0]
     values = ", ".join(f"{name} {load:.3g}" for name, load in loads.items())
-    return f"by formulas, to be refined by simulation: {values} {CAPACITY_UNITS[by]}\n"
+    return f"by formulas, to be refined by simulation: {values} {unit}\n"
 
 
 def _show(progress: Progress, runs: float) -> None:

@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ import multispin_env as ms
 from multispin_env.apps.commands.capacity import CapacityRow, _capacity_cells
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.executors import Stopped
-from multispin_env.simulation.capacity import Capacity, LoadPoint, max_load
+from multispin_env.simulation.capacity import Capacity, LoadPoint, LoadSearch
 
 SMALL = ["--num-users", "3", "--copies", "2", "--percent", "80", "--channel", "static"]
 LIMITS = ["--e2el", "0.5", "--e2el-per-token", "0.08", "--lengths", "geometric"]
@@ -21,8 +22,8 @@ QUICK = [*SMALL, "--controllers", "autoregressive"]
 def short(monkeypatch):
     """Simulations too short for a useful number, since only the output is tested."""
     monkeypatch.setattr("multispin_env.simulation.capacity.CLOSE_RATIO", 1.5)
-    few = {"warm_up": 0.5, "horizon": 1.0, "requests": 4}
-    monkeypatch.setattr(max_load, "__kwdefaults__", max_load.__kwdefaults__ | few)
+    few = partial(LoadSearch, warm_up=0.5, horizon=1.0, requests=4)
+    monkeypatch.setattr("multispin_env.apps.commands.capacity.LoadSearch", few)
 
 
 def printed(capsys, *arguments):
@@ -98,17 +99,18 @@ def test_limits_that_no_load_meets_are_a_line_of_zero():
 
 
 def test_finished_controllers_are_shown_and_written_after_an_interrupt(capsys, tmp_path, monkeypatch):
-    def interrupted(scenario, workload, *, controller, **options):
-        if controller == "greedy":
-            options["report"](first)
+    def interrupted(search, report, progress):
+        if search.controller == "greedy":
+            report(first)
             assert re.search("^autoregressive: 80 % of requests", capsys.readouterr().out, re.M)  # already printed
             raise Stopped(2)
-        return max_load(scenario, workload, controller=controller, **options)
+        return run(search, report, progress)
 
     greedy = ms.make_controller("greedy", ms.Scenario.preset("llama2", num_users=3))
     workload = ms.Workload(arrivals=ms.make_arrivals("poisson"), lengths=ms.make_lengths("geometric"), rate=0.5)
     first = LoadPoint(0.5, ms.serve(greedy, workload, copies=2, horizon=20.0))
-    monkeypatch.setattr("multispin_env.apps.commands.capacity.max_load", interrupted)
+    run = LoadSearch.run
+    monkeypatch.setattr(LoadSearch, "run", interrupted)
     file = tmp_path / "table.json"
     assert main(["capacity", *QUICK, "greedy", *LIMITS, "--json", str(file)]) == 130
     row, so_far = json.loads(file.read_text(encoding="utf-8"))["rows"]
