@@ -177,9 +177,7 @@ def _begun(state: SystemState, grid: FloatArray) -> SystemState:
     """Return the devices (K,) of a state with all combinations of head starts, (points, K)."""
     users = len(state.draft_time)
     chain = np.stack(np.meshgrid(*[grid] * users, indexing="ij"), -1).reshape(-1, users)
-    arrays = state.draft_time, state.spectral_efficiency, state.acceptance_rate, chain
-    time, efficiency, rate, chain = np.broadcast_arrays(*arrays)
-    return SystemState(time, efficiency, rate, chain)
+    return state.mapped(lambda array: np.broadcast_to(array, chain.shape)).changed(head_start=chain)
 
 
 @dataclass(frozen=True, eq=False)
