@@ -566,6 +566,12 @@ def check_paper_uplink(scenario: Scenario, part: str, *fields: str) -> None:
             raise ValueError(f"{field}: expected {expected} {part}, got {getattr(scenario, field)!r}")
 
 
+def check_ahead_losses(scenario: Scenario) -> None:
+    """Raise ``ValueError`` for upload losses in rounds with ``draft_ahead``: chains grow during repeated uploads."""
+    if scenario.draft_ahead:
+        check_paper_uplink(scenario, "in rounds with draft_ahead", "upload_loss")
+
+
 def _checked_delays(delays: Any, num_users: int) -> tuple[float, ...]:
     values = tuple(delays) if isinstance(delays, tuple | list) else (delays,)
     if len(values) not in (0, 1, num_users):

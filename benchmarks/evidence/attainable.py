@@ -111,9 +111,9 @@ def _sampled(entry: SuiteTask, observed: Observed, draws: int, seed: int) -> Sam
     efficiency = estimator.estimate(observed).efficiency
     assert efficiency is not None
     assert observed.acceptance_rate is not None
-    state = SystemState(observed.draft_time, observed.spectral_efficiency, observed.acceptance_rate)
     return SampleProblem(
-        make_problem(config.scenario, state), full_share_token_time(config.scenario, efficiency[0]).T.copy()
+        make_problem(config.scenario, observed.into(SystemState)),
+        full_share_token_time(config.scenario, efficiency[0]).T.copy(),
     )
 
 

@@ -89,7 +89,7 @@ def drawn_system(seed: int) -> tuple[ms.Scenario, ms.SystemState]:
     state = ms.sample_state(scenario, rng)
     alpha = rng.choice([0.01, 0.5, 0.7, 0.8, 0.9, 0.96, 0.999], users)
     pace = state.draft_time * 10.0 ** rng.uniform(-0.7, 0.7, users)
-    return scenario, ms.SystemState(pace, state.spectral_efficiency, alpha)
+    return scenario, state.changed(draft_time=pace, acceptance_rate=alpha)
 
 
 def played(controller: ms.Controller[Any, Any], state: ms.SystemState, seconds: float) -> tuple[float, float]:

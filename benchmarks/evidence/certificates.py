@@ -67,7 +67,7 @@ def sizes(instances: int) -> Iterator[Row]:
         scenario, rng = ms.Scenario.preset(pair, num_users=users, **fields), np.random.default_rng(1)
         states = ms.sample_state(scenario, rng, instances)
         times = 10.0 ** rng.uniform(-3.0, 0.0, (instances, users)) if name == WIDE else states.draft_time
-        states = ms.SystemState(times, states.spectral_efficiency, states.acceptance_rate)
+        states = states.changed(draft_time=times)
         yield {"set": name, "K": users, **cells([proven(scenario, states[i], 1e-6) for i in range(instances)])}
 
 

@@ -111,5 +111,5 @@ def _rate_bound(part: Episodes) -> FloatArray:
         return known
     env: Any = native(part.env())
     env.reset(seed=part.seed)
-    gain = env._simulator.mean_gain  # not observed
+    gain = env._simulator.users.mean_gain  # not observed
     return rate_bound(env.scenario, env.state, channel=env.scenario.channel, mean_gain=gain, barrier=True).value

@@ -24,7 +24,7 @@ from multispin_env.checks import check_real, require
 from multispin_env.physics.chains import chain_cycle, drafting_time
 from multispin_env.physics.rounds import round_outcome
 from multispin_env.physics.types import Batched, Decision, SystemState, checked_state
-from multispin_env.scenario import Scenario
+from multispin_env.scenario import Scenario, check_ahead_losses
 from multispin_env.solver.equalization import equal_finish
 from multispin_env.solver.problem import user_times
 
@@ -72,7 +72,8 @@ def rate_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) -
 
     The rate is the largest ΣN / Στ over policies that choose lengths from head starts and history, with constant
     channels and acceptance rates. The proof is for the process on the grid; its relative gap is at most 5e-12.
-    ``ValueError`` for a bad state, α above 0.9999, devices that do not draft ahead, or too many devices for the grid.
+    ``ValueError`` for a bad state, α above 0.9999, devices that do not draft ahead, upload losses, or too many devices
+    for the grid.
 
     Parameters
     ----------
@@ -158,6 +159,7 @@ def ahead_rate(
 def _grid(scenario: Scenario, state: SystemState, step: float, choices: int) -> FloatArray:
     if not scenario.draft_ahead:
         raise ValueError("draft_ahead: expected True, got False")
+    check_ahead_losses(scenario)
     check_real("step", step, 0.0, 1.0, open_low=True)
     alpha, users, longest = state.acceptance_rate, scenario.num_users, scenario.max_draft_length
     require("acceptance_rate", alpha, alpha <= _HIGHEST_ACCEPTANCE, f"numbers in [0, {_HIGHEST_ACCEPTANCE}]")
@@ -175,9 +177,7 @@ def _begun(state: SystemState, grid: FloatArray) -> SystemState:
     """Return the devices (K,) of a state with all combinations of head starts, (points, K)."""
     users = len(state.draft_time)
     chain = np.stack(np.meshgrid(*[grid] * users, indexing="ij"), -1).reshape(-1, users)
-    arrays = state.draft_time, state.spectral_efficiency, state.acceptance_rate, chain
-    time, efficiency, rate, chain = np.broadcast_arrays(*arrays)
-    return SystemState(time, efficiency, rate, chain)
+    return state.mapped(lambda array: np.broadcast_to(array, chain.shape)).changed(head_start=chain)
 
 
 @dataclass(frozen=True, eq=False)

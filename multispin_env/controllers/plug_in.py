@@ -80,7 +80,7 @@ class PlugIn:
                 state = state.changed(spectral_efficiency=np.where(state.starting, channel, state.spectral_efficiency))
             return base(state.changed(acceptance_rate=acceptance))
         efficiency = system.spectral_efficiency if channel is None else channel
-        at = SystemState(system.draft_time, efficiency, acceptance, system.head_start, system.batteries)
+        at = system.into(SystemState, spectral_efficiency=efficiency, acceptance_rate=acceptance)
         rule: Any = base  # has this method, as checked at construction
         return base(at) if posterior is None else rule.decide_expected(at, posterior)
 

@@ -368,7 +368,8 @@ class ObservationCodec:
         """Return the state of an observation, with the precision of float32; counts are exact.
 
         For rounds it is an `Observed`. Without the barrier it is a `ContinuousState`, or a `ContinuousObserved` if some
-        parts of the state are hidden; its batches and times count from the current step.
+        parts of the state are hidden; its batches and times count from the current step. Observations hold no joules:
+        with a fleet, the decoded ``draft_energy`` is ``None``, so that a controller prices those of the scenario.
         """
         fields = {
             entry.field: entry.decode(self, np.asarray(observation[key], dtype=np.float64))

@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 
@@ -16,7 +16,15 @@ from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.energy import Batteries
 from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time, with_access
 from multispin_env.physics.tokens import sample_tokens, verification_time
-from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState, checked_decision, checked_state
+from multispin_env.physics.types import (
+    Batched,
+    Decision,
+    Outcome,
+    RealDecision,
+    SystemState,
+    checked_decision,
+    checked_state,
+)
 from multispin_env.registry import ACCEPTANCES, CHANNELS
 from multispin_env.scenario import Scenario
 
@@ -131,7 +139,8 @@ def _checked(scenario: Scenario, state: SystemState, decision: Decision) -> tupl
 UNIFORMS_PER_USER = 3  # Uniform variables per device, for draft time, mean gain and task
 
 
-class Users(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Users(Batched):
     """Devices of an episode, arrays (..., K)."""
 
     draft_time: FloatArray  # T_k, s/token
@@ -181,8 +190,8 @@ def sample_devices(scenario: Scenario, rng: np.random.Generator, size: int, rows
     gain = dynamics.channel.first_gain(users.mean_gain, dynamics.channel.draw(rng, size, num_users))
     fresh = rng.random((size, dynamics.acceptance.columns, num_users))
     requests = dynamics.acceptance.first(scenario, users.task, fresh)
-    efficiency, energy = spectral_efficiency(scenario, gain), users.draft_energy
-    return users, SystemState(users.draft_time, efficiency, requests.rate, draft_energy=energy)
+    efficiency = spectral_efficiency(scenario, gain)
+    return users, users.into(SystemState, spectral_efficiency=efficiency, acceptance_rate=requests.rate)
 
 
 def sample_state(scenario: Scenario, rng: Rng, size: int | None = None) -> SystemState:

@@ -4,13 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from operator import attrgetter
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray, Rows, replace_rows
 from multispin_env.checks import broadcast, check_array, check_instance, require
 from multispin_env.scenario import Scenario
+
+_Kind = TypeVar("_Kind", bound="Batched")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +49,17 @@ class Batched:
             arguments[positions[name]] = value
         return type(self)(*arguments)
 
+    def into(self, kind: type[_Kind], **changes: Any) -> _Kind:
+        """Return a record of another kind with all fields that both have, by name, except for ``changes``."""
+        names = _common_names(type(self), kind)  # type: ignore[arg-type]  # mypy takes no class for hashable
+        return kind(**{name: getattr(self, name) for name in names} | changes)
+
+    def replaced(self, rows: Rows, new: Self) -> Self:
+        """Return a copy with ``rows`` of the first axis from a record of these rows; see `arrays.replace_rows`."""
+        read, _ = _reader(type(self))  # type: ignore[arg-type]  # mypy takes no class for hashable
+        pairs = zip(read(self), read(new), strict=True)
+        return type(self)(*(old if old is None else replace_rows(old, rows, values) for old, values in pairs))
+
     def mapped(self, function: Callable[[Any], Any]) -> Self:
         """Return a copy with a function applied to each array with batch axes, also in nested dataclasses."""
         values = []
@@ -67,6 +80,12 @@ def _fields(kind: type[Batched]) -> tuple[tuple[str, bool], ...]:
 def _reader(kind: type[Batched]) -> tuple[Callable[[Batched], tuple[Any, ...]], dict[str, int]]:
     names = [name for name, _ in _fields(kind)]  # type: ignore[arg-type]
     return attrgetter(*names), {name: position for position, name in enumerate(names)}
+
+
+@cache
+def _common_names(kind: type[Batched], other: type[Batched]) -> tuple[str, ...]:
+    names = {field.name for field in fields(other)}
+    return tuple(field.name for field in fields(kind) if field.name in names)
 
 
 def fill_head_start(state: Any) -> None:
@@ -159,7 +178,7 @@ class Observed(Batched):
         Spectral efficiency with which the action encoding plans, (n, K) bit/s/Hz.
     head_start
         Tokens A_k already in the chain of the device, (n, K); default zeros.
-    batteries
+    batteries, draft_energy
         As in `SystemState`.
     """
 
@@ -177,6 +196,7 @@ class Observed(Batched):
     planned_efficiency: FloatArray | None = None
     head_start: FloatArray = None  # type: ignore[assignment]  # zeros
     batteries: BatteryState | None = None
+    draft_energy: FloatArray | None = None
 
     def __post_init__(self) -> None:
         fill_head_start(self)

@@ -484,10 +484,8 @@ def nested_states(scenario: Scenario, states: int, seed: int) -> Callable[[int],
         return sample_state(scenario.replace(num_users=1), np.random.default_rng([seed, index]), states)
 
     def first(users: int) -> SystemState:
-        columns = [device(index) for index in range(users)]
-        parts = [(state.draft_time, state.spectral_efficiency, state.acceptance_rate) for state in columns]
-        time, efficiency, rate = (np.concatenate(arrays, -1) for arrays in zip(*parts, strict=True))
-        return SystemState(time, efficiency, rate)
+        columns = [device(index).mapped(np.transpose) for index in range(users)]
+        return SystemState.joined(columns).mapped(lambda array: array.T.copy())
 
     return first
 

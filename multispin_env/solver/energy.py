@@ -97,7 +97,8 @@ class EnergySample:
         rows = _STATES if changes else 1
         size = max(-(-size // rows), 2)
         devices, state = sample_devices(scenario, rng, size, rows)
-        charge = batteries.first(scenario.replace(budget_time=0.0), *devices[:3])[1].sum(-1)
+        arrays = devices.draft_time, devices.mean_gain, devices.task
+        charge = batteries.first(scenario.replace(budget_time=0.0), *arrays)[1].sum(-1)
         return cls(scenario, state, charge, size if scenario.budget_time else 1)
 
     def _means(self, values: FloatArray) -> FloatArray:

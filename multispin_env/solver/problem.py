@@ -18,7 +18,7 @@ from multispin_env.physics.links import RateCurves
 from multispin_env.physics.radio import full_share_token_time, with_access
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import Batched, SystemState, checked_weights
-from multispin_env.scenario import Scenario, check_paper_uplink
+from multispin_env.scenario import Scenario, check_ahead_losses
 from multispin_env.server import line_time
 from multispin_env.solver.equalization import (
     MAX_TIME,
@@ -240,8 +240,7 @@ def make_problem(
     """
     flat = (-1, state.draft_time.shape[-1])
     draft_time, token_time = (time.reshape(flat) for time in user_times(scenario, state))
-    if scenario.draft_ahead and scenario.upload_loss:
-        check_paper_uplink(scenario, "in rounds with draft_ahead", "upload_loss")
+    check_ahead_losses(scenario)
     free = np.full(draft_time.shape, -1) if fixed_length is None else fixed_length.reshape(flat)
     constant = float(scenario.law.time_of_drafts(scenario.num_users)) + scenario.wait_after_access
     curves = RateCurves.of(scenario, state.spectral_efficiency)

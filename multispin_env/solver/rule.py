@@ -24,6 +24,7 @@ from multispin_env.solver.search import branch_and_bound
 LONGEST_OFFSETS = np.arange(-2, 3)
 """Maximum draft lengths M tried for padded passes, relative to M of the relaxed optimum."""
 _RUGGED = 0.4  # The search is thorough if T_k is more than this part of a device's upload time
+_LEAST_UPLOAD = 1e-8  # Smallest c / T; for shorter uploads φ − L T has too few digits, and goodput changes by < 1e-8 K
 _RAY_ENTRIES = 65_536  # Entries of candidates that are evaluated together, so that arrays stay in the core's cache
 
 
@@ -110,6 +111,8 @@ def _lengths_by_table(problem: Problem) -> tuple[FloatArray, Relaxed]:
 def _fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     if not problem.simple:
         return _general_lengths(problem)
+    if ((least := _LEAST_UPLOAD * problem.draft_time) > problem.token_time).any():
+        problem = replace(problem, token_time=np.maximum(problem.token_time, least))
     if problem.padded:
         return _padded_lengths(problem)
     relaxed = _finite(problem, relaxed_optimum(problem, 1e-3))  # the ray is much longer than this tolerance

@@ -171,6 +171,11 @@ def test_many_systems_at_once():
         (lambda scenario, state: (scenario, state), {"step": 0.0}, "step"),
         (lambda scenario, state: (scenario, state.changed(acceptance_rate=np.ones(1))), {}, "acceptance_rate"),
         (lambda *_: system("llama2", "", [0.7] * 9), {}, "num_users"),
+        (
+            lambda scenario, state: (scenario.replace(upload_loss=0.1, repeat_time=0.5), state),
+            {},
+            "^upload_loss: expected 0 in rounds with draft_ahead, got 0.1$",
+        ),
     ],
 )
 def test_bad_arguments(function, change, fields, message):

@@ -226,6 +226,18 @@ def test_the_rule_loses_nothing_in_very_weak_channels(low, decibels):
     assert loss_of_the_rule(scenario, state).max() <= 1e-6
 
 
+@pytest.mark.parametrize("options", [{}, {"server": "cpu-1.5b"}, {"upload_loss": 0.1, "repeat_time": 0.05}], ids=str)
+@pytest.mark.parametrize("bandwidth", [1e13, 1e20, 1e30])
+def test_a_band_without_limits_loses_nothing(bandwidth, options):
+    fields = {"num_users": 4, "min_draft_length": 0, "payload": "ids", **options}
+    scenario = ms.Scenario.preset("llama2", total_bandwidth=bandwidth, **fields)
+    state = ms.sample_state(scenario, 0, 10)
+    best = ms.oracle(scenario, certify=1e-6)(state)
+    goodput = ms.expected_outcome(scenario, state, ms.oracle(scenario)(state)).goodput
+    assert best.certified.all()
+    assert goodput == pytest.approx(best.value, rel=1e-6)
+
+
 def test_gaps_by_hand():
     ones, value, bound = np.ones((4, 2)), np.array([2.0, 4.0, 0.0, 0.0]), np.array([3.0, 4.0, 0.0, 1.0])
     decision = ms.CertifiedDecision(ones.astype(int), ones, value, bound, 0.5)

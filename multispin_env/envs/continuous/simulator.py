@@ -141,13 +141,12 @@ class BeliefTracker:
         state, known = self._core.state, self._knowledge
         channel = self._report if known.delay else state.spectral_efficiency
         counts: dict[str, Any] = {} if known.acceptance else dict(self._counts.fields)
-        observed = Observed(
-            state.draft_time,
-            channel,
-            state.acceptance_rate if known.acceptance else None,
-            self._core.requests.task if known.task and not known.acceptance else None,
+        observed = state.system.into(
+            Observed,
+            spectral_efficiency=channel,
+            acceptance_rate=state.acceptance_rate if known.acceptance else None,
+            task=self._core.requests.task if known.task and not known.acceptance else None,
             mean_gain=self._core.users.mean_gain if known.mean_gain else None,
-            head_start=state.head_start,
             **counts,
         )
         estimate = self._observations.acceptance_estimate(observed)
@@ -187,8 +186,7 @@ class ContinuousSimulator:
         if self._observed is not None:
             return self._observed
         state = self.state
-        rates = state.spectral_efficiency, state.acceptance_rate
-        return ContinuousObserved(state, Observed(state.draft_time, *rates, head_start=state.head_start))
+        return ContinuousObserved(state, state.system.into(Observed))
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
         """Give environment ``env`` new random streams, spawned from ``generator``."""

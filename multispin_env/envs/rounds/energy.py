@@ -50,8 +50,7 @@ class TokensMinusTimeAndEnergy(TokensMinusTime):
         if scenario is None:
             return {}
         rate, charge = energy_law(scenario).rate, charging_power(scenario, state)
-        full = SystemState(state.draft_time, state.spectral_efficiency, state.acceptance_rate)
-        best = EnergySample(scenario, full, charge).best(price, rate)
+        best = EnergySample(scenario, state.changed(batteries=None), charge).best(price, rate)
         most = best.tokens - price * best.joules + (price * charge - rate) * best.time
         time_price: Any = rate - price * charge if scenario.budget_time else rate
         return {"regret": most - TokensMinusTimeAndEnergy(time_price, 1.0, price).reward(outcome)}

@@ -77,8 +77,8 @@ class RoundsSimulator:
             self._streams.append(self._repetitions)
         # state
         ones, zeros = np.ones((num_envs, num_users)), np.zeros((num_envs, num_users), dtype=np.int64)
-        self._draft_time = self._gain = self.mean_gain = ones
-        self._draft_energy = ones if scenario.fleet else None
+        self.users = users_from_uniforms(scenario, np.zeros((num_envs, UNIFORMS_PER_USER, num_users)))
+        self._gain = ones
         self._reports = [ones] * (self._knowledge.delay + 1)  # spectral efficiencies, oldest first
         self.requests = Requests(zeros, ones, zeros, zeros)
         # functions of draft lengths for the current requests, made on demand
@@ -188,7 +188,7 @@ class RoundsSimulator:
         if fresh is not None:
             self._renew(ALL, acceptance.next(self.scenario, self.requests, tokens, fresh))
         fading = self._fading.read()
-        gain = channel.next_gain(self._gain, self.mean_gain, fading)
+        gain = channel.next_gain(self._gain, self.users.mean_gain, fading)
         renewed = self.requests.age == 0 if acceptance.changes else self._none
         if self.scenario.draft_ahead:
             self._chains.keep(~renewed)
@@ -235,7 +235,8 @@ class RoundsSimulator:
     def observed(self) -> Observed:
         """Input of plug-ins, arrays (n, K)."""
         fields, entries = self._fields(), self.observations.entries.values()
-        return Observed(**with_batteries({entry.field: fields[entry.field] for entry in entries}))
+        seen = with_batteries({entry.field: fields[entry.field] for entry in entries})
+        return Observed(**seen, draft_energy=self.users.draft_energy)
 
     @property
     def own_physics(self) -> str:
@@ -275,12 +276,9 @@ class RoundsSimulator:
 
     def _new_users(self, rows: Rows, envs: IntArray | None) -> Users:
         users = users_from_uniforms(self.scenario, self._devices.read(envs))
-        self._draft_time = replace_rows(self._draft_time, rows, users.draft_time)
-        self.mean_gain = replace_rows(self.mean_gain, rows, users.mean_gain)
+        self.users = self.users.replaced(rows, users)
         if self._batteries is not None:
-            self._batteries.reset(rows, *users[:3])
-        if self._draft_energy is not None and users.draft_energy is not None:
-            self._draft_energy = replace_rows(self._draft_energy, rows, users.draft_energy)
+            self._batteries.reset(rows, users.draft_time, users.mean_gain, users.task)
         return users
 
     def _renew(self, rows: Rows, requests: Requests) -> None:
@@ -297,7 +295,7 @@ class RoundsSimulator:
     def _skip_delay(self, rows: Rows, envs: IntArray | None) -> None:
         for _ in range(self._knowledge.delay):
             fading = self._fading.read(envs)
-            self._report(rows, self.dynamics.channel.next_gain(self._gain[rows], self.mean_gain[rows], fading))
+            self._report(rows, self.dynamics.channel.next_gain(self._gain[rows], self.users.mean_gain[rows], fading))
 
     def _start_episodes(self, rows: Rows) -> None:
         self._elapsed = replace_rows(self._elapsed, rows, np.zeros_like(self._elapsed[rows]))
@@ -307,22 +305,25 @@ class RoundsSimulator:
             self._counts.reset(rows)
 
     def _set_states(self) -> None:
-        efficiency = self._reports[-1]
-        rate, head_start, energy = self.requests.rate, self._chains.head_start, self._draft_energy
-        self.state = SystemState(self._draft_time, efficiency, rate, head_start, None, energy)  # prices an action
+        self.state = self.users.into(  # prices an action
+            SystemState,
+            spectral_efficiency=self._reports[-1],
+            acceptance_rate=self.requests.rate,
+            head_start=self._chains.head_start,
+        )
         self._token_energy = token_energy(self.scenario, self.state)
         if self._batteries is not None:
             self.state = self.state.changed(batteries=self._batteries.state(self._token_energy))
         self.reported = self.state  # with the spectral efficiency of the last report
         if self._knowledge.delay:
             self.reported = self.state.changed(spectral_efficiency=self._reports[0])
-        self.planned = self._plan(self.reported, self.mean_gain)  # used to decode actions
+        self.planned = self._plan(self.reported, self.users.mean_gain)  # used to decode actions
 
     def _fields(self) -> dict[str, Array]:
         fields = {
             **fields_of(self.reported),
             "task": self.requests.task,
-            "mean_gain": self.mean_gain,
+            "mean_gain": self.users.mean_gain,
             "planned_efficiency": self.planned.spectral_efficiency,
             **self.objective.fields(),
         }

@@ -101,14 +101,15 @@ class ContinuousCore:
         self._losses = by_cycle(partial(user_uniforms, columns=1, num_users=1)) if scenario.repeat_delay else None
         shape = (num_envs, scenario.num_users)
         zeros = np.zeros(shape, dtype=np.int64)
-        self.users = Users(np.ones(shape), np.ones(shape), zeros)
+        self.users = users_from_uniforms(scenario, np.zeros((num_envs, UNIFORMS_PER_USER, scenario.num_users)))
         self.requests = Requests(zeros, np.ones(shape), zeros, zeros)
         self._gain, self._gain_at = np.ones(shape), np.zeros(shape)  # gains, and the times in s when they were drawn
         self._repeats, self._repeats_left = np.zeros(shape), np.zeros(shape)  # s of the cycle's draft, and to come
         self._expectation: Callable[[IntArray], FloatArray] | None = None
         self._expectation_of: Requests | None = None
         self.queues = None if system.workload is None else Queues(system.workload, num_envs, scenario.num_users)
-        self.state = free_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape)))  # for the next decision
+        rates = {"spectral_efficiency": np.ones(shape), "acceptance_rate": np.ones(shape)}
+        self.state = free_state(self.users.into(SystemState, **rates))  # for the next decision
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
         """Give one environment new random streams, spawned from ``generator``."""
@@ -131,7 +132,7 @@ class ContinuousCore:
     def _draw_devices(self, envs: IntArray) -> None:
         scenario = self.system.scenario
         drawn = users_from_uniforms(scenario, self._devices.read(envs))
-        self.users = Users(*(replace_rows(old, envs, new) for old, new in zip(self.users[:3], drawn[:3], strict=True)))
+        self.users = self.users.replaced(envs, drawn)
         cells = envs[:, None] * scenario.num_users + np.arange(scenario.num_users)
         fresh = self._fresh_uniforms(cells)
         requests = self.system.acceptance.first(scenario, drawn.task, np.moveaxis(fresh, -1, -2))
@@ -146,10 +147,11 @@ class ContinuousCore:
         for array in (*drafts, state.batch, state.time):
             array[envs] = 0  # `Phase.FREE` is 0
         state = state.changed(
-            draft_time=replace_rows(state.draft_time, envs, drawn.draft_time),
+            draft_time=self.users.draft_time,
             spectral_efficiency=replace_rows(state.spectral_efficiency, envs, spectral_efficiency(scenario, gain)),
             acceptance_rate=replace_rows(state.acceptance_rate, envs, requests.rate),
             head_start=replace_rows(state.head_start, envs, 0.0),
+            draft_energy=self.users.draft_energy,
         )
         self.state = self._reset_requests(state, envs)
 
@@ -157,7 +159,7 @@ class ContinuousCore:
         """Set all environments to a state (n, K) without drafts, as an alternative to `reset`."""
         zeros = np.zeros(state.draft_time.shape, dtype=np.int64)
         self._gain = channel_gain(self.system.scenario, state.spectral_efficiency)
-        self.users = Users(state.draft_time, self._gain, zeros)
+        self.users = state.into(Users, mean_gain=self._gain, task=zeros)
         self.requests = Requests(zeros, state.acceptance_rate, zeros, zeros)
         self._gain_at = np.zeros(zeros.shape)
         self._draw_repeats(np.arange(zeros.size))
@@ -375,8 +377,15 @@ def free_state(system: SystemState) -> ContinuousState:
     """Return the initial state (n, K), in which all devices are free."""
     shape = system.draft_time.shape
     zeros, whole, batch = np.zeros(shape), np.zeros(shape, dtype=np.int64), shape[:-1]
-    rates = system.draft_time, system.spectral_efficiency, system.acceptance_rate
-    phase, clock = np.full(shape, Phase.FREE, dtype=np.int64), (np.zeros(batch, dtype=np.int64), np.zeros(batch))
-    return ContinuousState(
-        *rates, phase, whole, zeros, zeros, zeros, whole, *clock, Demand.endless(shape), system.head_start
+    return system.into(
+        ContinuousState,
+        phase=np.full(shape, Phase.FREE, dtype=np.int64),
+        draft_length=whole,
+        drafting_left=zeros,
+        air_left=zeros,
+        age=zeros,
+        aim=whole,
+        batch=np.zeros(batch, dtype=np.int64),
+        time=np.zeros(batch),
+        demand=Demand.endless(shape),
     )

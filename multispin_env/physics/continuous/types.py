@@ -130,6 +130,8 @@ class ContinuousState(Batched):
         Requests of the devices, `Demand.endless` if requests never end.
     head_start
         Tokens A_k in the chain at the start of the current cycle (for a free device, now), (..., K).
+    draft_energy
+        Energy to draft a token, (..., K) J; ``None`` for that of the scenario.
     """
 
     draft_time: FloatArray
@@ -145,11 +147,12 @@ class ContinuousState(Batched):
     time: FloatArray
     demand: Demand
     head_start: FloatArray
+    draft_energy: FloatArray | None = None
 
     @property
     def system(self) -> SystemState:
-        """Draft times, channels, acceptance and head starts as a `SystemState` of rounds."""
-        return SystemState(self.draft_time, self.spectral_efficiency, self.acceptance_rate, self.head_start)
+        """State of the devices as a `SystemState` of rounds."""
+        return self.into(SystemState)
 
     @property
     def busy(self) -> BoolArray:

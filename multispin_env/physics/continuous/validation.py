@@ -81,9 +81,18 @@ def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> Cont
     batch = _array("batch", state.batch, shape[:-1]).astype(np.int64)
     time = _array("time", state.time, shape[:-1])
     left, air, age = (_seconds(name, getattr(state, name), shape) for name in ("drafting_left", "air_left", "age"))
-    rates = system.draft_time, system.spectral_efficiency, system.acceptance_rate
-    demand = _checked_demand(state.demand, shape)
-    return ContinuousState(*rates, phase, length, left, air, age, aim, batch, time, demand, system.head_start)
+    return system.into(
+        ContinuousState,
+        phase=phase,
+        draft_length=length,
+        drafting_left=left,
+        air_left=air,
+        age=age,
+        aim=aim,
+        batch=batch,
+        time=time,
+        demand=_checked_demand(state.demand, shape),
+    )
 
 
 def _checked_demand(demand: Demand, shape: tuple[int, ...]) -> Demand:
