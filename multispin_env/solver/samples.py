@@ -70,13 +70,13 @@ class Paces(NamedTuple):
         if np.count_nonzero(is_last) > draws:  # devices that finish together share the weight of a draw
             square /= np.add.reduce(is_last, 0)
         weight = np.multiply(is_last, square, out=finish)
-        pull, mean, elasticity = np.einsum("ks,ks->k", weight, upload), float(rate.mean()), 1.0
+        pull, mean = np.einsum("ks,ks->k", weight, upload), float(rate.mean())
+        elasticity: FloatArray | float = 1.0
         if self.curves is not None:
             slopes = np.zeros_like(rates)
             shares = np.broadcast_to(share, rates.shape)[is_last]
             slopes[is_last] = self.curves.link.slope(shares, self.curves.snr[is_last])
-            sending = pull
-            pull = np.einsum("ks,ks->k", weight, upload * share * slopes / rates)
+            sending, pull = pull, np.einsum("ks,ks->k", weight, upload * share * slopes / rates)
             elasticity = np.where(pull > 0.0, pull / np.maximum(sending, TINY), 1.0)
         return _Mean(self.tokens * mean, mean, pace, np.add.reduce(weight, -1), pull, elasticity)
 
@@ -103,7 +103,7 @@ class Paces(NamedTuple):
 class SampleProblem:
     """Maximisation of the mean goodput of one round over equally likely channels."""
 
-    problem: Problem  # one instance; its uploads set the share of a first token
+    problem: Problem  # one instance, whose uploads are not used
     token_time: FloatArray  # c (K, S) s/token with the whole band
     curves: RateCurves | None = None  # (K, S) rates of a link other than `Density`
 
@@ -144,13 +144,12 @@ class SampleProblem:
         return Paces(lengths, tokens, start[:, None], self.token_time, self.curves, payload[:, None])
 
     def _untried(self, at: _Mean, lengths: FloatArray, tried: set[bytes]) -> list[FloatArray]:
-        """Return the lengths of the most promising moves of one or two tokens that were not tried yet."""
+        """Return lengths not tried yet: the best moves of one or two tokens, then one device less that drafts."""
         problem, users = self.problem, len(lengths)
         steps = np.concatenate([np.zeros((1, users)), np.eye(users), -np.eye(users)])
         moved = lengths + steps
         tokens, server = problem.tokens(moved[None])[0], problem.verification_time(moved[None])[0]
-        # s, times f²
-        delay = steps @ (problem.draft_time[0] * at.drafting + at.pull.sum() * at.pace / at.elasticity)
+        delay = steps @ (problem.draft_time[0] * at.drafting + at.pull.sum() * at.pace / at.elasticity)  # s, times f²
         delay += at.drafting.sum() * (server - server[0])
         allowed = ((moved >= problem.low[0]) & (moved <= problem.high[0])).all(-1)
         gain = np.where(allowed, tokens - tokens[0] - tokens[0] / at.rate * delay, -np.inf)
@@ -158,7 +157,9 @@ class SampleProblem:
         moves = [(gain[i], i, 0) for i in movers]
         moves += [(gain[i] + gain[j], i, j) for i, j in combinations(movers, 2) if abs(i - j) != users]
         new = (lengths + steps[i] + steps[j] for _, i, j in sorted(moves, reverse=True))
-        return [each for each in new if each.tobytes() not in tried][:_TRIALS]
+        dropped = (lengths - lengths * steps[k + 1] for k in np.flatnonzero((problem.low[0] == 0) & (lengths > 1.0)))
+        untried = [[each for each in group if each.tobytes() not in tried] for group in (new, dropped)]
+        return untried[0][:_TRIALS] + untried[1]
 
 
 def paces_of(lengths: FloatArray, share: FloatArray) -> FloatArray:

@@ -15,7 +15,13 @@ from multispin_env.draft import expected_tokens
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.episodes import play_episodes
 from multispin_env.physics.posterior import Posterior, mixture_tokens, predictive_gains
-from multispin_env.physics.radio import full_share_token_time, predictive_mean, predictive_quantile, spectral_efficiency
+from multispin_env.physics.radio import (
+    channel_gain,
+    full_share_token_time,
+    predictive_mean,
+    predictive_quantile,
+    spectral_efficiency,
+)
 from multispin_env.physics.types import Observed
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import make_problem, user_times
@@ -137,6 +143,23 @@ def test_other_uplinks_against_enumeration(changes, rng):
         reported, Posterior(efficiency=efficiency)
     )
     assert (values(made.draft_length, made.bandwidth / scenario.total_bandwidth) >= best * (1.0 - 1e-4)).all()
+
+
+def test_no_single_device_would_better_stop_drafting(rng):
+    scenario = ms.Scenario.preset("qwen3.5", num_users=8, min_draft_length=0, total_bandwidth=8e5)
+    state = ms.sample_state(scenario, 0, 6)
+    gain = channel_gain(scenario, state.spectral_efficiency)
+    efficiency = spectral_efficiency(scenario, predictive_gains(gain, np.full_like(gain, 0.3), 0.9, 2, 64, 0))
+    made = ms.make_controller("optimal", scenario).decide_expected(state, Posterior(efficiency=efficiency))
+    problem, token_time = make_problem(scenario, state), full_share_token_time(scenario, efficiency)
+    for row in range(6):
+        sampled = SampleProblem(problem[row : row + 1], token_time[row].T.copy())
+        lengths, share = made.draft_length[row] * 1.0, made.bandwidth[row] / scenario.total_bandwidth
+        others = [
+            sampled.solve(np.where(np.arange(8) == device, 0.0, lengths), share).value
+            for device in np.flatnonzero(lengths)
+        ]
+        assert max(others) <= sampled.value(lengths, share) * 1.002
 
 
 def test_the_bound_holds_for_all_shares(rng):
