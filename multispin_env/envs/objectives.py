@@ -17,7 +17,7 @@ from multispin_env.scenario import Scenario
 class Objective(ABC):
     """Base of the objectives, which may have memory; its arrays are replaced and never written into."""
 
-    metric: ClassVar[str]
+    metric: ClassVar[str] = "return"
     """Metric of whole episodes, a key of `multispin_env.evaluation.comparison.METRICS`."""
 
     remembered_rounds: float = 1.0
@@ -62,8 +62,6 @@ class Goodput(Objective):
 
 class ProportionalFairness(Objective):
     """Growth of the utility Σ_k ln R_k, with throughput R_k discounted over ``window`` rounds."""
-
-    metric = "return"
 
     def __init__(self, scenario: Scenario, window: float, num_envs: int) -> None:
         self._initial = initial_throughput(scenario, num_envs)

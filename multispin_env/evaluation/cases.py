@@ -16,6 +16,7 @@ from multispin_env.controllers.base import Controller, RoundsController
 from multispin_env.controllers.names import ContenderName, controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.objectives import Goodput
 from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes
 from multispin_env.evaluation.contenders import (
     SLOW,
@@ -200,6 +201,12 @@ class Episodes(_Compared):
         """Other systems to compare with: all if rounds are independent, otherwise none."""
         return tuple(SYSTEMS) if self.config.independent else ()
 
+    @property
+    def system_metrics(self) -> tuple[str, ...]:
+        """Metrics that other systems have; their return is a goodput too."""
+        returns = has_goodput_reward(self.config) and self.config.reward != "share"
+        return ("goodput", "token_goodput", *(("return",) if returns else ()))
+
     def play(self, contender: Any, progress: ReportProgress | None = None, watch: Watch | None = None) -> EpisodeStats:
         """Play every episode with a system or a contender of `multispin_env.compare`; see `play_episodes`."""
         if isinstance(contender, str) and contender in SYSTEMS:
@@ -271,8 +278,14 @@ def validation_cases(config: EnvConfig) -> Cases:
 
 
 def cases_of(config: EnvConfig) -> type[StateCases] | type[Episodes]:
-    """Return the kind of cases for an environment; rounds with a user's own physics are played in it."""
-    return StateCases if config.independent and not config.simulator(1).own_physics else Episodes
+    """Return the kind of cases for an environment; rounds with a user's own physics or reward are played in it."""
+    known = config.independent and not config.simulator(1).own_physics and has_goodput_reward(config)
+    return StateCases if known else Episodes
+
+
+def has_goodput_reward(config: EnvConfig) -> bool:
+    """Return whether the reward is the package's goodput, or a share of it."""
+    return type(config.simulator(1).objective) is Goodput
 
 
 def _cases(config: EnvConfig, size: int, state_seed: int, episode_seed: int, certify: float | None) -> Cases:

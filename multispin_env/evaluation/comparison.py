@@ -129,6 +129,9 @@ def compare_episodes(
     """
     check_name("metric", metric, METRICS)
     check_name("reference", reference, all_stats)
+    idle = [name for name, stats in all_stats.items() if stats.joules is not None and not stats.joules.any()]
+    if metric == "tokens_per_joule" and idle:
+        raise ValueError(f"metric: expected one without joules, got {metric!r} where {', '.join(idle)} spent 0 J")
     values = {name: METRICS[metric].values(stats) for name, stats in all_stats.items()}
     best = values[reference]
     rows = [

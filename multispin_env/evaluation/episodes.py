@@ -31,7 +31,7 @@ class EpisodeStats:
     returns: FloatArray = field(default_factory=_zeros)  # (n,)
     goodputs: FloatArray | None = None  # (n,) tokens/s, summed over rounds; None if goodput is not averaged over rounds
     episode: dict[str, FloatArray] = field(default_factory=dict)  # (n,) by the names of `InfoKeys.episode`
-    joules: FloatArray = field(default_factory=_zeros)  # (n,) of the devices; 0 if the environment does not report them
+    joules: FloatArray | None = None  # (n,) of the devices; None if the environment does not report them
 
     @classmethod
     def of_system(cls, scenario: Scenario, goodputs: FloatArray) -> Self:
@@ -52,7 +52,8 @@ class EpisodeStats:
         if keys.goodput is not None:
             self.goodputs = np.where(playing, info[keys.goodput], 0) + (0.0 if self.goodputs is None else self.goodputs)
         if "joules" in info:
-            self.joules = self.joules + np.where(playing, np.add.reduce(info["joules"], -1), 0)
+            spent = np.where(playing, np.add.reduce(info["joules"], -1), 0.0)
+            self.joules = spent if self.joules is None else self.joules + spent
         for name in keys.episode:
             self.episode[name] = np.where(playing, info[name], self.episode.get(name, 0.0))
 
@@ -74,10 +75,16 @@ class EpisodeStats:
 
     @property
     def tokens_per_joule(self) -> FloatArray:
-        """Total tokens divided by total joules of the devices, (n,); ``ValueError`` if joules are not reported."""
-        if not np.any(self.joules):
-            raise ValueError("metric: expected joules for 'tokens_per_joule', got none from a contender")
-        return np.asarray(self.tokens.sum(-1) / np.maximum(self.joules, 1e-300))
+        """Tokens of all cases divided by their joules, as (n,) numbers with this mean.
+
+        A case may spend nothing, so ratios of cases have no mean. The deviations are those of the linearised ratio
+        (delta method), so that intervals of the mean hold. ``ValueError`` without joules.
+        """
+        if self.joules is None or not self.joules.any():
+            raise ValueError("metric: expected joules for 'tokens_per_joule', got none")
+        tokens, joules = self.tokens.sum(-1), self.joules
+        ratio = tokens.sum() / joules.sum()
+        return np.asarray(ratio + (tokens - ratio * joules) / joules.mean())
 
     @property
     def user_throughput(self) -> FloatArray:

@@ -52,7 +52,7 @@ class ComparisonTable:
         """Header and lines of each table."""
         second_table = METRICS[self.fitting].second_table
         first = comparison_cells(self.rows, self.metric)
-        return [first] if second_table is None else [first, second_table(self.rows)]
+        return [first] if second_table is None else [first, second_table([row for row in self.rows if row.decides])]
 
     def __repr__(self) -> str:
         text = "\n\n".join([self.title, *(aligned(*cells) for cells in self.tables)])
@@ -179,7 +179,7 @@ def compare_cases(
     """
     metric = cases.metric if metric is None else metric
     check_name("metric", metric, METRICS)
-    players, name = players_by_name(cases, contenders, reference)
+    players, name = players_by_name(cases, contenders, reference, metric)
     all_stats = play_all(players)
     name = name if name in all_stats else next(iter(all_stats), name)
     rows = cases.rows(all_stats, name, metric) if all_stats else []
@@ -204,13 +204,14 @@ def _by_name(contenders: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def players_by_name(
-    cases: Episodes, contenders: Iterable[Any] | Mapping[str, Any] | None, reference: str | None
+    cases: Episodes, contenders: Iterable[Any] | Mapping[str, Any] | None, reference: str | None, metric: str
 ) -> tuple[dict[str, Contender | str], str]:
     """Return contenders by name, including the reference, and the reference's name among them.
 
-    ``None`` selects the default contenders or the best known reference.
+    ``None`` selects the default contenders, with other systems if they have the metric, or the best known reference.
     """
-    entries = _by_name((*cases.contenders, *cases.systems) if contenders is None else contenders)
+    allowed = cases.systems if metric in cases.system_metrics else ()
+    entries = _by_name((*cases.contenders, *allowed) if contenders is None else contenders)
     name = cases.reference if reference is None else reference
     same = name if reference in entries else _equivalent_name(name, entries)
     if same is None:
@@ -219,6 +220,9 @@ def players_by_name(
         entries[name] = same = name
     players: dict[str, Contender | str] = {}
     for name, contender in entries.items():
+        if contender in cases.systems and contender not in allowed:
+            expected = f"one of {list(cases.system_metrics)} with the system {contender!r}"
+            raise ValueError(f"metric: expected {expected}, got {metric!r}")
         with contender_errors(name, ValueError, TypeError, ImportError):
             players[name] = contender if contender in cases.systems else as_contender(contender, cases.config)
     return players, same

@@ -172,12 +172,13 @@ class Problem(Batched):
     def latency(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return φ (n, m) in s of candidates (n, m, K)."""
         if not self.simple:
-            return self._equal_finish(lengths.swapaxes(0, 1)).latency.T
+            return self.finish_together(lengths.swapaxes(0, 1)).latency.T
         if lengths.shape[1] == 1:
             return equal_latency(lengths[:, 0], self.draft_time, self.token_time).latency[:, None]
         return equal_latency(lengths, self.draft_time[:, None], self.token_time[:, None]).latency
 
-    def _equal_finish(self, lengths: FloatArray | IntArray) -> EqualLatency:
+    def finish_together(self, lengths: FloatArray | IntArray) -> EqualLatency:
+        """Return latencies (..., n) and shares (..., n, K) of lengths (..., n, K)."""
         drafting = self.drafting(lengths)
         if self.curves is None:
             return equal_finish(drafting, np.ascontiguousarray(lengths * self.token_time))
@@ -186,7 +187,7 @@ class Problem(Batched):
     def token_times_at(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return Q b / (B R(b)) (n, K) in s with the best shares b of lengths (n, K); c for constant power density."""
         assert self.curves is not None
-        share = np.maximum(self._equal_finish(lengths).share, 0.1 / lengths.shape[-1])
+        share = np.maximum(self.finish_together(lengths).share, 0.1 / lengths.shape[-1])
         return self.band_time * share / self.curves.link.rate(share, self.curves.snr)
 
     def latency_slopes(self, length: FloatArray) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,14 @@ from multispin_env.controllers.base import Assumptions
 from multispin_env.draft import expected_tokens
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.episodes import play_episodes
-from multispin_env.physics.posterior import mixture_tokens, predictive_gains
-from multispin_env.physics.radio import full_share_token_time, predictive_mean, predictive_quantile, spectral_efficiency
+from multispin_env.physics.posterior import Posterior, mixture_tokens, predictive_gains
+from multispin_env.physics.radio import (
+    channel_gain,
+    full_share_token_time,
+    predictive_mean,
+    predictive_quantile,
+    spectral_efficiency,
+)
 from multispin_env.physics.types import Observed
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import make_problem, user_times
@@ -100,6 +107,59 @@ def test_old_reports_against_enumeration(law, rng):
         own = loss(solved.share[row, 0], solved.lengths[row])
         assert solved.value[row] == pytest.approx(-own, rel=1e-9)
         assert solved.share[row].sum() == pytest.approx(1.0)
+
+
+UPLINKS: tuple[dict[str, Any], ...] = (
+    {"access_delay": (0.0, 0.1)},
+    {"access_delay": (0.02, 0.03), "min_draft_length": 0},
+    {"link": "power"},
+    {"link": "power", "efficiency_limit": 4.8, "access_delay": 0.02, "min_draft_length": 0},
+    {"upload_loss": 0.3, "repeat_time": 0.15, "min_draft_length": 0},
+)
+
+
+@pytest.mark.parametrize("changes", UPLINKS)
+def test_other_uplinks_against_enumeration(changes, rng):
+    size, draws, longest = 8, 32, 5
+    scenario = ms.Scenario.preset(
+        "qwen3.5", num_users=2, **{"max_draft_length": longest, "total_bandwidth": 8e5, **changes}
+    )
+    gain, mean = rng.uniform(0.05, 0.5, (size, 2)), rng.uniform(0.2, 0.5, (size, 2))
+    efficiency = spectral_efficiency(scenario, predictive_gains(gain, mean, 0.9, 1, draws, 0))
+    weights, rate = rng.uniform(0.5, 2.0, (size, 2)), rng.uniform(0.3, 0.9, (size, 2))
+    reported = ms.SystemState(rng.uniform(0.01, 0.03, (size, 2)), spectral_efficiency(scenario, gain), rate)
+    drawn = ms.SystemState(reported.draft_time[:, None], efficiency, rate[:, None])
+
+    def values(lengths, share):  # (n, 2) or (1, 2)
+        decision = ms.Decision(lengths[:, None], share[:, None] * scenario.total_bandwidth)
+        outcome = ms.expected_outcome(scenario, drawn, decision)
+        return ((weights[:, None] * outcome.tokens).sum(-1) / outcome.round_latency).mean(-1)
+
+    best = np.zeros(size)
+    for pair in product(range(scenario.min_draft_length, longest + 1), repeat=2):
+        for share in np.linspace(0.02, 0.98, 49) if all(pair) else [1.0 if pair[0] else 0.0]:
+            best = np.maximum(best, values(np.array([pair]), np.array([[share, 1.0 - share]])))
+    made = ms.make_controller("optimal", scenario, weights=weights).decide_expected(
+        reported, Posterior(efficiency=efficiency)
+    )
+    assert (values(made.draft_length, made.bandwidth / scenario.total_bandwidth) >= best * (1.0 - 1e-4)).all()
+
+
+def test_no_single_device_would_better_stop_drafting(rng):
+    scenario = ms.Scenario.preset("qwen3.5", num_users=8, min_draft_length=0, total_bandwidth=8e5)
+    state = ms.sample_state(scenario, 0, 6)
+    gain = channel_gain(scenario, state.spectral_efficiency)
+    efficiency = spectral_efficiency(scenario, predictive_gains(gain, np.full_like(gain, 0.3), 0.9, 2, 64, 0))
+    made = ms.make_controller("optimal", scenario).decide_expected(state, Posterior(efficiency=efficiency))
+    problem, token_time = make_problem(scenario, state), full_share_token_time(scenario, efficiency)
+    for row in range(6):
+        sampled = SampleProblem(problem[row : row + 1], token_time[row].T.copy())
+        lengths, share = made.draft_length[row] * 1.0, made.bandwidth[row] / scenario.total_bandwidth
+        others = [
+            sampled.solve(np.where(np.arange(8) == device, 0.0, lengths), share).value
+            for device in np.flatnonzero(lengths)
+        ]
+        assert max(others) <= sampled.value(lengths, share) * 1.002
 
 
 def test_the_bound_holds_for_all_shares(rng):

@@ -74,6 +74,26 @@ def test_the_table_of_requests_by_hand():
     assert lines[0][5:] == ("23000/24000", "26.00/27.00/28.00", "19.00")  # TPOT in ms, E2EL, gap
 
 
+def with_joules(joules):
+    tokens = np.array([[8.0], [1.0], [3.0]])
+    return EpisodeStats(1, tokens, tokens, np.ones(3), joules=np.array(joules))
+
+
+def test_tokens_per_joule_where_some_cases_spend_nothing():
+    rows = compare_episodes(
+        {"some": with_joules([3.0, 0.0, 1.0]), "all": with_joules([3.0, 2.0, 1.0])}, "some", "tokens_per_joule"
+    )
+    assert [row.mean for row in rows] == [pytest.approx(12.0 / 4.0), pytest.approx(12.0 / 6.0)]
+    residuals = np.array([8.0 - 3.0 * 3.0, 1.0, 3.0 - 3.0]) / (4.0 / 3.0)
+    np.testing.assert_allclose(with_joules([3.0, 0.0, 1.0]).tokens_per_joule, 3.0 + residuals)
+    with pytest.raises(ValueError, match=r"^metric: .* 'tokens_per_joule' where idle spent 0 J$"):
+        compare_episodes(
+            {"some": with_joules([3.0, 0.0, 1.0]), "idle": with_joules([0.0, 0.0, 0.0])}, "some", "tokens_per_joule"
+        )
+    with pytest.raises(ValueError, match=r"^metric: expected joules for 'tokens_per_joule', got none$"):
+        compare_episodes({"unknown": EpisodeStats(1)}, "unknown", "tokens_per_joule")
+
+
 def test_edges_of_comparisons():
     with pytest.raises(ValueError, match=r"^metric: expected a metric that the environment reports, got 'tokens_in_t"):
         compare_episodes({"best": EpisodeStats()}, "best", "tokens_in_time")

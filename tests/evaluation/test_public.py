@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
+from multispin_env.evaluation.cases import held_out, validation_cases
 from multispin_env.evaluation.statistics import EPISODE_SEED
 from tests.evaluation.test_policy import policy_of
 
@@ -25,6 +26,19 @@ class Same(ms.RoundsController):
 
     def decide(self, state):
         return self.with_equal_latency(np.full(state.draft_time.shape, self.length), state)
+
+
+class Hurry(ms.Objective):
+    def reward(self, outcome):
+        return outcome.total_tokens - 100.0 * outcome.round_latency
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hurried(ms.RoundsConfig):
+    env_id = "Mine/Hurried-v0"
+
+    def objective(self, num_envs):
+        return Hurry()
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +84,34 @@ def test_numbers_and_table_are_those_of_the_command(capsys):
     printed = command(capsys, "--env", "MultiSpin/Fair-v0", *settings)
     assert f"{ms.compare('MultiSpin/Fair-v0', **TINY)}\n" == printed
     assert printed.count("decided by") == 2  # with a second table of users
+
+
+def test_an_own_reward_is_not_mixed_with_goodput():
+    ms.register_environment(Hurried)
+    try:
+        table = ms.compare("Mine/Hurried-v0", **TINY)
+        assert table.metric == "return"
+        assert all(row.decides for row in table.rows)
+        by_goodput = ms.compare("Mine/Hurried-v0", ["fixed", "p2p"], metric="goodput", **TINY)
+        assert not by_goodput["p2p"].decides
+        assert "p2p" not in [line[0] for line in by_goodput.tables[1][1]]  # throughputs of users are unknown
+        for options in ({"contenders": ["p2p"]}, {"contenders": ["fixed"], "against": "p2p"}):
+            with pytest.raises(ValueError, match=r"^metric: expected one of .* with the system 'p2p', got 'return'$"):
+                ms.compare("Mine/Hurried-v0", **options, **TINY)
+        config = ms.EnvConfig.of("Mine/Hurried-v0", num_users=3)
+        assert held_out(config, 2).metric == validation_cases(config).metric == "return"
+        with pytest.raises(ValueError, match=r"^reward: expected 'expected' or 'sampled' with your own Hurry, got 'sh"):
+            ms.EnvConfig.of("Mine/Hurried-v0", reward="share").make()
+    finally:
+        ms.unregister_environment("Mine/Hurried-v0")
+
+
+def test_shares_and_joules_are_not_mixed_with_goodput_of_other_systems():
+    for metric, reward in (("return", "share"), ("tokens_per_joule", None)):
+        assert all(row.decides for row in ms.compare(FULL, metric=metric, reward=reward, **TINY).rows)
+        with pytest.raises(ValueError, match=r"^metric: expected one of .* with the system 'p2p'"):
+            ms.compare(FULL, ["p2p"], metric=metric, reward=reward, **TINY)
+    assert not all(row.decides for row in ms.compare(FULL, metric="return", **TINY).rows)
 
 
 def test_all_kinds_of_contenders_play():

@@ -11,6 +11,7 @@ from multispin_env.checks import check_integer, check_real, check_rng, checked_f
 from multispin_env.controllers.base import RoundsController, WeightedController, max_length, min_length
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.energy import token_energy
+from multispin_env.physics.links import RateCurves
 from multispin_env.physics.posterior import Posterior
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.types import Decision, SystemState, checked_state, checked_weights
@@ -119,7 +120,8 @@ class Optimal(WeightedController):
         low = np.quantile(posterior.efficiency, 1.0 / (self.scenario.num_users + 1.0), axis=1)
         state = checked_state(self.scenario, state.changed(spectral_efficiency=low))
         token_time = np.clip(full_share_token_time(self.scenario, posterior.efficiency), MIN_TIME, MAX_TIME)
-        lengths, share, _ = sample_decisions(checked_problem(self.scenario, state, self.weights), token_time)
+        curves = RateCurves.of(self.scenario, posterior.efficiency)
+        lengths, share, _ = sample_decisions(checked_problem(self.scenario, state, self.weights), token_time, curves)
         return Decision(lengths.astype(np.int64), share * self.scenario.total_bandwidth)
 
     def _solve(self, problem: Problem, state: SystemState) -> Decision:

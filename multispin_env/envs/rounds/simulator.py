@@ -8,7 +8,7 @@ import numpy as np
 
 from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray, Rows, replace_rows
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.objectives import Objective
+from multispin_env.envs.objectives import Goodput, Objective
 from multispin_env.envs.observations import Observation, ObservationEncoder, fields_of
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.simulator import Counts, Step, blank_ended
@@ -258,6 +258,9 @@ class RoundsSimulator:
                 expected = f"no optimum with your own {type(self).__name__}.{self.own_physics}"
                 remedy = "set optimum_holds = True on the class if the package's optimum is still the best"
                 raise ValueError(f"{name}: expected {expected}, got {asked!r}; {remedy}")
+            if name == "reward" and asked and type(self.objective) is not Goodput:
+                expected = f"'expected' or 'sampled' with your own {type(self.objective).__name__}"
+                raise ValueError(f"reward: expected {expected}, got {asked!r}")
             if asked:
                 RateCurves.of(config.scenario, np.ones(1))  # raises for a link that is not concave
 
