@@ -16,6 +16,7 @@ from multispin_env.arrays import Array, BoolArray, FloatArray
 INT64_MAX = 2**63 - 1  # Default upper limit of integers
 _LONGEST_LABEL = 100  # Characters of a name
 _MOST_SHOWN = 200  # Characters of a value in a message
+_MOST_NAMES = 10  # Names of a list in a message
 
 
 def shown(value: object) -> str:
@@ -51,11 +52,18 @@ def suggestion(name: object, expected: tuple[str, ...], likeness: float = 0.5) -
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def listed(names: Iterable[str]) -> str:
+    """Return the text of a list of names for messages: the first `_MOST_NAMES`, and the number of the others."""
+    texts = [repr(name) for name in names]
+    others = len(texts) - _MOST_NAMES
+    return f"[{', '.join(texts[:_MOST_NAMES])}{f', ... and {others} more' if others > 0 else ''}]"
+
+
 def check_name(kind: str, name: object, expected: Iterable[str]) -> None:
     """Raise ``ValueError`` unless ``name`` is one of ``expected``; the message suggests the closest."""
     names = tuple(expected)
     if name not in names:
-        raise ValueError(f"{kind}: expected one of {list(names)}, got {shown(name)}{suggestion(name, names)}")
+        raise ValueError(f"{kind}: expected one of {listed(names)}, got {shown(name)}{suggestion(name, names)}")
 
 
 def check_keywords(owner: str, keywords: Iterable[str], expected: Iterable[str]) -> None:
@@ -65,7 +73,7 @@ def check_keywords(owner: str, keywords: Iterable[str], expected: Iterable[str])
         if keyword not in names:
             raise TypeError(
                 f"{owner}: got an unexpected keyword argument {shown(keyword)}"  # other libraries search for this
-                f"{suggestion(keyword, names)} (expected one of {list(names)})"
+                f"{suggestion(keyword, names)} (expected one of {listed(names)})"
             )
 
 

@@ -15,7 +15,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from multispin_env.checks import check_keywords, check_name, reason, shown
+from multispin_env.checks import check_keywords, check_name, listed, reason, shown
 
 FORM = "module:ATTRIBUTE"  # Form of the name of a part outside this package
 
@@ -43,7 +43,7 @@ class Registry:
         ``target`` is the object itself, or a ``"module:attribute"`` string that is imported and checked at first use.
         """
         if name in self._entries:
-            raise ValueError(f"{self.kind}: expected a new name, other than {list(self.names())}, got {name!r}")
+            raise ValueError(f"{self.kind}: expected a new name, other than {listed(self.names())}, got {name!r}")
         if not isinstance(target, str):
             self._check(target)
         self._entries[name] = target

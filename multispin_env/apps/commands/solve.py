@@ -32,6 +32,7 @@ from multispin_env.apps.terminal.arguments import (
 from multispin_env.apps.terminal.output import STDOUT, check_outputs, provenance, write_output
 from multispin_env.arrays import FloatArray
 from multispin_env.certificates.write import certificate
+from multispin_env.checks import listed
 from multispin_env.controllers.names import (
     CUSTOM_CONTROLLER,
     check_controller,
@@ -152,7 +153,7 @@ def _decide(scenario: Scenario, devices: Devices, controller: str, limits: Mappi
     for name in options:
         if name not in option_names(load_controller(controller), "scenario"):
             rounds = controller_names("rounds", scenario)
-            able = [other for other in rounds if name in option_names(load_controller(other), "scenario")]
+            able = listed(other for other in rounds if name in option_names(load_controller(other), "scenario"))
             raise ValueError(f"controller: expected one of {able}, which have the option {name}, got {controller!r}")
     decide = make_controller(controller, scenario, **options)
     with contender_errors(controller, *([ValueError] if controller == "optimal" else [])):  # of an infeasible TPOT
