@@ -173,6 +173,7 @@ class Scenario:
         Seconds for access and downlink of a device that drafts, one number, or one for each device; default none.
     upload_loss
         Probability p that an upload must be repeated, in [0, 0.9]; each repetition is lost with the same probability.
+        It needs a ``repeat_time``.
     repeat_time
         Seconds h of a repetition, which needs no bandwidth. A round waits for the device with the most repetitions;
         without the barrier, each draft arrives later by its own.
@@ -271,12 +272,7 @@ class Scenario:
         ACCEPTANCES.check(self.acceptance)
         LINKS.check(self.link)
         object.__setattr__(self, "access_delay", _checked_delays(self.access_delay, self.num_users))
-        if self.efficiency_limit and self.constant_density:
-            raise ValueError(f"efficiency_limit: expected 0 with link {self.link!r}, got {self.efficiency_limit:g}")
-        if self.draft_ahead:
-            check_paper_uplink(self, "with draft_ahead", "link", "access_delay")
-        if self.battery_rounds:
-            check_paper_uplink(self, "with batteries")
+        _check_uplink(self)
         if self.battery_rounds and (self.draft_ahead or self.min_draft_length):
             actual = f"draft_ahead={self.draft_ahead}, min_draft_length={self.min_draft_length}"
             expected = "0, or min_draft_length=0 without drafting ahead"
@@ -361,9 +357,11 @@ class Scenario:
         law is that of a profile of `SERVERS`. ``draft`` names a profile of `DRAFTS` or a file
         (`DraftProfile.load`), which sets the tasks and, if it states them, the mean draft time, the joules of a drafted
         token, payload and target. ``fleet``, a name of `FLEETS`, a file (`Fleet.load`) or rows, and ``device_load`` set
-        the mean draft time.
+        the mean draft time; without a fleet the load is "cold".
         """
         check_keywords("Scenario", overrides, self.field_names())
+        if "fleet" in overrides and not overrides["fleet"]:
+            overrides = {"device_load": LOADS[0], **overrides}
         same_server = overrides.get("server", self.server) == self.server
         names = (*LAW, "server", *(() if "server_draft_time" in overrides else DRAFTING)) if same_server else ()
         if overrides.get("draft", self.draft) == self.draft:
@@ -399,7 +397,7 @@ class Scenario:
 
     @property
     def label(self) -> str:
-        """Name, followed by the differences from the paper: server, draft, payload, target, drafting ahead, fleet."""
+        """Name and differences from the paper: server, draft, payload, target, drafting ahead, fleet, repetitions."""
         server = f" on {self.server or 'a custom server'}" if self.verification_pieces else ""
         ahead = ", drafting ahead" if self.draft_ahead else ""
         draft = f", {self.draft}{self.assumed}" if self.draft else ""
@@ -407,7 +405,8 @@ class Scenario:
         target = f", {'ids for a ' if self.payload == 'ids' else ''}{self.target_choice} target" if named else ""
         load = " under sustained load" * (self.device_load != LOADS[0])
         fleet = f", fleet {self.fleet_name}{load}" if self.fleet else ""
-        return f"{self.name}{server}{draft}{target}{ahead}{fleet}"
+        repeated = f", {100.0 * self.upload_loss:g} % of uploads repeated after {self.repeat_time / MS:g} ms"
+        return f"{self.name}{server}{draft}{target}{ahead}{fleet}{repeated * (self.repeat_time > 0.0)}"
 
     @property
     def fleet_name(self) -> str:
@@ -564,6 +563,18 @@ def check_paper_uplink(scenario: Scenario, part: str, *fields: str) -> None:
     for field, (expected, holds) in checks.items():
         if not holds and field in (fields or checks):
             raise ValueError(f"{field}: expected {expected} {part}, got {getattr(scenario, field)!r}")
+
+
+def _check_uplink(scenario: Scenario) -> None:
+    limit, loss = scenario.efficiency_limit, scenario.upload_loss
+    if limit and scenario.constant_density:
+        raise ValueError(f"efficiency_limit: expected 0 with link {scenario.link!r}, got {limit:g}")
+    if loss and not scenario.repeat_time:
+        raise ValueError(f"repeat_time: expected seconds > 0 with upload_loss={loss:g}, got 0")
+    if scenario.draft_ahead:
+        check_paper_uplink(scenario, "with draft_ahead", "link", "access_delay")
+    if scenario.battery_rounds:
+        check_paper_uplink(scenario, "with batteries")
 
 
 def _checked_delays(delays: Any, num_users: int) -> tuple[float, ...]:

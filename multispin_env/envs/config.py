@@ -315,7 +315,7 @@ class EnvConfig(ABC):
         arguments = values["arguments"]
         if not isinstance(arguments, Mapping):
             raise ValueError(f"arguments: expected a table of names and values, got {shown(arguments)}")
-        check_name("env", values["env"], (*ENVIRONMENTS.names(), "an id of your module, as --env module:ID imports it"))
+        check_name("env", values["env"], ("an id of your module, as --env module:ID imports it", *ENVIRONMENTS.names()))
         kind: type[Self] = ENVIRONMENTS.load(values["env"])
         loaded = dict(arguments)
         for name in _file_names(kind):

@@ -153,10 +153,10 @@ def _fleet(text: str) -> str | list[tuple[str, float]]:
 
 
 def resolve_scenario(options: Namespace, **fixed: Any) -> Scenario:
-    """Return the scenario of a command without an environment; ``fixed`` fields are set by the command."""
+    """Return the scenario of a command without an environment; the command sets the ``fixed`` fields."""
     fields = collect_arguments(options)
     check_settings(options, fields)
-    return Scenario.resolve(options.scenario or DEFAULT_SCENARIO).replace(**fixed, **fields)
+    return Scenario.resolve(options.scenario or DEFAULT_SCENARIO).replace(**(fields | fixed))
 
 
 def check_settings(
