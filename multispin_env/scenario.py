@@ -23,7 +23,7 @@ from multispin_env.checks import (
     shown,
 )
 from multispin_env.device import LOADS, Row, with_fleet
-from multispin_env.draft import PAYLOADS, TARGETS, DraftProfile
+from multispin_env.draft import PAYLOADS, TARGETS, DraftProfile, check_shifts
 from multispin_env.field_files import is_file_name, make_from_fields, read_fields, write_fields
 from multispin_env.registry import ACCEPTANCES, CHANNELS, DRAFTS, FLEETS, LINKS, SCENARIOS, SERVERS
 from multispin_env.server import (
@@ -266,7 +266,7 @@ class Scenario:
             expected = f"the law of {self.server!r}, which Scenario.replace(server={self.server!r}) sets"
             raise ValueError(f"server: expected {expected}, got {shown(law)}")
         check_real("verification_time", self.verification_time, 0.0, open_low=True)
-        object.__setattr__(self, "acceptance_shifts", _checked_shifts(self.acceptance_shifts))
+        object.__setattr__(self, "acceptance_shifts", check_shifts(self.acceptance_shifts))
         check_name("draft", self.draft, ("", *DRAFTS.names()))
         CHANNELS.check(self.channel)
         ACCEPTANCES.check(self.acceptance)
@@ -585,17 +585,6 @@ def _checked_delays(delays: Any, num_users: int) -> tuple[float, ...]:
     for value in values:
         check_real("access_delay", value, 0.0)
     return tuple(float(value) for value in values) if any(values) else ()
-
-
-def _checked_shifts(pairs: Any) -> tuple[tuple[int, float], ...]:
-    listed = isinstance(pairs, tuple | list) and len(pairs) > 0
-    if not listed or not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
-        raise ValueError(f"acceptance_shifts: expected pairs (probabilities, shift), got {shown(pairs)}")
-    low = 0
-    for index, (count, shift) in enumerate(pairs):
-        low = check_integer(f"acceptance_shifts[{index}], probabilities", count, low + 1)
-        check_real(f"acceptance_shifts[{index}], shift", shift, -50.0, 50.0)
-    return tuple((int(count), float(shift)) for count, shift in pairs)
 
 
 def _tasks(tables: Any) -> tuple[Task, ...]:
