@@ -357,11 +357,9 @@ class Scenario:
         law is that of a profile of `SERVERS`. ``draft`` names a profile of `DRAFTS` or a file
         (`DraftProfile.load`), which sets the tasks and, if it states them, the mean draft time, the joules of a drafted
         token, payload and target. ``fleet``, a name of `FLEETS`, a file (`Fleet.load`) or rows, and ``device_load`` set
-        the mean draft time; without a fleet the load is "cold".
+        the mean draft time.
         """
         check_keywords("Scenario", overrides, self.field_names())
-        if "fleet" in overrides and not overrides["fleet"]:
-            overrides = {"device_load": LOADS[0], **overrides}
         same_server = overrides.get("server", self.server) == self.server
         names = (*LAW, "server", *(() if "server_draft_time" in overrides else DRAFTING)) if same_server else ()
         if overrides.get("draft", self.draft) == self.draft:
@@ -405,8 +403,8 @@ class Scenario:
         target = f", {'ids for a ' if self.payload == 'ids' else ''}{self.target_choice} target" if named else ""
         load = " under sustained load" * (self.device_load != LOADS[0])
         fleet = f", fleet {self.fleet_name}{load}" if self.fleet else ""
-        repeated = f", {100.0 * self.upload_loss:g} % of uploads repeated after {self.repeat_time / MS:g} ms"
-        return f"{self.name}{server}{draft}{target}{ahead}{fleet}{repeated * (self.repeat_time > 0.0)}"
+        repeats = f", {100.0 * self.upload_loss:g} % of uploads repeated after {self.repeat_time / MS:g} ms"
+        return f"{self.name}{server}{draft}{target}{ahead}{fleet}{repeats if self.repeat_time else ''}"
 
     @property
     def fleet_name(self) -> str:

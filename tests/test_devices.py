@@ -57,7 +57,7 @@ def test_a_scenario_has_the_numbers_of_its_fleet(load, tmp_path):
         scenario.save(tmp_path / file)
         assert ms.Scenario.load(tmp_path / file) == scenario
     assert scenario.replace(draft_energy=0.3).fleet_arrays[2][0] == 0.3
-    none = scenario.replace(fleet=[])
+    none = scenario.replace(fleet=[], device_load="cold")
     assert (none.fleet, none.mean_draft_time, none.draft_time_range) == ((), scenario.mean_draft_time, (0.85, 1.15))
 
 
