@@ -16,6 +16,7 @@ from multispin_env.arrays import Array, BoolArray, FloatArray
 INT64_MAX = 2**63 - 1  # Default upper limit of integers
 _LONGEST_LABEL = 100  # Characters of a name
 _MOST_SHOWN = 200  # Characters of a value in a message
+_ENDS = 5  # Names from each end of a list in a message
 
 
 def shown(value: object) -> str:
@@ -51,11 +52,19 @@ def suggestion(name: object, expected: tuple[str, ...], likeness: float = 0.5) -
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def listed(names: Iterable[str]) -> str:
+    """Return the text of a list of names for messages: of more than ten, both ends and the number of the others."""
+    texts = [repr(name) for name in names]
+    if (others := len(texts) - 2 * _ENDS) > 0:  # the last are those that a user registered
+        texts[_ENDS:-_ENDS] = [f"... {others} more ..."]
+    return f"[{', '.join(texts)}]"
+
+
 def check_name(kind: str, name: object, expected: Iterable[str]) -> None:
     """Raise ``ValueError`` unless ``name`` is one of ``expected``; the message suggests the closest."""
     names = tuple(expected)
     if name not in names:
-        raise ValueError(f"{kind}: expected one of {list(names)}, got {shown(name)}{suggestion(name, names)}")
+        raise ValueError(f"{kind}: expected one of {listed(names)}, got {shown(name)}{suggestion(name, names)}")
 
 
 def check_keywords(owner: str, keywords: Iterable[str], expected: Iterable[str]) -> None:
@@ -65,7 +74,7 @@ def check_keywords(owner: str, keywords: Iterable[str], expected: Iterable[str])
         if keyword not in names:
             raise TypeError(
                 f"{owner}: got an unexpected keyword argument {shown(keyword)}"  # other libraries search for this
-                f"{suggestion(keyword, names)} (expected one of {list(names)})"
+                f"{suggestion(keyword, names)} (expected one of {listed(names)})"
             )
 
 
@@ -190,6 +199,8 @@ _UNITS = {
     "draft_time_ms": _Unit("milliseconds", low=0.1, high=1e3),
     "total_bandwidth power_bandwidth": _Unit("Hz", low=1e3, factor=1e-6),
     "draft_energy joules_per_token": _Unit("joules", high=10.0),
+    "efficiency_limit": _Unit("bit/s/Hz", high=100.0, factor=np.nan),
+    "energy_price": _Unit("tokens per joule", high=1e6, factor=np.nan),
     "transmit_power": _Unit("watts (0.2 W = 200 mW = 23 dBm)", high=5.0, factor=np.nan),
     "load": _Unit("a share of the full rate", high=10.0, factor=0.01),
     "percent": _Unit("percent", low=1.0, factor=0.01),

@@ -133,11 +133,15 @@ def _row(where: str, row: Any) -> Row:
 def with_fleet(values: Mapping[str, Any], read_files: bool = True) -> dict[str, Any]:
     """Return fields of a scenario with the rows of their ``fleet``, a name, file or rows, and its mean draft time.
 
-    Without ``read_files`` files are refused. ``ValueError`` for a bad fleet, another mean draft time, a draft profile,
-    whose time is that of its own machine, and batteries, whose capacities are fitted to devices without a fleet.
+    Without ``read_files`` files are refused. ``ValueError`` for a bad fleet, a load without a fleet, another mean draft
+    time, a draft profile, whose time is that of its own machine, and batteries, whose capacities are fitted to devices
+    without a fleet.
     """
-    fleet = values.get("fleet")
-    if not fleet:
+    fleet, load = values.get("fleet"), values.get("device_load", LOADS[0])
+    check_name("device_load", load, LOADS)
+    if not fleet and fleet != "":
+        if load != LOADS[0]:
+            raise ValueError(f"device_load: expected {LOADS[0]!r} without a fleet, got {load!r}")
         return dict(values)
     if values.get("draft"):
         expected = "none with a draft profile, whose draft time is that of its own machine"
@@ -146,8 +150,6 @@ def with_fleet(values: Mapping[str, Any], read_files: bool = True) -> dict[str, 
         expected = "0 with a fleet, since capacities are fitted to equal devices"
         raise ValueError(f"battery_rounds: expected {expected}, got {values['battery_rounds']:g}")
     rows = Fleet.resolve(fleet, read_files).devices if isinstance(fleet, str) else fleet_rows(fleet)
-    load = values.get("device_load", LOADS[0])
-    check_name("device_load", load, LOADS)
     mean = fsum(share * (cold if load == LOADS[0] else sustained) for _, share, cold, sustained, _ in rows)
     if values.get("mean_draft_time", mean) != mean:
         raise ValueError(f"mean_draft_time: expected none, or {mean!r} of the fleet, got {values['mean_draft_time']!r}")

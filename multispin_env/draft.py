@@ -218,6 +218,18 @@ def _acceptance(value: Any) -> float | tuple[Any, ...]:
     return tuple(float(rate) if task is None else (task, float(rate)) for task, rate in pairs)
 
 
+def check_shifts(pairs: Any) -> tuple[tuple[int, float], ...]:
+    """Return the pairs (V̂, δ) of ``acceptance_shifts`` as tuples; ``ValueError`` unless V̂ increases."""
+    listed = isinstance(pairs, tuple | list) and len(pairs) > 0
+    if not listed or not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
+        raise ValueError(f"acceptance_shifts: expected pairs (probabilities, shift), got {shown(pairs)}")
+    low = 0
+    for index, (count, shift) in enumerate(pairs):
+        low = check_integer(f"acceptance_shifts[{index}], probabilities", count, low + 1)
+        check_real(f"acceptance_shifts[{index}], shift", shift, -50.0, 50.0)
+    return tuple((int(count), float(shift)) for count, shift in pairs)
+
+
 def rate_of_length(length: float, draft_length: float) -> float:
     """Return the rate α with E[N | L] = length, by bisection: E[N | L] increases with α."""
     low, high = 0.0, 1.0

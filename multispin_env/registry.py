@@ -15,7 +15,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from multispin_env.checks import check_keywords, check_name, reason, shown
+from multispin_env.checks import check_keywords, check_name, listed, reason, shown
 
 FORM = "module:ATTRIBUTE"  # Form of the name of a part outside this package
 
@@ -43,7 +43,7 @@ class Registry:
         ``target`` is the object itself, or a ``"module:attribute"`` string that is imported and checked at first use.
         """
         if name in self._entries:
-            raise ValueError(f"{self.kind}: expected a new name, other than {list(self.names())}, got {name!r}")
+            raise ValueError(f"{self.kind}: expected a new name, other than {listed(self.names())}, got {name!r}")
         if not isinstance(target, str):
             self._check(target)
         self._entries[name] = target
@@ -57,7 +57,10 @@ class Registry:
             self.register(name, import_attribute(self.kind, name))
 
     def check(self, name: object) -> None:
-        """Raise ``ValueError`` for an unknown name; the message has the closest name or how to import it."""
+        """Raise ``ValueError`` for an unknown name; the message has the closest or how to add a part."""
+        if not isinstance(name, str):
+            remedy = f"register a part with registry.{self.kind.upper()}S.register(NAME, ...)"
+            raise ValueError(f"{self.kind}: expected a registered name, got {shown(name)}; {remedy}")
         if is_outside(name) and name not in self._entries:
             remedy = f"--set {self.kind}={name} in a command, registry.{self.kind.upper()}S.admit({name!r}) in Python"
             raise ValueError(f"{self.kind}: expected a registered name, got {shown(name)}; to import it, use {remedy}")
@@ -167,7 +170,7 @@ def import_environment(name: str) -> str:
     ``ValueError`` if it can't be imported or the id is unknown. Call it only with names from the user.
     """
     env_id: str = import_attribute("env", name, lambda _, attribute: attribute) if is_outside(name) else name
-    check_name("env", env_id, (*ENVIRONMENTS.names(), "module:ID, where the module calls ms.register_environment"))
+    check_name("env", env_id, ("module:ID, where the module calls ms.register_environment", *ENVIRONMENTS.names()))
     return env_id
 
 

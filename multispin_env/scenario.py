@@ -23,7 +23,7 @@ from multispin_env.checks import (
     shown,
 )
 from multispin_env.device import LOADS, Row, with_fleet
-from multispin_env.draft import PAYLOADS, TARGETS, DraftProfile
+from multispin_env.draft import PAYLOADS, TARGETS, DraftProfile, check_shifts
 from multispin_env.field_files import is_file_name, make_from_fields, read_fields, write_fields
 from multispin_env.registry import ACCEPTANCES, CHANNELS, DRAFTS, FLEETS, LINKS, SCENARIOS, SERVERS
 from multispin_env.server import (
@@ -173,6 +173,7 @@ class Scenario:
         Seconds for access and downlink of a device that drafts, one number, or one for each device; default none.
     upload_loss
         Probability p that an upload must be repeated, in [0, 0.9]; each repetition is lost with the same probability.
+        It needs a ``repeat_time``.
     repeat_time
         Seconds h of a repetition, which needs no bandwidth. A round waits for the device with the most repetitions;
         without the barrier, each draft arrives later by its own.
@@ -265,18 +266,13 @@ class Scenario:
             expected = f"the law of {self.server!r}, which Scenario.replace(server={self.server!r}) sets"
             raise ValueError(f"server: expected {expected}, got {shown(law)}")
         check_real("verification_time", self.verification_time, 0.0, open_low=True)
-        object.__setattr__(self, "acceptance_shifts", _checked_shifts(self.acceptance_shifts))
+        object.__setattr__(self, "acceptance_shifts", check_shifts(self.acceptance_shifts))
         check_name("draft", self.draft, ("", *DRAFTS.names()))
         CHANNELS.check(self.channel)
         ACCEPTANCES.check(self.acceptance)
         LINKS.check(self.link)
         object.__setattr__(self, "access_delay", _checked_delays(self.access_delay, self.num_users))
-        if self.efficiency_limit and self.constant_density:
-            raise ValueError(f"efficiency_limit: expected 0 with link {self.link!r}, got {self.efficiency_limit:g}")
-        if self.draft_ahead:
-            check_paper_uplink(self, "with draft_ahead", "link", "access_delay")
-        if self.battery_rounds:
-            check_paper_uplink(self, "with batteries")
+        _check_uplink(self)
         if self.battery_rounds and (self.draft_ahead or self.min_draft_length):
             actual = f"draft_ahead={self.draft_ahead}, min_draft_length={self.min_draft_length}"
             expected = "0, or min_draft_length=0 without drafting ahead"
@@ -399,7 +395,7 @@ class Scenario:
 
     @property
     def label(self) -> str:
-        """Name, followed by the differences from the paper: server, draft, payload, target, drafting ahead, fleet."""
+        """Name and differences from the paper: server, draft, payload, target, drafting ahead, fleet, repetitions."""
         server = f" on {self.server or 'a custom server'}" if self.verification_pieces else ""
         ahead = ", drafting ahead" if self.draft_ahead else ""
         draft = f", {self.draft}{self.assumed}" if self.draft else ""
@@ -407,7 +403,8 @@ class Scenario:
         target = f", {'ids for a ' if self.payload == 'ids' else ''}{self.target_choice} target" if named else ""
         load = " under sustained load" * (self.device_load != LOADS[0])
         fleet = f", fleet {self.fleet_name}{load}" if self.fleet else ""
-        return f"{self.name}{server}{draft}{target}{ahead}{fleet}"
+        repeats = f", {100.0 * self.upload_loss:g} % of uploads repeated after {self.repeat_time / MS:g} ms"
+        return f"{self.name}{server}{draft}{target}{ahead}{fleet}{repeats if self.repeat_time else ''}"
 
     @property
     def fleet_name(self) -> str:
@@ -572,6 +569,18 @@ def check_ahead_losses(scenario: Scenario) -> None:
         check_paper_uplink(scenario, "in rounds with draft_ahead", "upload_loss")
 
 
+def _check_uplink(scenario: Scenario) -> None:
+    limit, loss = scenario.efficiency_limit, scenario.upload_loss
+    if limit and scenario.constant_density:
+        raise ValueError(f"efficiency_limit: expected 0 with link {scenario.link!r}, got {limit:g}")
+    if loss and not scenario.repeat_time:
+        raise ValueError(f"repeat_time: expected seconds > 0 with upload_loss={loss:g}, got 0")
+    if scenario.draft_ahead:
+        check_paper_uplink(scenario, "with draft_ahead", "link", "access_delay")
+    if scenario.battery_rounds:
+        check_paper_uplink(scenario, "with batteries")
+
+
 def _checked_delays(delays: Any, num_users: int) -> tuple[float, ...]:
     values = tuple(delays) if isinstance(delays, tuple | list) else (delays,)
     if len(values) not in (0, 1, num_users):
@@ -580,17 +589,6 @@ def _checked_delays(delays: Any, num_users: int) -> tuple[float, ...]:
     for value in values:
         check_real("access_delay", value, 0.0)
     return tuple(float(value) for value in values) if any(values) else ()
-
-
-def _checked_shifts(pairs: Any) -> tuple[tuple[int, float], ...]:
-    listed = isinstance(pairs, tuple | list) and len(pairs) > 0
-    if not listed or not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
-        raise ValueError(f"acceptance_shifts: expected pairs (probabilities, shift), got {shown(pairs)}")
-    low = 0
-    for index, (count, shift) in enumerate(pairs):
-        low = check_integer(f"acceptance_shifts[{index}], probabilities", count, low + 1)
-        check_real(f"acceptance_shifts[{index}], shift", shift, -50.0, 50.0)
-    return tuple((int(count), float(shift)) for count, shift in pairs)
 
 
 def _tasks(tables: Any) -> tuple[Task, ...]:

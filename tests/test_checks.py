@@ -61,6 +61,12 @@ BAD = [
     *((check_bool, (bad,), f"a: expected True or False, got {bad!r}") for bad in (0, 1, "no", None)),
     (check_name, ("oen", ("one", "two")), "a: expected one of ['one', 'two'], got 'oen'; did you mean 'one'?"),
     (check_name, ("xyz", ("one", "two")), "a: expected one of ['one', 'two'], got 'xyz'"),
+    (check_name, ("b", "acdefghijk"), f"a: expected one of {list('acdefghijk')}, got 'b'"),
+    (
+        check_name,
+        ("b", "acdefghijklm"),
+        "a: expected one of ['a', 'c', 'd', 'e', 'f', ... 2 more ..., 'i', 'j', 'k', 'l', 'm'], got 'b'",
+    ),
     (check_keywords, (["a", "c"], ("a",)), "a: got an unexpected keyword argument 'c' (expected one of ['a'])"),
     (check_array, ([[1.0, 2.0], [np.nan, np.inf]],), "a[1, 0]: expected finite numbers, got nan"),
     (check_array, ("a",), "a: expected an array of numbers, got 'a'"),

@@ -57,7 +57,7 @@ def test_a_scenario_has_the_numbers_of_its_fleet(load, tmp_path):
         scenario.save(tmp_path / file)
         assert ms.Scenario.load(tmp_path / file) == scenario
     assert scenario.replace(draft_energy=0.3).fleet_arrays[2][0] == 0.3
-    none = scenario.replace(fleet=[])
+    none = scenario.replace(fleet=[], device_load="cold")
     assert (none.fleet, none.mean_draft_time, none.draft_time_range) == ((), scenario.mean_draft_time, (0.85, 1.15))
 
 
@@ -168,6 +168,8 @@ REFUSED = [
     ({"fleet": [["mine", 1.0, 0.02, 24, 0.1]]}, r"sustained_time: expected seconds, .*; did you mean 0.024\?"),
     ({"fleet": [["mine"]]}, r"fleet\[0\]: expected \(device, share\), or .*, got \['mine'\]"),
     ({"fleet": 3}, r"fleet: expected rows \(device, share\), got 3"),
+    ({"device_load": "sustained"}, "^device_load: expected 'cold' without a fleet, got 'sustained'"),
+    ({"fleet": ""}, "^fleet: expected one of .*, got ''"),
     ({"fleet": "phones", "device_load": "warm"}, "device_load: expected one of .*, got 'warm'"),
     (
         {"fleet": "phones", "mean_draft_time": 0.012},
@@ -215,6 +217,15 @@ def test_commands(capsys, tmp_path):
         first, second = json.loads(capsys.readouterr().out)["rows"]
         assert (first["name"], second["name"]) == ("iphone-16-pro-gpu", "rk3588-npu")
         assert first["draft_time"] == pytest.approx(time * first["draft_length"])
+    for words, sentence in (
+        (["--fleet", "phones"], "fleet: expected none with the devices of "),
+        (["--set", "fleet=phones"], "fleet: expected none with the devices of "),
+        (["--set", "device_load=warm"], "device_load: expected one of ['cold', 'sustained'], got 'warm'"),
+    ):
+        assert main(["solve", str(file), *words]) == 2
+        assert sentence in capsys.readouterr().err
+    assert main(["solve", "examples/devices.csv", "--set", "device_load=sustained"]) == 2
+    assert "device_load: expected a column device in 'examples/devices.csv', got 's" in capsys.readouterr().err
     file.write_text("device,snr_db,acceptance_rate\nrk3588,15,0.8\n", encoding="utf-8")
     assert main(["solve", str(file)]) == 2
     assert "row 1, device: expected one of" in capsys.readouterr().err

@@ -60,6 +60,7 @@ def _at_server(scenario: Scenario, draft_length: int) -> ContinuousController:
     at_server = scenario.replace(
         mean_draft_time=1e-12,  # a scenario requires a positive value
         fleet=(),
+        device_load="cold",
         total_bandwidth=1e30,
         round_trip_time=0.0,
         access_delay=(),

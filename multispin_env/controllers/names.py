@@ -53,6 +53,11 @@ class ContenderName:
         """Name of the controller with ``"+clairvoyant"``."""
         return f"{self.controller}+{CLAIRVOYANT}"
 
+    def check_estimators(self) -> None:
+        """Raise ``ValueError`` for an unknown estimator; the nearest name is suggested."""
+        for part in self.estimators:
+            check_name("estimator", part, (*ESTIMATORS.names(), *MODIFIERS.names(), CLAIRVOYANT))
+
 
 _NO_CONTROLLER = ", which makes no Controller"  # end of an error
 CUSTOM_CONTROLLER = f"{FORM} (your own controller)"  # in ``--help``
@@ -160,8 +165,7 @@ def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | No
         check_instance("assumptions", assumptions, Assumptions)
     parsed = ContenderName.parse(name)
     base, *modifiers = parsed.controller.split("+")
-    for part in parsed.estimators:
-        check_name("estimator", part, (*ESTIMATORS.names(), *MODIFIERS.names(), CLAIRVOYANT))
+    parsed.check_estimators()
     parts: list[Any] = [load_controller(base)]
     parts += [*map(MODIFIERS.load, modifiers), *map(ESTIMATORS.load, parsed.estimators)]
     extra = () if parsed.is_clairvoyant else ("assumptions",)

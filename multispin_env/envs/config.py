@@ -20,6 +20,7 @@ from multispin_env.checks import (
     check_keywords,
     check_name,
     checked_field,
+    listed,
     shown,
 )
 from multispin_env.controllers.base import Assumptions, Controller, RoundsController
@@ -314,7 +315,7 @@ class EnvConfig(ABC):
         arguments = values["arguments"]
         if not isinstance(arguments, Mapping):
             raise ValueError(f"arguments: expected a table of names and values, got {shown(arguments)}")
-        check_name("env", values["env"], (*ENVIRONMENTS.names(), "an id of your module, as --env module:ID imports it"))
+        check_name("env", values["env"], ("an id of your module, as --env module:ID imports it", *ENVIRONMENTS.names()))
         kind: type[Self] = ENVIRONMENTS.load(values["env"])
         loaded = dict(arguments)
         for name in _file_names(kind):
@@ -369,7 +370,7 @@ class EnvConfig(ABC):
         contender: Controller[Any, Any] | PlugIn = make_controller(name, self.scenario, self.assumptions, **options)
         base = contender.base if isinstance(contender, PlugIn) else contender
         if self.family == "rounds" and not isinstance(base, RoundsController):
-            names = list(controller_names("rounds"))
+            names = listed(controller_names("rounds"))
             raise ValueError(f"controller: expected a controller of rounds, one of {names}, got {name!r}")
         return contender
 

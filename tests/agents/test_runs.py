@@ -110,7 +110,7 @@ def test_a_second_training_of_one_name_is_refused_before_it_writes(saved, refuse
 
 
 LETTERS = "letters, digits and _ . + = -, at most 100 bytes, starting with a letter, digit or _"
-NAMES = ["..", ".", "", "a" * 101, "a" * 300, "é" * 51, "[bold]x", "-x", ".x", "a b", "a\nb", "runs/..", "a/x[/red]"]
+NAMES = ["..", ".", "a" * 101, "a" * 300, "é" * 51, "[bold]x", "-x", ".x", "a b", "a\nb", "runs/..", "a/x[/red]"]
 
 
 @pytest.fixture
@@ -131,6 +131,8 @@ def test_invalid_names_are_refused_before_anything_is_written(name, refused, her
 
 
 def test_other_invalid_names(refused, here):
+    for command, arguments in (("train", ["--name="]), ("train", ["--resume="]), ("evaluate", [""]), ("export", [""])):
+        assert "expected a text, got ''" in refused(command, arguments)
     assert "name: expected a name, or a path without '..', got '../x'" in refused("train", ["--name", "../x"])
     generated = refused("train", ["--set", "name=../x"])
     assert f"name: expected {LETTERS}, got 'heterogeneous-../x-k20-ppo-residual'" in generated

@@ -68,6 +68,7 @@ def test_refusals():
             ms.rate_certificate(system, ms.sample_state(system, 0))
     with pytest.raises(ValueError, match=r"state: expected the state of one system, shape \(K,\), got shape \(3, 2\)"):
         ms.rate_certificate(scenario, ms.sample_state(scenario, 0, 3))
+    scenario = scenario.replace(repeat_time=0.008)
     for name, value in (("link", "power"), ("access_delay", 0.01), ("upload_loss", 0.1)):
         with pytest.raises(ValueError, match=f"^{name}: expected .* for certificates, got"):
             ms.rate_certificate(scenario.replace(**{name: value}), state)

@@ -58,6 +58,7 @@ NAMES = [
     ("optimal", {"fixed_length": [26, -1, -1]}, r"fixed_length\[0\]: expected integers in 1\.\.25, or -1 .*, got 26"),
     ("optimal", {"fixed_length": [1.5] * 3}, r"fixed_length\[0\]: expected integers .*, got 1\.5"),
     ("optimal", {"fixed_length": [1, 1]}, r"fixed_length: expected a shape that broadcasts to \(1, 3\), got \(2,\)"),
+    ("optimal", {"energy_price": 1e308}, r"^energy_price: expected tokens per joule, at most 1e\+06, got 1e\+308"),
     ("optimal", {"energy_price": 3.0, "tpot": 1.0}, "^energy_price: expected 0 with tpot or fixed_length, got 3"),
     (
         "optimal",

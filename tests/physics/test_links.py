@@ -269,6 +269,10 @@ def test_mean_of_the_most_repetitions_is_that_of_draws(rng):
         assert scenario.repeat_delay == pytest.approx(draws.mean(), abs=4.5 * draws.std() / 200.0)
 
 
-def test_no_loss_or_no_time_is_no_repetition():
-    for fields in ({"upload_loss": 0.3}, {"repeat_time": 0.3}):
-        assert ms.Scenario.preset("llama2", num_users=2, **fields).repeat_delay == 0.0
+def test_a_loss_needs_a_time_and_the_label_has_both():
+    time = ms.Scenario.preset("llama2", num_users=2, repeat_time=0.3)  # as a sweep over losses begins
+    assert (time.repeat_delay, time.label) == (0.0, "llama2, 0 % of uploads repeated after 300 ms")
+    both = time.replace(upload_loss=0.125)
+    assert (both.repeat_delay > 0.0, both.label) == (True, "llama2, 12.5 % of uploads repeated after 300 ms")
+    with pytest.raises(ValueError, match=r"^repeat_time: expected seconds > 0 with upload_loss=0.3, got 0$"):
+        ms.Scenario.preset("llama2", upload_loss=0.3)

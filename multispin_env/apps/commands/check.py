@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.apps.commands.devices import read_devices
-from multispin_env.apps.commands.solve import device_scenario
+from multispin_env.apps.commands.solve import read_system
 from multispin_env.apps.models.profile import describe_pieces
-from multispin_env.apps.terminal.arguments import Command, add_scenario_options, add_set_option, resolve_scenario
+from multispin_env.apps.terminal.arguments import Command, add_scenario_options, add_set_option
 from multispin_env.bounds.rate_certificate import rate_system
 from multispin_env.certificates import check, check_rate
 from multispin_env.certificates.write import round_system
@@ -107,8 +106,7 @@ def _difference(name: str, mine: Any, found: Any) -> str | None:
 
 def _system(options: argparse.Namespace, kind: str, barrier: bool) -> _System:
     """Return the system of the options in the format of a certificate; ``barrier`` is part of the claim."""
-    devices = read_devices(options.devices, resolve_scenario(options).device_load)
-    scenario = device_scenario(options, len(devices.names))
+    devices, scenario = read_system(options, options.devices)
     if kind == check_rate.FORMAT:
         return rate_system(scenario, devices.state, barrier=barrier)[0]
     problem = checked_problem(scenario, devices.state, devices.weights, tpot=options.tpot)

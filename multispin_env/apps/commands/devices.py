@@ -60,6 +60,7 @@ class Devices:
     names: tuple[str, ...]
     state: SystemState  # (K,)
     weights: FloatArray | None  # (K,), by default 1; None if no row has a weight
+    profiled: bool = False  # whether a row names a device profile
 
 
 def read_devices(file: Path, load: str = LOADS[0]) -> Devices:
@@ -86,7 +87,8 @@ def _devices(content: bytes, suffix: str, load: str) -> Devices:
     weighted = any("weight" in record for record in records)
     if weighted and not any(weights):
         raise ValueError("weight: expected at least one number > 0, got only zeros")
-    return Devices(names, SystemState(*np.array(required).T), np.array(weights) if weighted else None)
+    profiled = any("device" in record for record in records)
+    return Devices(names, SystemState(*np.array(required).T), np.array(weights) if weighted else None, profiled)
 
 
 def _device(row: int, record: _Record, load: str) -> tuple[str, list[float], float]:

@@ -77,7 +77,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "devices draft ahead with this guess of the server's token: greedy at temperature 0, else shared-seed "
         "(default) or independent"
     )
-    parser.add_argument("--draft-ahead", nargs="?", const="", metavar="GUESS", help=guess)
+    parser.add_argument("--draft-ahead", nargs="?", const=True, metavar="GUESS", help=guess)
     add_out_option(parser, ", ".join(_SUFFIXES))
 
 
@@ -85,7 +85,8 @@ def _live_scenario(options: argparse.Namespace) -> Scenario:
     scenario = resolve_scenario(options)
     guesses = ["shared-seed", "independent"] if options.temperature else ["greedy"]
     if options.draft_ahead is not None:
-        guess = options.draft_ahead or (scenario.guess if scenario.guess in guesses else guesses[0])
+        default = scenario.guess if scenario.guess in guesses else guesses[0]
+        guess = default if options.draft_ahead is True else options.draft_ahead
         scenario = scenario.replace(draft_ahead=True, guess=guess)
     if scenario.draft_ahead and scenario.guess not in guesses:
         raise ValueError(f"guess: expected one of {guesses} at this temperature, got {scenario.guess!r}")

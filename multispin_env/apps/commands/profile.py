@@ -38,7 +38,7 @@ from multispin_env.apps.models.profile import (
 from multispin_env.apps.reproduce.drawing import save
 from multispin_env.apps.terminal.arguments import Command
 from multispin_env.apps.terminal.output import Progress
-from multispin_env.checks import check_integer
+from multispin_env.checks import check_integer, check_name
 from multispin_env.evaluation.statistics import aligned
 from multispin_env.server import Server
 
@@ -56,7 +56,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser, required=False)
     parser.add_argument("--model", dest="target", metavar="NAME", help="the same as --target")
     table = "look up the times of this GPU, for example h100_sxm; without a value, list all GPUs and models"
-    parser.add_argument("--table", nargs="?", const="", metavar="GPU", help=table)
+    parser.add_argument("--table", nargs="?", const=True, metavar="GPU", help=table)
     gpus = "number of GPUs of the target model, with --table (default 1)"
     parser.add_argument("--tensor-parallel", type=int, default=1, metavar="N", help=gpus)
     batches = "batch sizes (default 1 2 4 8, with --table 1 2 4 ... 256)"
@@ -90,10 +90,13 @@ def _outputs(stem: Path) -> tuple[Path, ...]:
 
 
 def _run(options: argparse.Namespace) -> None:
-    if options.table == "":
-        for kind, names in zip(("GPUs", "models"), tables.list_systems_and_models(), strict=True):
+    systems, models = ([], []) if options.table is None else tables.list_systems_and_models()
+    if options.table is True:
+        for kind, names in (("GPUs", systems), ("models", models)):
             print(f"{kind}: {', '.join(names)}")
         return
+    if options.table is not None:
+        check_name("table", options.table, systems)
     _set_defaults(options)
     cells, files = _cells(options), _outputs(options.out)
     profile = (_measure if options.table is None else _look_up)(options, cells, files[1])

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -218,7 +219,21 @@ def _record_groups(
     done = len(journal.parts)
     if done:
         print(f"{done} of {groups} groups are already done", file=sys.stderr)
+    times: list[float] = []  # the start, the first and the second token of the first group
+
+    def report(length: int) -> None:
+        if len(times) < 3:
+            times.append(monotonic())
+            if len(times) == 3:
+                start, token = np.diff(times)
+                seconds = (groups - done) * (start + (options.tokens - 1) * token)
+                prompts = len(encoded) - done * options.batch
+                text = f"about {seconds:.0f} s for {prompts} prompts, less if texts end before {options.tokens} tokens"
+                progress.say(text, sys.stderr)
+        progress(length, options.tokens)
+
     with Progress(groups - done) as progress:
+        times.append(monotonic())
         for first in range(done * options.batch, len(encoded), options.batch):
             progress.begin(f"prompts from number {first + 1}")
             texts = record_texts(
@@ -228,7 +243,7 @@ def _record_groups(
                 options.tokens,
                 options.temperature,
                 options.seed,
-                lambda done: progress(done, options.tokens),
+                report,
             )
             length = np.array([len(text.token) for text in texts])
             _, beta, accepted, *more = map(np.concatenate, zip(*texts, strict=True))

@@ -34,9 +34,11 @@ _METHODS = {
 }
 """Methods of each server whose draft length can vary, with the server's names."""
 
+_ISSUES = "https://github.com/vllm-project/vllm/issues"
+
 _ZERO = {
-    "vllm": ", but vLLM can collapse where batches cross into it (https://github.com/vllm-project/vllm/issues/49548, "
-    "open in August 2026; a schedule of zeros was 7 to 22 % slower than no drafts in 0.27.1)",
+    "vllm": f", but vLLM can collapse where batches cross into it ({_ISSUES}/49548, open in August 2026; a schedule of "
+    f"zeros cost 7 to 22 % of TPOT in 0.27.1, {_ISSUES}/51575)",
     "tensorrt-llm": ", but TensorRT-LLM then stops updating the drafter, whose acceptance stays low afterwards "
     "(https://github.com/NVIDIA/TensorRT-LLM/pull/16888, open in July 2026)",
     "sglang": ", but SGLang reads 0 only since 0.5.14",
@@ -45,10 +47,15 @@ _ZERO = {
 
 _VLLM = (
     "since 0.25.0 vLLM drafts num_speculative_tokens in every batch for dense models, and only its verification "
-    "follows the schedule (https://github.com/vllm-project/vllm/issues/51510, open in September 2026); set "
-    "VLLM_USE_V2_MODEL_RUNNER=0. On CPUs a schedule can crash it (https://github.com/vllm-project/vllm/issues/47014)"
+    f"follows the schedule ({_ISSUES}/51510, open in September 2026), or the capture of CUDA graphs fails "
+    f"({_ISSUES}/48494); VLLM_USE_V2_MODEL_RUNNER=0 follows it, but downgrades full CUDA graphs to piecewise, and at "
+    f"256 requests a schedule of three rows was 20 to 31 % below no speculation ({_ISSUES}/49986): measure both. Since "
+    f"August 2026 there is also enable_adaptive_verification ({_ISSUES}/47808, {_ISSUES}/52228). On CPUs a schedule "
+    f"can crash it ({_ISSUES}/47014)"
 )
 """Known problems of vLLM with several draft lengths."""
+
+_LONG_CONTEXT = 8192  # tokens above which the command warns
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -156,6 +163,12 @@ def _run(options: argparse.Namespace) -> None:
         scenario = scenario.replace(server_draft_time=time)
     elif options.method != "draft-model" and not times:
         raise ValueError(f"draft_time: expected the time per drafted token with method {options.method}, got none")
+    if scenario.context > _LONG_CONTEXT:
+        _warn(
+            options,
+            f"the draft's own context of {scenario.context} tokens is not included, only that of the pass, so that the "
+            f"schedule promises too much; users of vLLM report losses ({_ISSUES}/54691, {_ISSUES}/47602)",
+        )
     spans = draft_schedule(scenario, options.max_batch, options.min_length)
     _check_zero(spans, scenario, options)
     _FORMATS[options.format](spans, scenario, options)

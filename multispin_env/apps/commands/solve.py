@@ -22,6 +22,7 @@ import numpy as np
 
 from multispin_env.apps.commands.devices import Devices, read_devices
 from multispin_env.apps.terminal.arguments import (
+    DEFAULT_SCENARIO,
     Command,
     add_scenario_options,
     add_set_option,
@@ -32,6 +33,7 @@ from multispin_env.apps.terminal.arguments import (
 from multispin_env.apps.terminal.output import STDOUT, check_outputs, provenance, write_output
 from multispin_env.arrays import FloatArray
 from multispin_env.certificates.write import certificate
+from multispin_env.checks import check_name, listed, shown
 from multispin_env.controllers.names import (
     CUSTOM_CONTROLLER,
     check_controller,
@@ -39,6 +41,7 @@ from multispin_env.controllers.names import (
     load_controller,
     make_controller,
 )
+from multispin_env.device import LOADS
 from multispin_env.evaluation.cases import changed_settings
 from multispin_env.evaluation.contenders import contender_errors
 from multispin_env.evaluation.statistics import Cells, aligned, table, to_csv
@@ -152,7 +155,7 @@ def _decide(scenario: Scenario, devices: Devices, controller: str, limits: Mappi
     for name in options:
         if name not in option_names(load_controller(controller), "scenario"):
             rounds = controller_names("rounds", scenario)
-            able = [other for other in rounds if name in option_names(load_controller(other), "scenario")]
+            able = listed(other for other in rounds if name in option_names(load_controller(other), "scenario"))
             raise ValueError(f"controller: expected one of {able}, which have the option {name}, got {controller!r}")
     decide = make_controller(controller, scenario, **options)
     with contender_errors(controller, *([ValueError] if controller == "optimal" else [])):  # of an infeasible TPOT
@@ -259,13 +262,22 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def device_scenario(options: argparse.Namespace, num_users: int) -> Scenario:
-    """Return the scenario of the options for as many devices; ``ValueError`` if the options have a number too."""
-    if "num_users" in collect_arguments(options):
+def read_system(options: argparse.Namespace, file: Path) -> tuple[Devices, Scenario]:
+    """Return the devices of a file and the scenario of the options; ``ValueError`` for options about devices."""
+    fields = collect_arguments(options)
+    load = fields.get("device_load", Scenario.resolve(options.scenario or DEFAULT_SCENARIO).device_load)
+    check_name("device_load", load, LOADS)
+    devices = read_devices(file, load)
+    num_users = len(devices.names)
+    if "num_users" in fields:
         raise ValueError(
             f"set: expected fields other than num_users, the number of rows ({num_users}), got 'num_users'"
         )
-    return resolve_scenario(options, num_users=num_users)
+    if "fleet" in fields:
+        raise ValueError(f"fleet: expected none with the devices of {str(file)!r}, got {shown(fields['fleet'])}")
+    if "device_load" in fields and not devices.profiled:
+        raise ValueError(f"device_load: expected a column device in {str(file)!r}, got {load!r} without one")
+    return devices, resolve_scenario(options, num_users=num_users, fleet=(), device_load=LOADS[0])
 
 
 def _write_proof(options: argparse.Namespace, scenario: Scenario, devices: Devices, proven: CertifiedDecision) -> None:
@@ -280,8 +292,7 @@ def _run(options: argparse.Namespace) -> None:
     check_outputs(STDOUT if options.json else None, options.csv, options.certificate)
     if options.certificate is not None and options.certify is None:
         raise ValueError("certify: expected a relative gap with --certificate, for example 1e-6, got none")
-    devices = read_devices(options.file, resolve_scenario(options).device_load)
-    scenario = device_scenario(options, len(devices.names))
+    devices, scenario = read_system(options, options.file)
     solution = solve(scenario, devices, options.controller, options.certify, options.tpot)
     if options.certificate is not None and solution.proven is not None:
         _write_proof(options, scenario, devices, solution.proven)

@@ -15,7 +15,9 @@ from multispin_env.apps.executors import on_signals
 from multispin_env.apps.terminal.arguments import Command, add_executor_options, executor_of
 from multispin_env.apps.terminal.output import Progress, Tally, provenance
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_integer, cut, reason
+from multispin_env.baselines.systems import SYSTEMS
+from multispin_env.checks import check_integer, cut, listed, reason, shown, suggestion
+from multispin_env.controllers.names import ContenderName
 from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
 from multispin_env.evaluation.suite.entries import (
     REFERENCE,
@@ -53,7 +55,7 @@ from multispin_env.evaluation.suite.recording import PARTS, record
 from multispin_env.evaluation.suite.tasks import BLIND, PUBLIC, RANDOM_ACTIONS
 from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import make_folder, write_atomically
-from multispin_env.registry import import_project_module
+from multispin_env.registry import CONTROLLERS, import_project_module, is_outside
 
 _FRESH_SEEDS = 10**6  # number of fresh evaluation seeds from which one is drawn
 
@@ -163,8 +165,13 @@ def _evaluate_name(options: argparse.Namespace) -> None:
     if options.check:
         raise ValueError(f"entry: expected a folder with scores to check, got {options.entry!r}")
     eval_seed = check_integer("seed", options.seed, 0)
-    if options.entry not in BLIND and any(letter in options.entry for letter in "/\\"):
-        raise ValueError(f"entry: expected a folder that exists, or a controller, got {options.entry!r}")
+    parsed = ContenderName.parse(options.entry)
+    name, *_ = parsed.controller.split("+")
+    names = (*CONTROLLERS.names(), *BLIND, REFERENCE, *SYSTEMS)
+    if not is_outside(name) and name not in names:
+        expected, got = f"a folder that exists, or one of {listed(names)}", shown(options.entry)
+        raise ValueError(f"entry: expected {expected}, got {got}{suggestion(name, names)}")
+    parsed.check_estimators()
     selected = tuple(task(name) for name in options.tasks) if options.tasks else tasks()
     if options.out is None:
         _print(_play_one(options, (Path(), (0,), eval_seed, rule_policies(options.entry, selected))), eval_seed)
@@ -237,8 +244,8 @@ def _results(
             else:
                 values[run] = result.value
             tally.add(labels[run], failed=isinstance(error, Exception | str))
-    others = "".join(f"; {message.split(': ')[0]} failed too" for message in errors[1:])
-    return values, ValueError(errors[0] + others) if errors else None
+    others = [message.split(": ")[0] for message in errors[1:]]
+    return values, ValueError(errors[0] + f"; these failed too: {listed(others)}" * bool(others)) if errors else None
 
 
 def _print(played: TaskValues, eval_seed: int) -> None:

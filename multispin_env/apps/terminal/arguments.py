@@ -1,14 +1,17 @@
 """Commands, and the options that several of them share: the system, ``--set`` and the executor."""
 
 import ast
+import re
 import shlex
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
+
+from typing_extensions import override
 
 from multispin_env.apps.executors import Cluster, Executor, Processes, Serial
-from multispin_env.checks import check_integer, check_plausible, shown, suggestion
+from multispin_env.checks import check_integer, check_name, check_plausible, cut, listed, shown, suggestion
 from multispin_env.evaluation.contenders import ContenderError
 from multispin_env.registry import (
     ACCEPTANCES,
@@ -150,10 +153,10 @@ def _fleet(text: str) -> str | list[tuple[str, float]]:
 
 
 def resolve_scenario(options: Namespace, **fixed: Any) -> Scenario:
-    """Return the scenario of a command without an environment; ``fixed`` fields are set by the command."""
+    """Return the scenario of a command without an environment; the command sets the ``fixed`` fields."""
     fields = collect_arguments(options)
     check_settings(options, fields)
-    return Scenario.resolve(options.scenario or DEFAULT_SCENARIO).replace(**fixed, **fields)
+    return Scenario.resolve(options.scenario or DEFAULT_SCENARIO).replace(**(fields | fixed))
 
 
 def check_settings(
@@ -183,7 +186,51 @@ def _remedy(name: str, options: Namespace, expected: tuple[str, ...]) -> str:
     if owners:
         return f", which is an argument of {', '.join(owners)}"
     # among so many names, only a very similar one is likely to be meant
-    return suggestion(name, expected, 0.7) or f"; the names are {', '.join(expected)}"
+    return suggestion(name, expected, 0.7) or f"; the names are {listed(expected)}"
+
+
+_PROBLEMS = {
+    r"invalid int value: (.*)": "expected an integer, got {}",
+    r"invalid float value: (.*)": "expected a number, got {}",
+    r"not allowed with argument (.*)": "expected none with {}, got one",
+    r"(expected .*)": "{}, got none",
+}
+"""Errors of `argparse`, as patterns, and in the words of this package."""
+
+
+class _Parser(ArgumentParser):
+    """Parser whose errors are a ``ValueError`` with one sentence, in place of the usage and an exit."""
+
+    @override
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # of parts too, for their own options
+        options, others = super().parse_known_args(args, namespace)
+        for word in others:
+            if word.startswith("-"):
+                names = (name[2:] for name in self._option_string_actions if name.startswith("--"))
+                check_name("option", word.partition("=")[0].lstrip("-"), names)
+            raise ValueError(f"arguments: expected no more, got {shown(word)}")
+        return options, others
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        subject, _, problem = message.partition(": ")
+        if subject.endswith("required"):
+            named = {_usage(option).split()[0]: option for option in self._actions}
+            missing = [named[name] for name in problem.split(", ")]
+            expected = " and ".join(f"{_usage(option)} ({option.help})" for option in missing)
+            raise ValueError(f"{', '.join(option.dest for option in missing)}: expected {expected}, got none")
+        field = subject.removeprefix("argument ").strip("-").replace("-", "_")
+        if match := re.fullmatch(r"invalid choice: '(.*)' \(choose from (.*)\)", problem):
+            check_name(field, match[1], re.findall(r"[\w-]+", match[2]))
+        for pattern, words in _PROBLEMS.items():
+            if match := re.fullmatch(pattern, problem):
+                raise ValueError(f"{field}: {words.format(cut(match[1]))}")
+        raise ValueError(f"{field}: {problem}")
+
+
+def _usage(option: Action) -> str:
+    name = option.metavar or option.dest.upper()
+    return f"{option.option_strings[-1]} {name}" if option.option_strings else str(option.metavar or option.dest)
 
 
 @dataclass(frozen=True)
@@ -202,7 +249,7 @@ class Command:
     def parser(self, program: str) -> ArgumentParser:
         """Build the parser of the command line."""
         lines = "".join(f"  {program} {line}".rstrip() + "\n" for line in self.examples)
-        parser = ArgumentParser(
+        parser = _Parser(
             prog=program,
             description=self.description,
             epilog=f"examples:\n{lines}",
@@ -216,6 +263,9 @@ class Command:
         """Parse the arguments and run."""
         options = self.parser(program).parse_args(separate_settings(arguments))
         check_plausible(vars(options))
+        for name, value in vars(options).items():
+            if value == "":  # of an unset variable of the shell
+                raise ValueError(f"{name}: expected a text, got ''")
         if vars(options).get("seed") is not None:
             check_integer("seed", options.seed, 0)
         if vars(options).get("env") is not None:

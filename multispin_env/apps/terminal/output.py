@@ -10,7 +10,7 @@ from importlib.metadata import version
 from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from typing_extensions import override
 
@@ -77,11 +77,11 @@ class Progress(_Line):
         if self._terminal or monotonic() - self._shown > LOG_INTERVAL:
             self._show(done / of)
 
-    def say(self, line: str) -> None:
-        """Print a line of results in place of the bar; the next report prints the bar again."""
+    def say(self, line: str, file: TextIO | None = None) -> None:
+        """Print a line in place of the bar, by default of results; the next report prints the bar again."""
         if self._terminal:
             print(f"\r{'':{_LINE}}\r", end="", file=sys.stderr, flush=True)
-        print(line, flush=True)
+        print(line, file=file, flush=True)
 
     def _show(self, part: float) -> None:
         fraction = (self._begun - 1 + part) / self.total

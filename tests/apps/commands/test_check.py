@@ -83,6 +83,14 @@ def test_the_first_field_that_differs_is_named(options, words, proof, capsys):
     assert err.startswith(f"multispin check: not the system of {DEVICES}: {words}")
 
 
+def test_a_delay_for_each_row_is_counted_with_the_rows(proof, capsys):
+    for count, words in ((6, "expected none for certificates, got (0.1, "), (5, "one for each of 6 devices, got 5")):
+        delays = f"access_delay={(0.1,) * count}"
+        status, _, err = run(capsys, "check", proof(), "--devices", DEVICES, "--set", delays)
+        assert status == 2
+        assert words in err
+
+
 def test_other_devices_and_rounding(proof, capsys, tmp_path):
     text, file, other = DEVICES.read_text("utf-8"), proof(), tmp_path / "other.csv"
     for old, new, words in (("13.1", "13.2", "draft_time[0]: "), ("13.1", "13.1000000000000001", "")):

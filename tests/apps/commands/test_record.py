@@ -102,6 +102,13 @@ def test_the_files_are_what_the_environment_takes(models, here, whole, capsys):
     assert last == ["all", *(f"{share:z.3f}" for share in shares[-1])]
 
 
+def test_the_time_is_estimated_from_the_first_two_tokens(models, here, capsys, monkeypatch):
+    monkeypatch.setattr(record, "monotonic", iter((10.0, 15.0, 17.0)).__next__)  # 5 s, then 2 s a token
+    assert main(arguments(models)) == 0
+    seconds = 3 * (5 + 39 * 2)  # of 3 groups
+    assert f"\nabout {seconds} s for 6 prompts, less if texts end before 40 tokens\n" in capsys.readouterr().err
+
+
 def test_texts_of_the_record_are_those_of_the_models(models, here, whole):
     Path("mine.npz").write_bytes(whole["mine.npz"])
     options = Namespace(target=models["target"], draft=models["draft"], draft_bits=None, device="cpu", dtype="float32")

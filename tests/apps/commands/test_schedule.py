@@ -68,7 +68,7 @@ def test_a_warning_of_length_0(capsys):
     assert length == 0
     losses = [1 - best(scenario, size, 1)[1] / best(scenario, size)[1] for size in range(first, 257)]
     assert f"optimum from {first} requests, but vLLM" in text.err
-    assert "/issues/49548" in text.err
+    assert all(f"/issues/{issue}" in text.err for issue in (49548, 51575))
     assert f"loses at most {100 * max(losses):.1f} % " in text.err
     assert main([*arguments, "--min-length", "1"]) == 0
     text = capsys.readouterr()
@@ -91,8 +91,18 @@ def test_a_warning_that_vllm_may_not_follow_the_schedule(capsys, options, warnin
     assert main(["schedule", *QWEN, *options.split(), "--min-length", "1"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == warnings
-    assert all(f"/issues/{issue}" in line for line in lines for issue in (51510, 47014))
+    assert all(f"/issues/{issue}" in line for line in lines for issue in (51510, 47014, 48494, 49986, 47808, 52228))
     assert ("not tested" in "".join(lines)) == untested
+
+
+@pytest.mark.parametrize(("context", "warns"), [(8192, False), (8193, True)])
+def test_a_warning_of_a_context_that_the_draft_reads_too(capsys, context, warns):
+    options = ["--set", f"context={context}", "--min-length", "1"]
+    assert main(["schedule", *QWEN, *options, "--format", "json"]) == 0
+    text = capsys.readouterr()
+    assert json.loads(text.out)["about"]["scenario"]["context"] == context
+    assert (f"the draft's own context of {context} tokens is not included" in text.err) == warns
+    assert text.err.count("\n") == warns
 
 
 @pytest.mark.parametrize(

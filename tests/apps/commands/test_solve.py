@@ -219,6 +219,17 @@ SCENARIO = ms.Scenario.preset("llama2", num_users=3)
 DEVICES = Devices(("a", "b", "c"), STATE, None)
 
 
+def test_a_delay_for_each_row(capsys, error):
+    delays, rows = (0.0, 0.0, 0.0, 0.0, 0.0, 0.1), 6
+    content = solve_json(capsys, EXAMPLE, "--set", f"access_delay={delays}")
+    scenario = ms.Scenario.preset("llama2", num_users=rows, access_delay=delays)
+    decision = ms.make_controller("optimal", scenario)(read_devices(EXAMPLE).state)
+    assert [row["draft_length"] for row in content["rows"]] == decision.draft_length.tolist()
+    words = "access_delay: expected one number, or one for each of 6 devices, got 20 numbers"
+    for program in ((EXAMPLE,), ("--certify", "1e-6", EXAMPLE)):
+        assert words in error(*program, "--set", f"access_delay={(0.1,) * 20}")
+
+
 def test_the_summary_of_a_certificate():
     solution = solve(SCENARIO, DEVICES, "optimal", 1e-3)
     names = [line.split("  ")[0] for line in summary(solution).splitlines()]

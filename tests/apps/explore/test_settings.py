@@ -80,11 +80,12 @@ def test_a_scenario_file_begins_as_it_is(settings, tmp_path):
 
 
 def test_options_make_the_same_system(tmp_path, monkeypatch):
-    from multispin_env.apps.commands.solve import COMMAND, device_scenario
+    from multispin_env.apps.commands.solve import COMMAND
+    from multispin_env.apps.terminal.arguments import resolve_scenario
 
     monkeypatch.chdir(tmp_path)
     Scenario.preset("r1", num_users=4).save("own.json")
     for sources, name in ((HERE, "llama2"), (ScenarioSources(tmp_path / "own.json"), str(tmp_path / "own.json"))):
         settings = SystemSettings(name, num_users=3, spread=1.4, server="a100-32b", payload="ids", shortest="0")
         options = COMMAND.parser("x").parse_args([*settings.option_words(sources, "num_users"), "-"])
-        assert device_scenario(options, 3) == settings.system(sources)
+        assert resolve_scenario(options, num_users=3) == settings.system(sources)

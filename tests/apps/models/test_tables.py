@@ -145,16 +145,21 @@ def test_what_a_table_lacks_is_one_sentence(words, sentence, package, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
-def test_options_of_the_other_kind_and_missing_ones(tmp_path, refused, monkeypatch):
+def test_options_of_the_other_kind_and_missing_ones(package, refused):
     table = ["--table", "moon_sxm"]
     for words, sentence in (
         ([*SMALL[:4], "--out", "x"], "tensor_parallel: expected no value without --table"),
         ([*table, "--out", "x"], "target: expected a model, got none"),
+        (["--table", "moon"], "table: expected one of ['moon_sxm'], got 'moon'; did you mean 'moon_sxm'?"),
         ([*table, "--model", "x"], "out: expected a name for the files to write, got none"),
     ):
         assert sentence in refused("profile", words)
+
+
+def test_a_missing_package_is_named_first(refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "aiconfigurator_core", None)
-    assert 'pip install "multispin_env[tables]"' in refused("profile", ["--table"])
+    for words in (["--table"], ["--table", "h100"]):
+        assert 'pip install "multispin_env[tables]"' in refused("profile", words)
 
 
 def test_profiles_that_ship_say_where_they_are_from():

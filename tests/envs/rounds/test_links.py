@@ -275,8 +275,16 @@ test_refusals = refusals(
         lambda: preset(link="own_link:LINK"),
         r"link: expected a registered name.*--set link=own_link:LINK ",
     ),
+    (
+        lambda: preset(link=LINKS.load("power")),
+        r"link: expected a registered name, got Power\(.*; register a part with registry.LINKS.register\(NAME, ...\)$",
+    ),
     (lambda: preset(efficiency_limit=7.4), "efficiency_limit: expected 0 with link 'density', got 7.4"),
     (lambda: preset(efficiency_limit=-1.0, link="power"), "efficiency_limit: expected a finite number"),
+    (
+        lambda: preset(efficiency_limit=1e9, link="power"),
+        r"efficiency_limit: .* at most 100, got 1e\+09",
+    ),
     (lambda: preset(power_bandwidth=0.0), "power_bandwidth: expected a finite number"),
     (lambda: preset(power_bandwidth=0.5), r"power_bandwidth: .*Hz"),
     (lambda: preset(access_delay=(0.1, 0.2)), "access_delay: expected one number, or one for each of 3 devices, got 2"),
