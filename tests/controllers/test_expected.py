@@ -102,6 +102,16 @@ def test_old_reports_against_enumeration(law, rng):
         assert solved.share[row].sum() == pytest.approx(1.0)
 
 
+def test_the_search_reaches_the_longest_draft(rng):
+    scenario, state, token_time = two_devices(rng)
+    problem = make_problem(scenario.replace(max_draft_length=3), state)
+    solved = sample_decisions(problem, token_time)
+    assert (solved.lengths == 3).any()
+    for row, uploads in enumerate(token_time):
+        shortest = SampleProblem(problem[row : row + 1], uploads.T.copy()).solve(np.ones(2), np.full(2, 0.5))
+        assert shortest.value == pytest.approx(solved.value[row], rel=1e-4)
+
+
 def test_the_bound_holds_for_all_shares(rng):
     scenario, state, token_time = two_devices(rng, 2)
     problem = make_problem(scenario, state)[:1]
