@@ -61,6 +61,12 @@ def test_a_scenario_has_the_numbers_of_its_fleet(load, tmp_path):
     assert (none.fleet, none.mean_draft_time, none.draft_time_range) == ((), scenario.mean_draft_time, (0.85, 1.15))
 
 
+def test_devices_are_cold_unless_a_file_says_more():
+    content = FLEET.to_dict()
+    assert content.pop("device_load") == "cold"
+    assert ms.Scenario.from_dict(content) == FLEET
+
+
 def test_labels_belong_to_the_numbers():
     stored = FLEET.to_dict()
     changed = stored | {"fleet": [[*row[:4], 9.0] if row[0] != "my board" else row for row in stored["fleet"]]}

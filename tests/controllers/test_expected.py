@@ -112,6 +112,29 @@ def test_the_search_reaches_the_longest_draft(rng):
         assert shortest.value == pytest.approx(solved.value[row], rel=1e-4)
 
 
+@pytest.mark.parametrize("law", [{}, {"verification_pieces": ((0.03, 0.002),)}])
+def test_the_search_of_many_devices_does_not_depend_on_its_start(law, rng):
+    scenario = ms.Scenario.preset("qwen3.5", num_users=12, min_draft_length=0, total_bandwidth=4e6, **law)
+    state = ms.sample_state(scenario, rng, 2)
+    fading = state.spectral_efficiency[:, None] * rng.uniform(0.5, 1.0, (2, 32, 12))
+    problem, token_time = make_problem(scenario, state), full_share_token_time(scenario, fading)
+    solved = sample_decisions(problem, token_time)
+    for row, uploads in enumerate(token_time):
+        start = np.ones(12), np.full(12, 1.0 / 12.0)
+        shortest = SampleProblem(problem[row : row + 1], uploads.T.copy()).solve(*start)
+        assert shortest.value == pytest.approx(solved.value[row], rel=5e-3)
+
+
+def test_a_device_without_a_draft_is_not_waited_for(rng):
+    scenario, state, token_time = two_devices(rng, min_draft_length=0)
+    problem, uploads = make_problem(scenario, state)[:1], token_time[0].T.copy()
+    values = []
+    for slower in (1.0, 1e6):
+        sampled = SampleProblem(problem, uploads * np.array([[slower], [1.0]]))
+        values.append(sampled.value(np.array([0.0, 3.0]), np.array([0.0, 1.0])))
+    assert values[0] == values[1]
+
+
 def test_the_bound_holds_for_all_shares(rng):
     scenario, state, token_time = two_devices(rng, 2)
     problem = make_problem(scenario, state)[:1]
