@@ -105,7 +105,7 @@ def fleet_rows(rows: Any) -> tuple[Row, ...]:
     checked = tuple(_row(f"fleet[{index}]", row) for index, row in enumerate(rows))
     total = fsum(share for _, share, *_ in checked)
     if abs(total - 1.0) > _ROUNDING:
-        raise ValueError(f"fleet: expected shares with the sum 1, got {total:g}")
+        raise ValueError(f"fleet: expected shares with the sum 1, got {total:.10g}")
     return checked
 
 

@@ -63,7 +63,7 @@ def test_arguments_of_environments(env_id):
     if env_id == "MultiSpin/RecordedAcceptance-v0":
         explained |= set().union(*arguments("MultiSpin/HiddenAcceptance-v0")) - {"spread"}
     names = set(kind.own_fields())
-    assert names <= explained
+    assert names <= explained, f"## Arguments of {env_id}: expected also {names - explained}"
     assert count >= len(names) // 3
 
 

@@ -61,6 +61,12 @@ def test_a_scenario_has_the_numbers_of_its_fleet(load, tmp_path):
     assert (none.fleet, none.mean_draft_time, none.draft_time_range) == ((), scenario.mean_draft_time, (0.85, 1.15))
 
 
+def test_devices_are_cold_unless_a_file_says_more():
+    content = FLEET.to_dict()
+    assert content.pop("device_load") == "cold"
+    assert ms.Scenario.from_dict(content) == FLEET
+
+
 def test_labels_belong_to_the_numbers():
     stored = FLEET.to_dict()
     changed = stored | {"fleet": [[*row[:4], 9.0] if row[0] != "my board" else row for row in stored["fleet"]]}
@@ -162,6 +168,7 @@ REFUSED = [
     ({"fleet": [["pixel-8", 1.0]]}, r"fleet\[0\], device: expected one of .*; did you mean 'pixel-8-q8'\?"),
     ({"fleet": "phnes"}, "fleet: expected one of .*; did you mean 'phones'"),
     ({"fleet": [["pixel-8-q8", 0.5]]}, "fleet: expected shares with the sum 1, got 0.5"),
+    ({"fleet": [["pixel-8-q8", 0.5], ["pixel-6a-q8", 0.500001]]}, "fleet: expected shares .* 1, got 1.000001"),
     ({"fleet": [["pixel-8-q8", 0.0], ["pixel-6a-q8", 1.0]]}, r"fleet\[0\], share: expected .* in \(0, 1\], got 0.0"),
     ({"fleet": [["mine", 1.0, -0.02, 0.02, 0.1]]}, r"fleet\[0\], draft_time: expected .* \(0, inf\), got -0.02"),
     ({"fleet": [["mine", 1.0, 0.02, 0.02, -0.1]]}, r"fleet\[0\], joules_per_token: expected .*, got -0.1"),
@@ -185,6 +192,11 @@ def test_bad_fleets_are_refused_in_one_sentence(fields, words):
     with pytest.raises(ValueError, match=words) as refused:
         QWEN.replace(**fields)
     assert "\n" not in str(refused.value)
+
+
+def test_shares_may_lack_rounding_errors():
+    thirds = QWEN.replace(fleet=[[label, 0.3333333333] for label in ("pixel-8-q8", "pixel-6a-q8", "rk3588-npu")])
+    assert [share for _, share, *_ in thirds.fleet] == [0.3333333333] * 3
 
 
 def test_untrusted_fields_read_no_file(tmp_path):

@@ -18,7 +18,6 @@ import yaml  # type: ignore[import-untyped]
 from tools.check import check_site
 from tools.notebook import to_markdown
 from tools.pages import Page, api_page, environment_pages, list_of_environments
-from tools.scores import write_scores
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -124,13 +123,8 @@ def main() -> int:
     """Build and check; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--no-animations", action="store_true", help="leave out the animations, which take longest")
-    parser.add_argument(
-        "--scores", action="store_true", help="play the reference scores again first, into docs/results/reference"
-    )
     options = parser.parse_args()
     started = monotonic()
-    if options.scores:
-        write_scores()
     pages = stage(not options.no_animations)
     config = configure(pages)
     shutil.rmtree(SITE, ignore_errors=True)

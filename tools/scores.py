@@ -1,5 +1,6 @@
-"""Stored reference scores of every environment."""
+"""Stored reference scores of every environment: ``python -m tools.scores [ID ...]`` plays them again."""
 
+import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +55,12 @@ def play(env_id: str, episodes: int) -> Scores:
     return Scores(env_id, SCENARIO, episodes, cases.seed, cases.metric, cases.reference, rows)
 
 
-def write_scores() -> None:
-    """Store the scores of every environment."""
+def main() -> None:
+    """Store the scores of some environments, by default of all."""
+    parser = argparse.ArgumentParser("python -m tools.scores", description=__doc__)
+    parser.add_argument("ids", nargs="*", metavar="ID", help="default: all")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for env_id in ENVIRONMENTS.names():
+    for env_id in parser.parse_args().ids or ENVIRONMENTS.names():
         episodes = LONG.get(env_id, EPISODES)
         print(f"playing {episodes} episodes of {env_id} ...", flush=True)
         scores = play(env_id, episodes)
@@ -71,3 +74,7 @@ def scores_of(env_id: str) -> Scores:
         return play(env_id, FEW)
     stored = json.loads(path.read_text(encoding="utf-8"))
     return Scores(**stored["about"], rows=list(map(Row.from_dict, stored["rows"])))
+
+
+if __name__ == "__main__":
+    main()

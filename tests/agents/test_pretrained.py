@@ -20,7 +20,7 @@ from tests.cards import card_of, check_card
 from tools.cards import packed_card
 from tools.pack import best_plug_in, main
 
-IDS = ENVIRONMENTS.names()  # each has one
+IDS = tuple(multispin_agents.PRETRAINED)
 FULL = "MultiSpin/Heterogeneous-v0"
 STATES_ONLY = ("MultiSpin/Homogeneous-v0", FULL)
 LARGEST_FOLDER = 200_000
@@ -34,6 +34,11 @@ def loaded():
 
 def folder_of(env_id):
     return ROOT / multispin_agents.PRETRAINED[env_id]
+
+
+def test_every_id_has_an_agent():
+    missing = {*ENVIRONMENTS.names()} - {*IDS}
+    assert not missing, f"PRETRAINED: expected a folder with an agent for {missing}; CONTRIBUTING.md says how"
 
 
 @pytest.mark.parametrize("env_id", IDS)

@@ -106,6 +106,14 @@ def test_a_case_solved_by_hand():
     assert ahead_rate(scenario, state, always_two) == pytest.approx(2.19 / (0.657 * 0.05 + 0.343 * 0.03), abs=1e-6)
 
 
+def test_head_starts_are_rounded_to_the_nearest_point_of_the_grid():
+    best = ms.rate_optimum(*simple())
+    for part, nearest in ((0.4, best.draft_length[:-1]), (0.6, best.draft_length[1:])):
+        between = best.head_start[:-1] + part * best.head_start[1]
+        assert (best.lengths(between[:, None]) == nearest).all()
+    assert (best.draft_length[1:] != best.draft_length[:-1]).any()
+
+
 TWO = [
     ("llama2", "a100-32b", (0.7126, 0.8582), (0.5, 2), 0, 89.6, 104.5),
     ("qwen3.5", "", (0.965, 0.81), (0.5, 2), 1, 83.3, 108.1),

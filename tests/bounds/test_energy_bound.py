@@ -82,10 +82,11 @@ def test_no_rule_exceeds_the_bound_and_one_reaches_it(system):
 def test_a_proof_does_not_rely_on_the_fast_rule(monkeypatch):
     scenario = ms.Scenario.preset("qwen3.5", **SMALL)
     sample = EnergySample(scenario, ms.sample_state(scenario, 0, 30), np.full(30, 2.0))
-    bound = sample.bound(3.0, 50.0, proven=True)
+    bound, public = sample.bound(3.0, 50.0, proven=True), ms.energy_bound(scenario, 3.0, size=30)
     monkeypatch.setattr(energy, "priced_lengths", lambda scenario, priced, time_price: priced.low)
     assert sample.bound(3.0, 50.0).rate < 0.9 * bound.rate
     assert sample.bound(3.0, 50.0, proven=True).rate == pytest.approx(bound.rate, rel=1e-6)
+    assert ms.energy_bound(scenario, 3.0, size=30).rate == pytest.approx(public.rate, rel=1e-6)
 
 
 HORIZON = 60.0
@@ -170,6 +171,8 @@ def test_bad_arguments():
     scenario = ms.Scenario.preset("qwen3.5", **DEFAULTS)
     with pytest.raises(ValueError, match=r"^battery_rounds: expected a number > 0, got 0; use battery_rounds=20"):
         ms.energy_bound(scenario.replace(battery_rounds=0.0))
+    with pytest.raises(ValueError, match=r"^size: expected an integer .*2.*, got 1$"):
+        ms.energy_bound(scenario, size=1)
     for price in (-1.0, 20.0):  # with 20 tokens/J a longer round, which charges more, would pay for itself
         with pytest.raises(ValueError, match=r"^price: expected a finite number in \[0, 10\.\d+\), got"):
             ms.energy_bound(scenario, price, size=50)

@@ -26,7 +26,7 @@ from multispin_env.physics.types import Observed
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import make_problem, user_times
 from multispin_env.solver.samples import SampleProblem, sample_decisions
-from tests.controllers.histories import history, make, system
+from tests.controllers.histories import along, history, make, system
 from tests.refusals import refusals
 
 
@@ -162,6 +162,39 @@ def test_no_single_device_would_better_stop_drafting(rng):
         assert max(others) <= sampled.value(lengths, share) * 1.002
 
 
+def test_the_search_reaches_the_longest_draft(rng):
+    scenario, state, token_time = two_devices(rng)
+    problem = make_problem(scenario.replace(max_draft_length=3), state)
+    solved = sample_decisions(problem, token_time)
+    assert (solved.lengths == 3).any()
+    for row, uploads in enumerate(token_time):
+        shortest = SampleProblem(problem[row : row + 1], uploads.T.copy()).solve(np.ones(2), np.full(2, 0.5))
+        assert shortest.value == pytest.approx(solved.value[row], rel=1e-4)
+
+
+@pytest.mark.parametrize("law", [{}, {"verification_pieces": ((0.03, 0.002),)}])
+def test_the_search_of_many_devices_does_not_depend_on_its_start(law, rng):
+    scenario = ms.Scenario.preset("qwen3.5", num_users=12, min_draft_length=0, total_bandwidth=4e6, **law)
+    state = ms.sample_state(scenario, rng, 2)
+    fading = state.spectral_efficiency[:, None] * rng.uniform(0.5, 1.0, (2, 32, 12))
+    problem, token_time = make_problem(scenario, state), full_share_token_time(scenario, fading)
+    solved = sample_decisions(problem, token_time)
+    for row, uploads in enumerate(token_time):
+        start = np.ones(12), np.full(12, 1.0 / 12.0)
+        shortest = SampleProblem(problem[row : row + 1], uploads.T.copy()).solve(*start)
+        assert shortest.value == pytest.approx(solved.value[row], rel=5e-3)
+
+
+def test_a_device_without_a_draft_is_not_waited_for(rng):
+    scenario, state, token_time = two_devices(rng, min_draft_length=0)
+    problem, uploads = make_problem(scenario, state)[:1], token_time[0].T.copy()
+    values = []
+    for slower in (1.0, 1e6):
+        sampled = SampleProblem(problem, uploads * np.array([[slower], [1.0]]))
+        values.append(sampled.value(np.array([0.0, 3.0]), np.array([0.0, 1.0])))
+    assert values[0] == values[1]
+
+
 def test_the_bound_holds_for_all_shares(rng):
     scenario, state, token_time = two_devices(rng, 2)
     problem = make_problem(scenario, state)[:1]
@@ -170,6 +203,18 @@ def test_the_bound_holds_for_all_shares(rng):
     bound = shares_bound(sampled, decision)
     others = max(sampled.value(decision.lengths, np.array([x, 1.0 - x])) for x in np.linspace(0.01, 0.99, 99))
     assert max(others, decision.value) <= bound <= 1.002 * decision.value
+
+
+def test_devices_that_finish_together_share_the_price_of_the_band(rng):
+    """The price is the derivative of the mean of 1 / T_e2e with respect to the logarithm of the band."""
+    scenario = ms.Scenario.preset("qwen3.5", num_users=3)
+    problem = make_problem(scenario, ms.SystemState(np.full(3, 0.02), np.full(3, 4.0), np.full(3, 0.9)))
+    uploads = np.repeat(rng.uniform(1e-3, 1e-2, (1, 16)), 3, 0)  # equal in each draw
+    at, wider = (
+        SampleProblem(problem, uploads * factor).fixed(np.full(3, 4.0)).mean(np.ones(3)) for factor in (1.0, 1.0 - 1e-6)
+    )
+    assert at.pull.sum() == pytest.approx((wider.rate - at.rate) / 1e-6, rel=1e-4)
+    assert at.pull == pytest.approx(np.full(3, at.pull.mean()))
 
 
 def test_channels_that_are_known_have_the_optimum(rng):
@@ -205,6 +250,29 @@ def test_it_is_ahead_of_the_quantile_for_other_draws(rng):
     assert np.mean(values[0]) > 1.005 * np.mean(values[1])
 
 
+@pytest.mark.parametrize("part", ["tokens", "efficiency"])
+def test_a_masked_reset_forgets_only_these_environments(part, rng):
+    """With all that has to be remembered hidden: ages of requests, and mean gains."""
+    rates = None if part == "tokens" else rng.uniform(0.5, 0.9, (3, 5))
+    seen = [replace(each, acceptance_rate=rates, age=None, mean_gain=None) for each in history(rng, 4, 3)]
+    reset, going, fresh = (make("expected", draws=4) for _ in range(3))
+    along(reset, seen[:3])
+    mask = np.array([False, True, False])
+    reset.reset(mask)
+    found, old, new = reset.estimate(seen[3]), along(going, seen)[-1], along(fresh, seen[3:])[0]
+    for row in range(3):
+        assert (getattr(found, part)[row] == getattr(new if mask[row] else old, part)[row]).all()
+        assert (getattr(new, part)[row] != getattr(old, part)[row]).any()
+
+
+def test_each_seed_has_its_own_channels(rng):
+    observed = replace(history(rng, 1, 3)[0], acceptance_rate=np.full((3, 5), 0.7))
+    first, again, other = (along(make("expected", draws=64, seed=seed), [observed])[0].efficiency for seed in (0, 0, 1))
+    assert (first == again).all()
+    assert not np.isclose(first, other).any()
+    assert other.mean() == pytest.approx(first.mean(), rel=0.05)
+
+
 KNOWN = ms.sample_state(system(), 0, 2)
 SEEN = Observed(KNOWN.draft_time, KNOWN.spectral_efficiency, KNOWN.acceptance_rate, mean_gain=np.full((2, 5), 0.3))
 
@@ -220,5 +288,6 @@ test_refusals = refusals(
     (lambda: decide(assumptions=Assumptions.of(system(), delay=0)), "got a known state; leave"),
     (lambda: decide(draws=4, certify=1e-3), "certify: expected no value with"),
     (lambda: decide(draws=4, tpot=0.1), "tpot: expected no value with"),
+    (lambda: decide(draws=4, energy_price=0.1), "energy_price: expected no value with"),
     (lambda: play_episodes(EnvConfig.of("MultiSpin/Continuous-v0").make_vec(2), "optimal+expected"), "estimator: exp"),
 )

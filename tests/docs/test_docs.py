@@ -102,8 +102,8 @@ def test_every_page_is_short_and_in_the_navigation():
         assert f": {page.relative_to(DOCS).with_suffix('.md').as_posix()}\n" in config, page
     words = {page: len(page.read_text(encoding="utf-8").split()) for page in PAGES.values()}
     assert {page.stem: count for page, count in words.items() if page.parent.name == "evidence" and count > 1_500} == {}
-    assert words[ROOT / "README.md"] <= 1_000
-    assert sum(words.values()) <= 58_200
+    assert words[ROOT / "README.md"] <= 1_000, "README.md: expected at most 1,000 words"
+    assert sum(words.values()) <= 58_200, "docs and README.md: expected at most 58,200 words"
 
 
 def first_column(path, head):
@@ -112,9 +112,11 @@ def first_column(path, head):
 
 def test_tables_list_every_part():
     assert set(first_column(DOCS / "serving.md", "| `arrivals` |")) == set(ms.registry.ARRIVALS.names())
-    assert first_column(ROOT / "README.md", "| id |") == list(ENVIRONMENTS.names())
+    shown, ids = first_column(ROOT / "README.md", "| id |"), list(ENVIRONMENTS.names())
+    assert shown == ids, "README.md: expected a row of each id in the table of ids, in the order of `ENVIRONMENTS`"
     assert sorted(re.findall(r"`\[(\w+)\]`", "".join(table(ROOT / "README.md", "| extra |")))) == sorted(EXTRAS)
-    assert {json.loads(path.read_text(encoding="utf-8"))["about"]["env"] for path in STORED} >= set(ROUNDS)
+    missing = set(ROUNDS) - {json.loads(path.read_text(encoding="utf-8"))["about"]["env"] for path in STORED}
+    assert not missing, f"docs/results/reference: expected scores, which `python -m tools.scores ID` stores: {missing}"
     shown = table(ROOT / "README.md", "| decided by | goodput")
     assert 2 + 5 <= len(shown) <= 2 + 6
     assert [line for line in table(DOCS / "evidence" / "agents.md", "| decided by | goodput") if line in shown] == shown
@@ -133,7 +135,7 @@ def test_the_table_of_questions_has_every_environment_with_arguments_that_it_tak
         names = re.findall(r"`([^`]+)`", f"{row[2]} {row[3]}")
         bases = {name.partition("+")[0] for name in names if not name.startswith("ms.")}
         assert all(hasattr(ms, f"{base}_goodput") for base in bases - set(ms.controller_names()))
-    assert env_ids == set(ENVIRONMENTS.names())
+    assert env_ids == set(ENVIRONMENTS.names()), "docs/index.md: expected each id in the table of questions"
 
 
 def test_the_page_of_the_model_has_the_numbers_of_each_pair():

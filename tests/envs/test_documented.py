@@ -36,7 +36,7 @@ def all_shown(env_id):
 def test_shapes_and_ranges_are_those_of_the_space(env_id, preset):
     env = gym.make(env_id, scenario=preset, num_users=5, **all_shown(env_id))
     printed = {entry: words for entry, *words in re.findall(LINE, CLASSES[env_id].__doc__)}
-    assert set(printed) == set(env.observation_space.spaces)
+    assert set(printed) == set(env.observation_space.spaces), "## Observation Space: expected a table with all entries"
     names = {"K": 5, "tasks": len(env.unwrapped.scenario.tasks)}
     for entry, box in env.observation_space.items():
         shape, *range_ = printed[entry]
@@ -60,7 +60,8 @@ def test_the_page_names_the_argument_that_shows_an_entry(env_id):
     without = {name: None if name == "plan_quantile" else False for name in all_shown(env_id)}
     shown = EnvConfig.of(env_id, **without).observations.entries
     for entry in EnvConfig.of(env_id, **all_shown(env_id)).observations.entries:
-        (line,) = (line for line in page.splitlines() if line.startswith(f"| `{entry}` "))
+        line = next((line for line in page.splitlines() if line.startswith(f"| `{entry}` ")), None)
+        assert line, f"## Observation Space: expected a line of the table with `{entry}`"
         (named,) = [name for name in SHOWING if f"(`{name}`)" in line] or [""]
         assert (entry in shown) == (not named)
         if named:
@@ -85,7 +86,8 @@ def test_formulas_of_the_table_are_those_of_the_codec(env_id):
         for entry, value in table
         if "_" in value or "x" in value
     }
-    assert formulas.keys() >= codec.entries.keys() - {"phase", "task"}
+    missing = codec.entries.keys() - {"phase", "task"} - formulas.keys()
+    assert not missing, f"## Observation Space: expected formulas of {missing} in the table"
     for entry, formula in formulas.items():
         assert codec.entries[entry].encode(codec, np.array(3.0)) == pytest.approx(eval(formula, names)), entry
 

@@ -28,8 +28,9 @@ def hash_of(env_id):
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_hash(env_id):
-    """A failure means that the id needs a new version."""
-    assert hash_of(env_id) == dict(ROWS)[env_id]
+    stored = dict(ROWS).get(env_id)
+    assert stored, f"{env_id}: expected a row in docs/versions.md, which `python -m tests.envs.test_frozen` prints"
+    assert hash_of(env_id) == stored, f"{env_id}: expected the same steps, or a new version, as docs/versions.md says"
 
 
 def test_versions_have_rows_and_different_hashes():
@@ -37,7 +38,8 @@ def test_versions_have_rows_and_different_hashes():
     for env_id, _ in ROWS:
         name, version = env_id.rsplit("-v", 1)
         versions[name].append(int(version))
-    assert {f"{name}-v{numbers[-1]}" for name, numbers in versions.items()} == set(IDS)
+    current = {f"{name}-v{numbers[-1]}" for name, numbers in versions.items()}
+    assert current == set(IDS), "docs/versions.md: expected a row of each id and of no other; CONTRIBUTING.md says how"
     assert all(numbers == list(range(len(numbers))) for numbers in versions.values())
     assert len({stored for _, stored in ROWS}) == len(ROWS)
 

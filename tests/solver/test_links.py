@@ -155,6 +155,18 @@ def test_equal_latency_is_the_root_of_the_shares(name, rng):
         assert ((share > 0.0) == (lengths > 0)).all()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("low", [0, 1])
+@pytest.mark.parametrize("efficiency", [1e-13, 1e-30, 1e-200])
+def test_a_device_with_hardly_any_signal_has_a_finite_time(efficiency, low):
+    scenario = ms.Scenario.preset("llama2", num_users=3, link="power", min_draft_length=low)
+    state = ms.SystemState(np.full(3, 0.012), np.array([efficiency, 3.0, 5.0]), np.full(3, 0.8))
+    decision = ms.make_controller("optimal", scenario, certify=1e-6)(state)
+    goodput = ms.expected_outcome(scenario, state, decision).goodput
+    assert 0.0 < decision.value == pytest.approx(float(goodput), rel=1e-3)
+    assert decision.value <= decision.bound < 1e3
+
+
 @pytest.mark.parametrize("uplink", UPLINKS)
 def test_decisions_do_not_depend_on_their_batch(uplink):
     scenario = ms.Scenario.preset("qwen3.5", num_users=3, min_draft_length=0, max_draft_length=6, **UPLINKS[uplink])

@@ -24,6 +24,7 @@ from multispin_env.evaluation.suite.entries import (
     CURVES,
     ENTRY,
     SCORES,
+    check_replaced,
     kinds_of,
     read_entry,
     read_scores,
@@ -250,6 +251,14 @@ def test_no_rule_replaces_another_entry(error, small, tmp_path):
     assert "out: expected no value for the folder of an entry" in error("evaluate", small, "--out", tmp_path / "out")
     assert (small / ENTRY).read_bytes() == before
     assert not (small / SCORES).exists()
+
+
+def test_a_method_with_another_policy_in_one_task_replaces_nothing(tmp_path):
+    tasks = [ms.suite.task(name) for name in ("late", "fair")]
+    save_entry(tmp_path, rule_entry("optimal+quantile", tasks))  # the reference of the first
+    check_replaced(tmp_path, rule_policies("optimal+quantile", tasks[:1]))
+    with pytest.raises(ValueError, match=r"^out: expected a new folder, or one with an entry of this method"):
+        check_replaced(tmp_path, rule_policies("reference", tasks))
 
 
 def test_an_agent_of_ours_is_an_entry(error, small):

@@ -1,11 +1,15 @@
 """Joules and batteries in rounds, compared with an independent slow simulator."""
 
+from itertools import product
+
 import gymnasium as gym
 import numpy as np
 import pytest
 
 import multispin_env as ms
 from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.rounds import energy as room
+from multispin_env.physics.energy import Batteries, BatteryBank
 from multispin_env.registry import ENCODINGS
 from multispin_env.solver.energy import energy_law
 from tests.families import ROUNDS
@@ -104,6 +108,48 @@ def test_the_regret_is_the_gap_to_the_bound():
         assert (info["regret"] > -1e-9).all()
         best.append(info["regret"] + 8.0 * reward)
     assert best[0] == pytest.approx(best[1], rel=1e-9)
+
+
+@pytest.mark.usefixtures("quick_prices")
+@pytest.mark.parametrize("budget", [0.0, 9.0])
+def test_the_regret_is_relative_to_the_best_of_all_lengths(budget):
+    """A budget counts as charged over its time."""
+    env = vector(3, action="lengths", regret=True, num_users=2, max_draft_length=4, budget_time=budget)
+    env.reset(seed=0)
+    scenario, state, law = env.scenario, env.state, room.energy_law(env.scenario)
+    before = state.batteries.level * state.batteries.capacity
+    *_, info = env.step(env.action_space.sample())
+    uploads = bits(scenario) / (scenario.total_bandwidth * state.spectral_efficiency)
+    energy = scenario.draft_energy + scenario.transmit_power * uploads
+    power = (state.batteries.capacity / budget if budget else state.batteries.charge).sum(-1)
+    stored = (info["battery"] - before).sum(-1) + (budget > 0.0) * power * info["round_latency"]
+    earned = info["accepted_tokens"].sum(-1) - law.rate * info["round_latency"] + law.price * stored
+    for i, regret in enumerate(info["regret"]):
+        values = []
+        for lengths in product(range(5), repeat=2):
+            time = equal_latency(lengths, state.draft_time[i], uploads[i]) + scenario.verification_time
+            tokens = sum(expected_tokens(n, a) for n, a in zip(lengths, state.acceptance_rate[i], strict=True))
+            values.append(tokens - law.rate * time + law.price * (power[i] * time - (energy[i] * lengths).sum()))
+        assert regret == pytest.approx(max(values) - earned[i], rel=1e-9)
+        assert np.ptp(values) > 0.1
+
+
+def test_devices_that_hardly_draft_have_small_batteries():
+    """Of 5 % of the mean energy of a round, or of a token if that is more."""
+    scenario = ms.Scenario.preset("qwen3.5", num_users=2, battery_rounds=20, charge_share=0.5, min_draft_length=0)
+    devices = np.full(2, scenario.mean_draft_time), np.full(2, 0.5 * (scenario.mean_gain_low + scenario.mean_gain_high))
+    for mean, least in ((4.0, 0.05 * 2.0), (0.0, 0.05 * scenario.draft_energy)):
+        batteries = Batteries(((mean, 0.0, 0.0), (0.0, 0.0, 0.0)), 0.25)
+        capacity, charge = batteries.first(scenario, *devices, np.array([0, 1]))
+        assert capacity == pytest.approx(20.0 * np.array([max(mean, least), least]))
+        assert charge == pytest.approx(0.5 * capacity / 20.0 / 0.25)
+
+
+def test_a_battery_that_lacks_only_a_rounding_error_pays_a_token():
+    scenario = ms.Scenario.preset("qwen3.5", num_users=3, battery_rounds=20, min_draft_length=0)
+    bank, energy = BatteryBank(scenario, Batteries(((1.0, 0.0, 0.0),), 1.0), 1), np.full((1, 3), 0.1)
+    bank.joules = 0.1 * np.array([[3.0 * (1.0 - 1e-12), 3.0 * (1.0 - 1e-6), 3.0]])
+    assert bank.state(energy).affordable.tolist() == [[3, 2, 3]]
 
 
 def test_the_greedy_rule_exceeds_the_bound_in_short_episodes():

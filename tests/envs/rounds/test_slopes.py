@@ -183,6 +183,32 @@ def test_devices_without_a_draft_do_not_finish_last():
         assert by_log[0] == 0.0
 
 
+def test_the_delay_of_a_device_without_a_draft_has_no_effect():
+    scenario = ms.Scenario.preset("llama2", num_users=3, min_draft_length=0)
+    state = ms.SystemState(np.full(3, 0.01), np.ones(3), np.ones(3))
+    lengths, others = np.array([0.0, 2.0, 3.0]), (np.full(3, 0.02), np.array([1.0, 2.0, 3.0]))
+    late, later = (
+        equal_latency_slopes(scenario.replace(access_delay=(delay, 0.0, 0.1)), state, lengths, *others)
+        for delay in (0.0, 2.0)
+    )
+    assert (late[0] == later[0]).all()
+    assert (late[1] == later[1]).all()
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_draft_at_a_kink_of_the_server_costs_what_the_next_token_costs(padded):
+    law = {"verification_fixed_time": 0.0, "verification_time_per_draft": 0.0, "padded_verification": padded}
+    pieces = ((2.0**-6, 2.0**-10), (0.0, 2.0**-10 + 2.0**-8))  # equal for 4 tokens
+    scenario = ms.Scenario.preset("llama2", num_users=2, verification_pieces=pieces, **law)
+    state, ends = ms.SystemState(np.full(2, 1e-9), np.full(2, 1e9), np.full(2, 0.5)), []
+    for longer in (0.0, 1e-6):
+        decision = RealDecision(np.array([1.0 + longer, 1.0]), np.full(2, 5e6))
+        outcome = round_outcome(scenario, state, decision, np.ones(2))
+        slopes = decision_slopes(scenario, state.spectral_efficiency, decision, outcome, np.zeros(2), 1.0)
+        ends.append((float(outcome.goodput), slopes[0][0]))
+    assert ends[0][1] == pytest.approx((ends[1][0] - ends[0][0]) / 1e-6, rel=1e-3)
+
+
 @pytest.mark.parametrize("case", list(hostile_instances())[::3], ids=lambda case: f"K{len(case[0])}")
 def test_slopes_of_equal_latency_are_differences(case):
     """For a random direction of lengths and of uploads, and a random weighting of the shares."""
