@@ -4,7 +4,9 @@ Mean goodputs in tokens/s of random states of the paper's pairs, and of llama2 o
 table plays decisions under total power, where a device has the SNR of the paper at an equal share of the band;
 *best shares* are those of the paper's lengths, *most* is the largest gain in a state, and ms are CPU times of certified
 decisions, with *own* for the same link as a class that has the method `rate` alone. In the second, one upload in ten is
-sent again 8 ms later, or every fourth phone is 40 ms late; lengths are means, then of late phones.
+sent again 8 ms later, or every fourth phone is 40 ms late; lengths are means, then of late phones. The third has changes
+of the optimum where devices upload ids to measured servers and may draft nothing, or, in the last column, also
+probabilities: with a band of 1 THz, a quarter of the band, and equal shares of it.
 """
 
 from argparse import Namespace
@@ -82,6 +84,31 @@ def change(name: str, system: tuple[str, str], least: int, states: int) -> Row:
     }  # fmt: skip
 
 
+def band(server: str, users: int, preset: str, states: int) -> Row:
+    """Compare the optimum with those of other bands, and with the best lengths at equal shares."""
+    free = scenario_at(preset, 10.0, server, num_users=users)
+    state = ms.sample_state(free, 0, states)
+    best, wide, narrow, sent, sent_wide = (
+        proven(free.replace(**changes), state)[0].value.mean()
+        for changes in (
+            {},
+            WIDE,
+            {"total_bandwidth": 2.5e6},
+            {"payload": "distributions"},
+            {"payload": "distributions", **WIDE},
+        )
+    )
+    equal: Any = ms.make_controller("uniform-bandwidth", free)
+    return {
+        "server": server, "pair": preset, "K": users, "optimum": best, "1 THz %": _percent(wide / best),
+        "a quarter %": _percent(narrow / best),
+        "equal shares %": _percent(ms.expected_outcome(free, state, equal(state)).goodput.mean() / best),
+        "probabilities, 1 THz %": _percent(sent_wide / sent),
+    }  # fmt: skip
+
+
+WIDE = {"total_bandwidth": 1e12}
+
 OPTIONS: Options = {"states": (200, "random states of each system")}
 
 
@@ -92,4 +119,6 @@ def run(options: Namespace) -> None:
         show("constant total power", (gain(*setting) for setting in product((20, 8), (0.0, 7.4), SYSTEMS, states)))
     finally:
         ms.registry.LINKS.unregister("plain")
+    settings = product(("a100-32b", "h100-32b", "l40s-8b"), (20, 60), ("llama2", "qwen3.5"), states)
+    show("what the band is worth", (band(*setting) for setting in settings))
     show("losses and delays, 20 devices", (change(*setting) for setting in product(CHANGES, SYSTEMS, (1, 0), states)))
