@@ -112,8 +112,14 @@ def test_fleets(printed):
     assert len(first) == 3 + 2 + 4 * 2 * 2
     assert {line.split()[-1] for line in second[2:]} <= {"2", "-"}
     for line in third[2:]:
-        alone, _, rounds, lost = map(int, line.split()[-4:])
+        *counts, over, formula = line.split()[-6:]
+        alone, drafting, rounds, lost = map(int, counts)
         assert rounds == lost == alone  # boards are too slow to draft
+        assert float(over) == pytest.approx(rounds / drafting, abs=0.005)
+        assert float(formula) >= 1.0
+    server = ms.Scenario.preset("llama2", server="l40s-8b")
+    ratio = server.draft_step_time(132) / float(server.law.time(132, 2 * 132))
+    assert float(third[3].split()[-1]) == pytest.approx(1.0 + ratio, abs=0.005)  # at 50 ms the best length is 1
 
 
 def test_links(printed):

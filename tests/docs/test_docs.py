@@ -283,6 +283,14 @@ def test_links_lead_to_files_and_code_is_not_cut_off_at_the_right(page):
     assert [line for line in code if len(line) > WIDTH] == []
 
 
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_tables_begin_with_their_head(page):
+    """An empty line within a table makes a paragraph of bars of what follows."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert [lines for lines in tables if not re.match(r"\|.*\n\|[-:| ]+\n", lines)] == []
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of other libraries
 @pytest.mark.parametrize("code", OTHERS, ids=count())
