@@ -139,7 +139,7 @@ def with_fleet(values: Mapping[str, Any], read_files: bool = True) -> dict[str, 
     """
     fleet, load = values.get("fleet"), values.get("device_load", LOADS[0])
     check_name("device_load", load, LOADS)
-    if not fleet and fleet != "":
+    if not fleet:
         if load != LOADS[0]:
             raise ValueError(f"device_load: expected {LOADS[0]!r} without a fleet, got {load!r}")
         return dict(values)

@@ -176,7 +176,6 @@ REFUSED = [
     ({"fleet": [["mine"]]}, r"fleet\[0\]: expected \(device, share\), or .*, got \['mine'\]"),
     ({"fleet": 3}, r"fleet: expected rows \(device, share\), got 3"),
     ({"device_load": "sustained"}, "^device_load: expected 'cold' without a fleet, got 'sustained'"),
-    ({"fleet": ""}, "^fleet: expected one of .*, got ''"),
     ({"fleet": "phones", "device_load": "warm"}, "device_load: expected one of .*, got 'warm'"),
     (
         {"fleet": "phones", "mean_draft_time": 0.012},
