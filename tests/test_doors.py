@@ -119,6 +119,8 @@ WRONG_UNITS = [  # fields, a number in the unit that is mistaken for theirs, the
     ("draft_energy", 100, 0.1, 7.0, SCENARIO.replace),
     ("transmit_power", 200, None, 2.0, SCENARIO.replace),
     ("transmit_power", 23, None, 0.0, SCENARIO.replace),
+    ("efficiency_limit", 1e9, None, 7.4, partial(SCENARIO.replace, link="power")),
+    ("energy_price", 1e308, None, 10.0, optimal),
     ("budget_time", 3_600_000, 3600, 86_400.0, SCENARIO.replace),
     ("fixed_time time_per_draft", 8.608, 0.008608, 3.0, server),
     ("context_time", 0.09, None, 1e-4, server),
