@@ -3,6 +3,7 @@
 The vector form is `multispin_env.wrappers.by_device`.
 """
 
+import re
 from copy import deepcopy
 from typing import Any
 
@@ -37,7 +38,8 @@ class DevicesEnv(Measurable, ParallelEnv[str, Array, Array]):  # type: ignore[mi
         self.possible_agents = [f"user_{user}" for user in range(users)]
         self.agents: list[str] = []
         self.render_mode = base.render_mode
-        self.metadata = {**base.metadata, "name": env_id, "is_parallelizable": True}
+        name = re.sub(r"\B(?=[A-Z])", "_", env_id.rpartition("/")[2]).lower().replace("-", "_")  # as in pistonball_v6
+        self.metadata = {**base.metadata, "name": name, "is_parallelizable": True}
         self._read_by(base.observation_space, users)
         row = spaces.Box(-LIMIT, LIMIT, base.action_space.shape[1:], np.float32)  # type: ignore[index]
         self.observation_spaces = {agent: deepcopy(self._encode.space) for agent in self.possible_agents}

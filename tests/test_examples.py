@@ -4,6 +4,9 @@ import re
 from runpy import run_path
 
 import pytest
+import yaml
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
 
 import multispin_env as ms
 from multispin_env.apps.commands.main import main as multispin
@@ -76,3 +79,10 @@ def test_example(name, tmp_path, monkeypatch):
     finally:
         for env_id in set(ms.registry.ENVIRONMENTS.names()).difference(before):
             ms.unregister_environment(env_id)
+
+
+def test_the_hyperparameters_for_rl_zoo_are_those_of_an_environment_and_an_agent():
+    ((env_id, options),) = yaml.safe_load((EXAMPLES / "ppo.yml").read_text(encoding="utf-8")).items()
+    envs = make_vec_env(env_id, options.pop("n_envs"), env_kwargs={"num_users": 2})
+    assert options.pop("n_timesteps") > 0
+    PPO(env=envs, device="cpu", **options)

@@ -33,6 +33,11 @@ def test_pettingzoo_has_nothing_against_it(env_id, capsys):
     assert capsys.readouterr().out == "Passed Parallel API test\n"
 
 
+def test_names_have_the_form_of_pettingzoo():
+    for env_id, name in (("MultiSpin/HiddenAcceptance-v0", "hidden_acceptance_v0"), ("MultiSpin/Fair-v0", "fair_v0")):
+        assert parallel_env(env_id, num_users=2).metadata["name"] == name
+
+
 @pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_it_is_one_copy_of_the_vector_by_device(env_id):
     options = {"num_users": 4, "max_episode_steps": 3, **LONG[env_id]}

@@ -104,6 +104,24 @@ def test_the_tested_versions_are_those_that_are_promised():
     assert dict(re.findall(r"([\w-]+)==([\d.]+)", install)) == dict(promised)
 
 
+def test_the_constraints_hold_what_the_package_and_its_tests_need():
+    def normal(names):
+        return {name.lower().replace("_", "-") for name in names}
+
+    extras, needed, waiting = PROJECT["optional-dependencies"], set(), [*PROJECT["dependencies"]]
+    waiting += PROJECT["optional-dependencies"]["test"]
+    while waiting:
+        name, inner = re.match(r"([\w-]+)(?:\[([\w,]+)\])?", waiting.pop()).groups()
+        if name == "multispin_env":
+            waiting += [requirement for extra in inner.split(",") for requirement in extras[extra]]
+        else:
+            needed.add(name)
+    lines = read("constraints.txt").splitlines()[1:]
+    pinned = normal(line.partition("==")[0] for line in lines)
+    assert normal(needed) - pinned == set()
+    assert sum(line.startswith("numpy==") for line in lines) == 2  # NumPy 2.5 needs Python 3.12
+
+
 def test_only_a_job_that_runs_no_code_of_ours_may_publish_on_the_index():
     jobs = [job for flow in WORKFLOWS.values() for job in (flow, *flow["jobs"].values())]
     publishers = [job for job in jobs if "id-token" in job.get("permissions", {})]
