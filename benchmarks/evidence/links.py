@@ -4,8 +4,8 @@ Mean goodputs in tokens/s of random states of the paper's pairs, and of llama2 o
 table plays decisions under total power, where a device has the SNR of the paper at an equal share of the band;
 *best shares* are those of the paper's lengths, *most* is the largest gain in a state, and ms are CPU times of certified
 decisions, with *own* for the same link as a class that has the method `rate` alone. In the second, one upload in ten is
-sent again 8 ms later, or every fourth phone is 40 ms late; lengths are means, then of late phones. The third has changes
-of the optimum where devices upload ids to measured servers and may draft nothing, or, in the last column, also
+sent again 8 ms later, or every fourth phone is 40 ms late; lengths are means, then of late phones. The third has
+changes of the optimum where devices upload ids to fast servers and may draft nothing, or, in the last column, also
 probabilities: with a band of 1 THz, a quarter of the band, and equal shares of it.
 """
 
@@ -119,6 +119,6 @@ def run(options: Namespace) -> None:
         show("constant total power", (gain(*setting) for setting in product((20, 8), (0.0, 7.4), SYSTEMS, states)))
     finally:
         ms.registry.LINKS.unregister("plain")
+    show("losses and delays, 20 devices", (change(*setting) for setting in product(CHANGES, SYSTEMS, (1, 0), states)))
     settings = product(("a100-32b", "h100-32b", "l40s-8b"), (20, 60), ("llama2", "qwen3.5"), states)
     show("what the band is worth", (band(*setting) for setting in settings))
-    show("losses and delays, 20 devices", (change(*setting) for setting in product(CHANGES, SYSTEMS, (1, 0), states)))
