@@ -275,7 +275,7 @@ END, LISTED = [0, 0], [0, 0, -3]
 EMPTY = {f"system.{name}": [] for name in (*check.REALS, "low", "high")} | {"draft_length": []}
 NO_DEVICES = {f"system.{name}": [] for name, depth in check_rate.SYSTEM.items() if depth}
 NO_DEVICES |= {"prices.device": [], "prices.sets": [], "system.num_users": 0}
-NO_NUMBERS = 0, 0.5, None, "0.5", "0x1", "-0x1p+0", "0x1p+1000", [NONE], HUGE
+NO_NUMBERS = 0, 0.5, None, "0.5", "0x1", "-0x1p+0", "0x1p+1000", [NONE], [], HUGE
 REFUSED = [
     ("weights", rounds(), {"system.weights": [NONE, NONE]}),
     ("weights", rounds(acceptance_rate=[0.5, 1.5]), {}),
@@ -411,6 +411,12 @@ def slow_bound(record):
         {"system.low": 6},
         {"prices.sets.0.places": texts([0.01, 5.0, 0.3])},
         {"system.fixed_time": NONE},
+        {"prices.sets": [], "system.acceptance_rate": ["0x1p-200", NONE, NONE]},  # rounded up, as is the mean below
+        {
+            "prices": {"uplink": texts(1.0), "device": [NONE] * 3, "sets": []},
+            "system.acceptance_rate": texts([0.5, 0.5, 1.0]),
+            "system.token_time": texts([[0.25, 0.0625]] * 3),
+        },
     ],
     ids=str,
 )
@@ -450,6 +456,7 @@ RATES_REFUSED = [
     *(("low: .* is not", {"system.low": low}) for low in (-1, False, 0.0, NONE, [0])),
     *(("uplink: ", {"prices.uplink": item}) for item in NO_NUMBERS),
     ("device: ", {"prices.device": NONE}),
+    ("device: ", {"prices.device": 1}),
     ("token_time: ", {"system.token_time": [NONE] * 3}),
 ]
 
