@@ -21,7 +21,6 @@ from multispin_env.solver.certify import CertifiedDecision
 from multispin_env.solver.problem import ROUNDING, Problem, checked_problem
 
 MAX_ENTRIES = 20_000
-_LISTED = 32  # Decisions that are tried one by one
 _VALUE_ROUNDING = 4e-14  # Relative rounding error of the value of a decision
 _SCALE = 2 ** (BITS - GRID)  # Steps of the prices, slopes and latencies of a proof in a unit of float64 tables
 
@@ -53,7 +52,8 @@ def certificate(
     Raises
     ------
     ValueError
-        If some lengths exceed the bound; the message has them. Also for decisions without a certificate.
+        If some lengths exceed the bound; the message has them. Also for decisions without a certificate, and for
+        proofs and systems that take longer to check than the checker allows.
     RuntimeError
         If the proof needs more than 20,000 entries.
 
@@ -175,7 +175,7 @@ class _Search:
     def split(self, part: Part, by_device: bool, hints: _Hints) -> list[int]:
         """Return how to divide a part that is not empty."""
         widths = np.subtract(part.high, part.low)
-        if prod((widths + 1).tolist()) <= _LISTED:
+        if prod((widths + 1).tolist()) <= check.MOST_LISTED:
             return [-3]
         first, last = part.first / 2**BITS, part.last / 2**BITS
         spread = self.server[part.most] - self.server[part.fewest]

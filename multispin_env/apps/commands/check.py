@@ -28,23 +28,7 @@ from multispin_env.units import MHZ, MS
 _System = dict[str, Any]
 
 
-def _check_round(certificate: Any) -> str:
-    claim = check.check(certificate)
-    value, bound = float(claim["value"]), float(claim["bound"])
-    return f"{claim['draft_length']} reach {value!r} tokens/s, and no draft lengths exceed {bound!r}"
-
-
-def _check_rate(certificate: Any) -> str:
-    try:
-        bound, system = float(check_rate.bound(certificate)), certificate["system"]
-    except (ArithmeticError, LookupError, TypeError) as error:
-        raise ValueError(f"the parts of the file do not fit together ({error!r:.80})") from None
-    policy = "policy of rounds" if system["fewest"] == system["num_users"] > 1 else "policy"
-    return f"no {policy} exceeds {bound!r} tokens/s in the long run"
-
-
-_CHECKS = {check.FORMAT: _check_round, check_rate.FORMAT: _check_rate}
-
+_CHECKS = {check.FORMAT: check.claim, check_rate.FORMAT: check_rate.claim}
 
 _COLUMNS = {
     "draft_time": ("draft (ms a token)", MS, -1.0),
@@ -123,6 +107,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    others = {**vars(options), "file": None, "program": None, "command": None}
+    if options.devices is None and any(value not in (None, []) for value in others.values()):
+        raise ValueError("devices: expected a file with options of a system such as --scenario, got none")
     try:
         certificate = read_json(options.file)
     except (OSError, ValueError) as error:

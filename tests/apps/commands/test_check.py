@@ -123,7 +123,7 @@ def test_prices_of_rates_are_checked(options, rates, capsys, tmp_path):
     file, bound = rates(**options)
     status, out, err = run(capsys, "check", file)
     assert (status, err) == (0, "")
-    proven = re.search(r"^proven: no policy( of rounds)? exceeds (\S+) tokens/s", out, re.M)
+    proven = re.search(r"^proven: no policy( whose batches hold at least 2 drafts)? exceeds (\S+) tokens/s", out, re.M)
     assert bool(proven[1]) == ("barrier" in options)
     assert float(proven[2]) == pytest.approx(bound, rel=1e-4 if "channel" in options else 1e-8)
     devices = tmp_path / "devices.csv"
@@ -131,6 +131,25 @@ def test_prices_of_rates_are_checked(options, rates, capsys, tmp_path):
     status, _, err = run(capsys, "check", file, "--devices", devices, "--set", "round_trip_time=0.02")
     assert status == ("channel" in options)
     assert ("token_time[0]: expected" in err) == ("channel" in options)
+
+
+def test_options_of_a_system_need_devices_to_compare(proof, capsys):
+    file = proof()
+    for words in (["--scenario", "qwen3.5"], ["--tpot", "0.065"], ["--set", "context=9"], ["--draft", "x"]):
+        status, out, err = run(capsys, "check", file, *words)
+        assert (status, out) == (2, "")
+        assert "devices: expected a file with " in err
+
+
+def test_huge_integers_and_fields_in_the_wrong_place_are_one_sentence(proof, rates, capsys):
+    for file, field in ((proof(), "bandwidth"), (rates()[0], "round_trip")):
+        record = json.loads(file.read_text("utf-8"))
+        huge = {**record, "system": {**record["system"], "round_trip": 10**4000}}
+        moved = {**record, field: record["system"].pop(field)}
+        for claim in (huge, moved):
+            file.write_text(json.dumps(claim), "utf-8")
+            status, out, err = run(capsys, "check", file)
+            assert (status, out, err.count("\n")) == (1, "", 1)
 
 
 def test_a_proof_that_is_too_long_is_one_sentence(monkeypatch, capsys, tmp_path):
