@@ -5,8 +5,9 @@
 
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import product
 from time import perf_counter
 from typing import Any
 
@@ -16,11 +17,12 @@ from benchmarks.tools import Options, Row, show
 from multispin_env.arrays import FloatArray
 from multispin_env.bounds.round import upper_bound
 from multispin_env.controllers.names import controller_names, make_controller
+from multispin_env.draft import PAYLOADS
 from multispin_env.evaluation.cases import StateCases
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.tokens import verification_time
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.registry import SCENARIOS
+from multispin_env.registry import SCENARIOS, SERVERS
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import certified_lengths
 from multispin_env.solver.problem import Problem
@@ -186,7 +188,52 @@ def leads(instances: int) -> Iterator[Row]:
                 yield row
 
 
+def ids_settings() -> Iterator[Scenario]:
+    """Yield all presets and laws with uploaded ids."""
+    for preset, server, users, budget in product(SCENARIOS.names(), ("", *SERVERS.names()), (8, 20, 50), (10.0, 40.0)):
+        yield Scenario.preset(preset, num_users=users, total_bandwidth=budget * MHZ, server=server, payload="ids")
+
+
+def mixed_settings(count: int) -> Iterator[Scenario]:
+    """Yield drawn settings of all presets, laws, payloads, links, budgets and numbers of devices."""
+    rng, servers = np.random.default_rng(1), ("", *SERVERS.names())
+    for i in range(count):
+        yield Scenario.preset(
+            str(rng.choice(SCENARIOS.names())),
+            server=servers[i % len(servers)],
+            payload=str(rng.choice(PAYLOADS)),
+            num_users=int(rng.choice([1, 2, 4, 8, 20, 50])),
+            total_bandwidth=float(rng.choice([2.0, 10.0, 40.0])) * MHZ,
+            link=str(rng.choice(["density", "power"])),
+            min_draft_length=int(rng.integers(0, 2)),
+        )
+
+
+def sweep(scenarios: Iterable[Scenario], instances: int) -> Iterator[Row]:
+    """Summarise the losses of the fast rule in states of many settings: all, by K, and by law, the worst first."""
+    groups: dict[str, list[FloatArray]] = {}
+    for scenario in scenarios:
+        state = sample_state(scenario, np.random.default_rng(1), instances)
+        proven: Any = make_controller("optimal", scenario, certify=TOLERANCE)(state)
+        quick = expected_outcome(scenario, state, make_controller("optimal", scenario)(state)).goodput
+        loss = 1.0 - quick / expected_outcome(scenario, state, proven).goodput
+        unproven = np.where(proven.certified, loss, np.nan)
+        for group in ("all", f"K = {scenario.num_users}", scenario.server or "paper's law"):
+            groups.setdefault(group, []).append(unproven)
+    for group, losses in sorted(groups.items(), key=lambda item: -np.nanmax(item[1])):
+        loss = np.array(losses)
+        yield {
+            "settings": group, "number": len(loss), "states": loss.size, "unproven": int(np.isnan(loss).sum()),
+            "worst loss": float(np.nanmax(loss)), "settings with > .1 %": int((loss > 1e-3).any(-1).sum()),
+            "% of states > .01 %": 100.0 * float((loss > 1e-4).mean()),
+            "% > .1 %": 100.0 * float((loss > 1e-3).mean()),
+        }  # fmt: skip
+
+
 OPTIONS: Options = {
+    "ids": (200, "states of each of the settings with ids"),
+    "mixed": (200, "states of each mixed setting"),
+    "settings": (152, "mixed settings"),
     "hostile": (2000, "instances against brute force"),
     "preset": (1000, "instances of each preset, K and budget"),
     "leads": (250, "instances of each K and budget against controllers"),
@@ -196,6 +243,10 @@ OPTIONS: Options = {
 
 
 def run(options: Namespace) -> None:
+    if options.ids:
+        show("all presets and laws with ids", sweep(ids_settings(), options.ids))
+    if options.mixed:
+        show("mixed settings", sweep(mixed_settings(options.settings), options.mixed))
     if options.hostile:
         show("hostile instances against brute force", [hostile("paper", 0, False, options.hostile)])
     if options.preset:

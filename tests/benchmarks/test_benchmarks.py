@@ -63,8 +63,11 @@ def test_training_learns_the_same_bit_for_bit(printed):
 
 
 def test_optimum(printed):
-    out = printed(evidence, "optimum --hostile 5 --preset 1 --leads 1 --wide 1 --extreme 3")
-    instances, error, not_certified, below, *_ = cells(out, "paper")
+    out = printed(
+        evidence, "optimum --ids 0 --mixed 2 --settings 2 --hostile 5 --preset 1 --leads 1 --wide 1 --extreme 3"
+    )
+    assert cells(out, "all ")[:3] == [2.0, 4.0, 0.0]
+    instances, error, not_certified, below, *_ = cells(out, "paper ")
     assert instances == 5.0
     assert error < 1e-9
     assert not_certified == below == 0.0
