@@ -249,6 +249,35 @@ def test_at_most_32_decisions_are_listed():
         check.divided(table, part._replace(high=(10, 2)), -3)
 
 
+@pytest.mark.parametrize("upload", [False, True])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_claim_that_is_false_by_less_than_the_unit_is_refused(sign, upload):
+    """One decision, whose duration is 2^-190 s from its tokens; the goodput to reach or to exclude is 1 token/s."""
+    alpha, times = 1 - Fraction(1, 2**53), []
+    rest = sum(alpha**n for n in range(5)) + sign * Fraction(1, 2**190)
+    for bits in (48, 100, 152, 204):
+        times.append(float(floor(rest * 2**bits) / Fraction(2**bits)))
+        rest -= Fraction(times[-1])
+    names = ("fixed_time", "round_trip", "draft_time", "bits_per_token") if upload else ("fixed_time", "round_trip")
+    system = {"draft_time": 0.0, "bits_per_token": 0.0} | dict(zip(names, times, strict=False))
+    system |= {"draft_time": [system["draft_time"] / 4.0], "bits_per_token": system["bits_per_token"] / 4.0}
+    numbers = {"spectral_efficiency": [1.0], "acceptance_rate": [float(alpha)], "weights": [1.0], "token_price": [0.0]}
+    numbers |= {"head_start": [0.0], "bandwidth": 1.0, "time_per_draft": 0.0, "pieces": [[0.0, 0.0]], **system}
+    if not upload:
+        numbers["time_per_draft"], numbers["pieces"] = times[2], [[times[3], 0.0]]
+    whole = {"num_users": 1, "low": [4], "high": [4], "padded": False, "tpot": None}
+    record = {"format": check.FORMAT, "system": {name: texts(item) for name, item in numbers.items()} | whole}
+    record |= {"draft_length": [4], "value": texts(1.0 if sign > 0 else 0.5), "bound": texts(1.0 if sign < 0 else 2.0)}
+    for proof in ([[0, 0]], [[0, 0, -3]]):
+        assert not is_accepted({**record, "proof": proof})
+
+
+def test_shares_of_listed_decisions_are_rounded_down():
+    table = Table([[0, 2], [0, 2]], [[0, 0], [0, 0]], [[0, 1], [0, 2]], [], [1] * 3, sum)
+    with pytest.raises(ValueError, match=r"bound: draft lengths \[1, 1\] may exceed it"):
+        check.divided(table, Part(0, 9, (1, 1), (1, 1), 0, 2), -3)  # a third and two thirds of the band
+
+
 def test_a_decision_that_is_ready_in_the_last_moment_counts():
     table = Table([[5, 6]], [[0, 1]], [[0, 2]], [], [5, 3], sum)
     for tokens, reached in ((6, True), (5, False), (4, False)):  # 3, 2 and 1 of latency, 1 of which is for drafting
