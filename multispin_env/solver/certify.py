@@ -3,13 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.draft import expected_tokens
+from multispin_env.physics.links import Power
 from multispin_env.physics.types import Decision
-from multispin_env.solver.problem import Problem, in_chunks
+from multispin_env.solver.exact import LINE, NUMBERS, USER, Rounds, best_decisions
+from multispin_env.solver.pace import least_tpot
+from multispin_env.solver.problem import CHUNK_ENTRIES, Problem, in_blocks, in_chunks, kinks
 from multispin_env.solver.relaxed import Relaxed
 from multispin_env.solver.rule import first_lengths
 from multispin_env.solver.search import Search, branch_and_bound
@@ -58,17 +62,84 @@ class CertifiedDecision(Decision):
 
 _Rule = Callable[[Problem], tuple[FloatArray, Relaxed]]  # returns integer lengths (n, K), and where to search
 
+_MOST_NODES = 3_000  # of the compiled search for a state; the presets need at most a few hundred
+_ROUNDS = 400  # of the search in NumPy; presets need about 15, extreme parameters up to about 60
+
 
 def certified_lengths(
     problem: Problem, tolerance: float, time_limit: float | None = None, rule: _Rule = first_lengths
 ) -> Search:
-    """Run a rule, then branch and bound, in chunks; ``time_limit``: seconds for the whole batch."""
+    """Return the best lengths with a bound within ``tolerance``; ``time_limit``: seconds for the whole batch.
+
+    The compiled search (`multispin_env.solver.exact`) solves nearly every state; `branch_and_bound` continues where it
+    runs out of nodes, and after ``rule`` solves links of one's own. After the time limit the states that are left keep
+    their start, with the bound of their first nodes.
+    """
     deadline = np.inf if time_limit is None else monotonic() + time_limit
+    tolerance *= 0.999  # slightly below the requested one, so that rounding cannot lift the gap above it
 
-    def solve(part: Problem) -> Search:
-        lengths, relaxed = rule(part)
-        # a tolerance slightly below the requested one, so that rounding cannot lift the gap above it; presets need
-        # about 15 rounds, extreme parameters up to about 60
-        return branch_and_bound(part, lengths, relaxed, 0.999 * tolerance, 400, deadline)
+    def search(part: Problem) -> Search:
+        return branch_and_bound(part, *rule(part), tolerance, _ROUNDS, deadline)
 
-    return Search(*in_chunks(solve, problem))
+    if problem.curves is not None and not isinstance(problem.curves.link, Power):
+        return Search(*in_chunks(search, problem))
+    rows = max(1, CHUNK_ENTRIES // (problem.low.shape[-1] * (int(problem.high.max(initial=0)) + 1)))
+    found = Search(*in_blocks(lambda part: _exact(part, tolerance, deadline), rows, problem))
+    for i in np.flatnonzero(found.bound > found.value * (1.0 + tolerance)) if deadline == np.inf else ():
+        part, length, value = problem[i : i + 1], found.lengths[i : i + 1], found.value[i : i + 1]
+        second = branch_and_bound(part, length, Relaxed.near(part, length, value), tolerance, _ROUNDS)
+        found.lengths[i], found.value[i] = second.lengths[0], second.value[0]
+        found.bound[i] = min(found.bound[i], second.bound[0])
+    return found
+
+
+def _exact(problem: Problem, tolerance: float, deadline: float) -> Search:
+    rounds, first = _rounds(problem), problem.low
+    if problem.tpot < np.inf:
+        first = least_tpot(problem, problem.tpot).length.astype(np.int64)
+    first = np.ascontiguousarray(first, dtype=np.int64)
+    if deadline == np.inf:
+        return Search(*_floats(best_decisions(rounds, first, tolerance, _MOST_NODES)))
+    solved, num_roots = [], max(len(rounds.lines), rounds.tokens.shape[-1] if problem.padded else 0)
+    for i in range(len(first)):
+        row = slice(i, i + 1)
+        state = Rounds(rounds.tokens[row], rounds.pace[row], rounds.users[row], rounds.lines, rounds.numbers[row])
+        most = _MOST_NODES if i == 0 or monotonic() <= deadline else num_roots
+        solved.append(_floats(best_decisions(state, first[row], tolerance, most)))
+    return Search(*(np.concatenate(arrays) for arrays in zip(*solved, strict=True)))
+
+
+def _floats(solved: tuple[Any, ...]) -> tuple[FloatArray, ...]:
+    lengths, value, bound, _ = solved
+    return lengths.astype(np.float64), value, bound
+
+
+def _rounds(problem: Problem) -> Rounds:
+    shape, lines, timed = problem.low.shape, problem.lines, problem.tpot < np.inf
+    length = np.arange(int(problem.high.max(initial=0)) + 1)[:, None, None]
+    tokens = problem.expected(np.broadcast_to(length, (len(length), *shape)))
+    pace = expected_tokens(length, problem.acceptance_rate) if timed else np.zeros((0, 0, 0))
+    users, law, numbers = np.zeros(shape, USER), np.zeros(len(lines), LINE), np.zeros(len(problem), NUMBERS)
+    users["low"], users["high"] = problem.low, problem.high
+    users["draft_time"], users["token_time"] = problem.draft_time, problem.token_time
+    users["delay"] = 0.0 if problem.delay is None else problem.delay
+    if problem.curves is not None:
+        curves = problem.curves
+        users["token_time"], users["snr"], users["whole"], users["edge"] = (
+            problem.band_time, curves.snr, curves.whole, curves.edge
+        )  # fmt: skip
+        numbers["power"], numbers["efficiency_limit"] = 1, getattr(curves.link, "efficiency_limit", 0.0)
+    law["start"], law["slope"] = lines.T
+    law["first"], law["last"] = np.append(-np.inf, np.ceil(kinks(lines))), np.append(np.floor(kinks(lines)), np.inf)
+    numbers["time"], numbers["tpot"], numbers["padded"] = problem.constant_time, problem.tpot, problem.padded
+    numbers["repeat_delay"] = problem.repeat_delay
+    numbers["cost"] = 0.0 if problem.token_price is None else problem.cost(problem.high).sum(-1)
+    if not problem.padded:
+        flat, steep = lines[0, 1], lines[-1, 1]
+        # a limit on x, of a kink or of a TPOT, counts as if tokens took longer or, for a kink, less time
+        limited = timed or len(lines) > 1
+        numbers["flattest"] = -8.0 * steep if len(lines) > 1 else 0.0 if timed else flat
+        numbers["steepest"] = 8.0 * steep if limited else steep
+        numbers["slope_step"] = 2.0 * steep if timed else 0.25 * (steep - flat)
+    tokens, pace = (np.ascontiguousarray(np.moveaxis(table, 0, -1)) for table in (tokens, pace))
+    return Rounds(tokens, pace, users, law, numbers)

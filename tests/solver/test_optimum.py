@@ -185,7 +185,7 @@ def test_a_certificate_that_was_not_reached_is_not_claimed(scenario, rng):
     decision = ms.make_controller("optimal", scenario, certify=1e-9, time_limit=0.0)(state)
     assert (decision.certified == (decision.gap <= 1e-9)).all()
     assert not decision.certified.all()
-    assert (decision.gap < 0.5).all()  # there is a bound nevertheless
+    assert (decision.gap < 1.0).all()  # there is a bound nevertheless
     assert (decision.bound >= decision.value).all()
 
 

@@ -5,7 +5,8 @@
 tries one token more for a device and one or two less for another.
 
 A step tries hundreds of changes of one or two drafts. Each change sorts the uploads again, and environments need
-different numbers of steps, so that NumPy would take ten times as long. Therefore this module is compiled by Numba.
+different numbers of steps, so that NumPy would take ten times as long. Therefore this module is compiled by
+Numba, at the first call; the machine code is cached next to the source if possible.
 """
 
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.compilation import compiled, njit
+from multispin_env.compiling import compiled, compiled_part
 
 _MIN_GAIN = 1e-9  # tokens that a step must gain
 
@@ -170,7 +171,7 @@ def improve_lengths(terms: Terms, lengths: IntArray, most: int) -> FloatArray:
     return result
 
 
-@njit()
+@compiled_part
 def _env_terms(terms: Terms, number: int) -> _EnvTerms:
     first, last = terms.first[number], terms.first[number + 1]
     return _EnvTerms(
@@ -185,7 +186,7 @@ def _env_terms(terms: Terms, number: int) -> _EnvTerms:
     )
 
 
-@njit()
+@compiled_part
 def _queue(terms: Terms, number: int, starters: int) -> _Queue:
     release, air = terms.release[number], terms.air[number]
     others = np.flatnonzero(~terms.starts[number] & ((release > 0.0) | (air > 0.0)))
@@ -197,7 +198,7 @@ def _queue(terms: Terms, number: int, starters: int) -> _Queue:
     return queue
 
 
-@njit()
+@compiled_part
 def _put(queue: _Queue, position: int, device: int, release: float, work: float) -> None:
     """Insert an upload into the sorted entries before a position, and overwrite the entry at that position."""
     while position > 0 and queue.release[position - 1] > release:
@@ -208,7 +209,7 @@ def _put(queue: _Queue, position: int, device: int, release: float, work: float)
     queue.device[position], queue.release[position], queue.work[position] = device, release, work
 
 
-@njit()
+@compiled_part
 def _arrange(env: _EnvTerms, queue: _Queue, lengths: IntArray) -> None:
     for position, device in enumerate(queue.device):
         if device < 0:
@@ -218,7 +219,7 @@ def _arrange(env: _EnvTerms, queue: _Queue, lengths: IntArray) -> None:
             _put(queue, position, device, env.ends[device, length], length * env.token_time[device])
 
 
-@njit()
+@compiled_part
 def _position(queue: _Queue, device: int) -> int:
     position = 0
     while queue.device[position] != device:
@@ -226,7 +227,7 @@ def _position(queue: _Queue, device: int) -> int:
     return position
 
 
-@njit()
+@compiled_part
 def _move(env: _EnvTerms, queue: _Queue, device: int, length: int) -> None:
     release, work = env.ends[device, length], length * env.token_time[device]
     position = _position(queue, device)
@@ -236,7 +237,7 @@ def _move(env: _EnvTerms, queue: _Queue, device: int, length: int) -> None:
     _put(queue, position, device, release, work)
 
 
-@njit()
+@compiled_part
 def _end(queue: _Queue) -> float:
     """Return the end of all uploads: the maximum over uploads of the start plus the work from then on."""
     end, work = 0.0, 0.0
@@ -246,7 +247,7 @@ def _end(queue: _Queue) -> float:
     return end
 
 
-@njit()
+@compiled_part
 def _drafted(lengths: IntArray, padded: bool) -> int:
     total, most = 0, 0
     for length in lengths:
@@ -254,7 +255,7 @@ def _drafted(lengths: IntArray, padded: bool) -> int:
     return most * len(lengths) if padded else total
 
 
-@njit()
+@compiled_part
 def _cost(env: _EnvTerms, lengths: IntArray, end: float) -> float:
     late = max(end - env.due, 0.0)
     if len(env.server) > 1:
@@ -262,7 +263,7 @@ def _cost(env: _EnvTerms, lengths: IntArray, end: float) -> float:
     return late * env.price
 
 
-@njit()
+@compiled_part
 def _gain(env: _EnvTerms, lengths: IntArray) -> float:
     gain = 0.0
     for device, length in enumerate(lengths):
@@ -270,13 +271,13 @@ def _gain(env: _EnvTerms, lengths: IntArray) -> float:
     return gain
 
 
-@njit()
+@compiled_part
 def _value(env: _EnvTerms, queue: _Queue, lengths: IntArray) -> float:
     _arrange(env, queue, lengths)
     return _gain(env, lengths) - _cost(env, lengths, _end(queue))
 
 
-@njit()
+@compiled_part
 def _note_ends(queue: _Queue, notes: _Notes) -> None:
     count = len(queue.device)
     notes.remaining[count], notes.after[count], notes.before[0] = 0.0, -np.inf, -np.inf
@@ -287,7 +288,7 @@ def _note_ends(queue: _Queue, notes: _Notes) -> None:
         notes.before[position + 1] = max(notes.before[position], queue.release[position] + notes.remaining[position])
 
 
-@njit()
+@compiled_part
 def _end_with(env: _EnvTerms, queue: _Queue, notes: _Notes, device: int, length: int) -> float:
     position = _position(queue, device)
     old = queue.work[position]
@@ -305,7 +306,7 @@ def _end_with(env: _EnvTerms, queue: _Queue, notes: _Notes, device: int, length:
     return max(end, notes.after[after + 1])
 
 
-@njit()
+@compiled_part
 def _climb(env: _EnvTerms, queue: _Queue, notes: _Notes, lengths: IntArray) -> bool:
     best = _value(env, queue, lengths) + _MIN_GAIN
     _note_ends(queue, notes)
@@ -322,7 +323,7 @@ def _climb(env: _EnvTerms, queue: _Queue, notes: _Notes, lengths: IntArray) -> b
     return last > 0
 
 
-@njit()
+@compiled_part
 def _cheapest(env: _EnvTerms, lengths: IntArray) -> float:
     """Return the smallest loss of gain from removing a token; −∞ if a removal gains."""
     cheapest = np.inf
@@ -332,7 +333,7 @@ def _cheapest(env: _EnvTerms, lengths: IntArray) -> float:
     return cheapest if cheapest > 0.0 else -np.inf
 
 
-@njit()
+@compiled_part
 def _best_step(
     env: _EnvTerms, queue: _Queue, notes: _Notes, lengths: IntArray, change: int, best: float
 ) -> tuple[float, int, int, int]:
@@ -357,12 +358,12 @@ def _best_step(
     return best, which, first, last
 
 
-@njit()
+@compiled_part
 def _possible(env: _EnvTerms, length: int) -> bool:
     return bool(env.least <= length < env.gain.shape[1])
 
 
-@njit()
+@compiled_part
 def _sort(env: _EnvTerms, notes: _Notes, lengths: IntArray, first: int) -> None:
     """Sort the devices in orders ``first`` and ``first`` + 1.
 
@@ -387,7 +388,7 @@ def _sort(env: _EnvTerms, notes: _Notes, lengths: IntArray, first: int) -> None:
             by[position], row[position] = key, device
 
 
-@njit()
+@compiled_part
 def _run(
     env: _EnvTerms, queue: _Queue, notes: _Notes, lengths: IntArray, order: int, change: int, best: float
 ) -> tuple[float, int]:
@@ -410,7 +411,7 @@ def _run(
     return best, count
 
 
-@njit()
+@compiled_part
 def _swap(env: _EnvTerms, queue: _Queue, notes: _Notes, lengths: IntArray) -> bool:
     best, gain = _value(env, queue, lengths) + _MIN_GAIN, _gain(env, lengths)
     taker, giver, tokens = 0, 0, 0

@@ -8,7 +8,7 @@ upload that is released when all earlier work is done, so that no earlier upload
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.compilation import compiled
+from multispin_env.compiling import compiled
 
 
 @compiled

@@ -182,7 +182,7 @@ def test_when_all_is_sent():
 
 
 def test_without_numba_one_sentence_says_so(monkeypatch):
-    name = "multispin_env.compilation"
+    name = "multispin_env.compiling"
     monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "numba", None)
     with pytest.raises(ModuleNotFoundError, match="'numba' is missing; install it with: pip install numba"):
@@ -196,7 +196,7 @@ def test_machine_code_that_cannot_be_kept_is_made_again(monkeypatch):
         return lambda function: function
 
     monkeypatch.setattr("numba.njit", njit)
-    for name in ("multispin_env.compilation", all_sent.__module__):
-        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "multispin_env.compiling")
+    monkeypatch.delitem(sys.modules, all_sent.__module__)
     module = importlib.import_module(all_sent.__module__)
     assert module.all_sent(np.array([[0.0, 2.0]]), np.array([[1.0, 3.0]])) == pytest.approx([5.0])
