@@ -27,10 +27,9 @@ _LISTED = 32  # Nodes with at most this many decisions are enumerated
 _STARTS = 8  # Largest number of stationary points from which lengths are rounded
 _COMMON = 24  # Number of common lengths that are tried
 _LEAST = 1e-3  # tokens, shortest length at which the gradient of the latency is taken
-_ON_LINE = 1e-13  # Relative margin subtracted from a time, so that rounding cannot lift it above the law
-_BETTER = 1e-13  # Relative improvement that may be rounding error
-_LEAST_VALUE = 1e-150  # Replaces a goodput of zero in denominators
+_DIGITS = 1e-13  # Relative rounding error of times and goodputs
 _LN2 = np.log(2.0)
+_ZERO: Any = np.int64(0)  # with a literal, Numba would compile functions twice
 
 Records = np.ndarray[Any, np.dtype[np.void]]
 
@@ -258,7 +257,7 @@ def _try_common(state: _State, work: _Work) -> None:
     for k in range(len(work.users)):
         work.users[k].length = 1.0
         longest = max(longest, state.users[k].high)
-    latency, best, common, length = _latency(state, work), 0.0, 0, 1
+    latency, best, common, length = _latency(state, work), 0.0, _ZERO, _ZERO + 1
     while length <= longest:
         _set_common(state, work, length)
         tokens, _, server = _totals(state, work)
@@ -331,13 +330,13 @@ def _walk(state: _State, work: _Work, k: int, latency: float, charge: float) -> 
 @compiled_part
 def _surplus(state: _State, work: _Work, k: int, length: int, latency: float, charge: float) -> float:
     """Return the tokens that the last token of a draft gains, less those that its share and its time cost."""
-    user, before = state.users[k], 0.0
-    room = latency - _drafting(user, length)
+    user, before, tokens = state.users[k], 0.0, float(length)
+    room = latency - _drafting(user, tokens)
     if room <= 0.0:
         return -np.inf
     if length > 1:
-        before = _share(state, user, length - 1, room + user.draft_time)[0]
-    cost = charge + work.search[0].price * (_share(state, user, length, room)[0] - before)
+        before = _share(state, user, tokens - 1.0, room + user.draft_time)[0]
+    cost = charge + work.search[0].price * (_share(state, user, tokens, room)[0] - before)
     return state.tokens[k, length] - state.tokens[k, length - 1] - cost
 
 
@@ -368,12 +367,12 @@ def _set_plane(state: _State, work: _Work) -> None:
 @compiled_part
 def _add_roots(state: _State, work: _Work, nodes: _Nodes, tolerance: float) -> None:
     """Add a node for each line of the law, which no decision is below, or for each longest draft."""
-    target, first, last = work.search[0].value * (1.0 + tolerance), 0, 0
+    target, first, last = work.search[0].value * (1.0 + tolerance), _ZERO, _ZERO
     for user in state.users:
         first, last = max(first, user.low), max(last, user.high)
     if state.numbers.padded:
         for longest in range(first, last + 1):
-            start = _pass_time(state, len(work.users) * longest)
+            start = _pass_time(state, float(len(work.users) * longest))
             _add_root(state, work, nodes, longest, start, 0.0, target)
         return
     for line in state.lines:
@@ -426,7 +425,7 @@ def _add_root(
 @compiled_part
 def _improve(state: _State, work: _Work, nodes: _Nodes, tolerance: float) -> bool:
     """Process the node with the largest bound; return False if no node can hold a better decision."""
-    i = 0
+    i = _ZERO
     for other in range(1, work.search[0].count):
         if nodes.parts[other].bound > nodes.parts[i].bound:
             i = other
@@ -461,7 +460,7 @@ def _expand(state: _State, work: _Work, nodes: _Nodes, i: int, tolerance: float)
     if bound <= target:
         return False
     part.bound = min(bound, before)
-    decisions = 1
+    decisions = _ZERO + 1
     for k in range(len(work.users)):
         decisions = min(decisions * (nodes.high[i, k] - nodes.low[i, k] + 1), _LISTED + 1)
     if decisions <= _LISTED:
@@ -480,10 +479,7 @@ def _expand(state: _State, work: _Work, nodes: _Nodes, i: int, tolerance: float)
 
 @compiled_part
 def _total(lengths: IntArray) -> float:
-    total = 0
-    for length in lengths:
-        total += length
-    return float(total)
+    return float(lengths.sum())
 
 
 @compiled_part
@@ -531,11 +527,11 @@ def _tabulate(state: _State, work: _Work, nodes: _Nodes, i: int) -> bool:
         user, last = state.users[k], nodes.low[i, k] - 1
         whole = user.whole if state.numbers.power else 1.0
         for length in range(last + 1, nodes.high[i, k] + 1):
-            room, entry = right - _drafting(user, length), work.table[k, length]
+            room, entry = right - _drafting(user, float(length)), work.table[k, length]
             if length == 0:
                 entry.share = entry.decline = 0.0
             elif room > 0.0 and user.token_time * length <= whole * room * (1.0 + SAFETY):
-                entry.share, growth = _share(state, user, length, room)
+                entry.share, growth = _share(state, user, float(length), room)
                 entry.decline = growth / room
             else:  # no decision has a share above one
                 break
@@ -590,7 +586,7 @@ def _line_time(nodes: _Nodes, i: int) -> float:
     if part.slope > part.rise:
         anchor = min(part.most, _total(nodes.high[i]))
     above, below = part.start + part.rise * anchor, part.slope * (anchor - least)
-    return above - below - _ON_LINE * (abs(above) + abs(below))
+    return above - below - _DIGITS * (abs(above) + abs(below))
 
 
 @compiled_part
@@ -642,7 +638,7 @@ def _shadow_price(state: _State, work: _Work, nodes: _Nodes, i: int, charge: flo
     The candidate becomes the lengths of all better tokens. λ is bracketed: at its upper end the candidate fits, at its
     lower end the lengths on trial do not. Single tokens follow, once few are left in between.
     """
-    low, high, used, left, critical, widest = 0.0, np.inf, 0.0, 0, 0, -1
+    low, high, used, left, critical, widest = 0.0, np.inf, 0.0, 0, _ZERO, -1
     for k in range(len(work.users)):
         device, shortest = work.users[k], nodes.low[i, k]
         device.candidate = device.tried = shortest
@@ -752,7 +748,7 @@ def _totals(state: _State, work: _Work) -> tuple[float, float, float]:
         length = work.users[k].tried
         tokens += state.tokens[k, length]
         x, longest, least = x + length, max(longest, length), min(least, state.pace[k, length])
-    server = _pass_time(state, len(work.users) * longest if state.numbers.padded else x)
+    server = _pass_time(state, float(len(work.users) * longest if state.numbers.padded else x))
     limit = state.numbers.tpot * (1.0 + ROUNDING) * least if state.numbers.tpot < np.inf else np.inf
     return tokens, limit, server if longest else server - state.numbers.repeat_delay
 
@@ -761,7 +757,7 @@ def _totals(state: _State, work: _Work) -> tuple[float, float, float]:
 def _offer(state: _State, work: _Work) -> None:
     """Replace the best decision by the lengths on trial, if they are in time and exceed it by more than rounding."""
     tokens, limit, server = _totals(state, work)
-    time = min(tokens / max(work.search[0].value * (1.0 + _BETTER), _LEAST_VALUE), limit * (1.0 - _BETTER))
+    time = min(tokens / max(work.search[0].value * (1.0 + _DIGITS), TINY), limit * (1.0 - _DIGITS))
     if not _fits(state, work, time - server):
         return
     for k in range(len(work.users)):
@@ -778,11 +774,11 @@ def _fits(state: _State, work: _Work, latency: float) -> bool:
     """Return whether the shares of drafts on trial that end at ``latency`` sum to at most one."""
     used = 0.0
     for k in range(len(work.users)):
-        length = work.users[k].tried
+        length = float(work.users[k].tried)
         room = latency - _drafting(state.users[k], length)
         if not room > 0.0:
             return False
-        if length > 0:
+        if length > 0.0:
             used += _share(state, state.users[k], length, room)[0]
             if used > 1.0:
                 return False
