@@ -4,8 +4,10 @@ import argparse
 
 from multispin_agents.registry import AGENTS, OPTION
 from multispin_agents.runs import ENCODING_NAMES, RUNS, SETTINGS
+from multispin_env.apps.executors import Worker
 from multispin_env.apps.terminal.arguments import Command, add_system_options
 from multispin_env.registry import import_project_module
+from multispin_env.solver.certify import compile_search, is_compiled
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +29,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int | None:
-    """Train and compare; return an exit status if a signal stops the training."""
-    return import_project_module("multispin_agents.training").run(options)
+    """Train and compare; return an exit status if a signal stops the training.
+
+    The first time, the search for the optimum is compiled in a second process, while this one imports torch.
+    """
+    compiler = None if is_compiled() else Worker(daemon=True)
+    if compiler is not None:
+        compiler.send(compile_search)
+    training = import_project_module("multispin_agents.training")
+    if compiler is not None:
+        compiler.receive()
+        compiler.end()
+    return training.run(options)
 
 
 COMMAND = Command(

@@ -331,7 +331,7 @@ def decide(
 
     ``options`` are those of `make_controller`. A random controller draws the same numbers in each task. With the
     default chunk, a task takes about a second for the certified optimum at K = 20. Returns the decision of the
-    controller, with arrays of shape (n, K); a `CertifiedDecision` with ``certify``. ``ValueError`` or ``TypeError`` as
+    controller, with arrays of shape (n, K); a `CertifiedDecision` of ``optimal``. ``ValueError`` or ``TypeError`` as
     in `make_controller`, for a bad chunk, or with the last line of the error of a task.
     """
     check_integer("chunk", chunk, 1)

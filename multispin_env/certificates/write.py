@@ -69,7 +69,7 @@ def certificate(
     True
     """
     state = checked_state(scenario, state)
-    check_instance("decision", decision, CertifiedDecision, "a decision of optimal with certify")
+    check_instance("decision", decision, CertifiedDecision, "a decision of optimal")
     if state.draft_time.ndim != 1 or decision.draft_length.shape != state.draft_time.shape:
         shapes = f"{state.draft_time.shape} and {decision.draft_length.shape}"
         raise ValueError(f"decision: expected one state and decision (K,), got shapes {shapes}")

@@ -1,1 +1,1 @@
-"""Optimum of one round: problem, relaxation, fast rule, and a search with a proof of optimality."""
+"""Optimum of one round: problem, a compiled search with a proof, and relaxation, fast rule and search in NumPy."""

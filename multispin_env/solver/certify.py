@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -11,12 +12,14 @@ from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.links import Power
 from multispin_env.physics.types import Decision
-from multispin_env.solver.exact import LINE, NUMBERS, USER, Rounds, best_decisions
 from multispin_env.solver.pace import least_tpot
 from multispin_env.solver.problem import CHUNK_ENTRIES, Problem, in_blocks, in_chunks, kinks
 from multispin_env.solver.relaxed import Relaxed
 from multispin_env.solver.rule import first_lengths
 from multispin_env.solver.search import Search, branch_and_bound
+
+if TYPE_CHECKING:
+    from multispin_env.solver.exact import Rounds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +96,23 @@ def certified_lengths(
     return found
 
 
+def is_compiled() -> bool:
+    """Return whether the machine code of the search is cached; if not, the first decision of a process compiles it."""
+    from multispin_env.solver.exact import best_decisions  # late: Numba takes long to import
+
+    folder = best_decisions.stats.cache_path  # type: ignore[attr-defined]  # of Numba
+    return folder is not None and any(Path(folder).glob(f"exact.{best_decisions.__name__}-*.nbi"))
+
+
+def compile_search() -> None:
+    """Compile the search, and cache its machine code."""
+    one, token = np.ones((1, 1)), np.ones((1, 1), dtype=np.int64)
+    certified_lengths(Problem(one, one, 0.5 * one, one, token, token, one[0]), 0.5)
+
+
 def _exact(problem: Problem, tolerance: float, deadline: float) -> Search:
+    from multispin_env.solver.exact import best_decisions  # late: Numba takes long to import
+
     rounds, first = _rounds(problem), problem.low
     if problem.tpot < np.inf:
         first = least_tpot(problem, problem.tpot).length.astype(np.int64)
@@ -103,7 +122,7 @@ def _exact(problem: Problem, tolerance: float, deadline: float) -> Search:
     solved, num_roots = [], max(len(rounds.lines), rounds.tokens.shape[-1] if problem.padded else 0)
     for i in range(len(first)):
         row = slice(i, i + 1)
-        state = Rounds(rounds.tokens[row], rounds.pace[row], rounds.users[row], rounds.lines, rounds.numbers[row])
+        state = rounds._replace(**{name: getattr(rounds, name)[row] for name in ("tokens", "pace", "users", "numbers")})
         most = _MOST_NODES if i == 0 or monotonic() <= deadline else num_roots
         solved.append(_floats(best_decisions(state, first[row], tolerance, most)))
     return Search(*(np.concatenate(arrays) for arrays in zip(*solved, strict=True)))
@@ -114,7 +133,9 @@ def _floats(solved: tuple[Any, ...]) -> tuple[FloatArray, ...]:
     return lengths.astype(np.float64), value, bound
 
 
-def _rounds(problem: Problem) -> Rounds:
+def _rounds(problem: Problem) -> "Rounds":
+    from multispin_env.solver.exact import LINE, NUMBERS, USER, Rounds  # late, as above
+
     shape, lines, timed = problem.low.shape, problem.lines, problem.tpot < np.inf
     length = np.arange(int(problem.high.max(initial=0)) + 1)[:, None, None]
     tokens = problem.expected(np.broadcast_to(length, (len(length), *shape)))

@@ -13,6 +13,7 @@ device. Columns:
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, Outcome
 from multispin_env.registry import option_names
 from multispin_env.scenario import Scenario
-from multispin_env.solver.certify import CertifiedDecision
+from multispin_env.solver.certify import CertifiedDecision, is_compiled
 from multispin_env.units import MHZ, MS
 
 _COMPARED = ("optimal", "uniform-bandwidth", "fixed")  # the optimum, and rules without an optimizer
@@ -131,7 +132,7 @@ def solve(
             rival = expected_outcome(scenario, devices.state, rule(devices.state))
             value = _goodput(rival, devices.weights)
             rivals.append(_RivalRow(name, value, value / goodput, _token_time(rival, tpot)))
-    proven = decision if isinstance(decision, CertifiedDecision) else None
+    proven = decision if certify is not None and isinstance(decision, CertifiedDecision) else None
     return _PricedDecision(
         goodput=float(outcome.goodput),
         weighted_goodput=None if devices.weights is None else goodput,
@@ -293,6 +294,8 @@ def _run(options: argparse.Namespace) -> None:
     if options.certificate is not None and options.certify is None:
         raise ValueError("certify: expected a relative gap with --certificate, for example 1e-6, got none")
     devices, scenario = read_system(options, options.file)
+    if not is_compiled():
+        print(f"{options.program}: compiling the search, once: about ten seconds", file=sys.stderr)
     solution = solve(scenario, devices, options.controller, options.certify, options.tpot)
     if options.certificate is not None and solution.proven is not None:
         _write_proof(options, scenario, devices, solution.proven)

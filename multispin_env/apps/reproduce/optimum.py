@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below
+from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, legend_below
 from multispin_env.apps.reproduce.figure import LABELS, PRESETS, FigureSpec, Scale, draw_states
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.names import make_controller
@@ -19,7 +19,6 @@ from multispin_env.solver.certify import CertifiedDecision
 _FLOOR = 1e-9  # smaller losses are drawn at the left edge
 
 _LOSSES = (
-    ("rule", "optimal", SKY, "fast rule"),
     ("algorithm1", "algorithm1", PURPLE, "Algorithm 1, 100 × 100"),
     ("homogeneous", "homogeneous", ORANGE, "Homo"),
     ("uniform_bandwidth", "uniform-bandwidth", GREEN, "Uni-BW"),
@@ -34,8 +33,7 @@ class _StateRow:
     state: int
     optimum: float  # tokens/s
     gap: float  # proven relative gap, (bound − value) / value
-    rule: float  # relative regrets
-    algorithm1: float
+    algorithm1: float  # relative regrets
     homogeneous: float
     uniform_bandwidth: float
     fixed: float
@@ -75,8 +73,8 @@ def _draw_certificate(rows: Sequence[_StateRow], figure: Any) -> None:
 
 REGRETS = FigureSpec(
     title="Certificate and regret",
-    caption="The proof stops when no decision can be better by more than 1e-6 (dashed). The fast rule finds the "
-    "optimum in nearly every state, the paper's Algorithm 1 within about 1e-4. Homo and Uni-BW lose some per cent and, "
+    caption="The proof stops when no decision can be better by more than 1e-6 (dashed). The paper's Algorithm "
+    "1 is within about 1e-4. Homo and Uni-BW lose some per cent and, "
     "in a few states, more than half. 20 devices, 10 MHz.",
     settings=lambda scale: PRESETS,
     rows=_certificate_rows,
@@ -120,7 +118,7 @@ def _means(scale: Scale, scenario: Scenario) -> dict[str, float]:
 
 
 def _calibration_rows(scale: Scale, setting: tuple[str, float, float]) -> list[_SurfaceRow]:
-    """Return means over the same devices and channels at each point, by the fast rule instead of the proof."""
+    """Return means over the same devices and channels at each point."""
     preset, time, ratio = setting
     scenario = Scenario.preset(preset, mean_draft_time=time * 1e-3, transmit_snr_db=ratio)
     wide, narrow = _means(scale, scenario), _means(scale, scenario.replace(total_bandwidth=5e6))

@@ -1,4 +1,4 @@
-"""Best decision of a round, by the fast rule or with a proof, and two baselines: fixed and random decisions."""
+"""Best decision of a round, with a proof, and two baselines: fixed and random decisions."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,10 +20,13 @@ from multispin_env.solver.ahead import AheadRound, best_lengths
 from multispin_env.solver.certify import CertifiedDecision, certified_lengths
 from multispin_env.solver.equalization import MAX_TIME, MIN_TIME
 from multispin_env.solver.pace import is_in_time, least_tpot
-from multispin_env.solver.problem import Problem, checked_problem, in_chunks, make_problem
+from multispin_env.solver.problem import Problem, checked_problem, make_problem
 from multispin_env.solver.relaxed import Relaxed
-from multispin_env.solver.rule import LONGEST_OFFSETS, fast_lengths, first_lengths
+from multispin_env.solver.rule import first_lengths
 from multispin_env.solver.samples import sample_decisions
+
+_TOLERANCE, _COARSE, _MANY_USERS = 1e-9, 1e-4, 50
+"""Relative gap without ``certify``, up to 50 users and above: the time of a state grows with their number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +43,13 @@ class Optimal(WeightedController):
     (`multispin_env.solver.ahead`). The decision is myopic: it ignores the head starts that the round leaves;
     docs/drafting-ahead.md shows the loss. ``certify``, ``tpot`` and ``fixed_length`` require zero head starts.
 
-    Without ``certify``, the fast rule is used (`multispin_env.solver.rule`). With ``certify``, branch and bound
-    (`multispin_env.solver.search`) continues until no decision can be better by more than this relative gap, and the
-    result is a `CertifiedDecision` with the proven gap.
+    Branch and bound (`multispin_env.solver.exact`) continues until no decision can be better by more than the relative
+    gap ``certify``, and the result is a `CertifiedDecision` with the proven gap. With head starts, and for expectations
+    over channels, it is a `Decision` without a proof. The first call compiles the search, once in an installation.
 
     ``tpot`` adds the constraints T_ma + T_ver(L) + T_rtt ≤ TPOT E[N_k | L_k] for each k. ``ValueError`` if they are
-    infeasible; a certified decision is then not ``feasible``, has value and bound 0, and minimises the largest time per
-    token over devices.
+    infeasible; with ``certify`` the decision is then not ``feasible``, has value and bound 0, and minimises the largest
+    time per token over devices.
 
     Parameters
     ----------
@@ -55,7 +58,7 @@ class Optimal(WeightedController):
     fixed_length
         Fixed lengths, integers (..., K); −1 leaves a length free. ``None``: all are free.
     certify
-        Relative gap to prove, in [1e-10, 1); ``None`` for the fast rule alone.
+        Relative gap to prove, in [1e-10, 1); ``None`` for 1e-9 with up to 50 users, and 1e-4 above.
     time_limit
         Seconds after which a certified call stops; ``None``: only the number of iterations is limited, and the result
         does not depend on the speed of the machine.
@@ -96,7 +99,7 @@ class Optimal(WeightedController):
     def decide(self, state: SystemState) -> Decision:
         shape = state.draft_time.shape
         free = all(option is None for option in (self.certify, self.tpot, self.fixed_length))
-        if free and (self.scenario.draft_ahead or self.energy_price):
+        if free and self.scenario.draft_ahead:
             problem = self._priced(make_problem(self.scenario, state, checked_weights(self.weights, shape)), state)
             rounds = AheadRound.by_goodput(problem, self.scenario, state.head_start.reshape(problem.low.shape))
             return self.with_equal_latency(best_lengths(rounds).reshape(shape), state)
@@ -124,17 +127,16 @@ class Optimal(WeightedController):
         lengths, share, _ = sample_decisions(checked_problem(self.scenario, state, self.weights), token_time, curves)
         return Decision(lengths.astype(np.int64), share * self.scenario.total_bandwidth)
 
-    def _solve(self, problem: Problem, state: SystemState) -> Decision:
+    def _solve(self, problem: Problem, state: SystemState) -> CertifiedDecision:
         shape = state.draft_time.shape
-        if self.certify is None:
-            lengths = in_chunks(lambda chunk: (fast_lengths(chunk)[0],), problem, len(LONGEST_OFFSETS))[0]
-            if self.tpot is not None and not is_in_time(problem, lengths).all():
-                least = f"at least {least_tpot(problem).tpot.max():.6g} s, the minimum for these devices"
-                raise ValueError(f"tpot: expected {least}, got {self.tpot:g}")
-            return self.with_equal_latency(lengths.astype(np.int64).reshape(shape), state)
+        tolerance = self.certify or (_TOLERANCE if shape[-1] <= _MANY_USERS else _COARSE)
         rule = self._priced_rule if self.energy_price else first_lengths
-        proven = certified_lengths(self._priced(problem, state), self.certify, self.time_limit, rule)
-        if self.energy_price and not (proven.value > 0.0).all():
+        proven = certified_lengths(self._priced(problem, state), tolerance, self.time_limit, rule)
+        in_time = None if self.tpot is None else np.asarray(is_in_time(problem, proven.lengths))
+        if self.certify is None and in_time is not None and not in_time.all():
+            least = f"at least {least_tpot(problem).tpot.max():.6g} s, the minimum for these devices"
+            raise ValueError(f"tpot: expected {least}, got {self.tpot:g}")
+        if self.certify and self.energy_price and not (proven.value > 0.0).all():
             raise ValueError(f"energy_price: expected a price at which a draft can pay, got {self.energy_price}")
         decision = self.with_equal_latency(proven.lengths.astype(np.int64).reshape(shape), state)
         batch = shape[:-1]
@@ -143,8 +145,8 @@ class Optimal(WeightedController):
             decision.bandwidth,
             proven.value.reshape(batch),
             proven.bound.reshape(batch),
-            self.certify,
-            None if self.tpot is None else np.asarray(is_in_time(problem, proven.lengths)).reshape(batch),
+            tolerance,
+            None if in_time is None else in_time.reshape(batch),
         )
 
     def _priced(self, problem: Problem, state: SystemState) -> Problem:

@@ -206,7 +206,8 @@ def test_chunks_of_a_batch_keep_their_order(name, rng, monkeypatch):
     controllers = [ms.make_controller(name, scenario, **options) for options in kinds]
     whole = [controller(state) for controller in controllers]
     rows = []
-    monkeypatch.setattr("multispin_env.solver.problem.CHUNK_ENTRIES", 4 * 18)
+    for module in ("problem", "certify"):
+        monkeypatch.setattr(f"multispin_env.solver.{module}.CHUNK_ENTRIES", 4 * 18)
     monkeypatch.setattr("multispin_env.solver.problem.SOLVER_ENTRIES", 4 * 3)
     problem_rows = Problem.__getitem__
     monkeypatch.setattr(Problem, "__getitem__", lambda self, part: rows.append(part) or problem_rows(self, part))
@@ -215,8 +216,8 @@ def test_chunks_of_a_batch_keep_their_order(name, rng, monkeypatch):
         assert (chunked.draft_length == decision.draft_length).all()
         assert (chunked.bandwidth == decision.bandwidth).all()
     if name == "optimal":
-        chunks = [part for part in rows if isinstance(part, slice) and part.stop - part.start == 4]
-        assert chunks[:3] == [slice(0, 4), slice(4, 8), slice(8, 12)]
+        chunks = [part for part in rows if isinstance(part, slice) and part.stop - part.start == 3]
+        assert chunks[:3] == [slice(0, 3), slice(3, 6), slice(6, 9)]
 
 
 SERVER = ms.Scenario.preset("qwen3.5", server="a100-7b-gemm", num_users=3, min_draft_length=0)
