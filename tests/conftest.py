@@ -11,6 +11,7 @@ from hypothesis import settings
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.registry import SCENARIOS
+from multispin_env.solver.certify import compile_search
 from multispin_env.solver.energy import computed_law
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # windows of tests are not seen
@@ -40,6 +41,12 @@ def compare_arrays_at_once():
 
 
 compare_arrays_at_once()
+
+
+def pytest_sessionstart(session):
+    """Compile the search before the workers start, which would otherwise each do so."""
+    if not hasattr(session.config, "workerinput"):
+        compile_search()
 
 
 def pytest_collection():

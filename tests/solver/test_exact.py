@@ -1,6 +1,7 @@
 """The compiled search: brute force with every option, hostile problems against branch and bound in NumPy, batches."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,3 +144,10 @@ def test_after_the_time_limit_states_keep_a_start_and_a_finite_bound():
     assert (stopped.value <= best.value * (1.0 + 1e-9)).all()
     assert (stopped.bound >= best.value * (1.0 - 1e-12)).all()
     assert np.isfinite(stopped.bound).all()
+
+
+def test_machine_code_is_cached_and_its_absence_is_noticed(monkeypatch):
+    certify.compile_search()
+    assert certify.is_compiled()
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(()))
+    assert not certify.is_compiled()

@@ -66,7 +66,8 @@ class Optimal(WeightedController):
         Maximum time per output token of each device in s, in (0, 20]; ``None``: no limit.
     energy_price
         ν in tokens per joule, ≥ 0: the objective is then (Σ_k ω_k E[N_k] − ν Σ_k e_k L_k) / T_e2e, with the energy
-        e_k of a drafted token. It is not combined with ``tpot`` and ``fixed_length``; certified ones are > 0.
+        e_k of a drafted token. It is not combined with ``tpot`` and ``fixed_length``. Where no draft pays,
+        ``ValueError`` with ``certify``, and otherwise an infinite gap.
 
     Examples
     --------
@@ -138,13 +139,14 @@ class Optimal(WeightedController):
             raise ValueError(f"tpot: expected {least}, got {self.tpot:g}")
         if self.certify and self.energy_price and not (proven.value > 0.0).all():
             raise ValueError(f"energy_price: expected a price at which a draft can pay, got {self.energy_price}")
+        unproven = (proven.value <= 0.0) & (self.energy_price > 0.0)
         decision = self.with_equal_latency(proven.lengths.astype(np.int64).reshape(shape), state)
         batch = shape[:-1]
         return CertifiedDecision(
             decision.draft_length,
             decision.bandwidth,
             proven.value.reshape(batch),
-            proven.bound.reshape(batch),
+            np.where(unproven, np.inf, proven.bound).reshape(batch),
             tolerance,
             None if in_time is None else in_time.reshape(batch),
         )

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from multispin_agents import AGENTS
+from multispin_agents import AGENTS, train, training
 from multispin_agents.checkpoints import CHECKPOINT, MODEL, load_checkpoint
 from multispin_agents.measures import CURVE, read_curve
 from multispin_env.apps.commands.main import main
+from multispin_env.apps.executors import Worker
 from multispin_env.evaluation.comparison import Row
 
 ROOT = Path(__file__).parents[3]
@@ -146,3 +147,12 @@ def test_wrong_use_is_one_sentence(arguments, message, refused, tmp_path, monkey
 def test_resuming_something_else(tiny_run, arguments, message, refused):
     run = str(tiny_run[0])
     assert message.format(run=run) in refused("train", ["--resume", run, *arguments])
+
+
+def test_a_second_process_compiles_before_the_first_decision(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(train, "is_compiled", lambda: False)
+    monkeypatch.setattr(training, "run", lambda options: len(compiled))
+    monkeypatch.setattr(Worker, "receive", lambda worker: compiled.append(worker.process.is_alive()))
+    assert main(["train"]) == 1
+    assert compiled == [True]

@@ -288,3 +288,12 @@ def test_ends_of_columns(column, good, bad, write):
         got = "|".join(map(re.escape, (f"{float(value)}", f"{float(value):g}")))
         with pytest.raises(ValueError, match=rf"row 2, {column}: expected .*, got ({got})(;.*)?$"):
             read_devices(write(table(1, value), "state.json"))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_first_decision_says_that_it_compiles(compiled, capsys, monkeypatch):
+    monkeypatch.setattr("multispin_env.apps.commands.solve.is_compiled", lambda: compiled)
+    assert main(["solve", str(EXAMPLE)]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ("" if compiled else "multispin solve: compiling the search, once: about ten seconds\n")
+    assert "bound" not in printed.out  # without --certify

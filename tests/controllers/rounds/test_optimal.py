@@ -244,3 +244,23 @@ def test_colocated_by_plain_python(rng):
         assert ms.colocated_goodput(server, state) == pytest.approx(max(in_turn), rel=1e-12)
         assert ms.overlapping_goodput(server, state) == pytest.approx(max(at_once), rel=1e-12)
         assert ms.centralized_goodput(server, state) == ms.centralized_goodput(SERVER.replace(num_users=users), state)
+
+
+@pytest.mark.parametrize(("users", "tolerance"), [(1, 1e-9), (50, 1e-9), (51, 1e-4)])
+def test_decisions_have_a_proof_without_certify(users, tolerance):
+    scenario = ms.Scenario.preset("qwen3.5", num_users=users, server="a100-32b", payload="ids")
+    state = ms.sample_state(scenario, 0, 3)
+    decision = ms.oracle(scenario)(state)
+    assert decision.tolerance == tolerance
+    assert decision.certified.all()
+    best = ms.oracle(scenario, certify=1e-6)(state)
+    assert decision.value == pytest.approx(best.value, rel=max(tolerance, 1e-6))
+    assert decision.value == pytest.approx(ms.expected_outcome(scenario, state, decision).goodput, rel=1e-12)
+
+
+def test_a_price_at_which_no_draft_pays_proves_nothing():
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    decision = ms.oracle(scenario, energy_price=50.0)(ms.sample_state(scenario, 0, 4))
+    assert (decision.draft_length == 1).all()
+    assert np.isinf(decision.gap).all()
+    assert not decision.certified.any()
