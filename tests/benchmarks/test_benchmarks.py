@@ -48,7 +48,7 @@ def test_every_environment_is_measured(printed, tmp_path):
 
 def test_controllers_are_timed(printed):
     out = printed(speed, "controllers --users 4 --instances 80 --singles 2 --servers a100-32b --payloads ids")
-    assert len(cells(out, "llama2 on a100-32b, ids")) == 11
+    assert len(cells(out, "llama2 on a100-32b, ids")) == 6
 
 
 def test_core_and_simpy_agree(printed):
