@@ -1,6 +1,5 @@
 """Decisions with a proof of optimality (not in the paper)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -63,26 +62,22 @@ class CertifiedDecision(Decision):
         return self.gap <= self.tolerance
 
 
-_Rule = Callable[[Problem], tuple[FloatArray, Relaxed]]  # returns integer lengths (n, K), and where to search
-
 _MOST_NODES = 3_000  # of the compiled search for a state; the presets need at most a few hundred
 _ROUNDS = 400  # of the search in NumPy; presets need about 15, extreme parameters up to about 60
 
 
-def certified_lengths(
-    problem: Problem, tolerance: float, time_limit: float | None = None, rule: _Rule = first_lengths
-) -> Search:
+def certified_lengths(problem: Problem, tolerance: float, time_limit: float | None = None) -> Search:
     """Return the best lengths with a bound within ``tolerance``; ``time_limit``: seconds for the whole batch.
 
     The compiled search (`multispin_env.solver.exact`) solves nearly every state; `branch_and_bound` continues where it
-    runs out of nodes, and after ``rule`` solves links of one's own. After the time limit the states that are left keep
-    their start, with the bound of their first nodes.
+    runs out of nodes, and after `first_lengths` solves links of one's own. After the time limit the states that are
+    left keep their start, with the bound of their first nodes.
     """
     deadline = np.inf if time_limit is None else monotonic() + time_limit
     tolerance *= 0.999  # slightly below the requested one, so that rounding cannot lift the gap above it
 
     def search(part: Problem) -> Search:
-        return branch_and_bound(part, *rule(part), tolerance, _ROUNDS, deadline)
+        return branch_and_bound(part, *first_lengths(part), tolerance, _ROUNDS, deadline)
 
     if problem.curves is not None and not isinstance(problem.curves.link, Power):
         return Search(*in_chunks(search, problem))

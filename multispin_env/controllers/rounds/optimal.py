@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import IntArray
 from multispin_env.checks import check_integer, check_real, check_rng, checked_field
 from multispin_env.controllers.base import RoundsController, WeightedController, max_length, min_length
 from multispin_env.controllers.names import make_controller
@@ -21,8 +21,6 @@ from multispin_env.solver.certify import CertifiedDecision, certified_lengths
 from multispin_env.solver.equalization import MAX_TIME, MIN_TIME
 from multispin_env.solver.pace import is_in_time, least_tpot
 from multispin_env.solver.problem import Problem, checked_problem, make_problem
-from multispin_env.solver.relaxed import Relaxed
-from multispin_env.solver.rule import first_lengths
 from multispin_env.solver.samples import sample_decisions
 
 _TOLERANCE, _COARSE, _MANY_USERS = 1e-9, 1e-4, 50
@@ -131,8 +129,7 @@ class Optimal(WeightedController):
     def _solve(self, problem: Problem, state: SystemState) -> CertifiedDecision:
         shape = state.draft_time.shape
         tolerance = self.certify or (_TOLERANCE if shape[-1] <= _MANY_USERS else _COARSE)
-        rule = self._priced_rule if self.energy_price else first_lengths
-        proven = certified_lengths(self._priced(problem, state), tolerance, self.time_limit, rule)
+        proven = certified_lengths(self._priced(problem, state), tolerance, self.time_limit)
         in_time = None if self.tpot is None else np.asarray(is_in_time(problem, proven.lengths))
         if self.certify is None and in_time is not None and not in_time.all():
             least = f"at least {least_tpot(problem).tpot.max():.6g} s, the minimum for these devices"
@@ -156,11 +153,6 @@ class Optimal(WeightedController):
             return problem
         energy = token_energy(self.scenario, state)
         return replace(problem, token_price=self.energy_price * energy.reshape(problem.low.shape))
-
-    def _priced_rule(self, problem: Problem) -> tuple[FloatArray, Relaxed]:
-        rounds = AheadRound.by_goodput(problem, self.scenario, np.zeros(problem.low.shape))
-        lengths = best_lengths(rounds).astype(np.float64)
-        return lengths, Relaxed.near(problem, lengths, problem.value(lengths[:, None])[:, 0])
 
 
 def oracle(scenario: Scenario, **options: Any) -> Optimal:
