@@ -11,7 +11,6 @@ from multispin_env.solver import certify
 from multispin_env.solver.certify import certified_lengths
 from multispin_env.solver.pace import is_in_time, least_tpot
 from multispin_env.solver.problem import Problem, make_problem
-from multispin_env.solver.rule import first_lengths
 from multispin_env.solver.search import branch_and_bound
 
 LAWS = {
@@ -112,9 +111,8 @@ def test_hostile_problems_agree_with_the_search_in_numpy():
     rng = np.random.default_rng(7)
     for _ in range(12):
         problem = hostile_problem(rng)
-        solved = certify._exact(problem, 0.999e-9, np.inf)
-        lengths, relaxed = first_lengths(problem)
-        second = branch_and_bound(problem, lengths, relaxed, 1e-9, 400)
+        solved = certify.exact_lengths(problem, 0.999e-9)
+        second = branch_and_bound(problem, problem.low.astype(float), 1e-9, 400)
         assert (solved.value >= second.value * (1.0 - 1e-12)).all()
         assert (solved.bound >= second.value * (1.0 - 1e-12)).all()
         np.testing.assert_allclose(solved.value, problem.value(solved.lengths[:, None])[:, 0], rtol=1e-12)
