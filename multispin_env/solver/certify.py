@@ -130,7 +130,7 @@ def exact_lengths(problem: Problem, tolerance: float, deadline: float = np.inf) 
     """Return the result of the compiled search alone; ``deadline`` is a time of `time.monotonic`."""
     from multispin_env.solver.exact import best_decisions  # late: Numba takes long to import
 
-    rounds, first = _rounds(problem), np.ascontiguousarray(_first_lengths(problem), dtype=np.int64)
+    rounds, first = compiled_rounds(problem), np.ascontiguousarray(_first_lengths(problem), dtype=np.int64)
     if deadline == np.inf:
         return Search(*_floats(best_decisions(rounds, first, tolerance, _MOST_NODES)))
     solved, num_roots = [], max(len(rounds.lines), rounds.tokens.shape[-1] if problem.padded else 0)
@@ -147,7 +147,8 @@ def _floats(solved: tuple[Any, ...]) -> tuple[FloatArray, ...]:
     return lengths.astype(np.float64), value, bound
 
 
-def _rounds(problem: Problem) -> "Rounds":
+def compiled_rounds(problem: Problem) -> "Rounds":
+    """Return a problem as the arrays of the compiled search."""
     from multispin_env.solver.exact import LINE, NUMBERS, USER, Rounds  # late, as above
 
     shape, lines, timed = problem.low.shape, problem.lines, problem.tpot < np.inf
