@@ -110,13 +110,7 @@ def best_decisions(
         work.search[0].count = 0
         if _start(state, work, first[row]):
             _add_roots(state, work, nodes, tolerance)
-            while number[row] < most:
-                i = _next(work, nodes, tolerance)
-                if i < 0:
-                    break
-                if not _expand(state, work, nodes, i, tolerance):
-                    work.search[0].count -= 1
-                    _copy(nodes, work.search[0].count, i)
+            while number[row] < most and _improve(state, work, nodes, tolerance):
                 number[row] += 1
         for k in range(users):
             lengths[row, k] = work.users[k].best
@@ -440,16 +434,19 @@ def _add_root(
 
 
 @compiled_part
-def _next(work: _Work, nodes: _Nodes, tolerance: float) -> int:
-    """Return the node with the largest bound; −1, and no nodes, if none can hold a better decision."""
+def _improve(state: _State, work: _Work, nodes: _Nodes, tolerance: float) -> bool:
+    """Process the node with the largest bound; return False if no node can hold a better decision."""
     i = _ZERO
     for other in range(1, work.search[0].count):
         if nodes.parts[other].bound > nodes.parts[i].bound:
             i = other
-    if work.search[0].count > 0 and nodes.parts[i].bound > work.search[0].value * (1.0 + tolerance):
-        return i
-    work.search[0].count = 0
-    return _ZERO - 1
+    if work.search[0].count == 0 or nodes.parts[i].bound <= work.search[0].value * (1.0 + tolerance):
+        work.search[0].count = 0
+        return False
+    if not _expand(state, work, nodes, i, tolerance):
+        work.search[0].count -= 1
+        _copy(nodes, work.search[0].count, i)
+    return True
 
 
 @compiled_part
