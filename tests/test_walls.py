@@ -7,9 +7,9 @@ import pytest
 from tests.repository import ROOT
 
 LIMITS = {
-    "link": 15,
-    "access delay": 11,
-    "repeated uploads": 7,
+    "link": 11,
+    "access delay": 3,
+    "repeated uploads": 6,
     "fleet and joules": 4,
     "batteries": 13,
     "drafting ahead": 20,
@@ -20,7 +20,7 @@ LIMITS = {
 
 NAMES = {
     "link": "constant_density curves linear simple of_paper",
-    "access delay": "access_delay access_delays has_access draft_wait delays_drafts",
+    "access delay": "access_delay access_delays has_access draft_wait has_wait delays_drafts",
     "repeated uploads": "upload_loss repeat_delay mean_repeats repeats _losses _repetitions",
     "fleet and joules": "fleet fleet_name draft_energy device_load",
     "batteries": "batteries _batteries battery_rounds budget_time time_left affordable",

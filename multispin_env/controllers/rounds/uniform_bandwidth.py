@@ -10,7 +10,6 @@ from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.base import RoundsController
-from multispin_env.physics.radio import token_upload_time
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
@@ -59,14 +58,14 @@ class UniformBandwidth(RoundsController):
 
 
 def _sorted_tokens(scenario: Scenario, state: SystemState) -> _Tokens:
-    token_latency = state.draft_time + token_upload_time(scenario, state.spectral_efficiency, scenario.num_users)
+    uplink = scenario.uplink
+    token_latency = state.draft_time + uplink.shared_token_time(state.spectral_efficiency, scenario.num_users)
     low, high = scenario.min_draft_length, scenario.max_draft_length
     shortest = low * token_latency
     counts = np.arange(low + 1, high + 1)
     ready = token_latency[..., None] * counts  # (n, K, l)
-    if scenario.access_delays is not None:
-        shortest, ready = shortest + low * scenario.access_delays, ready + scenario.access_delays[:, None]
-    shortest = shortest.max(-1)
+    shortest = uplink.with_access(shortest, low).max(-1)
+    ready = uplink.with_access(ready.swapaxes(-1, -2), counts[:, None]).swapaxes(-1, -2)
     ready = np.maximum(ready, shortest[:, None, None])
     alpha = state.acceptance_rate[..., None]
     order = ready.reshape(len(ready), -1).argsort(-1, kind="stable")
@@ -109,7 +108,7 @@ def _best_padded(scenario: Scenario, tokens: _Tokens) -> BoolArray:
 
 def _prefix_values(scenario: Scenario, tokens: _Tokens, gain: FloatArray, longest: int) -> FloatArray:
     total = tokens.base[:, None] + _with_zero(gain.cumsum(-1))
-    server = scenario.law.time(scenario.num_users, scenario.num_users * (longest + 1)) + scenario.wait_after_access
+    server = scenario.law.time(scenario.num_users, scenario.num_users * (longest + 1)) + scenario.uplink.round_wait
     return goodput(total, _prefix_latencies(tokens), server)
 
 
@@ -131,7 +130,7 @@ def _best_by_tokens(scenario: Scenario, tokens: _Tokens) -> BoolArray:
 def _value(scenario: Scenario, tokens: _Tokens, inside: BoolArray) -> FloatArray:
     least = scenario.num_users * (scenario.min_draft_length + 1)
     latency = np.where(inside, tokens.ready, tokens.shortest[:, None]).max(-1, initial=0.0)
-    server = scenario.law.time(scenario.num_users, least + inside.sum(-1)) + scenario.wait_after_access
+    server = scenario.law.time(scenario.num_users, least + inside.sum(-1)) + scenario.uplink.round_wait
     total = tokens.base + (tokens.gain * inside).sum(-1)
     return goodput(total, np.maximum(latency, tokens.shortest), server)
 
@@ -147,7 +146,7 @@ class _Choices(NamedTuple):
 
 def _choices(scenario: Scenario, tokens: _Tokens) -> _Choices:
     users = scenario.num_users
-    least, rest = users * scenario.min_draft_length, scenario.wait_after_access
+    least, rest = users * scenario.min_draft_length, scenario.uplink.round_wait
     rest += scenario.law.time_of_drafts(users)
     lines = server_lines(scenario)
     lines = np.stack([lines[:, 0] + lines[:, 1] * least + rest, lines[:, 1]], -1)
