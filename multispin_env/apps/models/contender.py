@@ -21,7 +21,7 @@ from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.evaluation.contenders import contender_errors
 from multispin_env.physics.acceptance import task_means
 from multispin_env.physics.chains import chain_left, drafting_time, hit_probability
-from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time
+from multispin_env.physics.radio import Channel, spectral_efficiency
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, users_from_uniforms
 from multispin_env.physics.types import Observed, checked_decision
 from multispin_env.registry import CHANNELS
@@ -204,7 +204,7 @@ class LiveContender:
         hits, misses = update_counts("prediction", self._counts, observed[None])
         predicted = self.prediction.tokens(length, left, hits[0], misses[0], task)
         drafting = drafting_time(scenario, length, self.conditions.draft_time, chain)
-        uploading = upload_time(scenario, length, efficiency, decision.bandwidth)
+        uploading = scenario.uplink.upload_time(length, efficiency, decision.bandwidth)
         users = scenario.num_users
         predicted_pass = float(scenario.law.time(users, users * (int(length.max()) + 1)))
         played, chains = self._played(length, task, float((drafting + uploading).max()) + predicted_pass)
