@@ -7,9 +7,9 @@ import pytest
 from tests.repository import ROOT
 
 LIMITS = {
-    "link": 11,
+    "link": 9,
     "access delay": 3,
-    "repeated uploads": 6,
+    "repeated uploads": 5,
     "fleet and joules": 4,
     "batteries": 13,
     "drafting ahead": 20,
