@@ -22,10 +22,10 @@ from multispin_env.checks import (
     checked_field,
     shown,
 )
-from multispin_env.device import LOADS, Row, with_fleet
+from multispin_env.device import LOADS, Devices, Row, with_fleet
 from multispin_env.draft import PAYLOADS, TARGETS, DraftProfile, check_shifts
 from multispin_env.field_files import is_file_name, make_from_fields, read_fields, write_fields
-from multispin_env.registry import ACCEPTANCES, CHANNELS, DRAFTS, FLEETS, LINKS, SCENARIOS, SERVERS
+from multispin_env.registry import ACCEPTANCES, CHANNELS, DRAFTS, LINKS, SCENARIOS, SERVERS
 from multispin_env.server import (
     DRAFTING,
     LAW,
@@ -393,6 +393,11 @@ class Scenario:
         per_draft = self.verification_time_per_draft + self.context_time * self.context
         return VerificationLaw(fixed, per_draft, self.verification_pieces, self.padded_verification)
 
+    @cached_property  # read whenever devices are drawn
+    def devices(self) -> Devices:
+        """Devices from which this scenario draws its own: times, gains and joules."""
+        return Devices(**{field.name: getattr(self, field.name) for field in fields(Devices)})
+
     @property
     def label(self) -> str:
         """Name and differences from the paper: server, draft, payload, target, drafting ahead, fleet, repetitions."""
@@ -401,30 +406,9 @@ class Scenario:
         draft = f", {self.draft}{self.assumed}" if self.draft else ""
         named = self.payload == "ids" or self.target
         target = f", {'ids for a ' if self.payload == 'ids' else ''}{self.target_choice} target" if named else ""
-        load = " under sustained load" * (self.device_load != LOADS[0])
-        fleet = f", fleet {self.fleet_name}{load}" if self.fleet else ""
+        fleet = f", {label}" if (label := self.devices.label) else ""
         repeats = f", {100.0 * self.upload_loss:g} % of uploads repeated after {self.repeat_time / MS:g} ms"
         return f"{self.name}{server}{draft}{target}{ahead}{fleet}{repeats if self.repeat_time else ''}"
-
-    @property
-    def fleet_name(self) -> str:
-        """Name of the fleet in `FLEETS`, or the number of its rows; "" without a fleet."""
-        named = (name for name in FLEETS.names() if self.fleet and FLEETS.load(name).devices == self.fleet)
-        return next(named, f"of {len(self.fleet)} devices" if self.fleet else "")
-
-    @cached_property  # read whenever devices are drawn
-    def fleet_arrays(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Share, draft time in s/token under the ``device_load``, and joules of a drafted token, of each row (n,)."""
-        shares, *times, joules = np.array([row[1:] for row in self.fleet]).T
-        return shares, times[LOADS.index(self.device_load)], np.where(joules > 0.0, joules, self.draft_energy)
-
-    @property
-    def draft_time_range(self) -> tuple[float, float]:
-        """Smallest and largest T_k / T̄."""
-        if not self.fleet:
-            return 1.0 - self.draft_time_spread, 1.0 + self.draft_time_spread
-        times = self.fleet_arrays[1] / self.mean_draft_time
-        return float(times.min()), float(times.max())
 
     @property
     def assumed(self) -> str:

@@ -14,7 +14,7 @@ from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.simulator import Counts, Step, blank_ended
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import HIT_THRESHOLDS, Chains
-from multispin_env.physics.energy import BatteryBank, drafting_energy, round_energy, token_energy
+from multispin_env.physics.energy import BatteryBank, round_energy, token_energy
 from multispin_env.physics.links import RateCurves
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.rounds import (
@@ -148,7 +148,8 @@ class RoundsSimulator:
         duration = outcome.round_latency[:, None]
         if noise is not None and scenario.draft_ahead:
             drafted = self._chains.play(self.state, length, duration, noise >= self._hits(decision.draft_length))
-            energy = energy + drafting_energy(scenario, self.state) * (drafted - length)  # also of unsent tokens
+            drafting = scenario.devices.joules(self.state.draft_energy)
+            energy = energy + drafting * (drafted - length)  # also of unsent tokens
         if self._batteries is not None:
             outcome = outcome.changed(stored=self._batteries.drain(energy, duration))
         return outcome, outcome.tokens if drawn is None else drawn, energy

@@ -147,11 +147,10 @@ class ContinuousCore:
         for array in (*drafts, state.batch, state.time):
             array[envs] = 0  # `Phase.FREE` is 0
         state = state.changed(
-            draft_time=self.users.draft_time,
+            **self.users.shared(ContinuousState),
             spectral_efficiency=replace_rows(state.spectral_efficiency, envs, spectral_efficiency(scenario, gain)),
             acceptance_rate=replace_rows(state.acceptance_rate, envs, requests.rate),
             head_start=replace_rows(state.head_start, envs, 0.0),
-            draft_energy=self.users.draft_energy,
         )
         self.state = self._reset_requests(state, envs)
 
