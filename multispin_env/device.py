@@ -11,6 +11,7 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_label, check_name, check_plausible, check_real, checked_field, shown
 from multispin_env.field_files import ProfileFile
+from multispin_env.pairs import check_pairs
 from multispin_env.registry import DEVICES, FLEETS, Registry
 
 LOADS = ("cold", "sustained")
@@ -213,12 +214,7 @@ def with_fleet(values: Mapping[str, Any], read_files: bool = True) -> dict[str, 
         if load != LOADS[0]:
             raise ValueError(f"device_load: expected {LOADS[0]!r} without a fleet, got {load!r}")
         return dict(values)
-    if values.get("draft"):
-        expected = "none with a draft profile, whose draft time is that of its own machine"
-        raise ValueError(f"fleet: expected {expected}, got {shown(fleet)} with draft={values['draft']!r}")
-    if values.get("battery_rounds"):
-        expected = "0 with a fleet, since capacities are fitted to equal devices"
-        raise ValueError(f"battery_rounds: expected {expected}, got {values['battery_rounds']:g}")
+    check_pairs("fleet", values)
     rows = Fleet.resolve(fleet, read_files).devices if isinstance(fleet, str) else fleet_rows(fleet)
     mean = fsum(share * (cold if load == LOADS[0] else sustained) for _, share, cold, sustained, _ in rows)
     if values.get("mean_draft_time", mean) != mean:

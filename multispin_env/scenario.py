@@ -25,6 +25,7 @@ from multispin_env.checks import (
 from multispin_env.device import LOADS, Devices, Row, with_fleet
 from multispin_env.draft import PAYLOADS, TARGETS, DraftProfile, check_shifts
 from multispin_env.field_files import is_file_name, make_from_fields, read_fields, write_fields
+from multispin_env.pairs import check_pairs
 from multispin_env.registry import ACCEPTANCES, CHANNELS, DRAFTS, LINKS, SCENARIOS, SERVERS
 from multispin_env.server import (
     DRAFTING,
@@ -273,10 +274,8 @@ class Scenario:
         LINKS.check(self.link)
         object.__setattr__(self, "access_delay", _checked_delays(self.access_delay, self.num_users))
         _check_uplink(self)
-        if self.battery_rounds and (self.draft_ahead or self.min_draft_length):
-            actual = f"draft_ahead={self.draft_ahead}, min_draft_length={self.min_draft_length}"
-            expected = "0, or min_draft_length=0 without drafting ahead"
-            raise ValueError(f"battery_rounds: expected {expected}, got {self.battery_rounds:g} with {actual}")
+        check_pairs("draft_ahead", vars(self))
+        check_pairs("battery_rounds", vars(self))
         listed = isinstance(self.tasks, list | tuple) and len(self.tasks) > 0
         if not listed or not all(isinstance(task, Task) for task in self.tasks):
             raise ValueError(f"tasks: expected a tuple of at least one Task, got {shown(self.tasks)}")
@@ -559,10 +558,6 @@ def _check_uplink(scenario: Scenario) -> None:
         raise ValueError(f"efficiency_limit: expected 0 with link {scenario.link!r}, got {limit:g}")
     if loss and not scenario.repeat_time:
         raise ValueError(f"repeat_time: expected seconds > 0 with upload_loss={loss:g}, got 0")
-    if scenario.draft_ahead:
-        check_paper_uplink(scenario, "with draft_ahead", "link", "access_delay")
-    if scenario.battery_rounds:
-        check_paper_uplink(scenario, "with batteries")
 
 
 def _checked_delays(delays: Any, num_users: int) -> tuple[float, ...]:
