@@ -48,7 +48,7 @@ def test_tables_have_the_numbers_of_the_profiles(page, models):
 @pytest.mark.parametrize("load", LOADS)
 def test_a_scenario_has_the_numbers_of_its_fleet(load, tmp_path):
     scenario = FLEET.replace(device_load=load)
-    shares, times, joules = scenario.fleet_arrays
+    shares, times, joules = scenario.devices.rows
     assert (tuple(shares), tuple(times), tuple(joules)) == ((0.5, 0.25, 0.25), LOADS[load], JOULES)
     assert scenario.mean_draft_time == pytest.approx(float(np.dot(shares, times)), rel=1e-15)
     assert scenario.replace(num_users=7, server="a100-32b").mean_draft_time == scenario.mean_draft_time
@@ -56,9 +56,10 @@ def test_a_scenario_has_the_numbers_of_its_fleet(load, tmp_path):
     for file in ("mine.toml", "mine.json"):
         scenario.save(tmp_path / file)
         assert ms.Scenario.load(tmp_path / file) == scenario
-    assert scenario.replace(draft_energy=0.3).fleet_arrays[2][0] == 0.3
+    assert scenario.replace(draft_energy=0.3).devices.rows[2][0] == 0.3
     none = scenario.replace(fleet=[], device_load="cold")
-    assert (none.fleet, none.mean_draft_time, none.draft_time_range) == ((), scenario.mean_draft_time, (0.85, 1.15))
+    assert (none.fleet, none.mean_draft_time) == ((), scenario.mean_draft_time)
+    assert none.devices.draft_time_range == (0.85, 1.15)
 
 
 def test_devices_are_cold_unless_a_file_says_more():
@@ -98,7 +99,7 @@ def test_shares_in_draws():
 
 
 def test_bounds_of_observations_are_reached():
-    low, high = FLEET.draft_time_range
+    low, high = FLEET.devices.draft_time_range
     space = ObservationCodec(FLEET).space["compute"]
     assert (space.low[0], space.high[0]) == pytest.approx((low, high), abs=1e-4)
     env = gym.make_vec("MultiSpin/Heterogeneous-v0", 300, "vector_entry_point", scenario=FLEET)

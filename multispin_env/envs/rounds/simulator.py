@@ -14,7 +14,7 @@ from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.simulator import Counts, Step, blank_ended
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import HIT_THRESHOLDS, Chains
-from multispin_env.physics.energy import BatteryBank, drafting_energy, token_energy
+from multispin_env.physics.energy import BatteryBank, token_energy
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.rounds import (
     UNIFORMS_PER_USER,
@@ -140,7 +140,7 @@ class RoundsSimulator:
         if self._repetitions is not None:
             uniforms = self._read_noise(self._repetitions, over).reshape(length.shape)
             outcome = with_repetitions(scenario, outcome, decision.draft_length, uniforms)
-        drafting = drafting_energy(scenario, self.state)
+        drafting = scenario.devices.joules(self.state.draft_energy)
         energy = scenario.uplink.round_joules(length, outcome.upload_time, self._token_energy, drafting)
         duration = outcome.round_latency[:, None]
         if noise is not None and scenario.draft_ahead:
