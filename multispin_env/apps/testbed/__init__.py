@@ -1,0 +1,1 @@
+"""A server that verifies the drafts of real devices over a network (extra ``testbed``)."""

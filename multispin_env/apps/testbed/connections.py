@@ -1,0 +1,328 @@
+"""Connections of a testbed's server: admission of devices, and the messages of a round.
+
+Only devices with the access key get through the handshake of CURVE. ZeroMQ closes connections that do not finish it in
+a few seconds, and those with a message above the largest that a device has to send. All waiting is in
+`_receive`, so that nothing runs between rounds; meanwhile messages wait in ZeroMQ's queues.
+"""
+
+import math
+import secrets
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+import zmq
+import zmq.auth.thread
+
+from multispin_env.apps.testbed.messages import (
+    CHUNK,
+    FROM_DEVICE,
+    LARGEST_HEADER,
+    MAX_TOKEN_TIME,
+    Draft,
+    DraftForm,
+    Message,
+    pack,
+    pack_text,
+    pieces,
+    unpack,
+)
+from multispin_env.apps.testbed.transport import Context, as_z85, make_socket, new_key, public_key
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.checks import check_integer, cut, reason, shown
+
+_PROBE = 0.25  # seconds between looks for broken connections while waiting
+_READING = 120.0  # seconds to read a text
+_WEIGHT = 0.2  # of a new draft time
+
+
+class Terms(NamedTuple):
+    """Terms of a testbed of K devices, which each must fit."""
+
+    vocabulary: str  # its `vocabulary_digest`
+    form: DraftForm
+    longest: int  # L_max
+    context: int  # longest text with a draft, tokens
+    temperature: float
+    seats: int  # contenders, each with texts of its own
+    seeds: tuple[int, ...]  # of the devices' drafts, (K,)
+    token_times: tuple[float, ...]  # T_k to emulate, (K,), 0 for none
+
+
+@dataclass(eq=False)
+class Slot:
+    """One of the K devices, connected or not."""
+
+    identity: bytes | None = None  # of its connection
+    name: str = ""
+    draft: str = ""  # its model
+    token_time: float = 0.0  # T_k, s/token, as measured so far or emulated
+    missed: int = 0  # rounds
+    ready: set[int] = field(default_factory=set)  # seats whose text it has read
+
+
+class Upload(NamedTuple):
+    """A draft that has arrived; times in seconds by the server's clock, unless stated."""
+
+    draft: Draft
+    drafting: float  # from sending of `decide` to arrival of `drafted`
+    uploading: float  # from there to the last piece
+    seconds: float  # of drafting, by the device's clock
+
+
+@dataclass(eq=False)
+class _Expected:
+    """What a device has to send in this round."""
+
+    fields: dict[str, int]  # seat and round
+    length: int
+    pieces: list[int]  # bytes of each
+    start: float
+    drafted: float | None = None
+    seconds: float = 0.0
+    body: list[bytes] = field(default_factory=list)
+    upload: Upload | None = None
+
+
+class _AccessKey(NamedTuple):
+    public: bytes
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        return secrets.compare_digest(key, self.public)
+
+
+class Connections:
+    """Socket of a server for K devices.
+
+    ``text_of`` returns number and text of a device's request in a seat, and ``say`` gets a sentence when a device comes
+    or goes. Devices with the same ``access`` key, 64 hexadecimal digits, are let in. ``ValueError`` if the address
+    cannot be opened.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        text_of: Callable[[int, int], tuple[int, list[int]]],
+        host: str,
+        port: int,
+        access: str,
+        say: Callable[[str], None] = lambda event: None,
+    ) -> None:
+        self.terms, self._text_of, self._say = terms, text_of, say
+        self.slots = [Slot() for _ in terms.seeds]
+        self._expected: dict[int, _Expected] = {}  # of the devices in this round
+        self._forgotten: deque[bytes] = deque(maxlen=2 * len(self.slots) + 8)  # connections that are ignored
+        self._context: Context = zmq.Context()
+        self._guard = zmq.auth.thread.ThreadAuthenticator(self._context)
+        self._guard.start()
+        self._guard.configure_curve_callback("*", _AccessKey(as_z85(public_key(access))))
+        secret = new_key()
+        options: dict[int, int | bytes] = {
+            zmq.CURVE_SERVER: 1,
+            zmq.MAXMSGSIZE: 4 + LARGEST_HEADER + terms.form.bytes_of(terms.longest),
+            zmq.ROUTER_MANDATORY: 1,  # sending to a broken connection is an error
+            zmq.LINGER: 1000,
+        }
+        self._socket = make_socket(self._context, zmq.ROUTER, secret, options)
+        try:
+            self.address = f"tcp://{public_key(secret)}@{host}:{self._bind(host, port)}"
+        except BaseException:
+            self.close()
+            raise
+
+    def _bind(self, host: str, port: int) -> int:
+        check_integer("port", port, 0, 65535)
+        try:
+            address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]
+            self._socket.bind(f"tcp://[{address}]:{port or '*'}")
+        except (OSError, zmq.ZMQError) as error:
+            got = f"{host}:{port} ({error.strerror})"
+            raise ValueError(f"host and port: expected a free address of this machine, got {got}") from None
+        return int(self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
+
+    def close(self) -> None:
+        """Close the socket; the devices connect again when there is a new one."""
+        self._socket.close()
+        self._guard.stop()
+        self._context.term()
+
+    @property
+    def present(self) -> BoolArray:
+        """Devices that have read all their texts, (K,)."""
+        return np.array([len(slot.ready) == self.terms.seats for slot in self.slots])
+
+    def wait(self, count: int) -> None:
+        """Wait until ``count`` devices are present, and no connected one still reads."""
+        deadlines: dict[int, float] = {}
+        while True:
+            reading = [k for k, slot in enumerate(self.slots) if slot.identity and not self.present[k]]
+            if self.present.sum() >= count and not reading:
+                return
+            now = perf_counter()
+            deadlines = {k: deadlines.get(k, now + _READING) for k in reading}
+            for device in [k for k in reading if deadlines[k] < now]:
+                self._drop(device, "again", "has not read its texts in time")
+            self._receive(min([*deadlines.values(), now + _PROBE]))
+
+    def begin(self, device: int, seat: int) -> None:
+        """Send the text of a device's request in a seat."""
+        number, text = self._text_of(device, seat)
+        self.slots[device].ready.discard(seat)
+        self.send(device, "begin", pack_text(text), seat=seat, number=number)
+
+    def collect(
+        self, seat: int, number: int, length: IntArray, upload: FloatArray, devices: Iterable[int], timeout: float
+    ) -> dict[int, Upload]:
+        """Ask ``devices`` for drafts of L (K,) ≥ 1 tokens, sent over ``upload`` (K,) seconds; return those that came.
+
+        A device without a complete draft after ``timeout`` seconds is dropped, as is one that breaks a rule.
+        """
+        self._expected, form = {}, self.terms.form
+        for device in devices:
+            fields, size, seconds = {"seat": seat, "round": number}, int(length[device]), float(upload[device])
+            parts = [end - begin for _, begin, end in pieces(form.bytes_of(size), seconds, CHUNK)]
+            self._expected[device] = _Expected(fields, size, parts, perf_counter())
+            self.send(device, "decide", length=size, upload=seconds, **fields)
+        end = perf_counter() + timeout
+        while any(entry.upload is None for entry in self._expected.values()) and perf_counter() < end:
+            self._receive(end)
+        for device in [device for device, entry in self._expected.items() if entry.upload is None]:
+            self._drop(device, "again", f"has sent no draft in {timeout:.1f} s")
+        expected, self._expected = self._expected, {}
+        return {device: entry.upload for device, entry in expected.items() if entry.upload is not None}
+
+    def send(self, device: int, kind: str, body: bytes = b"", /, **fields: Any) -> None:
+        """Send a message to a device, which is dropped if its connection is broken."""
+        identity = self.slots[device].identity
+        if identity is not None and not self._reach(identity, pack(kind, body, **fields)):
+            self._drop(device, "again", "has left")
+
+    def _reach(self, identity: bytes, part: bytes = b"") -> bool:
+        """Send a part, by default an empty one, which devices ignore; return whether the connection exists."""
+        try:
+            self._socket.send_multipart([identity, part], zmq.NOBLOCK)
+        except zmq.ZMQError:  # broken, or its queue is full
+            return False
+        return True
+
+    def _receive(self, end: float) -> None:
+        """Handle the next message, or return at a time of the clock or a bit earlier."""
+        left = max(0.0, min(end - perf_counter(), _PROBE))
+        if not self._socket.poll(math.ceil(1e3 * left)):
+            for number in range(len(self.slots)):
+                self._probe(number)
+            return
+        identity, *parts = self._socket.recv_multipart()
+        if identity in self._forgotten:
+            return
+        device = next((k for k, slot in enumerate(self.slots) if slot.identity == identity), None)
+        try:
+            if len(parts) != 1:
+                raise ValueError(f"message: expected one part, got {len(parts)}")
+            message = unpack(parts[0], FROM_DEVICE)
+            if device is None:
+                self._admit(identity, message)
+            else:
+                self._handle(device, message)
+        except ValueError as error:
+            if device is None:
+                self._dismiss(identity, "refused", reason=cut(reason(error)))
+            else:
+                self._drop(device, "refused", cut(reason(error)))
+
+    def _probe(self, device: int) -> None:
+        """Drop a device whose connection is broken."""
+        identity = self.slots[device].identity
+        if identity is not None and not self._reach(identity):
+            self._drop(device, "again", "has left")
+
+    def _dismiss(self, identity: bytes, kind: str, **fields: Any) -> None:
+        self._reach(identity, pack(kind, **fields))
+        self._forgotten.append(identity)
+
+    def _drop(self, device: int, kind: str, cause: str) -> None:
+        slot = self.slots[device]
+        assert slot.identity is not None
+        self._dismiss(slot.identity, kind, **({"reason": cause} if kind == "refused" else {}))
+        slot.identity = None
+        slot.ready.clear()
+        slot.missed += self._expected.pop(device, None) is not None
+        self._say(f"{slot.name}: {cause}")
+
+    def _admit(self, identity: bytes, message: Message) -> None:
+        kind, fields, terms = message.kind, message.fields, self.terms
+        if kind != "hello":
+            raise ValueError(f"message: expected 'hello' first, got {kind!r}")
+        if fields["vocabulary"] != terms.vocabulary or fields["size"] < terms.form.size:
+            raise ValueError(
+                f"draft: expected the vocabulary of the target, got another one of {fields['size']} tokens"
+            )
+        if fields["context"] < terms.context:
+            raise ValueError(f"context: expected at least {terms.context} tokens, got {fields['context']}")
+        device = self._free_slot(fields["name"])
+        emulated = terms.token_times[device]
+        self.slots[device] = Slot(
+            identity, fields["name"], fields["draft"], emulated or fields["token_time"], self.slots[device].missed
+        )
+        form = terms.form
+        self.send(
+            device,
+            "welcome",
+            device=device,
+            seats=terms.seats,
+            size=form.size,
+            temperature=terms.temperature,
+            kept=form.kept,
+            bits=form.bits,
+            draft_seed=terms.seeds[device],
+            token_time=emulated,
+        )
+        for seat in range(terms.seats):
+            self.begin(device, seat)
+        self._say(f"{fields['name']}: is device {device + 1}")
+
+    def _free_slot(self, name: str) -> int:
+        """Return the slot of this name, else the first that never had a device, else one whose device has gone."""
+        for device, slot in enumerate(self.slots):
+            if slot.name == name and slot.identity is not None:
+                self._probe(device)
+                if slot.identity is not None:
+                    raise ValueError(f"name: expected one that no device has, got {shown(name)}")
+        free = [k for k, slot in enumerate(self.slots) if slot.identity is None]
+        if not free:
+            raise ValueError(f"devices: expected at most {len(self.slots)}, got one more")
+        return min(free, key=lambda k: (self.slots[k].name != name, self.slots[k].name != ""))
+
+    def _handle(self, device: int, message: Message) -> None:
+        kind, fields, body = message
+        slot, entry = self.slots[device], self._expected.get(device)
+        if kind == "ready":
+            if fields["seat"] in slot.ready or fields["seat"] >= self.terms.seats:
+                raise ValueError(f"ready: expected a seat with a new text, got {fields['seat']}")
+            slot.ready.add(fields["seat"])
+            return
+        if entry is None or any(fields.get(name) != value for name, value in entry.fields.items()):
+            raise ValueError(f"{kind}: expected a message of this round, got {shown(fields)}")
+        now = perf_counter()
+        if kind == "drafted" and entry.drafted is None:
+            entry.drafted, entry.seconds = now, fields["seconds"]
+            if entry.seconds > now - entry.start:
+                raise ValueError(f"seconds: expected at most the {now - entry.start:.3f} s since `decide`, got more")
+            return
+        number, sizes = len(entry.body), entry.pieces
+        if kind != "draft" or entry.drafted is None or number == len(sizes):
+            raise ValueError(f"message: expected `drafted` and `draft` once for a `decide`, got {kind!r}")
+        if fields["piece"] != number or len(body) != sizes[number]:
+            got = f"piece {fields['piece']} of {len(body)} bytes"
+            raise ValueError(f"draft: expected piece {number} of {sizes[number]} bytes, got {got}")
+        entry.body.append(body)
+        if number + 1 == len(sizes):
+            draft = self.terms.form.unpack(b"".join(entry.body), entry.length)
+            entry.upload = Upload(draft, entry.drafted - entry.start, now - entry.drafted, entry.seconds)
+            if not self.terms.token_times[device]:
+                new = slot.token_time + _WEIGHT * (entry.seconds / entry.length - slot.token_time)
+                slot.token_time = float(np.clip(new, 1e-6, MAX_TOKEN_TIME))
