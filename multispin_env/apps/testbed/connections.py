@@ -6,7 +6,6 @@ a few seconds, and those with a message above the largest that a device has to s
 """
 
 import math
-import secrets
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -41,16 +40,12 @@ _WEIGHT = 0.2  # of a new draft time
 
 
 class Terms(NamedTuple):
-    """Terms of a testbed of K devices, which each must fit."""
+    """Terms of a testbed of K devices."""
 
     vocabulary: str  # its `vocabulary_digest`
-    form: DraftForm
-    longest: int  # L_max
     context: int  # longest text with a draft, tokens
-    temperature: float
-    seats: int  # contenders, each with texts of its own
-    seeds: tuple[int, ...]  # of the devices' drafts, (K,)
-    token_times: tuple[float, ...]  # T_k to emulate, (K,), 0 for none
+    longest: int  # L_max
+    welcomes: list[dict[str, Any]]  # fields of the message to each device, (K,)
 
 
 @dataclass(eq=False)
@@ -59,10 +54,13 @@ class Slot:
 
     identity: bytes | None = None  # of its connection
     name: str = ""
+    instance: str = ""  # of its process
     draft: str = ""  # its model
     token_time: float = 0.0  # T_k, s/token, as measured so far or emulated
     missed: int = 0  # rounds
+    deadline: float = 0.0  # until which it has to be ready
     ready: set[int] = field(default_factory=set)  # seats whose text it has read
+    active: bool = False  # whether it has been ready for all seats
 
 
 class Upload(NamedTuple):
@@ -88,13 +86,6 @@ class _Expected:
     upload: Upload | None = None
 
 
-class _AccessKey(NamedTuple):
-    public: bytes
-
-    def callback(self, domain: str, key: bytes) -> bool:
-        return secrets.compare_digest(key, self.public)
-
-
 class Connections:
     """Socket of a server for K devices.
 
@@ -113,17 +104,19 @@ class Connections:
         say: Callable[[str], None] = lambda event: None,
     ) -> None:
         self.terms, self._text_of, self._say = terms, text_of, say
-        self.slots = [Slot() for _ in terms.seeds]
+        self.seats, *form = (terms.welcomes[0][name] for name in ("seats", "size", "kept", "bits"))
+        self.form = DraftForm(*form)
+        self.slots = [Slot() for _ in terms.welcomes]
         self._expected: dict[int, _Expected] = {}  # of the devices in this round
         self._forgotten: deque[bytes] = deque(maxlen=2 * len(self.slots) + 8)  # connections that are ignored
         self._context: Context = zmq.Context()
         self._guard = zmq.auth.thread.ThreadAuthenticator(self._context)
         self._guard.start()
-        self._guard.configure_curve_callback("*", _AccessKey(as_z85(public_key(access))))
+        self._guard.allow_any, self._guard.certs = False, {"*": {as_z85(public_key(access)): True}}
         secret = new_key()
         options: dict[int, int | bytes] = {
             zmq.CURVE_SERVER: 1,
-            zmq.MAXMSGSIZE: 4 + LARGEST_HEADER + terms.form.bytes_of(terms.longest),
+            zmq.MAXMSGSIZE: 4 + LARGEST_HEADER + self.form.bytes_of(terms.longest),
             zmq.ROUTER_MANDATORY: 1,  # sending to a broken connection is an error
             zmq.LINGER: 1000,
         }
@@ -153,25 +146,26 @@ class Connections:
     @property
     def present(self) -> BoolArray:
         """Devices that have read all their texts, (K,)."""
-        return np.array([len(slot.ready) == self.terms.seats for slot in self.slots])
+        return np.array([len(slot.ready) == self.seats for slot in self.slots])
 
     def wait(self, count: int) -> None:
-        """Wait until ``count`` devices are present, and no connected one still reads."""
-        deadlines: dict[int, float] = {}
+        """Wait until ``count`` devices are present, and those that have played have read their new texts."""
         while True:
-            reading = [k for k, slot in enumerate(self.slots) if slot.identity and not self.present[k]]
-            if self.present.sum() >= count and not reading:
+            present = self.present
+            reading = [k for k, slot in enumerate(self.slots) if slot.identity is not None and not present[k]]
+            if present.sum() >= count and not any(self.slots[k].active for k in reading):
                 return
-            now = perf_counter()
-            deadlines = {k: deadlines.get(k, now + _READING) for k in reading}
-            for device in [k for k in reading if deadlines[k] < now]:
-                self._drop(device, "again", "has not read its texts in time")
-            self._receive(min([*deadlines.values(), now + _PROBE]))
+            for device in reading:
+                if perf_counter() > self.slots[device].deadline:
+                    self._drop(device, "again", "has not read its texts in time")
+            self._receive(perf_counter() + _PROBE)
 
     def begin(self, device: int, seat: int) -> None:
         """Send the text of a device's request in a seat."""
         number, text = self._text_of(device, seat)
-        self.slots[device].ready.discard(seat)
+        slot = self.slots[device]
+        slot.ready.discard(seat)
+        slot.deadline = perf_counter() + _READING
         self.send(device, "begin", pack_text(text), seat=seat, number=number)
 
     def collect(
@@ -181,10 +175,10 @@ class Connections:
 
         A device without a complete draft after ``timeout`` seconds is dropped, as is one that breaks a rule.
         """
-        self._expected, form = {}, self.terms.form
+        self._expected = {}
         for device in devices:
             fields, size, seconds = {"seat": seat, "round": number}, int(length[device]), float(upload[device])
-            parts = [end - begin for _, begin, end in pieces(form.bytes_of(size), seconds, CHUNK)]
+            parts = [end - begin for _, begin, end in pieces(self.form.bytes_of(size), seconds, CHUNK)]
             self._expected[device] = _Expected(fields, size, parts, perf_counter())
             self.send(device, "decide", length=size, upload=seconds, **fields)
         end = perf_counter() + timeout
@@ -197,12 +191,15 @@ class Connections:
 
     def send(self, device: int, kind: str, body: bytes = b"", /, **fields: Any) -> None:
         """Send a message to a device, which is dropped if its connection is broken."""
+        self._reach(device, pack(kind, body, **fields))
+
+    def _reach(self, device: int, part: bytes = b"") -> None:
+        """Send a part, by default an empty one, which devices ignore; drop the device if its connection is broken."""
         identity = self.slots[device].identity
-        if identity is not None and not self._reach(identity, pack(kind, body, **fields)):
+        if identity is not None and not self._sent(identity, part):
             self._drop(device, "again", "has left")
 
-    def _reach(self, identity: bytes, part: bytes = b"") -> bool:
-        """Send a part, by default an empty one, which devices ignore; return whether the connection exists."""
+    def _sent(self, identity: bytes, part: bytes) -> bool:
         try:
             self._socket.send_multipart([identity, part], zmq.NOBLOCK)
         except zmq.ZMQError:  # broken, or its queue is full
@@ -214,7 +211,7 @@ class Connections:
         left = max(0.0, min(end - perf_counter(), _PROBE))
         if not self._socket.poll(math.ceil(1e3 * left)):
             for number in range(len(self.slots)):
-                self._probe(number)
+                self._reach(number)
             return
         identity, *parts = self._socket.recv_multipart()
         if identity in self._forgotten:
@@ -234,21 +231,15 @@ class Connections:
             else:
                 self._drop(device, "refused", cut(reason(error)))
 
-    def _probe(self, device: int) -> None:
-        """Drop a device whose connection is broken."""
-        identity = self.slots[device].identity
-        if identity is not None and not self._reach(identity):
-            self._drop(device, "again", "has left")
-
     def _dismiss(self, identity: bytes, kind: str, **fields: Any) -> None:
-        self._reach(identity, pack(kind, **fields))
+        self._sent(identity, pack(kind, **fields))
         self._forgotten.append(identity)
 
     def _drop(self, device: int, kind: str, cause: str) -> None:
         slot = self.slots[device]
         assert slot.identity is not None
         self._dismiss(slot.identity, kind, **({"reason": cause} if kind == "refused" else {}))
-        slot.identity = None
+        slot.identity, slot.active = None, False
         slot.ready.clear()
         slot.missed += self._expected.pop(device, None) is not None
         self._say(f"{slot.name}: {cause}")
@@ -257,39 +248,32 @@ class Connections:
         kind, fields, terms = message.kind, message.fields, self.terms
         if kind != "hello":
             raise ValueError(f"message: expected 'hello' first, got {kind!r}")
-        if fields["vocabulary"] != terms.vocabulary or fields["size"] < terms.form.size:
+        if fields["vocabulary"] != terms.vocabulary or fields["size"] < self.form.size:
             raise ValueError(
                 f"draft: expected the vocabulary of the target, got another one of {fields['size']} tokens"
             )
         if fields["context"] < terms.context:
             raise ValueError(f"context: expected at least {terms.context} tokens, got {fields['context']}")
-        device = self._free_slot(fields["name"])
-        emulated = terms.token_times[device]
-        self.slots[device] = Slot(
-            identity, fields["name"], fields["draft"], emulated or fields["token_time"], self.slots[device].missed
-        )
-        form = terms.form
-        self.send(
-            device,
-            "welcome",
-            device=device,
-            seats=terms.seats,
-            size=form.size,
-            temperature=terms.temperature,
-            kept=form.kept,
-            bits=form.bits,
-            draft_seed=terms.seeds[device],
-            token_time=emulated,
-        )
-        for seat in range(terms.seats):
+        device = self._free_slot(fields["name"], fields["instance"])
+        welcome, missed = terms.welcomes[device], self.slots[device].missed
+        about = {name: fields[name] for name in ("name", "instance", "draft")}
+        token_time = welcome["token_time"] or fields["token_time"]
+        self.slots[device] = Slot(identity, **about, token_time=token_time, missed=missed)
+        self.send(device, "welcome", **welcome)
+        for seat in range(self.seats):
             self.begin(device, seat)
         self._say(f"{fields['name']}: is device {device + 1}")
 
-    def _free_slot(self, name: str) -> int:
-        """Return the slot of this name, else the first that never had a device, else one whose device has gone."""
+    def _free_slot(self, name: str, instance: str) -> int:
+        """Return the slot of this name, else the first that never had a device, else one whose device has gone.
+
+        The same process gets its slot again before the end of its old connection is noticed.
+        """
         for device, slot in enumerate(self.slots):
             if slot.name == name and slot.identity is not None:
-                self._probe(device)
+                if slot.instance == instance:
+                    self._drop(device, "again", "connects again")
+                self._reach(device)
                 if slot.identity is not None:
                     raise ValueError(f"name: expected one that no device has, got {shown(name)}")
         free = [k for k, slot in enumerate(self.slots) if slot.identity is None]
@@ -301,9 +285,10 @@ class Connections:
         kind, fields, body = message
         slot, entry = self.slots[device], self._expected.get(device)
         if kind == "ready":
-            if fields["seat"] in slot.ready or fields["seat"] >= self.terms.seats:
+            if fields["seat"] in slot.ready or fields["seat"] >= self.seats:
                 raise ValueError(f"ready: expected a seat with a new text, got {fields['seat']}")
             slot.ready.add(fields["seat"])
+            slot.active = slot.active or len(slot.ready) == self.seats
             return
         if entry is None or any(fields.get(name) != value for name, value in entry.fields.items()):
             raise ValueError(f"{kind}: expected a message of this round, got {shown(fields)}")
@@ -321,8 +306,8 @@ class Connections:
             raise ValueError(f"draft: expected piece {number} of {sizes[number]} bytes, got {got}")
         entry.body.append(body)
         if number + 1 == len(sizes):
-            draft = self.terms.form.unpack(b"".join(entry.body), entry.length)
+            draft = self.form.unpack(b"".join(entry.body), entry.length)
             entry.upload = Upload(draft, entry.drafted - entry.start, now - entry.drafted, entry.seconds)
-            if not self.terms.token_times[device]:
+            if not self.terms.welcomes[device]["token_time"]:
                 new = slot.token_time + _WEIGHT * (entry.seconds / entry.length - slot.token_time)
                 slot.token_time = float(np.clip(new, 1e-6, MAX_TOKEN_TIME))

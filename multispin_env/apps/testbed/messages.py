@@ -31,8 +31,7 @@ from multispin_env.units import index_bits
 PROTOCOL = 1
 MAX_SEATS = 8  # contenders that share the devices
 MAX_TOKEN_TIME = 60.0  # seconds
-MAX_VOCABULARY = 2**24
-MAX_TEXT = 2**24  # tokens
+MAX_TEXT = 2**24  # tokens, also of a vocabulary
 LARGEST_HEADER = 4096  # bytes
 LONGEST_REASON = 256  # characters
 CHUNK = 0.005  # seconds between the pieces of a paced upload
@@ -45,48 +44,43 @@ def _check_reason(field: str, value: Any) -> None:
         raise ValueError(f"{field}: expected one line of at most {LONGEST_REASON} characters, got {shown(value)}")
 
 
-_INTEGER, _SEAT, _ROUND = (check_integer, 0), (check_integer, 0, MAX_SEATS - 1), (check_integer, 0)
-_POSITIVE, _TEXT = (check_real, 0.0), (check_label,)
+_CHECKS: dict[str, tuple[Any, ...]] = {
+    "protocol": (check_integer, PROTOCOL, PROTOCOL),
+    "seat": (check_integer, 0, MAX_SEATS - 1),
+    "seats": (check_integer, 1, MAX_SEATS),
+    "bits": (check_integer, 1, 16),  # Q_B
+    "draft_seed": (check_integer, 0, 2**64 - 1),
+    "token_time": (
+        check_real,
+        0.0,
+        MAX_TOKEN_TIME,
+    ),  # s/token: of `hello` measured, of `welcome` to emulate, 0 for none
+    "ended": (check_bool,),
+    "reason": (_check_reason,),
+    **dict.fromkeys(("name", "instance", "vocabulary", "draft"), (check_label,)),
+    **dict.fromkeys(("size", "kept", "context", "length"), (check_integer, 1, MAX_TEXT)),
+    **dict.fromkeys(("number", "round", "piece", "accepted", "token"), (check_integer, 0)),
+    **dict.fromkeys(("temperature", "seconds", "upload"), (check_real, 0.0)),
+}
+"""Check of each field: a function of `multispin_env.checks` and its limits."""
 
-Table = Mapping[str, Mapping[str, tuple[Any, ...]]]
-"""The check of each field of each kind of message: a function of `multispin_env.checks` and its limits."""
+Table = Mapping[str, tuple[str, ...]]
+"""Fields of each kind of message."""
 
 FROM_DEVICE: Table = {
-    "hello": {
-        "protocol": (check_integer, PROTOCOL, PROTOCOL),
-        "name": _TEXT,
-        "vocabulary": _TEXT,  # `vocabulary_digest`
-        "size": (check_integer, 1, MAX_VOCABULARY),  # tokens of which the device has probabilities
-        "context": (check_integer, 1),  # longest text of the draft model, tokens
-        "draft": _TEXT,  # last part of the model's name
-        "token_time": (check_real, 0.0, MAX_TOKEN_TIME),  # s/token, measured at start
-    },
-    "ready": {"seat": _SEAT},  # the text of `begin` has been read
-    "drafted": {"seat": _SEAT, "round": _ROUND, "seconds": _POSITIVE},  # sent before the upload
-    "draft": {"seat": _SEAT, "round": _ROUND, "piece": _INTEGER},  # body: a piece of `DraftForm.pack`
+    "hello": ("protocol", "name", "instance", "vocabulary", "size", "context", "draft", "token_time"),
+    "ready": ("seat",),  # the text of `begin` has been read
+    "drafted": ("seat", "round", "seconds"),  # of drafting by the device's clock; sent before the upload
+    "draft": ("seat", "round", "piece"),  # body: a piece of `DraftForm.pack`
 }
 
 FROM_SERVER: Table = {
-    "welcome": {
-        "device": _INTEGER,
-        "seats": (check_integer, 1, MAX_SEATS),
-        "size": (check_integer, 1, MAX_VOCABULARY),  # V
-        "temperature": _POSITIVE,
-        "kept": (check_integer, 1, MAX_VOCABULARY),  # V̂
-        "bits": (check_integer, 1, 16),  # Q_B
-        "draft_seed": _INTEGER,
-        "token_time": (check_real, 0.0, MAX_TOKEN_TIME),  # s/token to emulate, 0: none
-    },
-    "begin": {"seat": _SEAT, "number": _INTEGER},  # body: the text so far, `uint32` each
-    "decide": {
-        "seat": _SEAT,
-        "round": _ROUND,
-        "length": (check_integer, 1, 2**16),  # L
-        "upload": _POSITIVE,  # s, the time over which the draft is sent, 0: at once
-    },
-    "verdict": {"seat": _SEAT, "accepted": _INTEGER, "token": _INTEGER, "ended": (check_bool,)},
-    "again": {},  # the device was silent; it may say `hello` on a new connection
-    "refused": {"reason": (_check_reason,)},
+    "welcome": ("seats", "size", "temperature", "kept", "bits", "draft_seed", "token_time"),
+    "begin": ("seat", "number"),  # of the request; body: the text so far, `uint32` each
+    "decide": ("seat", "round", "length", "upload"),  # L, and the seconds over which the draft is sent
+    "verdict": ("seat", "accepted", "token", "ended"),
+    "again": (),  # the device was silent; it may say `hello` on a new connection
+    "refused": ("reason",),
 }
 
 
@@ -117,8 +111,9 @@ def unpack(part: bytes, table: Table) -> Message:
     kind = fields.pop("kind", None)
     check_name("kind", kind, table)
     check_complete(kind, fields, table[kind])
-    for name, (check, *limits) in table[kind].items():
-        check(f"{kind}: {name}", fields[name], *limits)
+    for name, value in fields.items():
+        check, *limits = _CHECKS[name]
+        check(f"{kind}: {name}", value, *limits)
     return Message(kind, fields, body)
 
 

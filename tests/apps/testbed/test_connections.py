@@ -5,38 +5,43 @@ import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch as th
 
 zmq = pytest.importorskip("zmq")
 
+from multispin_env.apps.models.halves import Drafts  # noqa: E402
 from multispin_env.apps.testbed.connections import Connections, Terms  # noqa: E402
-from multispin_env.apps.testbed.device import Address, join  # noqa: E402
+from multispin_env.apps.testbed.device import join, parse_address  # noqa: E402
 from multispin_env.apps.testbed.messages import FROM_SERVER, Draft, DraftForm, pack, unpack  # noqa: E402
 from multispin_env.apps.testbed.transport import as_z85, new_key  # noqa: E402
 
 FORM = DraftForm(20, 3, 4)
-TERMS = Terms("words", FORM, 4, 100, 1.0, 2, (7, 8), (0.0, 0.0))
+WELCOME = {"seats": 2, **FORM._asdict(), "temperature": 1.0, "token_time": 0.0}
+TERMS = Terms("words", 100, 4, [{**WELCOME, "draft_seed": seed} for seed in (7, 8)])
 ABOUT = {"name": "a", "vocabulary": "words", "size": 20, "context": 100, "draft": "small", "token_time": 0.01}
 ACCESS = new_key()
 BODY = FORM.pack(Draft(np.array([1, 2]), np.array([[1, 2, 3]] * 2), np.ones((2, 3), dtype=int)))
 
 
 class Fake:
-    """Draft model that drafts the number of its seat, and records its texts."""
+    """Drafter that drafts the number of its seat."""
 
     def __init__(self, welcome):
         self.welcome, self.texts = welcome, {}
 
-    def begin(self, seat, number, text):
-        self.texts[seat] = [number, *text]
+    def begin(self, seat, text):
+        self.texts[seat] = text
 
-    def draft(self, seat, length):
-        ids = np.tile(np.arange(3), (length, 1))
-        return Draft(np.full(length, seat), ids, np.ones_like(ids))
+    def draft(self, rows, length, uniform):
+        ids = th.arange(3).expand(1, int(length[0]), 3)
+        return Drafts(length, np.full((1, int(length[0])), rows[0]), ids, th.ones_like(ids))
 
-    def extend(self, seat, new):
+    def extend(self, seat, accepted, new):
+        assert accepted == len(new) - 1
         self.texts[seat] += new
 
 
@@ -45,7 +50,7 @@ class Device:
 
     def __init__(self, server, make=Fake, access=ACCESS, **about):
         self.models, self.error, self.stopped = [], None, False
-        self._arguments = Address.parse(server.address), access, ABOUT | about, self._made, lambda: self.stopped
+        self._arguments = server.address, access, ABOUT | about, self._made, lambda: self.stopped
         self._make, self.thread = make, threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
@@ -99,9 +104,9 @@ def test_a_round_and_its_times(server):
         assert sorted(uploads) == [0, 1]
         for device in devices:
             (model,) = device.models
-            number = model.welcome["device"]
-            assert model.texts == {0: [3, number, 0], 1: [3, number, 1, 1, 9]}
-            assert model.welcome["draft_seed"] == TERMS.seeds[number]
+            number = model.welcome["draft_seed"] - 7
+            assert model.texts == {0: [number, 0], 1: [number, 1, 1, 9]}
+            assert model.welcome == TERMS.welcomes[number]
         assert all(0.0 < slot.token_time < 0.1 for slot in server.slots)
 
 
@@ -109,17 +114,17 @@ class Raw:
     """A peer with the access key that sends what it likes."""
 
     def __init__(self, server, access=ACCESS):
-        address, secret = Address.parse(server.address), as_z85(access)
+        (endpoint, key), secret = parse_address(server.address), as_z85(access)
         self.socket = zmq.Context().socket(zmq.DEALER)
-        self.socket.curve_serverkey, self.socket.curve_secretkey = as_z85(address.key), secret
+        self.socket.curve_serverkey, self.socket.curve_secretkey = as_z85(key), secret
         self.socket.curve_publickey, self.socket.linger = zmq.curve_public(secret), 0
-        self.socket.connect(address.endpoint)
+        self.socket.connect(endpoint)
 
     def send(self, kind, body=b"", **fields):
         self.socket.send(pack(kind, body, **fields))
 
     def hello(self, **about):
-        self.send("hello", protocol=1, **ABOUT | about)
+        self.send("hello", protocol=1, **ABOUT | {"instance": "1"} | about)
 
     def ready(self, server, count=1, **about):
         self.hello(**about)
@@ -181,16 +186,18 @@ def test_other_parts_are_refused(server, raw, parts):
 def test_a_name_in_use_and_one_device_too_many(server, raw):
     other, third = Raw(server), Raw(server)
     raw.ready(server)
-    other.hello()
+    other.hello(instance="2")
     assert "name: expected one that no device has, got 'a'" in other.refusal(server)
     other.close()
     other = Raw(server)
     other.ready(server, 2, name="b")
     third.hello(name="c")
     assert "devices: expected at most 2, got one more" in third.refusal(server)
-    raw.close()  # a broken connection frees its name at once
+    again = Raw(server)
+    again.ready(server, 2)  # the same process, before its old connection has ended
+    again.close()  # a broken connection frees its name at once
     returned = Raw(server)
-    returned.ready(server, 2)
+    returned.ready(server, 2, instance="2")
     assert [slot.name for slot in server.slots] == ["a", "b"]
     for peer in (other, third, returned):
         peer.close()
@@ -215,7 +222,7 @@ DRAFTED = pack("drafted", seconds=0.0, **NOW)
         ([pack("drafted", seconds=0.0, seat=1, round=4)], "drafted: expected a message of this round"),
         ([pack("drafted", seconds=0.0, seat=0, round=5)], "drafted: expected a message of this round"),
         ([pack("ready", seat=0)], "ready: expected a seat with a new text"),
-        ([pack("hello", protocol=1, **ABOUT)], "hello: expected a message of this round"),
+        ([pack("hello", protocol=1, instance="1", **ABOUT)], "hello: expected a message of this round"),
     ],
 )
 def test_a_wrong_draft_ends_its_device_and_not_the_round(server, raw, parts, sentence):
@@ -233,10 +240,10 @@ def test_a_wrong_draft_ends_its_device_and_not_the_round(server, raw, parts, sen
 
 def test_a_silent_device_is_dropped_and_comes_back(server):
     class Slow(Fake):
-        def draft(self, seat, length):
+        def draft(self, *arguments):
             if not slept:
                 slept.append(time.sleep(0.6))
-            return super().draft(seat, length)
+            return super().draft(*arguments)
 
     slept = []
     with running(Device(server, Slow), Device(server, name="b")) as devices:
@@ -266,16 +273,14 @@ def test_the_access_key_is_needed(server):
     device = Device(server, access=new_key())
     device.thread.join(5)
     assert device.error == "access: expected the access key of the server, got another one"
-    address = Address.parse(server.address)
-    wrong = type("Other", (), {"address": f"tcp://{'0' * 64}@{address.endpoint[6:]}"})
-    other = Device(wrong)
+    other = Device(SimpleNamespace(address=f"tcp://{'0' * 64}@{server.address.partition('@')[2]}"))
     other.thread.join(5)
     assert other.error == "connect: expected the address that the server printed, got another key"
-    for text in ("tcp://gpu.local:8051", f"tcp://{address.key}@host", "http://x"):
+    for text in ("tcp://gpu.local:8051", f"tcp://{ACCESS}@host", "http://x"):
         with pytest.raises(ValueError, match=r"connect: expected tcp://HEX@HOST:PORT"):
-            Address.parse(text)
+            parse_address(text)
     with pytest.raises(ValueError, match=r"access: expected 64 hexadecimal digits, got 3"):
-        join(address, "abc", ABOUT, Fake)
+        join(server.address, "abc", ABOUT, Fake)
 
 
 def test_an_address_in_use_is_one_sentence(server):

@@ -22,6 +22,7 @@ from multispin_env.apps.testbed.messages import (
 HELLO = {
     "protocol": 1,
     "name": "pi",
+    "instance": "1",
     "vocabulary": "ab",
     "size": 24,
     "context": 512,
