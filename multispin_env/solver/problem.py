@@ -105,11 +105,6 @@ class Problem(Batched):
         """Whether the time of a pass is the same for all lengths."""
         return bool(self.lines[-1, 1] == 0.0)
 
-    @property
-    def decay(self) -> FloatArray:
-        """|ln α| (n, K), clipped away from 0 and ∞, which changes the relaxed optimum by rounding errors only."""
-        return -np.log(np.clip(self.acceptance_rate, TINY, 1.0 - 1e-12))
-
     def with_longest(self, longest: FloatArray | IntArray) -> "Problem":
         """Return the problem with passes padded to ``longest`` (n,) tokens, so that T_ver is constant."""
         time = self.constant_time + line_time(self.lines, self.low.shape[-1] * longest)
@@ -316,21 +311,15 @@ def lengths_in_chunks(solve: Callable[[SystemState], IntArray], state: SystemSta
     return np.concatenate([np.empty((0, num_users), dtype=np.int64), *lengths]).reshape(shape)
 
 
-def in_chunks(
-    solve: Callable[[Problem], tuple[FloatArray, ...]], problem: Problem, parts: int | None = None
-) -> tuple[FloatArray, ...]:
-    """Apply ``solve`` to chunks of a problem, and join the returned arrays (n, ...) along the instances.
-
-    ``parts`` is the number of parts into which ``solve`` divides an instance with padded passes; ``None``: one for each
-    maximum length.
-    """
+def in_chunks(solve: Callable[[Problem], tuple[FloatArray, ...]], problem: Problem) -> tuple[FloatArray, ...]:
+    """Apply ``solve`` to chunks of a problem, and join the returned arrays (n, ...) along the instances."""
     num_users = problem.draft_time.shape[-1]
     if not len(problem):  # solve one instance for the shapes of the result
         ones, lengths = np.ones((1, num_users)), np.ones((1, num_users), dtype=np.int64)
         arrays = ones, ones, ones, ones, lengths, lengths, ones[:, 0]
         example = Problem(*arrays, problem.lines, problem.padded, problem.tpot)
         return tuple(array[:0] for array in solve(example))
-    num_parts = (parts or int(problem.high.max()) + 1) if problem.padded else 1
+    num_parts = int(problem.high.max()) + 1 if problem.padded else 1  # parts of an instance with padded passes
     rows = max(1, SOLVER_ENTRIES // (num_users * num_parts))
     return in_blocks(solve, rows, problem)
 

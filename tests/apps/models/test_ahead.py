@@ -60,7 +60,8 @@ def chances(p, q):
 
     argmin E / p = argmin E / q = x with probability 1 / Σ_z max(p_z / p_x, q_z / q_x).
     """
-    odds = np.maximum(p[None, :] / p[:, None], q[None, :] / q[:, None])
+    some = q > 0.0  # counts can be 0
+    odds = np.maximum(p / p[some, None], q / q[some, None])
     return {"shared-seed": (1.0 / odds.sum(1)).sum(), "independent": (p * q).sum()}
 
 
