@@ -17,19 +17,8 @@ import numpy as np
 import zmq
 import zmq.auth.thread
 
-from multispin_env.apps.testbed.messages import (
-    CHUNK,
-    FROM_DEVICE,
-    LARGEST_HEADER,
-    MAX_TOKEN_TIME,
-    Draft,
-    DraftForm,
-    Message,
-    pack,
-    pack_text,
-    pieces,
-    unpack,
-)
+from multispin_env.apps.testbed import messages
+from multispin_env.apps.testbed.messages import Draft, DraftForm, Message, pack, pieces
 from multispin_env.apps.testbed.transport import Context, as_z85, make_socket, new_key, public_key
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, cut, reason, shown
@@ -63,27 +52,19 @@ class Slot:
     active: bool = False  # whether it has been ready for all seats
 
 
-class Upload(NamedTuple):
-    """A draft that has arrived; times in seconds by the server's clock, unless stated."""
-
-    draft: Draft
-    drafting: float  # from sending of `decide` to arrival of `drafted`
-    uploading: float  # from there to the last piece
-    seconds: float  # of drafting, by the device's clock
-
-
 @dataclass(eq=False)
-class _Expected:
-    """What a device has to send in this round."""
+class Upload:
+    """What a device has sent in a round; times in seconds by the server's clock, unless stated."""
 
-    fields: dict[str, int]  # seat and round
+    fields: dict[str, int]  # seat and round, which its messages repeat
     length: int
     pieces: list[int]  # bytes of each
-    start: float
-    drafted: float | None = None
-    seconds: float = 0.0
+    start: float  # when `decide` was sent
+    drafted: float = np.nan  # when `drafted` came
+    ended: float = np.nan  # when the last piece came
+    seconds: float = np.nan  # of drafting, by the device's clock
     body: list[bytes] = field(default_factory=list)
-    upload: Upload | None = None
+    draft: Draft | None = None  # in the end
 
 
 class Connections:
@@ -107,7 +88,7 @@ class Connections:
         self.seats, *form = (terms.welcomes[0][name] for name in ("seats", "size", "kept", "bits"))
         self.form = DraftForm(*form)
         self.slots = [Slot() for _ in terms.welcomes]
-        self._expected: dict[int, _Expected] = {}  # of the devices in this round
+        self._uploads: dict[int, Upload] = {}  # of the devices in this round
         self._forgotten: deque[bytes] = deque(maxlen=2 * len(self.slots) + 8)  # connections that are ignored
         self._context: Context = zmq.Context()
         self._guard = zmq.auth.thread.ThreadAuthenticator(self._context)
@@ -116,7 +97,7 @@ class Connections:
         secret = new_key()
         options: dict[int, int | bytes] = {
             zmq.CURVE_SERVER: 1,
-            zmq.MAXMSGSIZE: 4 + LARGEST_HEADER + self.form.bytes_of(terms.longest),
+            zmq.MAXMSGSIZE: 4 + messages.LARGEST_HEADER + self.form.bytes_of(terms.longest),
             zmq.ROUTER_MANDATORY: 1,  # sending to a broken connection is an error
             zmq.LINGER: 1000,
         }
@@ -166,7 +147,7 @@ class Connections:
         slot = self.slots[device]
         slot.ready.discard(seat)
         slot.deadline = perf_counter() + _READING
-        self.send(device, "begin", pack_text(text), seat=seat, number=number)
+        self.send(device, "begin", messages.pack_text(text), seat=seat, number=number)
 
     def collect(
         self, seat: int, number: int, length: IntArray, upload: FloatArray, devices: Iterable[int], timeout: float
@@ -175,19 +156,19 @@ class Connections:
 
         A device without a complete draft after ``timeout`` seconds is dropped, as is one that breaks a rule.
         """
-        self._expected = {}
+        self._uploads = {}
         for device in devices:
             fields, size, seconds = {"seat": seat, "round": number}, int(length[device]), float(upload[device])
-            parts = [end - begin for _, begin, end in pieces(self.form.bytes_of(size), seconds, CHUNK)]
-            self._expected[device] = _Expected(fields, size, parts, perf_counter())
+            parts = [end - begin for _, begin, end in pieces(self.form.bytes_of(size), seconds, messages.CHUNK)]
+            self._uploads[device] = Upload(fields, size, parts, perf_counter())
             self.send(device, "decide", length=size, upload=seconds, **fields)
         end = perf_counter() + timeout
-        while any(entry.upload is None for entry in self._expected.values()) and perf_counter() < end:
+        while any(entry.draft is None for entry in self._uploads.values()) and perf_counter() < end:
             self._receive(end)
-        for device in [device for device, entry in self._expected.items() if entry.upload is None]:
+        for device in [device for device, entry in self._uploads.items() if entry.draft is None]:
             self._drop(device, "again", f"has sent no draft in {timeout:.1f} s")
-        expected, self._expected = self._expected, {}
-        return {device: entry.upload for device, entry in expected.items() if entry.upload is not None}
+        uploads, self._uploads = self._uploads, {}
+        return uploads
 
     def send(self, device: int, kind: str, body: bytes = b"", /, **fields: Any) -> None:
         """Send a message to a device, which is dropped if its connection is broken."""
@@ -220,7 +201,7 @@ class Connections:
         try:
             if len(parts) != 1:
                 raise ValueError(f"message: expected one part, got {len(parts)}")
-            message = unpack(parts[0], FROM_DEVICE)
+            message = messages.unpack(parts[0], messages.FROM_DEVICE)
             if device is None:
                 self._admit(identity, message)
             else:
@@ -241,7 +222,7 @@ class Connections:
         self._dismiss(slot.identity, kind, **({"reason": cause} if kind == "refused" else {}))
         slot.identity, slot.active = None, False
         slot.ready.clear()
-        slot.missed += self._expected.pop(device, None) is not None
+        slot.missed += self._uploads.pop(device, None) is not None
         self._say(f"{slot.name}: {cause}")
 
     def _admit(self, identity: bytes, message: Message) -> None:
@@ -283,7 +264,7 @@ class Connections:
 
     def _handle(self, device: int, message: Message) -> None:
         kind, fields, body = message
-        slot, entry = self.slots[device], self._expected.get(device)
+        slot, entry = self.slots[device], self._uploads.get(device)
         if kind == "ready":
             if fields["seat"] in slot.ready or fields["seat"] >= self.seats:
                 raise ValueError(f"ready: expected a seat with a new text, got {fields['seat']}")
@@ -292,22 +273,21 @@ class Connections:
             return
         if entry is None or any(fields.get(name) != value for name, value in entry.fields.items()):
             raise ValueError(f"{kind}: expected a message of this round, got {shown(fields)}")
-        now = perf_counter()
-        if kind == "drafted" and entry.drafted is None:
+        now, is_drafted = perf_counter(), np.isfinite(entry.drafted)
+        if kind == "drafted" and not is_drafted:
             entry.drafted, entry.seconds = now, fields["seconds"]
             if entry.seconds > now - entry.start:
                 raise ValueError(f"seconds: expected at most the {now - entry.start:.3f} s since `decide`, got more")
             return
         number, sizes = len(entry.body), entry.pieces
-        if kind != "draft" or entry.drafted is None or number == len(sizes):
+        if kind != "draft" or not is_drafted or entry.draft is not None:
             raise ValueError(f"message: expected `drafted` and `draft` once for a `decide`, got {kind!r}")
         if fields["piece"] != number or len(body) != sizes[number]:
             got = f"piece {fields['piece']} of {len(body)} bytes"
             raise ValueError(f"draft: expected piece {number} of {sizes[number]} bytes, got {got}")
         entry.body.append(body)
         if number + 1 == len(sizes):
-            draft = self.form.unpack(b"".join(entry.body), entry.length)
-            entry.upload = Upload(draft, entry.drafted - entry.start, now - entry.drafted, entry.seconds)
+            entry.draft, entry.ended = self.form.unpack(b"".join(entry.body), entry.length), now
             if not self.terms.welcomes[device]["token_time"]:
                 new = slot.token_time + _WEIGHT * (entry.seconds / entry.length - slot.token_time)
-                slot.token_time = float(np.clip(new, 1e-6, MAX_TOKEN_TIME))
+                slot.token_time = float(np.clip(new, 1e-6, messages.MAX_TOKEN_TIME))

@@ -10,17 +10,8 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from multispin_env.apps.models.halves import Drafter, draft_numbers
-from multispin_env.apps.testbed.messages import (
-    CHUNK,
-    FROM_SERVER,
-    PROTOCOL,
-    Draft,
-    DraftForm,
-    pack,
-    pieces,
-    unpack,
-    unpack_text,
-)
+from multispin_env.apps.testbed import messages
+from multispin_env.apps.testbed.messages import Draft, DraftForm, pack, pieces
 from multispin_env.apps.testbed.transport import Context, as_z85, check_key, make_socket, new_key
 from multispin_env.checks import shown
 
@@ -66,7 +57,7 @@ def join(
         context: Context = zmq.Context()
         try:
             session = _Session(context, endpoint, key, access, make)
-            session.send("hello", protocol=PROTOCOL, instance=instance, **about)
+            session.send("hello", protocol=messages.PROTOCOL, instance=instance, **about)
             while not stop():
                 session.follow()
         except _LostError:
@@ -103,7 +94,7 @@ class _Session:
         events = dict(self._poller.poll(_MOMENT))
         if self._socket in events:
             if part := self._socket.recv():  # an empty one is a look for broken connections
-                self._obey(*unpack(part, FROM_SERVER))
+                self._obey(*messages.unpack(part, messages.FROM_SERVER))
         elif self._monitor in events:
             event = recv_monitor_message(self._monitor)["event"]
             raise ValueError(_REFUSALS[event]) if event in _REFUSALS else _LostError
@@ -114,7 +105,7 @@ class _Session:
                 self._terms, self._drafter = fields, self._make(fields)
             case "begin":
                 self._requests[fields["seat"]] = fields["number"]
-                self._drafter.begin(fields["seat"], unpack_text(body, self._terms["size"]))
+                self._drafter.begin(fields["seat"], messages.unpack_text(body, self._terms["size"]))
                 self.send("ready", seat=fields["seat"])
             case "decide":
                 self._draft(fields["seat"], fields["round"], fields["length"], fields["upload"])
@@ -137,7 +128,7 @@ class _Session:
         begun = perf_counter()
         self.send("drafted", seat=seat, round=number, seconds=begun - start)
         body = DraftForm(terms["size"], terms["kept"], terms["bits"]).pack(draft)
-        for piece, (after, first, last) in enumerate(pieces(len(body), upload, CHUNK)):
+        for piece, (after, first, last) in enumerate(pieces(len(body), upload, messages.CHUNK)):
             _sleep_until(begun + after)
             self.send("draft", body[first:last], seat=seat, round=number, piece=piece)
 

