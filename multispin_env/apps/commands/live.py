@@ -111,7 +111,7 @@ def check_run(options: argparse.Namespace) -> Run:
             raise ValueError(f"versus: expected different controllers, other than --controller, got {name!r}")
         live_plug_in(name, scenario, make_assumptions(scenario))
     prompts = read_prompts(options.prompts)
-    return Run(scenario, names, prompts, _task_indices(scenario, prompts), out_files(options.out, _SUFFIXES))
+    return Run(scenario, names, prompts, prompts.task_indices(scenario), out_files(options.out, _SUFFIXES))
 
 
 def _live_scenario(options: argparse.Namespace) -> Scenario:
@@ -128,18 +128,6 @@ def _live_scenario(options: argparse.Namespace) -> Scenario:
         raise ValueError(f"target: expected {target!r} at this temperature, got {scenario.target!r}")
     check_integer("bits_per_probability", scenario.bits_per_probability, 1, 16)
     return scenario.replace(target=target)
-
-
-def _task_indices(scenario: Scenario, prompts: Prompts) -> IntArray:
-    """Return the index of the scenario's task for each prompt, (P,); a single task is that of all prompts."""
-    names = [task.name for task in scenario.tasks]
-    if len(names) == 1:
-        return np.zeros(len(prompts.texts), dtype=np.int64)
-    for index, name in enumerate(prompts.tasks):
-        if name not in names:
-            line = prompts.task.index(index) + 1
-            raise ValueError(f"{prompts.file}, line {line}, task: expected one of the scenario's {names}, got {name!r}")
-    return np.array([names.index(prompts.tasks[task]) for task in prompts.task])
 
 
 def _live_contenders(run: Run, pair: "Pair", options: argparse.Namespace) -> list[LiveContender]:

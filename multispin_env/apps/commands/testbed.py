@@ -46,7 +46,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from multispin_env.apps.models.halves import Requests
     from multispin_env.apps.models.network import load_model
     from multispin_env.apps.testbed.contender import TestbedContender
     from multispin_env.apps.testbed.report import added_cells, added_rows, device_cells, device_rows
@@ -61,21 +60,18 @@ def _run(options: argparse.Namespace) -> None:
     wait = scenario.num_users if options.wait is None else check_integer("wait", options.wait, 1, scenario.num_users)
     access = check_key("access", os.environ.get(ACCESS) or new_key())
     target = load_model(options.target, options.device, options.dtype)
-    longest = scenario.max_draft_length
-    encoded = run.prompts.encode(target, longest + 1, options.raw)
-    requests = Requests(encoded, run.task, options.tokens, target.context - longest)
     conditions = draw_conditions(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
-    where, emulated = (options.host, options.port), (options.emulate, options.emulate_pass, options.pacing)
-    limits = options.patience, options.grace
-    settings = Settings(options.temperature, options.seed, len(run.names), *where, *emulated, *limits)
+    request, where = (options.raw, options.tokens), (options.host, options.port)
+    clocks, limits = (options.emulate, options.emulate_pass, options.pacing), (options.patience, options.grace)
+    settings = Settings(options.temperature, options.seed, *request, len(run.names), *where, *clocks, *limits)
     events: list[str] = []
 
     def say(event: str) -> None:
         events.append(event)
         print(event, file=sys.stderr, flush=True)
 
-    with Testbed(scenario, target, requests, conditions.draft_time, access, settings, say) as testbed:
-        print(f"{ACCESS}={access}\nmultispin join --connect {testbed.connections.address} --draft NAME", flush=True)
+    with Testbed(scenario, target, run.prompts, access, settings, say) as testbed:
+        print(f"{ACCESS}={access}\nmultispin join --connect {testbed.address} --draft NAME", flush=True)
         testbed.connections.wait(wait)
         contenders = [TestbedContender(name, conditions, testbed, seat) for seat, name in enumerate(run.names)]
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
 
@@ -10,12 +11,14 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from multispin_env.apps.models.halves import Drafter, draft_numbers
+from multispin_env.apps.models.network import Model
 from multispin_env.apps.testbed import messages
 from multispin_env.apps.testbed.messages import Draft, DraftForm, pack, pieces
 from multispin_env.apps.testbed.transport import Context, as_z85, check_key, make_socket, new_key
 from multispin_env.checks import shown
 
 _RETRY = 0.5  # seconds after a lost connection
+_TIMED = 8  # tokens of the draft from which the draft time is estimated
 _MOMENT = 100  # ms between looks at `stop`
 _ADDRESS = re.compile(r"tcp://([0-9a-f]{64})@(.+:\d{1,5})")
 _WRONG_SERVER = "connect: expected the address that the server printed, got another key"
@@ -64,6 +67,25 @@ def join(
             sleep(_RETRY)
         finally:
             context.destroy(linger=0)
+
+
+def draft_for(address: str, access: str, model: Model, name: str, stop: Callable[[], bool] = lambda: False) -> None:
+    """Draft with a model for the server at an address, as `join`; a first draft is timed."""
+    trial, start = Drafter(model, 1, model.vocabulary_size, 1.0, 1, 1), 0.0
+    trial.begin(0, [0])
+    for _ in range(2):  # the first is slower
+        start = perf_counter()
+        trial.draft(np.zeros(1, dtype=np.int64), np.array([_TIMED]), np.zeros((1, _TIMED)))
+    about = {
+        "name": name,
+        "vocabulary": messages.vocabulary_digest(model.tokenizer.get_vocab()),
+        "size": model.vocabulary_size,
+        "context": model.context,
+        "draft": Path(model.name).name,
+        "token_time": (perf_counter() - start) / _TIMED,
+    }
+    fields = "seats", "size", "temperature", "kept", "bits"
+    join(address, access, about, lambda terms: Drafter(model, *(terms[field] for field in fields)), stop)
 
 
 class _Session:

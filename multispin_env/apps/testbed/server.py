@@ -7,8 +7,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch as th
 
+from multispin_env.apps.models.contender import draw_conditions
 from multispin_env.apps.models.halves import Drafts, Requests, Verifier, draft_seed
 from multispin_env.apps.models.network import Model
+from multispin_env.apps.models.prompts import Prompts
 from multispin_env.apps.models.rounds import RoundResult
 from multispin_env.apps.testbed.connections import Connections, Terms
 from multispin_env.apps.testbed.messages import Draft, vocabulary_digest
@@ -23,6 +25,8 @@ class Settings(NamedTuple):
 
     temperature: float = 1.0
     seed: int = 0
+    raw: bool = False  # whether prompts are used without the chat template
+    tokens: int = 64  # of each request
     seats: int = 1  # contenders, each with requests of its own
     host: str = "127.0.0.1"
     port: int = 8051
@@ -47,24 +51,26 @@ class Measured(NamedTuple):
 class Testbed:
     """Server with a target model for K devices, which may come and go.
 
-    Devices are invited by `address` and the ``access`` key, 64 hexadecimal digits. ``draft_time`` (K,) are T_k of the
-    scenario. ``say`` gets a sentence when a device comes or goes. Close the testbed after use. ``ValueError`` if the
-    address cannot be opened, or for a scenario that a testbed cannot play.
+    Devices are invited by `address` and the ``access`` key, 64 hexadecimal digits. ``say`` gets a sentence when a
+    device comes or goes. Close the testbed after use. ``ValueError`` if the address cannot be opened, for a scenario
+    that a testbed cannot play, or for prompts that do not fit it.
     """
 
     def __init__(
         self,
         scenario: Scenario,
         target: Model,
-        requests: Requests,
-        draft_time: FloatArray,
+        prompts: Prompts,
         access: str,
         settings: Settings,
         say: Callable[[str], None] = lambda event: None,
     ) -> None:
         check_scenario(scenario)
         self.scenario, self.settings = scenario, settings
-        users, size, longest = scenario.num_users, target.vocabulary_size, scenario.max_draft_length
+        longest = scenario.max_draft_length
+        encoded = prompts.encode(target, longest + 1, settings.raw)
+        requests = Requests(encoded, prompts.task_indices(scenario), settings.tokens, target.context - longest)
+        users, size = scenario.num_users, target.vocabulary_size
         self.verifiers = [
             Verifier(target, users, size, settings.temperature, settings.seed, requests) for _ in range(settings.seats)
         ]
@@ -73,6 +79,7 @@ class Testbed:
                 verifier.next_request(device)
         common: dict[str, Any] = {"seats": settings.seats, "size": size, "kept": min(scenario.sent_probabilities, size)}
         common |= {"bits": scenario.bits_per_probability, "temperature": settings.temperature}
+        draft_time = draw_conditions(scenario, 1, np.random.default_rng([settings.seed, 0])).draft_time
         emulated = (settings.emulate * draft_time).tolist()
         welcomes = [
             {**common, "draft_seed": draft_seed(settings.seed, device), "token_time": emulated[device]}
@@ -81,6 +88,7 @@ class Testbed:
         context = longest + min(requests.room, requests.most_tokens + max(map(len, requests.prompts)))
         terms = Terms(vocabulary_digest(target.tokenizer.get_vocab()), context, longest, welcomes)
         self.connections = Connections(terms, self._text_of, settings.host, settings.port, access, say)
+        self.address = self.connections.address
         self._number = 0  # of rounds
 
     def __enter__(self) -> Self:

@@ -132,7 +132,7 @@ ADDRESS = f"tcp://{'0' * 64}@127.0.0.1:1"
 
 
 def test_a_device_tells_what_it_has(folder, monkeypatch, capsys):
-    def join(address, access, about, make):
+    def join(address, access, about, make, stop):
         assert (address, access) == (ADDRESS, ACCESS)
         drafter = make({"seats": 2, "size": 24, "temperature": 1.0, "kept": 3, "bits": 4})
         assert (len(drafter.texts), drafter.kept, drafter.bits) == (2, 3, 4)
@@ -144,7 +144,7 @@ def test_a_device_tells_what_it_has(folder, monkeypatch, capsys):
     (fields,) = told
     assert fields | {"token_time": 0.0} == about(tiny_model(1), "pi", 0.0) | {"draft": "small"}
     assert 0.0 < fields["token_time"] < 1.0
-    assert "pi: joined" in capsys.readouterr().out
+    assert "pi: ready to join" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

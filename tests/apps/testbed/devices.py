@@ -59,7 +59,7 @@ def joined(testbed, count, make=drafter, model=None):
     threads = []
     try:
         for number in range(count):
-            threads.append(Thread(testbed.connections.address, about(model, f"d{number}"), make(model)))
+            threads.append(Thread(testbed.address, about(model, f"d{number}"), make(model)))
             testbed.connections.wait(number + 1)
         yield threads
     finally:

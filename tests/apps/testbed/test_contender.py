@@ -8,12 +8,13 @@ pytest.importorskip("zmq")
 import multispin_env as ms
 from multispin_env.apps.models.contender import LiveContender, draw_conditions
 from multispin_env.apps.models.halves import Drafter, Verifier, draft_seed
+from multispin_env.apps.models.prompts import Prompts
 from multispin_env.apps.models.rounds import begin_requests, play_round
 from multispin_env.apps.testbed import server
 from multispin_env.apps.testbed.contender import TestbedContender as Contender
 from tests.apps.models.tiny import WORDS, tiny_model
 from tests.apps.testbed.devices import ACCESS, joined
-from tests.apps.testbed.test_server import REQUESTS, USERS
+from tests.apps.testbed.test_server import REQUESTS, TEXTS, USERS
 
 TASKS = tuple(ms.Task(name=name, acceptance_rate=0.4, acceptance_std=0.1) for name in ("code", "chat"))
 LAW = {"verification_fixed_time": 0.0, "verification_time_per_draft": 0.0, "padded_verification": True}
@@ -29,16 +30,15 @@ SCENARIO = ms.Scenario.preset(
     **LAW,
 )
 NAMES = ("optimal+filter", "fixed")
-CONDITIONS = draw_conditions(SCENARIO, 20, np.random.default_rng(0))
+CONDITIONS = draw_conditions(SCENARIO, 20, np.random.default_rng([3, 0]))
 TASK = np.arange(len(REQUESTS.prompts)) % 2
 REQUESTS = REQUESTS._replace(task=TASK, most_tokens=12)
+PROMPTS = Prompts(TEXTS, ("code", "chat"), tuple(TASK.tolist()), "prompts.txt", "")
 
 
 def opened(**settings):
-    options = {"seed": 3, "port": 0, "seats": 2, "emulate": True, "emulate_pass": True} | settings
-    testbed = server.Testbed(
-        SCENARIO, tiny_model(0), REQUESTS, CONDITIONS.draft_time, ACCESS, server.Settings(**options)
-    )
+    options = {"seed": 3, "tokens": 12, "port": 0, "seats": 2, "emulate": True, "emulate_pass": True} | settings
+    testbed = server.Testbed(SCENARIO, tiny_model(0), PROMPTS, ACCESS, server.Settings(**options))
     return testbed, [Contender(name, CONDITIONS, testbed, seat) for seat, name in enumerate(NAMES)]
 
 

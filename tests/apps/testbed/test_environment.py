@@ -11,15 +11,15 @@ import multispin_env as ms
 from multispin_env.apps.testbed import server
 from tests.apps.models.tiny import tiny_model
 from tests.apps.testbed.devices import ACCESS, joined
-from tests.apps.testbed.test_contender import CONDITIONS, REQUESTS, SCENARIO, USERS
+from tests.apps.testbed.test_contender import CONDITIONS, PROMPTS, SCENARIO, USERS
 
 ENV = "multispin_env.apps.testbed:MultiSpin/Testbed-v0"
 
 
 @pytest.fixture
 def testbed():
-    settings = server.Settings(seed=3, port=0, emulate=True, grace=0.3)
-    with server.Testbed(SCENARIO, tiny_model(0), REQUESTS, CONDITIONS.draft_time, ACCESS, settings) as made:
+    settings = server.Settings(seed=3, tokens=12, port=0, emulate=True, grace=1.0)
+    with server.Testbed(SCENARIO, tiny_model(0), PROMPTS, ACCESS, settings) as made:
         yield made
 
 

@@ -9,6 +9,7 @@ pytest.importorskip("zmq")
 
 import multispin_env as ms
 from multispin_env.apps.models.halves import Drafter, Requests, Verifier, draft_seed
+from multispin_env.apps.models.prompts import Prompts
 from multispin_env.apps.models.rounds import begin_requests, play_round
 from multispin_env.apps.testbed import device, server
 from tests.apps.models.tiny import WORDS, tiny_model
@@ -16,13 +17,14 @@ from tests.apps.testbed.devices import ACCESS, joined
 
 PROMPTS = [np.random.default_rng(position).integers(2, WORDS, 1 + position % 5).tolist() for position in range(10)]
 REQUESTS = Requests(PROMPTS, np.zeros(10, dtype=np.int64), 8, 100)
+TEXTS = tuple(" ".join(f"w{token}" for token in tokens) for tokens in PROMPTS)
 USERS = 4
 
 
-def scenario(kept, **fields):
-    return ms.Scenario.preset(
-        "llama2", num_users=USERS, max_draft_length=4, min_draft_length=0, kept_probabilities=kept, **fields
-    )
+def scenario(kept):
+    task = ms.Task(name="all", acceptance_rate=0.4, acceptance_std=0.1)
+    fields = {"max_draft_length": 4, "min_draft_length": 0, "kept_probabilities": kept}
+    return ms.Scenario.preset("llama2", num_users=USERS, tasks=(task,), **fields)
 
 
 def lengths(count):
@@ -42,10 +44,9 @@ def alone(length, seats, temperature, kept):
 
 
 def opened(kept, **settings):
-    options = {"seed": 3, "port": 0, "pacing": False} | settings
-    return server.Testbed(
-        scenario(kept), tiny_model(0), REQUESTS, np.full(USERS, 0.01), ACCESS, server.Settings(**options)
-    )
+    options = {"seed": 3, "tokens": 8, "port": 0, "pacing": False} | settings
+    prompts = Prompts(TEXTS, ("all",), (0,) * 10, "prompts.txt", "")
+    return server.Testbed(scenario(kept), tiny_model(0), prompts, ACCESS, server.Settings(**options))
 
 
 def play(testbed, seat, length):
