@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass, make_dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
@@ -151,15 +151,12 @@ class Learner(BaseSettings):
         return A2C("MultiInputPolicy", env, n_steps=5, gamma=0.0, seed=seed, device=device)
 
 
-Point = make_dataclass("Point", {"users": int, "tokens": float}.items())
-
-
 def points(scale, users):
-    return [Point(users, float(scale.states * users))]
+    return [{"users": users, "tokens": float(scale.states * users)}]
 
 
 def draw_points(rows, figure):
-    figure.subplots().plot([row.users for row in rows], [row.tokens for row in rows])
+    figure.subplots().plot(*([row[name] for row in rows] for name in ("users", "tokens")))
 
 
 MINE = ms.DraftProfile(name="mine", model="m", target_model="t", source="s", licence="MIT", acceptance=(0.9, 0.8))

@@ -18,7 +18,7 @@ ROOMS = (
     ("bounds/  baselines/", "upper bounds; systems and rules of others"),
     ("controllers/", "base, names, plug-in, estimators; rounds/ and continuous/"),
     ("certificates/", "proofs of the optimum and of the bound, and the programs that check them alone"),
-    ("solver/", "problem, equalization, relaxed, rule, search, certify"),
+    ("solver/", "problem, equalization, exact, search, certify"),
     (
         "physics/  physics/continuous/",
         "radio, tokens, rounds, acceptance, arrivals, streams; core, passes, queues",
@@ -33,7 +33,7 @@ RINGS = (("on top", 0, 1), ("measured", 2, 2), ("the environment and its mathema
 
 WALKS = (
     ("an action", "#0072B2", (3, 4, 10), "step → decode → price → reward"),
-    ("a state", "#009E73", (7, 9, 10), "checked → rule or certified → decision"),
+    ("a state", "#009E73", (7, 9, 10), "checked → search → decision"),
     ("a run", "#D55E00", (0, 2, 3), "configuration → train → held-out → table"),
 )
 """Name, colour, rooms and steps of each walk of the page."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from benchmarks.figures.draft_time import DRAFT_TIME
 from benchmarks.figures.no_barrier import BARRIER, LOAD
 from benchmarks.figures.pays import CAPACITY, PAY
+from benchmarks.figures.search import SEARCH
 from benchmarks.figures.uplink import LOSSES, SHARES
 from multispin_env.apps.commands.reproduce import COMMAND
 from multispin_env.apps.terminal.output import exit_status
@@ -13,7 +14,7 @@ from multispin_env.registry import FIGURES
 
 OURS = {
     "does-it-pay": PAY, "barrier": BARRIER, "load": LOAD, "capacity": CAPACITY, "losses": LOSSES, "shares": SHARES,
-    "draft-time": DRAFT_TIME,
+    "draft-time": DRAFT_TIME, "search": SEARCH,
 }  # fmt: skip
 
 

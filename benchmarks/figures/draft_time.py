@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from itertools import product
+from operator import itemgetter
 from typing import Any
 
 from benchmarks.figures.pays import FIVE, five_rates, pay_scenario
-from benchmarks.figures.uplink import Point
+from benchmarks.figures.uplink import point
 from multispin_env.apps.reproduce.drawing import BLACK, BLUE, ORANGE, PURPLE, RED, Series, Sweep
-from multispin_env.apps.reproduce.figure import FigureSpec, Scale
+from multispin_env.apps.reproduce.figure import FigureSpec, Row, Scale
 from multispin_env.physics.rounds import sample_state
 from multispin_env.registry import DEVICES
 
@@ -19,20 +20,20 @@ _NAMED = (
 _MILLISECONDS = (2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 70.0, 100.0, 150.0)
 
 
-def time_rows(scale: Scale, setting: tuple[str, float]) -> list[Point]:
+def time_rows(scale: Scale, setting: tuple[str, float]) -> list[Row]:
     """Return the mean rates of the five systems on a server (empty: the paper's) at a draft time in ms."""
     server, milliseconds = setting
     users, states = scale.pick((60, 5), (4, 2))
     fields = {"num_users": users, "mean_draft_time": milliseconds / 1e3}
     scenario = pay_scenario("qwen3.5", server, payload="ids", **fields)
     rates = five_rates(scenario, sample_state(scenario, scale.seed, states))
-    return [Point(server or "paper", name, milliseconds, float(rate.mean()), "") for name, rate in rates.items()]
+    return [point(server or "paper", name, milliseconds, float(rate.mean()), "") for name, rate in rates.items()]
 
 
-def _draw(rows: Sequence[Point], figure: Any) -> None:
+def _draw(rows: Sequence[Row], figure: Any) -> None:
     series = [Series(name, look, "value", {"line": name}) for name, look in zip(FIVE, _LOOKS, strict=True)]
     label = "draft time of a token (ms); marks: measured devices"
-    Sweep("x", label, series, "tokens/s", lambda row: row.panel, _MILLISECONDS).draw(rows, figure)
+    Sweep("x", label, series, "tokens/s", itemgetter("panel"), _MILLISECONDS).draw(rows, figure)
     devices = {name: 1e3 * DEVICES.load(name).draft_time for name in DEVICES.names()}
     for axes in figure.axes:
         axes.plot(list(devices.values()), [0.0] * len(devices), "k|", markersize=16)

@@ -125,8 +125,8 @@ def draw_barrier(rows: Sequence[BarrierRow], figure: Any) -> None:
         users = min(_SHOWN_USERS, max(row.num_users for row in shown_rows))
         by_budget = [row for row in shown_rows if row.num_users == users]
         for curve in series:
-            curve.draw(line[0], by_users, "num_users")
-            curve.draw(line[1], by_budget, "bandwidth_mhz")
+            curve.draw(line[0], list(map(vars, by_users)), "num_users")
+            curve.draw(line[1], list(map(vars, by_budget)), "bandwidth_mhz")
         line[0].set_xlabel(f"devices K, {_SHOWN_BUDGET:g} MHz")
         line[1].set_xlabel(f"MHz, K = {users}")
         _barrier_bars(line[2], [row for row in by_users if row.num_users == users and row.controller != BOUND])
@@ -276,7 +276,7 @@ def _draw_load(rows: Sequence[_LoadRow], figure: Any) -> None:
         shown = {"tokens_in_time": "tokens/s in time", "p95": "ms a token, p95", "p99": "ms a token, p99"}
         for axes, (value, label) in zip(line, shown.items(), strict=True):
             for rule, style in _STYLES.items():
-                Series(rule, style, value, {"rule": rule}).draw(axes, shown_rows, "requested")
+                Series(rule, style, value, {"rule": rule}).draw(axes, list(map(vars, shown_rows)), "requested")
             axes.set_ylabel(label)
         line[0].set_ylim(bottom=0.0)
         for axes in line[1:]:

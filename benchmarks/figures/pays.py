@@ -172,7 +172,8 @@ def _draw_pay(rows: Sequence[_PayRow], figure: Any) -> None:
     for axes, (preset, server) in zip(panels.flat, panels_of, strict=True):
         shown_rows = [row for row in rows if (row.preset, row.server) == (preset, server)]
         for system, look in _LOOKS.items():
-            Series(NAMES[system], look, "over", {"system": system}, band=True).draw(axes, shown_rows, "num_users")
+            series = Series(NAMES[system], look, "over", {"system": system}, band=True)
+            series.draw(axes, list(map(vars, shown_rows)), "num_users")
         axes.axhline(1.0, color=ORANGE, label=NAMES["colocated"])
         axes.set_title(f"{preset}, {server}", fontsize="medium")
         axes.set_xscale("log")

@@ -1,16 +1,15 @@
 """Figures of the uplink: goodput against the loss of uploads, and shares of the band under two links."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from benchmarks.figures.pays import WARM_UP
 from multispin_env.apps.reproduce.drawing import BLACK, BLUE, ORANGE, RED, Series, Sweep
-from multispin_env.apps.reproduce.figure import PRESETS, FigureSpec, Scale, scenario_at
+from multispin_env.apps.reproduce.figure import PRESETS, FigureSpec, Row, Scale, scenario_at
 from multispin_env.bounds.rate import rate_bound
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.rounds import expected_outcome, sample_state
@@ -21,18 +20,12 @@ _LINKS = {"constant power per hertz": (BLUE, "o", ""), "constant total power": (
 _RULES = ("greedy", "own-pace", "groups", "prices")
 
 
-@dataclass(frozen=True)
-class Point:
-    """Point of a line in a panel: tokens/s, or per cent of the band, at a loss, spectral efficiency or draft time."""
-
-    panel: str  # server, or pair
-    line: str
-    x: float
-    value: float
-    rule: str = "optimal"
+def point(panel: str, line: str, x: float, value: float, rule: str = "optimal") -> Row:
+    """Return a point of a line in the panel of a server or pair: tokens/s, or per cent of the band, over ``x``."""
+    return {"panel": panel, "line": line, "x": x, "value": value, "rule": rule}
 
 
-def loss_rows(scale: Scale, setting: tuple[str, float]) -> list[Point]:
+def loss_rows(scale: Scale, setting: tuple[str, float]) -> list[Row]:
     """Return the mean rates of the proven rounds, of the best rule without the barrier, and of the bound."""
     server, loss = setting
     users, states, horizon, rules = scale.pick((20, 12, 80, _RULES), (4, 2, 5, _RULES[:2]))
@@ -44,23 +37,22 @@ def loss_rows(scale: Scale, setting: tuple[str, float]) -> list[Point]:
     best = max(rules, key=free.__getitem__)
     rates = rounds.goodput.mean(), free[best], rate_bound(scenario, state).value.mean()
     values = zip(_STYLES, rates, ("optimal", best, ""), strict=True)
-    return [Point(server or "paper", line, loss, float(rate), rule) for line, rate, rule in values]
+    return [point(server or "paper", line, loss, float(rate), rule) for line, rate, rule in values]
 
 
-def share_rows(scale: Scale, setting: tuple[str, str]) -> list[Point]:
+def share_rows(scale: Scale, setting: tuple[str, str]) -> list[Row]:
     """Return the shares of the proven optimum in a state of a pair, under one of `_LINKS`."""
     preset, line = setting
     scenario = scenario_at(preset, 10.0, num_users=20, link="density" if "hertz" in line else "power")
     state = sample_state(scenario, scale.seed)
     decision = make_controller("optimal", scenario, certify=1e-6)(state)
     shares = 1e2 * decision.bandwidth / scenario.total_bandwidth
-    points = np.stack([state.spectral_efficiency, shares], -1).tolist()
-    return [Point(preset, line, *point) for point in points]
+    return [point(preset, line, *pair) for pair in np.stack([state.spectral_efficiency, shares], -1).tolist()]
 
 
 def _sweep(label: str, y: str, styles: Mapping[str, tuple[str, str, str]]) -> Callable[[Sequence[Any], Any], None]:
     series = [Series(line, style, "value", {"line": line}) for line, style in styles.items()]
-    return Sweep("x", label, series, y, heading=attrgetter("panel")).draw
+    return Sweep("x", label, series, y, heading=itemgetter("panel")).draw
 
 
 LOSSES = FigureSpec(

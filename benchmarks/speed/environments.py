@@ -147,7 +147,8 @@ def draw(subjects: list[Subject], options: Namespace) -> None:
         series.append(Series(f"{name} {action}", style, "rate", {"name": name, "action": action}))
     figure = Figure(figsize=(max(3.6 * len(options.users) + 1.6, 10.0), 4.4), dpi=150, layout="constrained")
     y, least = "env-steps per CPU-second", 0.5 * min(row.rate for row in rows)
-    Sweep("num_envs", "environments N", series, y, lambda row: f"K = {row.users}", options.copies).draw(rows, figure)
+    sweep = Sweep("num_envs", "environments N", series, y, lambda row: f"K = {row['users']}", options.copies)
+    sweep.draw([{**vars(row), "rate": row.rate} for row in rows], figure)
     for axes in figure.axes:
         axes.set_ylim(least, None)
         axes.set_yscale("log")

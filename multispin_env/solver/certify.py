@@ -1,6 +1,6 @@
 """Decisions with a proof of optimality (not in the paper)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,10 +11,8 @@ from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.links import Power
 from multispin_env.physics.types import Decision
-from multispin_env.solver.pace import least_tpot
+from multispin_env.solver.pace import is_in_time, least_tpot
 from multispin_env.solver.problem import CHUNK_ENTRIES, Problem, in_blocks, in_chunks, kinks
-from multispin_env.solver.relaxed import Relaxed
-from multispin_env.solver.rule import first_lengths
 from multispin_env.solver.search import Search, branch_and_bound
 
 if TYPE_CHECKING:
@@ -63,29 +61,34 @@ class CertifiedDecision(Decision):
 
 
 _MOST_NODES = 3_000  # of the compiled search for a state; the presets need at most a few hundred
+_COARSE = 1e-3  # Tolerance of lengths to start from
 _ROUNDS = 400  # of the search in NumPy; presets need about 15, extreme parameters up to about 60
+
+
+def usual_tolerance(num_users: int) -> float:
+    """Return the relative gap that is proven without a request: the time of a state grows with its devices."""
+    return 1e-9 if num_users <= 50 else 1e-4
 
 
 def certified_lengths(problem: Problem, tolerance: float, time_limit: float | None = None) -> Search:
     """Return the best lengths with a bound within ``tolerance``; ``time_limit``: seconds for the whole batch.
 
     The compiled search (`multispin_env.solver.exact`) solves nearly every state; `branch_and_bound` continues where it
-    runs out of nodes, and after `first_lengths` solves links of one's own. After the time limit the states that are
-    left keep their start, with the bound of their first nodes.
+    runs out of nodes, and solves links of one's own. After the time limit the states that are left keep their start,
+    with the bound of their first nodes.
     """
     deadline = np.inf if time_limit is None else monotonic() + time_limit
     tolerance *= 0.999  # slightly below the requested one, so that rounding cannot lift the gap above it
 
     def search(part: Problem) -> Search:
-        return branch_and_bound(part, *first_lengths(part), tolerance, _ROUNDS, deadline)
+        return branch_and_bound(part, _lengths_near(part), tolerance, _ROUNDS, deadline)
 
     if problem.curves is not None and not isinstance(problem.curves.link, Power):
         return Search(*in_chunks(search, problem))
     rows = max(1, CHUNK_ENTRIES // (problem.low.shape[-1] * (int(problem.high.max(initial=0)) + 1)))
-    found = Search(*in_blocks(lambda part: _exact(part, tolerance, deadline), rows, problem))
+    found = Search(*in_blocks(lambda part: exact_lengths(part, tolerance, deadline), rows, problem))
     for i in np.flatnonzero(found.bound > found.value * (1.0 + tolerance)) if deadline == np.inf else ():
-        part, length, value = problem[i : i + 1], found.lengths[i : i + 1], found.value[i : i + 1]
-        second = branch_and_bound(part, length, Relaxed.near(part, length, value), tolerance, _ROUNDS)
+        second = branch_and_bound(problem[i : i + 1], found.lengths[i : i + 1], tolerance, _ROUNDS)
         found.lengths[i], found.value[i] = second.lengths[0], second.value[0]
         found.bound[i] = min(found.bound[i], second.bound[0])
     return found
@@ -105,13 +108,29 @@ def compile_search() -> None:
     certified_lengths(Problem(one, one, 0.5 * one, one, token, token, one[0]), 0.5)
 
 
-def _exact(problem: Problem, tolerance: float, deadline: float) -> Search:
+def _lengths_near(problem: Problem) -> FloatArray:
+    """Return lengths (n, K) on a link of one's own: the best ones for the rates of the shares of the ones before."""
+    lengths = _first_lengths(problem)
+    for _ in range(2):
+        alike = replace(problem, curves=None, token_time=problem.token_times_at(lengths))
+        following = exact_lengths(alike, _COARSE).lengths
+        better = (problem.value(following[:, None]) > problem.value(lengths[:, None]))[:, 0]
+        if problem.tpot < np.inf:
+            better &= is_in_time(problem, following)
+        lengths = np.where(better[:, None], following, lengths)
+    return lengths
+
+
+def _first_lengths(problem: Problem) -> FloatArray:
+    """Return the shortest lengths (n, K), which are in time where any are."""
+    return problem.low.astype(np.float64) if problem.tpot == np.inf else least_tpot(problem, problem.tpot).length
+
+
+def exact_lengths(problem: Problem, tolerance: float, deadline: float = np.inf) -> Search:
+    """Return the result of the compiled search alone; ``deadline`` is a time of `time.monotonic`."""
     from multispin_env.solver.exact import best_decisions  # late: Numba takes long to import
 
-    rounds, first = _rounds(problem), problem.low
-    if problem.tpot < np.inf:
-        first = least_tpot(problem, problem.tpot).length.astype(np.int64)
-    first = np.ascontiguousarray(first, dtype=np.int64)
+    rounds, first = compiled_rounds(problem), np.ascontiguousarray(_first_lengths(problem), dtype=np.int64)
     if deadline == np.inf:
         return Search(*_floats(best_decisions(rounds, first, tolerance, _MOST_NODES)))
     solved, num_roots = [], max(len(rounds.lines), rounds.tokens.shape[-1] if problem.padded else 0)
@@ -128,7 +147,8 @@ def _floats(solved: tuple[Any, ...]) -> tuple[FloatArray, ...]:
     return lengths.astype(np.float64), value, bound
 
 
-def _rounds(problem: Problem) -> "Rounds":
+def compiled_rounds(problem: Problem) -> "Rounds":
+    """Return a problem as the arrays of the compiled search."""
     from multispin_env.solver.exact import LINE, NUMBERS, USER, Rounds  # late, as above
 
     shape, lines, timed = problem.low.shape, problem.lines, problem.tpot < np.inf

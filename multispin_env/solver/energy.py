@@ -24,7 +24,6 @@ from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 from multispin_env.solver.ahead import AheadRound, best_lengths
 from multispin_env.solver.problem import Problem, make_problem
-from multispin_env.solver.relaxed import Relaxed
 from multispin_env.solver.search import branch_and_bound
 
 _DEVICES, _PRICED = 3_200, 800  # random devices for means without batteries, and for D, in `energy_law`
@@ -175,7 +174,7 @@ def _proven(priced: Problem, time_price: FloatArray, lengths: IntArray) -> IntAr
         part, length, ratio = priced[rows], best[rows], time_price[rows]
         shift = part.tokens(length[:, None])[:, 0] / ratio - part.round_time(length)
         shifted = replace(part, constant_time=part.constant_time + shift)
-        found = branch_and_bound(shifted, length, Relaxed.near(part, length, ratio), _CERTIFICATE, _SPLITS)
+        found = branch_and_bound(shifted, length, _CERTIFICATE, _SPLITS)
         best[rows] = found.lengths
         rows = rows[found.bound > (1.0 + 2.0 * _CERTIFICATE) * ratio]  # F was too low
         if not len(rows):

@@ -169,7 +169,16 @@ def _log_gap(d: float, log: float) -> float:
 
 @compiled_part
 def _latency(state: _State, work: _Work) -> float:
-    """Return φ in s of the real lengths by Newton's method (derivations, 1 and 10)."""
+    slowest, delta = _finish(state, work)
+    return slowest + delta
+
+
+@compiled_part
+def _finish(state: _State, work: _Work) -> tuple[float, float]:
+    """Return the longest time of drafting, and φ less it, in s, of real lengths, by Newton's method (derivations, 1).
+
+    Their sum loses the digits of an upload that takes a tiny part of the round.
+    """
     slowest, density = 0.0, not state.numbers.power
     for k in range(len(work.users)):
         slowest = max(slowest, _drafting(state.users[k], work.users[k].length))
@@ -181,7 +190,7 @@ def _latency(state: _State, work: _Work) -> float:
             upload = user.token_time * length / (1.0 if density else user.whole)
             delta, total, declined = max(delta, upload - lead), total + upload, declined + upload * lead
     if delta == -np.inf:
-        return 0.0
+        return 0.0, 0.0
     if density:
         delta = max(delta, total - declined / total)
     for _ in range(200):
@@ -196,7 +205,7 @@ def _latency(state: _State, work: _Work) -> float:
         delta += step
         if abs(step) <= 1e-9 * delta:  # the error is about the square of it
             break
-    return slowest + delta
+    return slowest, delta
 
 
 @compiled_part
@@ -278,7 +287,9 @@ def _set_common(state: _State, work: _Work, length: int) -> None:
 @compiled_part
 def _step(state: _State, work: _Work) -> bool:
     """Replace the real lengths by the best ones for φ and λ = G / P at them; return whether they have changed."""
-    latency, tokens, x, most, pull = _latency(state, work), 0.0, 0.0, 0.0, 0.0
+    tokens, x, most, pull = 0.0, 0.0, 0.0, 0.0
+    slowest, delta = _finish(state, work)
+    latency = slowest + delta
     for k in range(len(work.users)):
         length = work.users[k].length
         below = int(length)
@@ -286,7 +297,7 @@ def _step(state: _State, work: _Work) -> bool:
         if length > below:
             tokens += (length - below) * (state.tokens[k, below + 1] - state.tokens[k, below])
         x, most = x + length, max(most, length)
-        room = latency - _drafting(state.users[k], length)
+        room = slowest - _drafting(state.users[k], length) + delta
         if length > 0.0 and room > 0.0:
             pull += _share(state, state.users[k], length, room)[1] / room
     if not pull > 0.0:
@@ -347,17 +358,17 @@ def _set_plane(state: _State, work: _Work) -> None:
     for k in range(len(work.users)):
         delayed = delayed or state.users[k].delay > 0.0
         work.users[k].length = max(work.users[k].length, min(_LEAST, state.users[k].high))
-    latency = _latency(state, work)
+    slowest, delta = _finish(state, work)
     for k in range(len(work.users)):
         device = work.users[k]
         device.gradient = 0.0
-        room = latency - _drafting(state.users[k], device.length)
+        room = slowest - _drafting(state.users[k], device.length) + delta
         if device.length > 0.0 and room > 0.0 and not delayed:
             growth = _share(state, state.users[k], device.length, room)[1] / room
             pull += growth
             device.gradient = growth / device.length
     for k in range(len(work.users)):
-        slope = work.users[k].gradient / pull * latency
+        slope = work.users[k].gradient / pull * (slowest + delta)
         work.users[k].gradient = slope if slope < np.inf else 0.0
 
 

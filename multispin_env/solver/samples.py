@@ -15,13 +15,14 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.links import RateCurves
-from multispin_env.solver.problem import TINY, Problem, in_chunks
-from multispin_env.solver.rule import LONGEST_OFFSETS, fast_lengths
+from multispin_env.solver.certify import certified_lengths
+from multispin_env.solver.problem import TINY, Problem
 
 _STEP, _SHORTER = 0.1, 0.7  # First step of the logarithms of paces, and its factor after each loss
 _TRIAL_STEPS, _LAST_STEPS = 6, 20  # Steps of the paces for lengths on trial, and for the best ones
 _TRIALS, _MOVERS = 10, 12  # Moves that are tried from one decision, and single ones that form pairs
 _STARTS = 2  # Starts of the search, the best after the steps of a trial
+_START_TOLERANCE = 1e-6  # Relative gap of the starts
 _ROUNDING = 1e-7  # Relative improvement that a move must exceed
 
 
@@ -168,15 +169,14 @@ def paces_of(lengths: FloatArray, share: FloatArray) -> FloatArray:
 
 
 def sample_decisions(problem: Problem, token_time: FloatArray, curves: RateCurves | None = None) -> SampleDecision:
-    """Solve n instances with equally likely channels from the fast rule for ``problem``.
+    """Solve n instances with equally likely channels, from the best lengths of ``problem``.
 
     ``token_time`` has c in s/token with the whole band, ``curves`` the rates of a link other than `Density`, (n, S, K).
     """
     starts = []
     for high in _limits(problem):
         # repeats are a constant unless no device drafts, which is compared at the end
-        drafting = replace(problem, repeat_delay=0.0, high=high)
-        lengths = in_chunks(lambda chunk: (fast_lengths(chunk)[0],), drafting, len(LONGEST_OFFSETS))[0]
+        lengths = certified_lengths(replace(problem, repeat_delay=0.0, high=high), _START_TOLERANCE).lengths
         starts.append((lengths, problem.finish_together(lengths).share))
     solved = []
     for i, uploads in enumerate(token_time):

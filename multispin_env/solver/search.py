@@ -14,10 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.solver.moves import is_better
 from multispin_env.solver.pace import is_in_time, timely_windows
-from multispin_env.solver.problem import Problem, support_start
-from multispin_env.solver.relaxed import Relaxed
+from multispin_env.solver.problem import Problem, kinks, support_start
 from multispin_env.solver.windows import (
     SAFETY,
     Bounds,
@@ -31,6 +29,8 @@ from multispin_env.solver.windows import (
 
 _LISTED = 32  # Parts with at most this many decisions are enumerated
 _BREADTH = 64  # Parts of an instance that are split in a round
+_LEAST_VALUE = 1e-150  # Replaces zero in divisors; numerators reach 1e100 (`problem.MAX_WEIGHT`)
+_ROUNDING = 1e-13  # Relative improvement that may be rounding error
 BLOCK_ENTRIES = 32_768  # Entries of a table of lengths that are processed together and stay in the core's cache
 
 
@@ -66,18 +66,18 @@ class _Incumbent:
 
 
 def branch_and_bound(
-    problem: Problem, lengths: FloatArray, relaxed: Relaxed, tolerance: float, rounds: int, deadline: float = np.inf
+    problem: Problem, lengths: FloatArray, tolerance: float, rounds: int, deadline: float = np.inf
 ) -> Search:
     """Search until the gap between the best decision and the bound is ≤ ``tolerance``, or the effort is used up.
 
-    The search starts from integer ``lengths`` (n, K), which must be in time where any lengths are. The ``relaxed``
-    optima affect only the speed. The gap is relative, and closed when bound ≤ (1 + tolerance) value; a ``tolerance``
+    The search starts from integer ``lengths`` (n, K), which must be in time where any lengths are; they affect only the
+    speed. The gap is relative, and closed when bound ≤ (1 + tolerance) value; a ``tolerance``
     below `windows.SAFETY` cannot be reached. There are at most ``rounds`` rounds, each of which splits up to `_BREADTH`
     parts of an instance. The search stops after the first round that ends later than ``deadline`` by
     `time.monotonic()`, so that there always is a bound.
     """
     incumbent = _Incumbent(problem, lengths)
-    waiting = _roots(problem, relaxed, incumbent.value * (1.0 + tolerance))
+    waiting = _roots(problem, lengths, incumbent.value * (1.0 + tolerance))
     if problem.tpot < np.inf:
         waiting = waiting[np.asarray(is_in_time(problem, lengths))[waiting.instance]]
     for _ in range(rounds):
@@ -141,24 +141,25 @@ def _evaluate_by_width(problem: Problem, nodes: Nodes, target: FloatArray) -> Bo
     return Bounds(*(np.concatenate(arrays)[back] for arrays in zip(*parts, strict=True)))
 
 
-def _roots(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
+def _roots(problem: Problem, start: FloatArray, target: FloatArray) -> Nodes:
     if problem.padded:
         every = range(int(problem.low.max(-1).min()), int(problem.high.max()) + 1)
-        return Nodes.joined([_with_longest_draft(problem, relaxed, target, longest) for longest in every])
-    whole, _ = _root(problem, relaxed, target)
-    return Nodes.joined([replace(whole, law=law) for law in make_laws(problem, relaxed.slope)])
+        return Nodes.joined([_with_longest_draft(problem, start, target, longest) for longest in every])
+    slope = problem.lines[np.searchsorted(kinks(problem.lines), start.sum(-1)), 1]
+    whole, _ = _root(problem, start, slope, target)
+    return Nodes.joined([replace(whole, law=law) for law in make_laws(problem, slope)])
 
 
-def _with_longest_draft(problem: Problem, relaxed: Relaxed, target: FloatArray, longest: int) -> Nodes:
+def _with_longest_draft(problem: Problem, start: FloatArray, target: FloatArray, longest: int) -> Nodes:
     rows = np.flatnonzero((problem.low.max(-1) <= longest) & (problem.high.max(-1) >= longest))
     part = problem[rows].with_longest(np.full(len(rows), longest))
-    nodes, wins = _root(part, relaxed[rows], target[rows])
+    nodes, wins = _root(part, start[rows], np.zeros(len(rows)), target[rows])
     return replace(nodes, instance=rows)[wins]
 
 
-def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[Nodes, BoolArray]:
+def _root(problem: Problem, start: FloatArray, slope: FloatArray, target: FloatArray) -> tuple[Nodes, BoolArray]:
     """Return one part for each instance (all latencies, windows of a linear bound), and whether it holds a decision."""
-    low, high, wins = _linear_windows(problem, relaxed, target)
+    low, high, wins = _linear_windows(problem, start, slope, target)
     shortest, longest = problem.latency(low[:, None])[:, 0], problem.latency(high[:, None])[:, 0]
     left, right, law = shortest * (1.0 - 1e-12), longest * (1.0 + 1e-12), FixedPass(problem.constant_time)
     every, no_bound, no_split = np.arange(len(problem)), np.full(len(problem), np.inf), np.zeros(len(problem), bool)
@@ -166,19 +167,21 @@ def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[Nodes
 
 
 @np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for extreme numbers
-def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
+def _linear_windows(
+    problem: Problem, start: FloatArray, slope: FloatArray, target: FloatArray
+) -> tuple[FloatArray, FloatArray, BoolArray]:
     """Return windows of the lengths that can be best by a linear bound, and whether instances (n,) have any.
 
-    φ(L) is convex and homogeneous, so φ(L) ≥ Σ a_k L_k with its gradient a at the relaxed optimum. L exceeds G only if
+    φ(L) is convex and homogeneous, so φ(L) ≥ Σ a_k L_k with its gradient a at any lengths. L exceeds G only if
     Σ (ω e(L_k) − G a_k L_k) ≥ G T_ver: the terms are separate, and each may be below its maximum by at most the slack
     of the sum. Where T_ver depends on tokens, the slope of a line below the law is added to the gradient. With delays φ
     is not homogeneous; then, and for other links, the windows are the whole range.
     """
     if not problem.simple:
         return problem.low.astype(np.float64), problem.high.astype(np.float64), np.ones(len(problem), dtype=bool)
-    gradient = problem.latency_slopes(relaxed.length) + relaxed.slope[:, None]
+    gradient = problem.latency_slopes(np.maximum(start, 0.5)) + slope[:, None]
     ends = problem.low.sum(-1).astype(np.float64), problem.high.sum(-1).astype(np.float64)
-    time = problem.constant_time + support_start(problem.lines, relaxed.slope, *ends)
+    time = problem.constant_time + support_start(problem.lines, slope, *ends)
     width = int((problem.high - problem.low).max()) + 1
     length = problem.low + np.arange(width)[:, None, None]
     tokens = problem.expected(np.minimum(length, problem.high))
@@ -220,6 +223,18 @@ def best_improvements(problem: Problem, listing: Listing, value: FloatArray) -> 
     return Listing(instance, lengths[order][first])
 
 
+def is_better(problem: Problem, candidates: FloatArray, value: FloatArray) -> BoolArray:
+    """Return whether candidates (n, m, K) are in time and exceed the goodput ``value`` (n, 1) by more than rounding."""
+    round_time = problem.tokens(candidates) / np.maximum(value * (1.0 + _ROUNDING), _LEAST_VALUE)
+    if problem.tpot < np.inf:
+        round_time = np.minimum(round_time, problem.longest_round(candidates) * (1.0 - _ROUNDING))
+    access_time = round_time - problem.verification_time(candidates)
+    candidates, access_time = candidates.swapaxes(0, 1), access_time.T
+    room = access_time[..., None] - problem.drafting(candidates)
+    share, _ = problem.allocate(np.where(room > 0.0, candidates, 0.0), np.where(room > 0.0, room, 1.0))
+    return ((room > 0.0).all(-1) & (share.sum(-1) <= 1.0)).T
+
+
 def _branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critical: IntArray) -> BoolArray:
     """Return whether to split a window: the last kind of split is repeated if it tightened ``before``, else changed."""
     worked = nodes.bound - target < 0.7 * (before - target)
@@ -245,10 +260,10 @@ def split(nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: Bool
     Where ``by_user`` (m,), the window of the ``critical`` user (m,) is split above the length of ``candidate`` (m, K);
     else the range of x of the law where ``by_pass`` (m,), and the interval of latency in all other nodes.
     """
-    rows, constant_time = np.arange(len(nodes)), nodes.law.start  # approximately the time of a pass
+    rows, server = np.arange(len(nodes)), nodes.law.shortest_time(nodes.low)
     # geometric mean of the round times, since intervals may span decades
-    rounds = np.sqrt(nodes.left + constant_time) * np.sqrt(nodes.right + constant_time)
-    middle = np.clip(rounds - constant_time, nodes.left, nodes.right)
+    rounds = np.sqrt(nodes.left + server) * np.sqrt(nodes.right + server)
+    middle = np.clip(rounds - server, nodes.left, nodes.right)
     stuck = (middle <= nodes.left) | (middle >= nodes.right)
     middle = np.where(stuck, 0.5 * (nodes.left + nodes.right), middle)
     by_pass = by_pass & ~by_user

@@ -4,24 +4,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.types import SystemState, checked_state
-from multispin_env.scenario import Scenario, check_paper_uplink
-from multispin_env.solver.problem import TINY, Problem, checked_problem, in_chunks
-from multispin_env.solver.relaxed import relaxed_optimum
-from multispin_env.solver.rule import fast_lengths
+from multispin_env.scenario import Scenario
+from multispin_env.solver.certify import certified_lengths, usual_tolerance
+from multispin_env.solver.problem import checked_problem
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sensitivities:
-    """Relaxed optimum and its derivatives; lengths are real numbers.
+    """Optimum and its derivatives by the resources of the system, for the best lengths.
 
     Parameters
     ----------
     goodput
-        Relaxed optimum G, (...) tokens/s: each second saved in a round gains G tokens.
+        Optimum G, (...) tokens/s: each second saved in a round gains G tokens.
     draft_length
-        Real draft lengths, (..., K) tokens.
+        Best draft lengths, (..., K) tokens.
     access_latency
         Latency φ of the access, (...) s.
     bandwidth_price
@@ -39,7 +38,7 @@ class Sensitivities:
     """
 
     goodput: FloatArray
-    draft_length: FloatArray
+    draft_length: IntArray
     access_latency: FloatArray
     bandwidth_price: FloatArray
     total_bandwidth: FloatArray
@@ -50,16 +49,17 @@ class Sensitivities:
 
 
 def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | None = None) -> Sensitivities:
-    """Return the relaxed optimum and its derivatives by the resources of the system.
+    """Return the optimum and its derivatives by the resources of the system.
 
-    The relaxed problem is that of `multispin_env.controllers.rounds.optimal.Optimal` with weights ω (..., K) ≥ 0,
-    ``None`` meaning 1, and real draft lengths L_k in [L_min, L_max].
+    The problem is that of `multispin_env.controllers.rounds.optimal.Optimal` with weights ω (..., K) ≥ 0, ``None``
+    meaning 1. Lengths are held constant at the best ones and the best bandwidths follow; at a state where other lengths
+    are as good, the derivatives to both sides differ, and these are those of the returned lengths.
 
-    By the envelope theorem, lengths may be held constant. With c = Q / (B r), S(φ) = Σ c L / (φ − L T) = 1 and P = −S',
-    a change of the shares by dS changes φ by dS / P, and a change of φ by dφ changes G by −G dφ / (φ + T_ver + T_rtt).
-    A change of T_ver has the same effect; it is n db for a pass of n tokens, also at a kink, where all pieces give the
-    same time. Units are SI: multiply by 1e6 for one megahertz, by 1e-3 for one millisecond. ``ValueError`` for a bad
-    state or bad weights, for a link other than ``"density"``, delays and repeated uploads.
+    With c = Q / (B r), S(φ) = Σ c L / (φ − L T) = 1 and P = −S', a change of the shares by dS changes φ by dS / P, and
+    a change of φ by dφ changes G by −G dφ / (φ + T_ver + T_rtt). A change of T_ver has the same effect; it is n db for
+    a pass of n tokens, also at a kink, where all pieces give the same time. Units are SI: multiply by 1e6 for one
+    megahertz, by 1e-3 for one millisecond. ``ValueError`` for a bad state or bad weights, for a link other than
+    ``"density"``, delays and repeated uploads.
 
     Examples
     --------
@@ -73,10 +73,16 @@ def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | 
     True
     """
     state = checked_state(scenario, state)
-    check_paper_uplink(scenario, "for sensitivities")
+    scenario.uplink.require_paper("for sensitivities")
     shape = state.draft_time.shape
     problem = checked_problem(scenario, state, weights)
-    goodput, length, latency, price, share, slope, pull = in_chunks(_solve, problem)
+    best = certified_lengths(problem, usual_tolerance(shape[-1]))
+    goodput, length = best.value, best.lengths
+    latency, share = problem.finish_together(length)
+    drafts = length > 0.0
+    room = np.where(drafts, problem.token_time * length, 1.0) / np.where(drafts, share, 1.0)  # φ − L T with all digits
+    slope = share / room
+    pull = np.where(drafts.any(-1), slope.sum(-1), np.inf)  # without drafts their resources have no effect
     total = latency + problem.verification_time(length[:, None])[:, 0]
     tokens = scenario.law.tokens(length, length.shape[-1])
     share_value = (goodput / (total * pull))[:, None]  # gain per unit of share
@@ -85,35 +91,12 @@ def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | 
     batch = shape[:-1]
     return Sensitivities(
         goodput=goodput.reshape(batch),
-        draft_length=length.reshape(shape),
+        draft_length=length.astype(np.int64).reshape(shape),
         access_latency=latency.reshape(batch),
-        bandwidth_price=price.reshape(batch),
+        bandwidth_price=(goodput / pull).reshape(batch),
         total_bandwidth=(share_value[:, 0] * share.sum(-1) / scenario.total_bandwidth).reshape(batch),
         snr_db=(share_value * share * per_db / efficiency).reshape(shape),
         verification_time=(-goodput / total).reshape(batch),
         token_time=(-goodput / total * tokens).reshape(batch),
         draft_time=(-share_value * slope * length).reshape(shape),
     )
-
-
-def _solve(problem: Problem) -> tuple[FloatArray, ...]:
-    """Return G, L, φ, λ, shares w and w / (φ − L T) of each user, and P.
-
-    The integer lengths of the fast rule replace the relaxed optimum where they are better: at the ends of the range,
-    and where uploads take a tiny part of a round, the relaxed optimum is known to few digits.
-    """
-    at = relaxed_optimum(problem)
-    lengths = np.stack([at.length, fast_lengths(problem)[0]], 1)
-    value = problem.value(lengths)
-    best = np.where(value[:, 1] > value[:, 0], 1, 0)
-    rows = np.arange(len(best))
-    length, whole = lengths[rows, best], best == 1
-    latency = np.where(whole, problem.latency(lengths)[:, 1], at.latency)
-    room = np.maximum(latency[:, None] - length * problem.draft_time, TINY)
-    share = problem.token_time * length / room
-    slope = share / room
-    pull = slope.sum(-1)
-    goodput = np.where(whole, value[:, 1], at.value)
-    drafts = pull > 0.0
-    pull = np.where(drafts, pull, np.inf)  # where no device drafts, the resources of drafts have no effect
-    return goodput, length, latency, np.where(whole | ~drafts, goodput / pull, at.price), share, slope, pull

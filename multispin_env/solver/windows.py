@@ -141,7 +141,7 @@ def slope_range(problem: Problem) -> tuple[float, float]:
 
 
 def make_laws(problem: Problem, slope: FloatArray) -> list[_Law]:
-    """Return one segment for each line of the law, with the slopes (n,) of the relaxed optima of n instances.
+    """Return one segment for each line of the law, with the slopes (n,) of the first bounding lines of n instances.
 
     A flat law has one `FixedPass`, which needs fewer operations than a segment.
     """

@@ -11,7 +11,6 @@ from multispin_env.solver import certify
 from multispin_env.solver.certify import certified_lengths
 from multispin_env.solver.pace import is_in_time, least_tpot
 from multispin_env.solver.problem import Problem, make_problem
-from multispin_env.solver.rule import first_lengths
 from multispin_env.solver.search import branch_and_bound
 
 LAWS = {
@@ -74,8 +73,8 @@ def brute_force(problem):
 @pytest.mark.parametrize("law", LAWS)
 def test_the_best_of_all_decisions_is_found_and_proven(law, option):
     rng = np.random.default_rng([sorted(LAWS).index(law), len(option)])
-    for users in (1, 2, 3, 3):
-        problem = with_option(rng, random_problem(rng, law, users), option)
+    for users in (1, 2, 3, 4):
+        problem = with_option(rng, random_problem(rng, law, users, longest=5 if users < 4 else 3), option)
         best, solved = brute_force(problem), certified_lengths(problem, 1e-9)
         np.testing.assert_allclose(solved.value, best, rtol=1e-9)
         assert (solved.bound >= best * (1.0 - 1e-14)).all()
@@ -84,6 +83,38 @@ def test_the_best_of_all_decisions_is_found_and_proven(law, option):
         assert (solved.lengths <= problem.high).all()
         if option == "tpot":
             assert ((best > 0.0) == is_in_time(problem, solved.lengths))[problem.weights.any(-1)].all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("times", [(1e-130, 1e-130), (1e-130, 1e130), (1e130, 1e-130), (1e130, 1e130), (1e-3, 1e-130)])
+def test_times_and_weights_far_from_any_device(times, law):
+    rng = np.random.default_rng(1)
+    for constant_time in (1e-130, 1.0, 1e130):
+        problem = random_problem(rng, law, 2)
+        spread = rng.choice([1.0, 3.0, 1e3], problem.low.shape)
+        draft_time, token_time = (np.clip(time * spread, 1e-130, 1e130) for time in times)
+        weights = rng.choice([0.0, 1e-150, 1.0, 1e100], problem.low.shape)
+        constant = np.full(len(problem), constant_time)
+        problem = replace(
+            problem, draft_time=draft_time, token_time=token_time, constant_time=constant, weights=weights
+        )
+        best, solved = brute_force(problem), certified_lengths(problem, 1e-9)
+        np.testing.assert_allclose(solved.value, best, rtol=1e-9)
+        assert (solved.bound >= best * (1.0 - 1e-14)).all()
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_drafts_of_ten_thousand_tokens(law):
+    one = random_problem(np.random.default_rng(2), law, 1, longest=1)
+    one = replace(one, high=np.full((12, 1), 10_000), acceptance_rate=1.0 - one.draft_time * 1e-3)
+    np.testing.assert_allclose(certified_lengths(one, 1e-9).value, brute_force(one), rtol=1e-9)
+    two = random_problem(np.random.default_rng(3), law, 2, size=2, longest=1)
+    two = replace(
+        two, high=np.full((2, 2), 10_000 if law != "padded" else 300), acceptance_rate=np.full((2, 2), 0.9999)
+    )
+    second = branch_and_bound(two, two.low.astype(float), 1e-9, 400)
+    np.testing.assert_allclose(certified_lengths(two, 1e-9).value, second.value, rtol=2e-9)
 
 
 @pytest.mark.parametrize("limit", [0.0, 3.0])
@@ -112,9 +143,8 @@ def test_hostile_problems_agree_with_the_search_in_numpy():
     rng = np.random.default_rng(7)
     for _ in range(12):
         problem = hostile_problem(rng)
-        solved = certify._exact(problem, 0.999e-9, np.inf)
-        lengths, relaxed = first_lengths(problem)
-        second = branch_and_bound(problem, lengths, relaxed, 1e-9, 400)
+        solved = certify.exact_lengths(problem, 0.999e-9)
+        second = branch_and_bound(problem, problem.low.astype(float), 1e-9, 400)
         assert (solved.value >= second.value * (1.0 - 1e-12)).all()
         assert (solved.bound >= second.value * (1.0 - 1e-12)).all()
         np.testing.assert_allclose(solved.value, problem.value(solved.lengths[:, None])[:, 0], rtol=1e-12)

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 import multispin_env as ms
 from multispin_env.physics.types import checked_decision
-from multispin_env.solver import rule
+from multispin_env.solver.certify import certified_lengths
 from multispin_env.solver.problem import make_problem
-from multispin_env.solver.relaxed import Relaxed
 from tests.hostile import unchecked
 
 POSITIVES = [5e-324, 1e-308, 1e-100, 1e-9, 1e-3, 1.0, 7.0, 1e5, 1e100, 1e308]
@@ -52,20 +51,10 @@ def test_any_numbers(options, link, data):
 
 
 @pytest.mark.parametrize(("users", "low", "longest"), [(2, 0, 200), (3, 1, 25), (4, 0, 2), (4, 1, 200), (3, 0, 25)])
-def test_the_rule_is_never_below_the_shortest_lengths(users, low, longest):
+def test_the_optimum_is_never_below_the_shortest_lengths(users, low, longest):
     rng = np.random.default_rng(users + longest)
     scenario = ms.Scenario.preset("llama2", num_users=users, min_draft_length=low, max_draft_length=longest)
     *state, weights = (rng.choice(values, (100, users)) for values in (POSITIVES, POSITIVES, RATES, WEIGHTS))
     problem = make_problem(scenario, ms.SystemState(*state), weights)
-    value = problem.value(rule.fast_lengths(problem)[0][:, None])
+    value = problem.value(certified_lengths(problem, 1e-6).lengths[:, None])
     assert (value >= problem.value(problem.low[:, None]) * (1.0 - 1e-9)).all()
-
-
-def test_numbers_that_are_not_finite_are_replaced():
-    scenario = ms.Scenario.preset("llama2", num_users=2)
-    problem = make_problem(scenario, ms.sample_state(scenario, np.random.default_rng(0), 2))
-    nan = np.full(2, np.nan)
-    start = rule._finite(problem, Relaxed(np.array([[np.nan, 3.0], [2.0, np.inf]]), nan, nan, nan, np.zeros(2)))
-    assert start.length.tolist() == [[1.0, 3.0], [2.0, 1.0]]
-    assert start.latency == pytest.approx(problem.latency(start.length[:, None])[:, 0], rel=1e-15)
-    assert (start.price.tolist(), start.value.tolist()) == ([1.0, 1.0], [0.0, 0.0])

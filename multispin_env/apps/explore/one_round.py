@@ -158,7 +158,7 @@ class RoundSettings(SystemSettings):
         names = [name for name in controller_names("rounds", scenario) if name != "optimal"]
         goodputs = {name: float(StateCases(scenario, state).values(name)) for name in names}
         is_moved = not np.array_equal(table.snr_db, before.snr_db)
-        of_paper = scenario.constant_density and not (scenario.access_delay or scenario.upload_loss)
+        of_paper = scenario.uplink.of_paper()
         old_decision, old = _optimum(scenario, before) if is_moved else (decision, outcome)
         return _RoundNumbers(
             scenario,
@@ -167,7 +167,7 @@ class RoundSettings(SystemSettings):
             outcome,
             {"optimal": float(outcome.goodput), **dict(sorted(goodputs.items(), key=lambda pair: -pair[1]))},
             float(decision.bound),
-            sensitivities(scenario, state) if of_paper and not scenario.padded_verification else None,
+            sensitivities(scenario, state) if of_paper else None,
             self.moved if is_moved else None,
             outcome.tokens / outcome.round_latency - old.tokens / old.round_latency,
             decision.bandwidth - old_decision.bandwidth,
@@ -212,7 +212,7 @@ class _RoundNumbers:
     outcome: Outcome
     goodputs: dict[str, float]  # tokens/s by controller, the optimum first, then in descending order
     bound: float  # tokens/s
-    sensitivities: Sensitivities | None  # None for other uplinks, or if they take too long for a page
+    sensitivities: Sensitivities | None  # None for other uplinks
     moved: int | None  # device with changed SNR, from 1
     rate_change: FloatArray  # (K,) tokens/s, after minus before the change
     bandwidth_change: FloatArray  # (K,) Hz
@@ -234,8 +234,7 @@ def describe_sensitivities(numbers: _RoundNumbers) -> list[str]:
     """Return a sentence on the marginal goodput of each resource."""
     gains = numbers.sensitivities
     if gains is None:
-        padded = "servers that pad their batch (takes seconds: use ms.sensitivities(scenario, state))"
-        return [f"Not computed for {padded}, nor for other links, delays and lost uploads."]
+        return ["Not computed for other links, delays and lost uploads."]
     best, slowest = int(np.argmax(gains.snr_db)), int(np.argmin(gains.draft_time))
     return [
         f"1 MHz more bandwidth: {_rate(gains.total_bandwidth * 1e6)}.",

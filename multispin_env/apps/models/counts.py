@@ -394,8 +394,9 @@ def draw_summary(rows: Sequence[_TaskSummary], records: Records, stem: Path) -> 
 
 
 def _draw_rounds(axes: Any, row: _TaskSummary) -> None:
-    Series("replayed", (BLUE, "o", "-"), "replayed").draw(axes, row.rounds, "draft_length")
-    Series("E[N] at the prompts' α", (BLACK, "", "--"), "formula").draw(axes, row.rounds, "draft_length")
+    points = list(map(vars, row.rounds))
+    Series("replayed", (BLUE, "o", "-"), "replayed").draw(axes, points, "draft_length")
+    Series("E[N] at the prompts' α", (BLACK, "", "--"), "formula").draw(axes, points, "draft_length")
     title = f"{row.task}: α {row.rate:.3f}, {row.prompts} prompt{'s' if row.prompts > 1 else ''}"
     top = 1.08 * max(entry.replayed for entry in row.rounds)
     axes.set(title=title, xlabel="draft length L (tokens)", ylabel="tokens per round", ylim=(0.0, top))

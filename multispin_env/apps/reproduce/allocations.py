@@ -1,13 +1,12 @@
 """Figures of draft lengths and bandwidth shares by device, and of Remark 2 of the paper."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from multispin_env.apps.reproduce.drawing import BLUE, ORANGE, legend_below
-from multispin_env.apps.reproduce.figure import PRESETS, FigureSpec, Scale, draw_states
+from multispin_env.apps.reproduce.figure import PRESETS, FigureSpec, Row, Scale, draw_states
 from multispin_env.controllers.names import make_controller
 from multispin_env.evaluation.cases import CERTIFICATE
 from multispin_env.scenario import Scenario
@@ -15,21 +14,8 @@ from multispin_env.scenario import Scenario
 _CASES = ("homogeneous", "heterogeneous")
 
 
-@dataclass(frozen=True)
-class _AllocationRow:
-    preset: str
-    case: str
-    state: int
-    device: int
-    spectral_efficiency: float  # bit/s/Hz
-    draft_time_ms: float  # T_k
-    acceptance_rate: float
-    draft_length: int  # tokens
-    bandwidth_share: float  # B_k / B
-
-
-def device_rows(scale: Scale, setting: tuple[str, int]) -> list[_AllocationRow]:
-    """Return a row for each device in the first states of a preset, in both cases."""
+def device_rows(scale: Scale, setting: tuple[str, int]) -> list[Row]:
+    """Return r_k in bit/s/Hz, T_k, α_k, L_k and B_k / B of each device in the first states, in both cases."""
     preset, states = setting
     scenario = Scenario.preset(preset)
     state = draw_states(scale, scenario).state[:states]
@@ -37,35 +23,39 @@ def device_rows(scale: Scale, setting: tuple[str, int]) -> list[_AllocationRow]:
     rows = []
     for case, controller in zip(_CASES, makers, strict=True):
         decision = controller(state)
-        numbers = state.spectral_efficiency, 1e3 * state.draft_time, state.acceptance_rate
-        share = decision.bandwidth / scenario.total_bandwidth
-        for i, k in np.ndindex(share.shape):
-            efficiency, time, rate = (float(column[i, k]) for column in numbers)
-            length, part = int(decision.draft_length[i, k]), float(share[i, k])
-            rows.append(_AllocationRow(preset, case, i, k, efficiency, time, rate, length, part))
+        columns = {
+            "spectral_efficiency": state.spectral_efficiency,
+            "draft_time_ms": 1e3 * state.draft_time,
+            "acceptance_rate": state.acceptance_rate,
+            "draft_length": decision.draft_length,
+            "bandwidth_share": decision.bandwidth / scenario.total_bandwidth,
+        }
+        for i, k in np.ndindex(decision.bandwidth.shape):
+            numbers = {name: column[i, k].item() for name, column in columns.items()}
+            rows.append({"preset": preset, "case": case, "state": i, "device": k, **numbers})
     return rows
 
 
-def _group(row: _AllocationRow) -> float:
-    return round(row.acceptance_rate, 2)
+def _group(row: Row) -> float:
+    return round(row["acceptance_rate"], 2)
 
 
-def _draw_allocation(rows: Sequence[_AllocationRow], figure: Any) -> None:
+def _draw_allocation(rows: Sequence[Row], figure: Any) -> None:
     panels = figure.subplots(2, len(PRESETS), sharex="col", sharey="row")
     for column, preset in zip(panels.T, PRESETS, strict=True):
         for case, colour, offset in zip(_CASES, (ORANGE, BLUE), (-0.2, 0.2), strict=True):
-            points = [row for row in rows if row.preset == preset and row.case == case]
-            points.sort(key=lambda row: (_group(row), row.spectral_efficiency))
+            points = [row for row in rows if (row["preset"], row["case"]) == (preset, case)]
+            points.sort(key=lambda row: (_group(row), row["spectral_efficiency"]))
             x = [index + offset for index in range(len(points))]
-            column[0].bar(x, [row.draft_length for row in points], 0.4, color=colour, label=case)
-            column[1].bar(x, [100.0 * row.bandwidth_share for row in points], 0.4, color=colour)
+            column[0].bar(x, [row["draft_length"] for row in points], 0.4, color=colour, label=case)
+            column[1].bar(x, [100.0 * row["bandwidth_share"] for row in points], 0.4, color=colour)
         rates = [_group(row) for row in points]
         for axes in column:
             axes.grid(axis="x", visible=False)
             for rate in sorted(set(rates))[1:]:
                 axes.axvline(rates.index(rate) - 0.5, color="0.5", linewidth=0.8, linestyle=":")
         axes = column[1]
-        axes.set_xticks(range(len(points)), [f"{row.spectral_efficiency:.1f}" for row in points], fontsize=7.5)
+        axes.set_xticks(range(len(points)), [f"{row['spectral_efficiency']:.1f}" for row in points], fontsize=7.5)
         axes.set_xlabel("devices: spectral efficiency r (bit/s/Hz), below it acceptance rate α", labelpad=17)
         for rate in sorted(set(rates)):
             middle = rates.index(rate) + (rates.count(rate) - 1) / 2
@@ -96,17 +86,17 @@ def _medians(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[
     return across, up
 
 
-def _draw_remark_2(rows: Sequence[_AllocationRow], figure: Any) -> None:
+def _draw_remark_2(rows: Sequence[Row], figure: Any) -> None:
     panels = figure.subplots(len(PRESETS), 2, sharey=True)
     for (left, right), preset in zip(panels, PRESETS, strict=True):
-        selected = [row for row in rows if row.preset == preset]
+        selected = [row for row in rows if row["preset"] == preset]
         rates = sorted(set(map(_group, selected)))
         for case, colour, marker, side in zip(_CASES, (ORANGE, BLUE), "so", (-0.015, 0.015), strict=True):
-            points = [row for row in selected if row.case == case]
+            points = [row for row in selected if row["case"] == case]
             offset = side * (rates[-1] - rates[0])  # so that the cases do not overlap
             dots = {"s": 8, "color": colour, "marker": marker, "alpha": 0.3, "linewidths": 0}
-            share = [100.0 * row.bandwidth_share for row in points]
-            efficiency = [row.spectral_efficiency for row in points]
+            share = [100.0 * row["bandwidth_share"] for row in points]
+            efficiency = [row["spectral_efficiency"] for row in points]
             left.scatter(efficiency, share, **dots)
             left.plot(*_medians(efficiency, share), color=colour, linewidth=2.0)
             right.scatter([_group(row) + offset for row in points], share, **dots)

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from operator import attrgetter
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from multispin_env.apps.reproduce.figure import FigureSpec
+from multispin_env.apps.reproduce.figure import FigureSpec, Row
 from multispin_env.checks import missing_package
 from multispin_env.evaluation.statistics import Cells
 from multispin_env.files import replace_file
@@ -21,24 +21,23 @@ SETTINGS: dict[Any, Any] = {"svg.hashsalt": "multispin_env", "font.size": 9.0, "
 
 
 class Series(NamedTuple):
-    """Line through selected rows, optionally with a band from ``low`` to ``high``."""
+    """Line through selected rows, optionally with a band from ``low`` to ``high`` (`band`)."""
 
     label: str
     style: tuple[str, str, str]  # colour, marker and line
-    value: str  # field on the vertical axis
-    where: Mapping[str, object] = {}  # required values of fields
+    value: str  # column on the vertical axis
+    where: Mapping[str, object] = {}  # required values of columns
     band: bool = False
 
-    def draw(self, axes: Any, rows: Sequence[Any], x: str) -> None:
-        """Draw the line over the field ``x``."""
+    def draw(self, axes: Any, rows: Sequence[Row], x: str) -> None:
+        """Draw the line over the column ``x``."""
         colour, marker, line = self.style
-        selected = (row for row in rows if all(getattr(row, name) == value for name, value in self.where.items()))
-        points = sorted(selected, key=attrgetter(x))
-        positions = [getattr(row, x) for row in points]
+        points = sorted((row for row in rows if self.where.items() <= row.items()), key=itemgetter(x))
+        positions = [row[x] for row in points]
         if self.band:
-            low, high = [row.low for row in points], [row.high for row in points]
-            axes.fill_between(positions, low, high, color=colour, alpha=0.25)
-        size, values = 9 if marker == "*" else 4, [getattr(row, self.value) for row in points]
+            ends = ([row[end] for row in points] for end in ("low", "high"))
+            axes.fill_between(positions, *ends, color=colour, alpha=0.25)
+        size, values = 9 if marker == "*" else 4, [row[self.value] for row in points]
         options = {"color": colour, "marker": marker, "ls": line, "markersize": size, "linewidth": 1.3}
         axes.plot(positions, values, label=self.label, **options)
 
@@ -47,14 +46,14 @@ class Series(NamedTuple):
 class Sweep:
     """Picture of a parameter sweep, with a panel for each heading and the same lines in all panels."""
 
-    x: str  # field on the horizontal axis
+    x: str  # column on the horizontal axis
     label: str  # of the horizontal axis
     series: Sequence[Series]
     y: str = "goodput (tokens/s)"  # label of the vertical axis, which begins at 0
-    heading: Callable[[Any], str] = attrgetter("preset")  # panel of a row
+    heading: Callable[[Row], str] = itemgetter("preset")  # panel of a row
     ticks: Sequence[float] = ()  # labelled positions; the axis is then logarithmic
 
-    def draw(self, rows: Sequence[Any], figure: Any) -> None:
+    def draw(self, rows: Sequence[Row], figure: Any) -> None:
         """Draw rows on an empty figure."""
         headings = list(dict.fromkeys(map(self.heading, rows)))
         panels = figure.subplots(1, len(headings), squeeze=False)[0]
@@ -64,7 +63,7 @@ class Sweep:
                 series.draw(axes, selected, self.x)
             axes.set(title=heading, xlabel=self.label, ylabel=self.y)
             axes.set_ylim(bottom=0.0)
-            if ticks := sorted({getattr(row, self.x) for row in selected} & set(self.ticks)):
+            if ticks := sorted({row[self.x] for row in selected} & set(self.ticks)):
                 axes.set_xscale("log")
                 axes.set_xticks(ticks, [f"{position:g}" for position in ticks])
                 axes.minorticks_off()

@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.cases import StateCases
-from multispin_env.evaluation.statistics import HELD_OUT_SEED, Cells
+from multispin_env.evaluation.statistics import HELD_OUT_SEED, Cells, mean_interval
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
 
 Item = TypeVar("Item")
+Row = dict[str, Any]
+"""Row of a figure's table: strings and numbers by column."""
 
 PRESETS: tuple[str, ...] = ("llama2", "qwen3.5")  # model pairs of the paper, in the order of its figures
 STATES, QUICK_STATES = 500, 40  # states of a full and of a quick run
@@ -51,7 +53,7 @@ class FigureSpec:
     caption: str
     settings: Callable[[Scale], Sequence[Any]]  # settings at a scale, whose rows are computed independently
     rows: Callable[[Scale, Any], list[Any]]
-    """Return the rows of a setting: dataclasses of strings and numbers, with random numbers from the scale's seed. A
+    """Return the rows of a setting, mappings (`Row`) or dataclasses, with random numbers from the scale's seed. A
     function of a module, so that it can be pickled for processes."""
     draw: Callable[[Sequence[Any], Any], None]  # draws the rows of all settings, in order, on an empty figure
     size: tuple[float, float] = (9.0, 4.2)  # inches
@@ -62,6 +64,11 @@ class FigureSpec:
     def compute(self, scale: Scale) -> list[Any]:
         """Return the rows of all settings."""
         return [row for setting in self.settings(scale) for row in self.rows(scale, setting)]
+
+
+def band(name: str, values: FloatArray) -> Row:
+    """Return the mean of values (n,) as column ``name``, and its 95 % interval as ``low`` and ``high``."""
+    return dict(zip((name, "low", "high"), mean_interval(values), strict=True))
 
 
 def scenario_at(preset: str, megahertz: float, server: str = "", **fields: Any) -> Scenario:

@@ -1,14 +1,13 @@
 """Figures of the distance to the proven optimum, and of goodput by the two parameters that the paper does not give."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, legend_below
-from multispin_env.apps.reproduce.figure import LABELS, PRESETS, FigureSpec, Scale, draw_states
+from multispin_env.apps.reproduce.figure import LABELS, PRESETS, FigureSpec, Row, Scale, draw_states
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.names import make_controller
 from multispin_env.controllers.rounds.optimal import Optimal
@@ -27,27 +26,19 @@ _LOSSES = (
 """Column, controller, colour and label."""
 
 
-@dataclass(frozen=True)
-class _StateRow:
-    preset: str
-    state: int
-    optimum: float  # tokens/s
-    gap: float  # proven relative gap, (bound − value) / value
-    algorithm1: float  # relative regrets
-    homogeneous: float
-    uniform_bandwidth: float
-    fixed: float
-
-
-def _certificate_rows(scale: Scale, preset: str) -> list[_StateRow]:
+def _certificate_rows(scale: Scale, preset: str) -> list[Row]:
+    """Return optimum in tokens/s, proven relative gap, (bound − value) / value, and relative regrets of each state."""
     scenario = Scenario.preset(preset)
     states = draw_states(scale, scenario)
     best = Optimal(scenario, certify=CERTIFICATE)(states.state)
     assert isinstance(best, CertifiedDecision)
-    rules = (make_controller(name, scenario) for _, name, _, _ in _LOSSES)
-    regrets = [1.0 - states.values(rule) / best.value for rule in rules]
-    columns = np.stack([best.value, best.gap, *regrets], -1)
-    return [_StateRow(preset, i, *map(float, line)) for i, line in enumerate(columns)]
+    values = {column: states.values(make_controller(name, scenario)) for column, name, _, _ in _LOSSES}
+    regrets = {column: 1.0 - value / best.value for column, value in values.items()}
+    columns = {"optimum": best.value, "gap": best.gap, **regrets}
+    return [
+        {"preset": preset, "state": i, **{name: float(column[i]) for name, column in columns.items()}}
+        for i in range(len(best.value))
+    ]
 
 
 def _distribution(values: Sequence[float]) -> tuple[FloatArray, FloatArray]:
@@ -56,14 +47,14 @@ def _distribution(values: Sequence[float]) -> tuple[FloatArray, FloatArray]:
     return np.array([_FLOOR, *x, 1.0]), 100.0 * np.array([0.0, *(np.arange(1, len(x) + 1) / len(x)), 1.0])
 
 
-def _draw_certificate(rows: Sequence[_StateRow], figure: Any) -> None:
+def _draw_certificate(rows: Sequence[Row], figure: Any) -> None:
     panels = figure.subplots(1, len(PRESETS), sharey=True)
     for axes, preset in zip(panels, PRESETS, strict=True):
-        points = [row for row in rows if row.preset == preset]
+        points = [row for row in rows if row["preset"] == preset]
         for column, _, colour, text in _LOSSES:
-            values = [getattr(row, column) for row in points]
+            values = [row[column] for row in points]
             axes.step(*_distribution(values), where="post", color=colour, label=text, linewidth=1.8)
-        gaps = [row.gap for row in points]
+        gaps = [row["gap"] for row in points]
         axes.step(*_distribution(gaps), where="post", color=BLACK, linestyle="--", label="proven gap of the optimum")
         label = "loss relative to the optimum (left edge: at most 1e-9)"
         axes.set(xscale="log", xlim=(_FLOOR * 0.7, 1.0), title=preset, xlabel=label)
@@ -93,18 +84,6 @@ _LINES = (
 """Column, value of the claim, presets of the claim, colour, line style and label."""
 
 
-@dataclass(frozen=True)
-class _SurfaceRow:
-    preset: str
-    draft_time_ms: float  # T̄
-    snr_db: float  # p / N0 at unit gain
-    states: int
-    goodput: float  # tokens/s, optimum at 10 MHz
-    over_fixed: float  # optimum over Fixed BW&L at 5 MHz
-    over_p2p: float  # optimum over P2P-SPIN at 10 MHz
-    uniform_over_homogeneous: float  # at 10 MHz
-
-
 def _calibration_settings(scale: Scale) -> list[tuple[str, float, float]]:
     """Return preset, mean draft time in ms and SNR in dB of each point."""
     points = scale.pick(17, QUICK_GRID)
@@ -117,33 +96,35 @@ def _means(scale: Scale, scenario: Scenario) -> dict[str, float]:
     return {name: float(states.values(name).mean()) for name in LABELS if name != "centralized"}
 
 
-def _calibration_rows(scale: Scale, setting: tuple[str, float, float]) -> list[_SurfaceRow]:
-    """Return means over the same devices and channels at each point."""
+def _calibration_rows(scale: Scale, setting: tuple[str, float, float]) -> list[Row]:
+    """Return the mean goodput of the optimum at 10 MHz in tokens/s, and ratios of means, ``over_fixed`` at 5 MHz.
+
+    The devices and channels are the same at all points.
+    """
     preset, time, ratio = setting
     scenario = Scenario.preset(preset, mean_draft_time=time * 1e-3, transmit_snr_db=ratio)
     wide, narrow = _means(scale, scenario), _means(scale, scenario.replace(total_bandwidth=5e6))
-    row = _SurfaceRow(
-        *setting,
-        min(scale.states, _MOST_STATES),
-        wide["optimal"],
-        narrow["optimal"] / narrow["fixed"],
-        wide["optimal"] / wide["p2p"],
-        wide["uniform-bandwidth"] / wide["homogeneous"],
-    )
+    row = {
+        **dict(zip(("preset", "draft_time_ms", "snr_db"), setting, strict=True)),
+        "states": min(scale.states, _MOST_STATES),
+        "goodput": wide["optimal"],
+        "over_fixed": narrow["optimal"] / narrow["fixed"],
+        "over_p2p": wide["optimal"] / wide["p2p"],
+        "uniform_over_homogeneous": wide["uniform-bandwidth"] / wide["homogeneous"],
+    }
     return [row]
 
 
-def _surface(rows: Sequence[_SurfaceRow], column: str) -> tuple[FloatArray, FloatArray, FloatArray]:
-    times = np.unique([row.draft_time_ms for row in rows])
-    ratios = np.unique([row.snr_db for row in rows])
-    values = np.array([getattr(row, column) for row in rows]).reshape(len(times), len(ratios))
+def _surface(rows: Sequence[Row], column: str) -> tuple[FloatArray, FloatArray, FloatArray]:
+    times, ratios = (np.unique([row[name] for row in rows]) for name in ("draft_time_ms", "snr_db"))
+    values = np.array([row[column] for row in rows]).reshape(len(times), len(ratios))
     return times, ratios, values.T
 
 
-def _draw_calibration(rows: Sequence[_SurfaceRow], figure: Any) -> None:
+def _draw_calibration(rows: Sequence[Row], figure: Any) -> None:
     panels = figure.subplots(1, len(PRESETS), sharey=True)
     for axes, preset in zip(panels, PRESETS, strict=True):
-        points = [row for row in rows if row.preset == preset]
+        points = [row for row in rows if row["preset"] == preset]
         image = axes.contourf(*_surface(points, "goodput"), levels=12, cmap="Greys_r", alpha=0.6)
         figure.colorbar(image, ax=axes, label="goodput of Hete (tokens/s), B = 10 MHz")
         for column, level, presets, colour, style, _ in _LINES:

@@ -1,7 +1,6 @@
 """Figures of parameter sweeps: bandwidth, devices, draft length, recorded drafts, batch size."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,9 @@ from multispin_env.apps.reproduce.figure import (
     LABELS,
     PRESETS,
     FigureSpec,
+    Row,
     Scale,
+    band,
     compute_scores,
     draw_states,
     scenario_at,
@@ -19,32 +20,18 @@ from multispin_env.apps.reproduce.figure import (
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
 from multispin_env.draft import expected_tokens
-from multispin_env.evaluation.statistics import mean_interval
-from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.records import Records, accepted_runs, advance, load_records, prompt_rates
 from multispin_env.physics.rounds import goodput
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import common_latency
 
 
-@dataclass(frozen=True)
-class _SweepRow:
-    preset: str
-    system: str
-    num_users: int
-    bandwidth_mhz: float
-    states: int
-    goodput: float  # tokens/s
-    low: float  # 95 % interval
-    high: float
-
-
-def _sweep_rows(scale: Scale, setting: tuple[str, int, float]) -> list[_SweepRow]:
-    """Return a row for each system at a preset, K, and B in MHz."""
+def _sweep_rows(scale: Scale, setting: tuple[str, int, float]) -> list[Row]:
+    """Return the mean goodput in tokens/s of each system at a preset, K, and B in MHz."""
     preset, users, megahertz = setting
     scores = compute_scores(scale, scenario_at(preset, megahertz, num_users=users))
-    head = users, megahertz, scale.states
-    return [_SweepRow(preset, system, *head, *mean_interval(values)) for system, values in scores.items()]
+    size = {"num_users": users, "bandwidth_mhz": megahertz, "states": scale.states}
+    return [{"preset": preset, "system": of, **size, **band("goodput", values)} for of, values in scores.items()]
 
 
 _STYLES = (
@@ -87,34 +74,26 @@ BANDWIDTH = FigureSpec(
 )
 
 
-@dataclass(frozen=True)
-class _LengthRow:
-    preset: str
-    acceptance_rate: float
-    draft_length: int
-    states: int
-    goodput: float  # tokens/s, mean over states
-    low: float  # 95 % interval
-    high: float
-    closed_form: bool  # whether [MS] (23, 24) gives this length at the mean ϑ*
-
-
 RATES = {0.95: BLUE, 0.85: GREEN, 0.75: ORANGE, 0.6: RED}  # colours by acceptance rate
 
 
-def _draft_length_rows(scale: Scale, setting: tuple[str, float]) -> list[_LengthRow]:
-    """Return the mean goodput over states for every length 1..L_max; ϑ* follows from each state's channel and T_k."""
+def _draft_length_rows(scale: Scale, setting: tuple[str, float]) -> list[Row]:
+    """Return the mean goodput in tokens/s for every length 1..L_max; ϑ* follows from each state's channel and T_k.
+
+    ``closed_form`` is whether [MS] (23, 24) gives this length at the mean ϑ*.
+    """
     preset, rate = setting
     scenario = Scenario.preset(preset)
     state = draw_states(scale, scenario).state
-    token_time = full_share_token_time(scenario, state.spectral_efficiency)
+    token_time = scenario.uplink.token_time(state.spectral_efficiency)
     latency = common_latency(state.draft_time, token_time).latency
     best = int(homogeneous_draft_length(np.array(rate), np.array(latency.mean()), scenario.verification_time))
     rows = []
     for length in range(1, scenario.max_draft_length + 1):
         tokens = scenario.num_users * expected_tokens(np.array(length), np.array(rate))
-        interval = mean_interval(goodput(tokens, length * latency, scenario.verification_time))
-        rows.append(_LengthRow(preset, rate, length, scale.states, *interval, length == best))
+        values = band("goodput", goodput(tokens, length * latency, scenario.verification_time))
+        head = {"preset": preset, "acceptance_rate": rate, "draft_length": length, "states": scale.states}
+        rows.append({**head, **values, "closed_form": length == best})
     return rows
 
 
@@ -141,18 +120,6 @@ DRAFT_LENGTH = FigureSpec(
 TASKS = ("code", "mathematics", "chat", "reading")
 
 
-@dataclass(frozen=True)
-class _RecordedRow:
-    task: str
-    draft_length: int
-    prompts: int
-    replayed: float  # tokens per round, mean over prompts
-    low: float  # 95 % interval over prompts
-    high: float
-    fitted: float  # E[N | L] at each prompt's fitted rate, mean over prompts
-    plain: float  # E[N | L] at each prompt's mean acceptance probability
-
-
 def replayed_tokens(records: Records, draft_length: int, rounds: int = 64) -> FloatArray:
     """Return the tokens per round of each prompt, (P,): means over rounds that begin at every position."""
     runs = accepted_runs(records)
@@ -165,18 +132,21 @@ def replayed_tokens(records: Records, draft_length: int, rounds: int = 64) -> Fl
     return np.add.reduceat(total, records.start) / (rounds * records.length)
 
 
-def _recorded_rows(scale: Scale, lengths: Sequence[int]) -> list[_RecordedRow]:
-    """Replay the package's record; only the bootstrap is random."""
+def _recorded_rows(scale: Scale, lengths: Sequence[int]) -> list[Row]:
+    """Return tokens per round, means over prompts, of the package's record; only the bootstrap is random.
+
+    Replayed, and E[N | L] at each prompt's fitted rate (``fitted``) and at its mean acceptance probability (``plain``).
+    """
     records = load_records()
-    fitted = prompt_rates(records)
     plain = np.add.reduceat(records.probability, records.start) / records.length
-    rows = []
+    rates, rows = {"fitted": prompt_rates(records), "plain": plain}, []
     for length in lengths:
         tokens = replayed_tokens(records, length)
         for index, task in enumerate(TASKS):
             mask = records.task == index
-            means = [float(expected_tokens(np.array(length), rates[mask]).mean()) for rates in (fitted, plain)]
-            rows.append(_RecordedRow(task, length, int(mask.sum()), *mean_interval(tokens[mask]), *means))
+            head = {"task": task, "draft_length": length, "prompts": int(mask.sum())}
+            means = {name: float(expected_tokens(np.array(length), rate[mask]).mean()) for name, rate in rates.items()}
+            rows.append({**head, **band("replayed", tokens[mask]), **means})
     return rows
 
 
@@ -196,27 +166,22 @@ RECORDED = FigureSpec(
             Series("E[N] at the mean acceptance", (ORANGE, "", ":"), "plain"),
         ],
         y="tokens per round",
-        heading=lambda row: f"{row.task}, {row.prompts} prompts",
+        heading=lambda row: f"{row['task']}, {row['prompts']} prompts",
     ).draw,
     size=(10.5, 3.6),
 )
 
 
-@dataclass(frozen=True)
-class _BatchRow:
-    preset: str
-    batch: int
-    verification_ms: float
-    per_draft_ms: float
-
-
-def _verification_rows(scale: Scale, preset: str) -> list[_BatchRow]:
+def _verification_rows(scale: Scale, preset: str) -> list[Row]:
     """T_ver = T_fix + K T_lin ([MS] 7)."""
     times = {batch: 1e3 * Scenario.preset(preset, num_users=batch).verification_time for batch in range(1, 33)}
-    return [_BatchRow(preset, batch, time, time / batch) for batch, time in times.items()]
+    return [
+        {"preset": preset, "batch": batch, "verification_ms": time, "per_draft_ms": time / batch}
+        for batch, time in times.items()
+    ]
 
 
-def _draw_verification(rows: Sequence[_BatchRow], figure: Any) -> None:
+def _draw_verification(rows: Sequence[Row], figure: Any) -> None:
     panels = figure.subplots(1, 2)
     values = {"verification_ms": "of the batch", "per_draft_ms": "per draft"}
     for axes, (value, label) in zip(panels, values.items(), strict=True):

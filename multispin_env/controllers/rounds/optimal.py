@@ -14,18 +14,14 @@ from multispin_env.pairs import check_pairs
 from multispin_env.physics.energy import token_energy
 from multispin_env.physics.links import RateCurves
 from multispin_env.physics.posterior import Posterior
-from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.types import Decision, SystemState, checked_state, checked_weights
 from multispin_env.scenario import Scenario
 from multispin_env.solver.ahead import AheadRound, best_lengths
-from multispin_env.solver.certify import CertifiedDecision, certified_lengths
+from multispin_env.solver.certify import CertifiedDecision, certified_lengths, usual_tolerance
 from multispin_env.solver.equalization import MAX_TIME, MIN_TIME
 from multispin_env.solver.pace import is_in_time, least_tpot
 from multispin_env.solver.problem import Problem, checked_problem, make_problem
 from multispin_env.solver.samples import sample_decisions
-
-_TOLERANCE, _COARSE, _MANY_USERS = 1e-9, 1e-4, 50
-"""Relative gap without ``certify``, up to 50 users and above: the time of a state grows with their number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,14 +116,14 @@ class Optimal(WeightedController):
             return self._solve(replace(problem, token_table=posterior.tokens), state)
         low = np.quantile(posterior.efficiency, 1.0 / (self.scenario.num_users + 1.0), axis=1)
         state = checked_state(self.scenario, state.changed(spectral_efficiency=low))
-        token_time = np.clip(full_share_token_time(self.scenario, posterior.efficiency), MIN_TIME, MAX_TIME)
+        token_time = np.clip(self.scenario.uplink.token_time(posterior.efficiency), MIN_TIME, MAX_TIME)
         curves = RateCurves.of(self.scenario, posterior.efficiency)
         lengths, share, _ = sample_decisions(checked_problem(self.scenario, state, self.weights), token_time, curves)
         return Decision(lengths.astype(np.int64), share * self.scenario.total_bandwidth)
 
     def _solve(self, problem: Problem, state: SystemState) -> CertifiedDecision:
         shape = state.draft_time.shape
-        tolerance = self.certify or (_TOLERANCE if shape[-1] <= _MANY_USERS else _COARSE)
+        tolerance = self.certify or usual_tolerance(shape[-1])
         proven = certified_lengths(self._priced(problem, state), tolerance, self.time_limit)
         in_time = None if self.tpot is None else np.asarray(is_in_time(problem, proven.lengths))
         if self.certify is None and in_time is not None and not in_time.all():

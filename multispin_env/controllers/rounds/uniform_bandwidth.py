@@ -1,31 +1,26 @@
 """Uni-BW Multi-SPIN: equal bandwidths and the best draft lengths for them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from heapq import heappush, heappushpop
 from typing import NamedTuple
 
 import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.compiling import compiled
 from multispin_env.controllers.base import RoundsController
-from multispin_env.physics.radio import token_upload_time
-from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
-from multispin_env.server import line_time
-from multispin_env.solver.problem import kinks, lengths_in_chunks, server_lines
+from multispin_env.solver.problem import lengths_in_chunks
 
 
 class _Tokens(NamedTuple):
     """Possible tokens of n states, m for each state, sorted by the time at which they are ready."""
 
-    ready: FloatArray  # (n, m) s, shortest latency with the token
+    latency: FloatArray  # (n, 1 + m) s, of the shortest drafts, then with each token
     gain: FloatArray  # (n, m) probability that the token is accepted
     number: IntArray  # (n, m) position l in the draft
     order: IntArray  # (n, m) index in the flat array of devices and positions (K, l)
-    shortest: FloatArray  # (n,) s, latency of the shortest drafts
     base: FloatArray  # (n,) expected tokens of the shortest drafts
 
 
@@ -35,9 +30,9 @@ class UniformBandwidth(RoundsController):
 
     With fixed bandwidth, the l-th token of device k is ready at l τ_k, τ_k = T_k + K Q / (B r_k). With the paper's
     constant verification time, a round of latency φ takes all tokens that are ready by then, so the optimum is a prefix
-    of all K L_max tokens sorted by that time. If each token lengthens the pass, a round takes the tokens that gain more
-    than their time costs at the optimal goodput G, found by Dinkelbach's method. If drafts are padded, the pass depends
-    only on the maximum draft length M, and the optimum is the best prefix over all M.
+    of all K L_max tokens sorted by that time. If each token lengthens the pass, a round takes the tokens of a prefix
+    that gain more than their time costs at the optimal goodput G, found by Dinkelbach's method. If drafts are padded,
+    the pass depends only on the maximum draft length M, and the optimum is the best prefix over all M.
     """
 
     @override
@@ -48,9 +43,7 @@ class UniformBandwidth(RoundsController):
 
     def _lengths(self, state: SystemState) -> IntArray:
         tokens = _sorted_tokens(self.scenario, state)
-        law = self.scenario.law
-        best = _best_prefix if law.flat else _best_padded if law.padded else _best_by_tokens
-        inside = best(self.scenario, tokens)
+        inside = _best_tokens(self.scenario, tokens)
         taken = np.empty_like(inside)
         np.put_along_axis(taken, tokens.order, inside, -1)
         low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
@@ -59,14 +52,14 @@ class UniformBandwidth(RoundsController):
 
 
 def _sorted_tokens(scenario: Scenario, state: SystemState) -> _Tokens:
-    token_latency = state.draft_time + token_upload_time(scenario, state.spectral_efficiency, scenario.num_users)
+    uplink = scenario.uplink
+    token_latency = state.draft_time + uplink.shared_token_time(state.spectral_efficiency, scenario.num_users)
     low, high = scenario.min_draft_length, scenario.max_draft_length
     shortest = low * token_latency
     counts = np.arange(low + 1, high + 1)
     ready = token_latency[..., None] * counts  # (n, K, l)
-    if scenario.access_delays is not None:
-        shortest, ready = shortest + low * scenario.access_delays, ready + scenario.access_delays[:, None]
-    shortest = shortest.max(-1)
+    shortest = uplink.with_access(shortest, low).max(-1)
+    ready = uplink.with_access(ready.swapaxes(-1, -2), counts[:, None]).swapaxes(-1, -2)
     ready = np.maximum(ready, shortest[:, None, None])
     alpha = state.acceptance_rate[..., None]
     order = ready.reshape(len(ready), -1).argsort(-1, kind="stable")
@@ -75,140 +68,55 @@ def _sorted_tokens(scenario: Scenario, state: SystemState) -> _Tokens:
         for array in (ready, alpha**counts, np.broadcast_to(counts, ready.shape))
     )
     base = (alpha ** np.arange(low + 1)).sum((-1, -2))
-    return _Tokens(sorted_ready, gain, number, order, shortest, base)
+    return _Tokens(np.concatenate([shortest[:, None], sorted_ready], -1), gain, number, order, base)
 
 
-def _prefix_latencies(tokens: _Tokens) -> FloatArray:
-    return np.concatenate([tokens.shortest[:, None], tokens.ready], -1)
-
-
-def _with_zero(sums: FloatArray) -> FloatArray:
-    return np.concatenate([np.zeros((len(sums), 1)), sums], -1)
-
-
-def _prefix_mask(tokens: _Tokens, best: IntArray) -> BoolArray:
-    return np.asarray(np.arange(tokens.gain.shape[1]) < best[:, None])
-
-
-def _best_prefix(scenario: Scenario, tokens: _Tokens) -> BoolArray:
-    value = _prefix_values(scenario, tokens, tokens.gain, scenario.max_draft_length)
-    return _prefix_mask(tokens, value.argmax(-1))
-
-
-def _best_padded(scenario: Scenario, tokens: _Tokens) -> BoolArray:
-    """Return the best prefix among the first M tokens of each device, for the best M."""
+def _best_tokens(scenario: Scenario, tokens: _Tokens) -> BoolArray:
+    """Return the best tokens (n, m); with padded passes of the first M of each device, for the best M."""
+    users, law = scenario.num_users, scenario.law
+    low, high = scenario.min_draft_length, scenario.max_draft_length
+    counts = users * (low + 1) + np.arange(tokens.gain.shape[1] + 1)
+    falling = (-tokens.gain).argsort(-1, kind="stable")
     inside, most = np.zeros(tokens.gain.shape, dtype=bool), np.full(len(tokens.base), -np.inf)
-    for longest in range(scenario.min_draft_length, scenario.max_draft_length + 1):
+    for longest in range(low, high + 1) if law.padded and not law.flat else (high,):
         allowed = tokens.number <= longest
-        value = _prefix_values(scenario, tokens, tokens.gain * allowed, longest)
-        better = value.max(-1) > most
-        most = np.maximum(most, value.max(-1))
-        inside[better] = (allowed & _prefix_mask(tokens, value.argmax(-1)))[better]
+        times = law.time(users, np.full_like(counts, users * (longest + 1)) if law.padded else counts)
+        times = times + scenario.uplink.round_wait
+        sets, value = _best_sets(tokens.gain * allowed, falling, tokens.latency, tokens.base, times)
+        better = value > most
+        inside[better], most = (sets & allowed)[better], np.maximum(most, value)
     return inside
 
 
-def _prefix_values(scenario: Scenario, tokens: _Tokens, gain: FloatArray, longest: int) -> FloatArray:
-    total = tokens.base[:, None] + _with_zero(gain.cumsum(-1))
-    server = scenario.law.time(scenario.num_users, scenario.num_users * (longest + 1)) + scenario.wait_after_access
-    return goodput(total, _prefix_latencies(tokens), server)
+@compiled
+def _best_sets(
+    gain: FloatArray, falling: IntArray, latency: FloatArray, base: FloatArray, times: FloatArray
+) -> tuple[BoolArray, FloatArray]:
+    """Return the tokens (n, m) of the largest goodput, and this goodput (n,).
 
-
-def _best_by_tokens(scenario: Scenario, tokens: _Tokens) -> BoolArray:
-    """Choose the best tokens for the current goodput until the goodput no longer rises (Dinkelbach; about 4 steps)."""
-    choices = _choices(scenario, tokens)
-    inside = np.zeros(tokens.gain.shape, dtype=bool)
-    value = _value(scenario, tokens, inside)
-    for _ in range(100):
-        better = _best_tokens(choices, tokens, value)
-        new_value = _value(scenario, tokens, better)
-        rises = new_value > value
-        if not rises.any():
-            break
-        inside[rises], value = better[rises], np.maximum(new_value, value)
-    return inside
-
-
-def _value(scenario: Scenario, tokens: _Tokens, inside: BoolArray) -> FloatArray:
-    least = scenario.num_users * (scenario.min_draft_length + 1)
-    latency = np.where(inside, tokens.ready, tokens.shortest[:, None]).max(-1, initial=0.0)
-    server = scenario.law.time(scenario.num_users, least + inside.sum(-1)) + scenario.wait_after_access
-    total = tokens.base + (tokens.gain * inside).sum(-1)
-    return goodput(total, np.maximum(latency, tokens.shortest), server)
-
-
-class _Choices(NamedTuple):
-    lines: FloatArray  # (J, 2) s, and s per token added to the shortest drafts
-    fewest: FloatArray  # (J,) smallest number of added tokens on a line
-    most: FloatArray  # (J,) largest number of added tokens on a line
-    sizes: list[int]  # numbers of added tokens next to kinks
-    times: list[float]  # s, verification time for each size
-    sums: list[FloatArray]  # `_largest_sums` (n, m + 1) for each size
-
-
-def _choices(scenario: Scenario, tokens: _Tokens) -> _Choices:
-    users = scenario.num_users
-    least, rest = users * scenario.min_draft_length, scenario.wait_after_access
-    rest += scenario.law.time_of_drafts(users)
-    lines = server_lines(scenario)
-    lines = np.stack([lines[:, 0] + lines[:, 1] * least + rest, lines[:, 1]], -1)
-    ends = kinks(lines)
-    around = {int(size) for size in (*np.floor(ends), *np.ceil(ends))}
-    sizes = sorted(size for size in around if 0 <= size <= tokens.gain.shape[1])
-    return _Choices(
-        lines,
-        np.concatenate([[-np.inf], np.ceil(ends)]),
-        np.concatenate([np.floor(ends), [np.inf]]),
-        sizes,
-        [float(line_time(lines, np.array(size))) for size in sizes],
-        [_largest_sums(tokens.gain, size) for size in sizes],
-    )
-
-
-def _largest_sums(gain: FloatArray, size: int) -> FloatArray:
-    """Return the sums of the ``size`` largest of the first i gains, (n, m + 1); −∞ for i < ``size``."""
-    sums = np.full((len(gain), gain.shape[1] + 1), -np.inf)
-    for row, out in zip(gain.tolist(), sums, strict=True):
-        heap: list[float] = []
-        total = 0.0
-        for i, value in enumerate(row):
-            if i < size:
-                heappush(heap, value)
-                total += value
-            else:
-                total += value - (heappushpop(heap, value) if heap else value)
-            out[i + 1] = total if i + 1 >= size else -np.inf
-        out[0] = 0.0 if size == 0 else -np.inf
-    return sums
-
-
-def _best_tokens(choices: _Choices, tokens: _Tokens, value: FloatArray) -> BoolArray:
-    inside = np.zeros(tokens.gain.shape, dtype=bool)
-    most, waits = np.full(len(value), -np.inf), value[:, None] * _prefix_latencies(tokens)
-
-    def offer(surplus: FloatArray, tokens_of: Callable[[IntArray], BoolArray]) -> None:
-        nonlocal most
-        best = surplus.argmax(-1)
-        better = surplus.max(-1) > most
-        if better.any():
-            most = np.where(better, surplus.max(-1), most)
-            inside[better] = tokens_of(best)[better]
-
-    for (start, slope), fewest, last in zip(choices.lines, choices.fewest, choices.most, strict=True):
-        pays = tokens.gain > (value * slope)[:, None]
-        count = _with_zero(pays.cumsum(-1).astype(np.float64))
-        net = _with_zero((pays * tokens.gain).cumsum(-1)) - value[:, None] * (start + slope * count)
-        held = (count >= fewest) & (count <= last)
-        offer(np.where(held, net - waits, -np.inf), lambda best, pays=pays: pays & _prefix_mask(tokens, best))  # type: ignore[misc]
-    for size, time, sums in zip(choices.sizes, choices.times, choices.sums, strict=True):
-        offer(
-            sums - value[:, None] * time - waits,
-            lambda best, size=size: _largest_of(tokens.gain, _prefix_mask(tokens, best), size),  # type: ignore[misc]
-        )
-    return inside
-
-
-def _largest_of(gain: FloatArray, allowed: BoolArray, size: int) -> BoolArray:
-    order = np.argsort(np.where(allowed, -gain, np.inf), -1, kind="stable")[:, :size]
-    selected: BoolArray = np.zeros(gain.shape, dtype=bool)
-    np.put_along_axis(selected, order, True, -1)
-    return selected
+    ``falling`` (n, m) sorts tokens by falling gain, and ``times`` (m + 1,) are convex, in s by added tokens. At
+    a price G, the best tokens of a prefix are those of the largest gains; their least gain does not fall as the prefix
+    grows, so a token once left out stays out.
+    """
+    inside, most = np.zeros(gain.shape, np.bool_), base / (latency[:, 0] + times[0])
+    for n in range(len(gain)):
+        price, prefix, most_probable = -np.inf, 0, 0
+        while most[n] > price:
+            price, end, count, total = most[n], gain.shape[1], 0, 0.0
+            out = np.zeros(end, np.bool_)
+            for i in range(gain.shape[1]):
+                if out[i]:
+                    continue
+                count, total = count + 1, total + gain[n, i]
+                while count and gain[n, falling[n, end - 1]] < price * (times[count] - times[count - 1]):
+                    end -= 1
+                    token = falling[n, end]
+                    out[token] = True
+                    if token <= i:
+                        count, total = count - 1, total - gain[n, token]
+                value = (base[n] + total) / (latency[n, i + 1] + times[count])
+                if value > most[n]:
+                    most[n], prefix, most_probable = value, i + 1, end
+        for token in falling[n, :most_probable]:
+            inside[n, token] = token < prefix
+    return inside, most

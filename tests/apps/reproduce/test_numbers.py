@@ -28,7 +28,7 @@ def mean_goodput(name, scenario, state):
 
 def test_verification_is_a_fixed_time_and_one_for_each_draft():
     rows = sweeps.VERIFICATION.compute(SCALE)
-    result = {(row.preset, row.batch): (row.verification_ms, row.per_draft_ms) for row in rows}
+    result = {(row["preset"], row["batch"]): (row["verification_ms"], row["per_draft_ms"]) for row in rows}
     assert result["llama2", 1] == pytest.approx((35.4, 35.4))
     assert result["llama2", 4] == pytest.approx((73.56, 18.39))
     qwen = Scenario.preset("qwen3.5")
@@ -42,7 +42,7 @@ def test_rows_of_devices_are_those_of_the_controllers():
         scenario, state = states(preset)
         for case, name in (("homogeneous", "homogeneous"), ("heterogeneous", "optimal")):
             decision = ms.make_controller(name, scenario)(state[:2])
-            mine = [row for row in rows if (row.preset, row.case) == (preset, case)]
+            mine = [row for row in rows if (row["preset"], row["case"]) == (preset, case)]
             columns = {
                 "spectral_efficiency": state.spectral_efficiency[:2],
                 "draft_time_ms": state.draft_time[:2] / 1e-3,
@@ -51,12 +51,12 @@ def test_rows_of_devices_are_those_of_the_controllers():
                 "bandwidth_share": decision.bandwidth / 10e6,
             }
             for column, values in columns.items():
-                assert np.allclose([getattr(row, column) for row in mine], values.ravel(), rtol=1e-6), column
+                assert np.allclose([row[column] for row in mine], values.ravel(), rtol=1e-6), column
 
 
 def test_goodput_of_common_lengths():
     rows = sweeps.DRAFT_LENGTH.compute(SCALE)
-    assert [(row.preset, row.acceptance_rate, row.draft_length) for row in rows] == [
+    assert [(row["preset"], row["acceptance_rate"], row["draft_length"]) for row in rows] == [
         (preset, rate, length) for preset in PRESETS for rate in (0.95, 0.85, 0.75, 0.6) for length in range(1, 26)
     ]
     for preset in PRESETS:
@@ -65,15 +65,15 @@ def test_goodput_of_common_lengths():
         pairs = zip(state.draft_time, token_time, strict=True)
         latency = np.array([reference.equal_latency([1] * 20, *pair) for pair in pairs])
         for rate in (0.95, 0.6):
-            mine = [row for row in rows if (row.preset, row.acceptance_rate) == (preset, rate)]
-            tokens = np.array([20 * reference.expected_tokens(row.draft_length, rate) for row in mine])
-            lengths = np.array([row.draft_length for row in mine])
+            mine = [row for row in rows if (row["preset"], row["acceptance_rate"]) == (preset, rate)]
+            tokens = np.array([20 * reference.expected_tokens(row["draft_length"], rate) for row in mine])
+            lengths = np.array([row["draft_length"] for row in mine])
             verification = scenario.verification_time
             item = tokens / (lengths * latency[:, None] + verification)
-            assert [row.goodput for row in mine] == pytest.approx(item.mean(0))
-            assert all(row.low <= row.goodput <= row.high and row.states == 3 for row in mine)
+            assert [row["goodput"] for row in mine] == pytest.approx(item.mean(0))
+            assert all(row["low"] <= row["goodput"] <= row["high"] and row["states"] == 3 for row in mine)
             best = int(lengths[(tokens / (lengths * latency.mean() + verification)).argmax()])
-            assert [row.draft_length for row in mine if row.closed_form] == [best]
+            assert [row["draft_length"] for row in mine if row["closed_form"]] == [best]
 
 
 def test_tokens_of_replayed_rounds():
@@ -94,19 +94,21 @@ def test_tokens_of_replayed_rounds():
 
 def test_rows_of_recorded_tasks():
     rows = sweeps.RECORDED.compute(SCALE)
-    assert [(row.task, row.draft_length) for row in rows] == [
+    assert [(row["task"], row["draft_length"]) for row in rows] == [
         (task, length) for length in (1, 2, 4, 8, 12, 16) for task in ("code", "mathematics", "chat", "reading")
     ]
     records = load_records()
     begin = np.append(records.start, len(records.accepted))
     for row in (rows[6], rows[9]):
-        prompts = np.flatnonzero(records.task == sweeps.TASKS.index(row.task))
+        prompts = np.flatnonzero(records.task == sweeps.TASKS.index(row["task"]))
         rates = [records.probability[begin[p] : begin[p + 1]].mean() for p in prompts]
-        plain = [reference.expected_tokens(row.draft_length, rate) for rate in rates]
-        fitted = [reference.expected_tokens(row.draft_length, rate) for rate in prompt_rates(records)[prompts]]
-        assert (row.prompts, row.plain, row.fitted) == pytest.approx((len(prompts), np.mean(plain), np.mean(fitted)))
-        assert row.replayed == pytest.approx(replayed_tokens(records, row.draft_length)[prompts].mean())
-        assert row.low < row.replayed < row.high
+        plain = [reference.expected_tokens(row["draft_length"], rate) for rate in rates]
+        fitted = [reference.expected_tokens(row["draft_length"], rate) for rate in prompt_rates(records)[prompts]]
+        assert (row["prompts"], row["plain"], row["fitted"]) == pytest.approx(
+            (len(prompts), np.mean(plain), np.mean(fitted))
+        )
+        assert row["replayed"] == pytest.approx(replayed_tokens(records, row["draft_length"])[prompts].mean())
+        assert row["low"] < row["replayed"] < row["high"]
 
 
 def test_losses_of_controllers(monkeypatch):
@@ -114,34 +116,34 @@ def test_losses_of_controllers(monkeypatch):
     other = {"algorithm1": "random"}
     monkeypatch.setattr(optimum, "make_controller", lambda name, s: ms.make_controller(other.get(name, name), s))
     rows = optimum.REGRETS.compute(SCALE)
-    assert [(row.preset, row.state) for row in rows] == [(preset, i) for preset in PRESETS for i in range(3)]
+    assert [(row["preset"], row["state"]) for row in rows] == [(preset, i) for preset in PRESETS for i in range(3)]
     for preset in PRESETS:
         scenario, state = states(preset)
-        mine = [row for row in rows if row.preset == preset]
+        mine = [row for row in rows if row["preset"] == preset]
         best = ms.make_controller("optimal", scenario, certify=1e-6)(state)
-        assert [row.optimum for row in mine] == pytest.approx(best.value)
-        assert [row.gap for row in mine] == pytest.approx(best.gap, abs=1e-9)
+        assert [row["optimum"] for row in mine] == pytest.approx(best.value)
+        assert [row["gap"] for row in mine] == pytest.approx(best.gap, abs=1e-9)
         for column, name in {"uniform_bandwidth": "uniform-bandwidth", "fixed": "fixed"}.items():
             decision = ms.make_controller(name, scenario)(state)
             loss = 1.0 - ms.expected_outcome(scenario, state, decision).goodput / best.value
-            assert [getattr(row, column) for row in mine] == pytest.approx(loss, abs=1e-9)
+            assert [row[column] for row in mine] == pytest.approx(loss, abs=1e-9)
 
 
 def test_ratios_of_the_calibration(monkeypatch):
     monkeypatch.setattr(optimum, "QUICK_GRID", 2)
     rows = optimum.CALIBRATION.compute(SCALE)
-    assert [(row.preset, row.draft_time_ms, row.snr_db) for row in rows] == [
+    assert [(row["preset"], row["draft_time_ms"], row["snr_db"]) for row in rows] == [
         (preset, time, ratio) for preset in PRESETS for time in (4.0, 24.0) for ratio in (14.0, 32.0)
     ]
     wide, state = states("qwen3.5", mean_draft_time=24e-3, transmit_snr_db=14.0)
     narrow = wide.replace(total_bandwidth=5e6)
     best = mean_goodput("optimal", wide, state)
-    assert (rows[6].states, rows[6].goodput) == (3, pytest.approx(best))
+    assert (rows[6]["states"], rows[6]["goodput"]) == (3, pytest.approx(best))
     over_fixed = mean_goodput("optimal", narrow, state) / mean_goodput("fixed", narrow, state)
-    assert rows[6].over_fixed == pytest.approx(over_fixed)
-    assert rows[6].over_p2p == pytest.approx(best / ms.p2p_goodput(wide, state).mean())
+    assert rows[6]["over_fixed"] == pytest.approx(over_fixed)
+    assert rows[6]["over_p2p"] == pytest.approx(best / ms.p2p_goodput(wide, state).mean())
     leads = mean_goodput("uniform-bandwidth", wide, state) / mean_goodput("homogeneous", wide, state)
-    assert rows[6].uniform_over_homogeneous == pytest.approx(leads)
+    assert rows[6]["uniform_over_homogeneous"] == pytest.approx(leads)
 
 
 def test_the_page_shows_and_links_every_figure():
