@@ -1,6 +1,8 @@
 """Compilation of functions by Numba, at their first call."""
 
+import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 from multispin_env.checks import missing_package
@@ -19,8 +21,15 @@ def compiled(function: F) -> F:
     try:
         result = njit(cache=True, error_model="numpy")(function)
     except RuntimeError:  # neither this folder nor the user's cache is writable
+        _warn()
         result = njit(error_model="numpy")(function)
     return result
+
+
+@cache  # once in a process
+def _warn() -> None:
+    message = "no writable cache, so each process compiles its searches; set NUMBA_CACHE_DIR to a writable folder"
+    print(f"multispin_env: {message}", file=sys.stderr)
 
 
 def compiled_part(function: F) -> F:

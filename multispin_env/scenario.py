@@ -37,6 +37,7 @@ from multispin_env.server import (
     with_law,
 )
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
+from multispin_env.uplink import Uplink
 
 GUESSES = ("greedy", "shared-seed", "independent")
 
@@ -476,48 +477,9 @@ class Scenario:
         return db_to_linear(self.transmit_snr_db)
 
     @cached_property  # read several times in every step
-    def constant_density(self) -> bool:
-        """Whether the power per Hz is constant, as in the paper, so that the rate is proportional to the bandwidth."""
-        return bool(LINKS.load(self.link).constant_density)
-
-    @cached_property  # read several times in every step
-    def access_delays(self) -> FloatArray | None:
-        """``access_delay`` of each device, (K,) s; ``None`` without delays."""
-        if not self.access_delay:
-            return None
-        return np.broadcast_to(np.array(self.access_delay), self.num_users)
-
-    @cached_property  # read several times in every step
-    def repeat_delay(self) -> float:
-        """h E[max_k G_k] in seconds of a round with drafts, for the repetitions G_k of each device, P(G ≥ j) = p^j."""
-        if not self.upload_loss * self.repeat_time:
-            return 0.0
-        powers = self.upload_loss ** np.arange(1, 2 + int(-np.log(1e18 * self.num_users) / np.log(self.upload_loss)))
-        return float(self.repeat_time * -np.expm1(self.num_users * np.log1p(-powers)).sum())
-
-    @property
-    def mean_repeats(self) -> float:
-        """h p / (1 − p) in seconds: mean time of the repetitions of an upload without the barrier."""
-        return self.repeat_time * self.upload_loss / (1.0 - self.upload_loss)
-
-    @cached_property  # read in every decision without the barrier
-    def draft_wait(self) -> FloatArray | None:
-        """Mean seconds (K,) of access delay and repetitions in a cycle with a draft; ``None`` without both."""
-        if self.access_delays is None and not self.mean_repeats:
-            return None
-        access = np.zeros(self.num_users) if self.access_delays is None else self.access_delays
-        return access + self.mean_repeats
-
-    def cycle_wait(self, draft_length: IntArray | int) -> FloatArray | float:
-        """Return the mean seconds (..., K) in a cycle besides drafting and sending L (..., K) tokens, and the pass."""
-        if self.draft_wait is None:
-            return self.round_trip_time
-        return self.round_trip_time + self.draft_wait * (np.asarray(draft_length) > 0)
-
-    @property
-    def wait_after_access(self) -> float:
-        """Seconds of a round with drafts besides access and verification: T_rtt and ``repeat_delay``."""
-        return self.round_trip_time + self.repeat_delay
+    def uplink(self) -> Uplink:
+        """Link, access, repetitions and round trip: times, waits and joules of uploads."""
+        return Uplink(self, **{field.name: getattr(self, field.name) for field in fields(Uplink)[1:]})
 
     @property
     def autoregressive_goodput(self) -> float:
@@ -551,34 +513,18 @@ def with_draft(values: Mapping[str, Any], read_files: bool = True) -> dict[str, 
     return merged if keeps_name else merged | {"draft": ""}
 
 
-def check_paper_uplink(scenario: Scenario, part: str, *fields: str) -> None:
-    """Raise ``ValueError`` if these fields of the uplink (default: all) are not the paper's, as ``part`` needs them."""
-    checks = {
-        "link": ("'density'", scenario.constant_density),
-        "access_delay": ("none", not scenario.access_delay),
-        "upload_loss": ("0", not scenario.upload_loss),
-    }
-    for field, (expected, holds) in checks.items():
-        if not holds and field in (fields or checks):
-            raise ValueError(f"{field}: expected {expected} {part}, got {getattr(scenario, field)!r}")
-
-
 def check_ahead_losses(scenario: Scenario) -> None:
     """Raise ``ValueError`` for upload losses in rounds with ``draft_ahead``: chains grow during repeated uploads."""
     if scenario.draft_ahead:
-        check_paper_uplink(scenario, "in rounds with draft_ahead", "upload_loss")
+        scenario.uplink.require_paper("in rounds with draft_ahead", "upload_loss")
 
 
 def _check_uplink(scenario: Scenario) -> None:
-    limit, loss = scenario.efficiency_limit, scenario.upload_loss
-    if limit and scenario.constant_density:
-        raise ValueError(f"efficiency_limit: expected 0 with link {scenario.link!r}, got {limit:g}")
-    if loss and not scenario.repeat_time:
-        raise ValueError(f"repeat_time: expected seconds > 0 with upload_loss={loss:g}, got 0")
+    scenario.uplink.check(scenario.efficiency_limit)
     if scenario.draft_ahead:
-        check_paper_uplink(scenario, "with draft_ahead", "link", "access_delay")
+        scenario.uplink.require_paper("with draft_ahead", "link", "access_delay")
     if scenario.battery_rounds:
-        check_paper_uplink(scenario, "with batteries")
+        scenario.uplink.require_paper("with batteries")
 
 
 def _checked_delays(delays: Any, num_users: int) -> tuple[float, ...]:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from multispin_agents.policies import policy_of
 from multispin_agents.runs import RunConfig
 from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, save
 from multispin_env.apps.terminal.output import Progress
+from multispin_env.arrays import FloatArray
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import (
     Cases,
@@ -26,6 +27,7 @@ from multispin_env.evaluation.cases import (
     validation_cases,
 )
 from multispin_env.evaluation.comparison import METRICS, OTHER_SYSTEMS, Row, comparison_cells
+from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.statistics import aligned, to_csv, to_json
 from multispin_env.files import MIB, read_bytes, write_atomically
@@ -105,26 +107,23 @@ class Measure:
         reference = "the optimum" if isinstance(self._watched, StateCases) else self._watched.reference
         return Headline("share_of_reference", f"of {reference}", f"share of {reference}")
 
-    def validation(self) -> Callable[[BaseAlgorithm], dict[str, float]]:
-        """Play the validation cases with the reference; return a function that measures a model on them."""
-        cases, headline = self._watched, self.headline
-        metric = METRICS[cases.metric]
-        best = cases.values(cases.reference)
+    def play(self, model: BaseAlgorithm) -> EpisodeStats:
+        """Play the validation cases with a model."""
+        return self._watched.play(policy_of(model, self.config))
 
-        def validate(model: BaseAlgorithm) -> dict[str, float]:
-            stats = cases.play(policy_of(model, self.config))
-            values = metric.values(stats)
-            share = {headline.key: float(values.mean() / best.mean())} if metric.has_share else {}
-            return {
-                **share,
-                "goodput": float(stats.goodput.mean()),
-                "return": float(stats.returns.mean()),
-                "regret": float((best - values).mean()),
-                "round_latency": float(stats.round_latency.mean()),
-                "draft_length": float(stats.draft_length.mean()),
-            }
-
-        return validate
+    def compared_with_reference(self, stats: EpisodeStats) -> dict[str, float]:
+        """Return the numbers of played validation cases; the reference plays at the first call."""
+        metric, best = METRICS[self._watched.metric], self._best
+        values = metric.values(stats)
+        share = {self.headline.key: float(values.mean() / best.mean())} if metric.has_share else {}
+        return {
+            **share,
+            "goodput": float(stats.goodput.mean()),
+            "return": float(stats.returns.mean()),
+            "regret": float((best - values).mean()),
+            "round_latency": float(stats.round_latency.mean()),
+            "draft_length": float(stats.draft_length.mean()),
+        }
 
     def report(self, model: BaseAlgorithm, label: str, size: int | None = None) -> Report:
         """Compare the model with every reference on the same held-out cases; progress is shown on stderr."""
@@ -146,6 +145,10 @@ class Measure:
     @cached_property
     def _watched(self) -> Cases:
         return validation_cases(self.config)
+
+    @cached_property
+    def _best(self) -> FloatArray:
+        return self._watched.values(self._watched.reference)
 
     def about(self, cases: Cases, rounds_trained: int) -> dict[str, Any]:
         """Return the description to store with a table: the cases and the training steps of the model."""

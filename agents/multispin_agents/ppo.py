@@ -7,6 +7,7 @@
   regression removes the part that does not depend on the user's own action: a baseline that depends on the state and on
   the actions of the others (Wu et al. 2018, arXiv 1803.07246). Such a baseline does not change the expected gradient;
   this one changes it slightly, because it is fitted to the same rows. Unlike a critic, it works from the first rollout.
+- The baseline may also use what is known only after the action, if no action changes it: `hindsight`.
 - With γ = 0 there is no critic: returns are rewards.
 - If steps differ in duration, discounts are per second, and the price of time is the agent's own rate.
 """
@@ -37,8 +38,8 @@ from multispin_env.envs.objectives import Objective, TokensMinusTime
 def gains(features: th.Tensor, noise: th.Tensor, returns: th.Tensor) -> tuple[th.Tensor, float]:
     """Return the standardised advantages (n, K) of the users' actions, and the explained fraction of variance.
 
-    ``features`` is (n, K, F), ``returns`` is (n,). ``noise`` (n, K, columns) is the distance of the actions from their
-    means in standard deviations.
+    ``features`` is (n, K, F), with `hindsight`; ``returns`` is (n,). ``noise`` (n, K, columns) is the distance of the
+    actions from their means in standard deviations.
     """
     bias = th.ones_like(features[..., :1])
     biased = th.cat([bias, features], dim=-1)
@@ -57,16 +58,37 @@ def gains(features: th.Tensor, noise: th.Tensor, returns: th.Tensor) -> tuple[th
     return (advantage - advantage.mean()) / (advantage.std() + 1e-8), explained
 
 
+def hindsight(env: VecEnv) -> FloatArray:
+    """Return what later reports say of the channel of the next step, (n, K, 2); (n, K, 0) if no report is late.
+
+    The columns are the logarithm of the channel r over that of the plan, r', and the share of a device in the slowest,
+    in proportion to (r' / r)². No action changes a channel, and actions are drawn before it is reported. Given the
+    observation, both are independent, so a baseline that depends on the channel does not change the expected gradient
+    (input-dependent baselines: Mao et al. 2019, arXiv 1807.02264). The policy never sees it. Most of the noise in
+    returns is due to it. Vector environments other than `NativeVecEnv` have no hindsight.
+    """
+    if not (isinstance(env, NativeVecEnv) and has_late_reports(env.env.config)):
+        assert env.action_space.shape is not None
+        return np.empty((env.num_envs, env.action_space.shape[0], 0))
+    seen = env.env.observed
+    plan = seen.spectral_efficiency if seen.planned_efficiency is None else seen.planned_efficiency
+    ratio = env.env.state.spectral_efficiency / plan
+    slowness = ratio**-2.0
+    return np.stack([np.log(ratio), slowness / np.add.reduce(slowness, -1, keepdims=True)], axis=-1)
+
+
 class _Steps(VecEnvWrapper):
     """Vector environment that adds the discounted value of the last observation to the last reward of an episode.
 
     Stable-Baselines3 does the same for truncated episodes, but more slowly, one environment at a time and even if γ is
-    0, so the truncation flag is removed here. A `TimedRolloutBuffer` also gets the steps' durations.
+    0, so the truncation flag is removed here. A `TimedRolloutBuffer` also gets the steps' durations. ``hindsight`` has
+    that of all steps.
     """
 
     def __init__(self, env: VecEnv, buffer: RolloutBuffer, policy: DevicePolicy) -> None:
         super().__init__(env)
         self._buffer, self._policy = buffer, policy
+        self.hindsight: list[FloatArray] = []
 
     @override
     def reset(self) -> Any:
@@ -74,6 +96,7 @@ class _Steps(VecEnvWrapper):
 
     @override
     def step_wait(self) -> Any:
+        self.hindsight.append(hindsight(self.venv))
         observation, rewards, dones, infos = self.venv.step_wait()
         gamma = self._buffer.gamma
         discounts: FloatArray = np.full(self.num_envs, gamma)
@@ -106,7 +129,13 @@ class MultiUserPPO(PPO):
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
         steps = _Steps(env, rollout_buffer, cast(DevicePolicy, self.policy))
-        return super().collect_rollouts(steps, callback, rollout_buffer, n_rollout_steps)
+        completed = super().collect_rollouts(steps, callback, rollout_buffer, n_rollout_steps)
+        self.hindsight = np.array(steps.hindsight, dtype=np.float32)  # (steps, n, K, columns)
+        return completed
+
+    @override
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "hindsight"]
 
     @override
     def train(self) -> None:
@@ -114,7 +143,7 @@ class MultiUserPPO(PPO):
         policy.set_training_mode(True)
         self._update_learning_rate(policy.optimizer)
         clip = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
-        rollout = Rollout(cast(DictRolloutBuffer, self.rollout_buffer), policy)
+        rollout = Rollout(cast(DictRolloutBuffer, self.rollout_buffer), policy, self.hindsight)
         logged: list[list[float]] = []
         for _ in range(self.n_epochs):
             order = th.randperm(len(rollout.returns), device=self.device)
@@ -137,7 +166,7 @@ class MultiUserPPO(PPO):
 class Rollout:
     """Rollout as tensors of n rows, with the log-probabilities of the policy that collected it."""
 
-    def __init__(self, buffer: DictRolloutBuffer, policy: DevicePolicy) -> None:
+    def __init__(self, buffer: DictRolloutBuffer, policy: DevicePolicy, hindsight: NDArray[np.float32]) -> None:
         def flat(array: NDArray[np.float32]) -> th.Tensor:
             return th.as_tensor(array, device=policy.device).flatten(0, 1)
 
@@ -150,7 +179,8 @@ class Rollout:
             noise = self._noise(self._features, self._actions)
             self._before = self._log_prob(noise)
             by_user = self._features.unflatten(-1, (noise.shape[1], -1))
-            self._gains, self.explained = gains(by_user, noise, flat(buffer.advantages))
+            known_later = th.cat([by_user, flat(hindsight)], dim=-1)
+            self._gains, self.explained = gains(known_later, noise, flat(buffer.advantages))
 
     def loss(self, rows: th.Tensor, clip: float, value_weight: float) -> tuple[th.Tensor, list[float]]:
         """Return the loss over rows and statistics for the log; with ``value_weight=0`` no values are computed."""
@@ -287,10 +317,10 @@ class PPOSettings(BaseSettings):
     num_envs: int = 256
     timesteps: int = 400_000
     rollout_rounds: int = 4
-    batch_size: int = 512
-    epochs: int = 1
+    batch_size: int = 256
+    epochs: int = 4
     learning_rate: float = 4e-3  # initial value; decreases linearly to 5 % of it
-    clip_range: float = 0.4
+    clip_range: float = 0.8
     max_grad_norm: float = 1.0
     value_weight: float = 0.5  # of the critic's loss; unused if γ = 0
     gamma: float = 0.0  # discount γ of a step, or of a second if timed
@@ -338,52 +368,35 @@ class PPOSettings(BaseSettings):
         )
 
 
-_CAREFUL = {"rollout_rounds": 8, "epochs": 2, "learning_rate": 2e-3, "clip_range": 0.2, "width": 32}
-
 CHANGES: Mapping[str, Mapping[str, Any]] = {
-    "common length": _CAREFUL,
+    # noisy rewards
+    "common length": {
+        **{"rollout_rounds": 8, "batch_size": 512, "epochs": 2},
+        **{"learning_rate": 2e-3, "clip_range": 0.2, "width": 32},
+    },
+    # exploration has to show above the noise that `hindsight` leaves; bandwidth factors hedge
+    "late reports": {"learning_rate": 2e-3, "clip_range": 0.2, "width": 32, "log_std": 0.1, "bandwidth": 3.2},
+    # information depends on earlier rounds, so the effect of a length is seen late
     "history": {"log_std": 0.1},
-    "late reports": {**_CAREFUL, "log_std": -0.4, "bandwidth": 3.2},
-    "head starts": {"batch_size": 256, "epochs": 4, "log_std": 0.5},
+    "head starts": {"clip_range": 0.4, "log_std": 0.5},
+    # γ is 0 since the reward has the price of a joule; timed for the agent's own rate, since long rounds seem better
     "batteries": {
-        **{"timesteps": 50_000, "batch_size": 256, "epochs": 8, "log_std": 0.5},
+        **{"timesteps": 50_000, "epochs": 8, "clip_range": 0.4, "log_std": 0.5},
         **{"gamma": 0.0, "timed": True},
     },
+    # factors multiply the best bandwidth for the lengths, and all devices wait for the last one: noise is costly
     "residual rounds": {"column_log_std": (0.0, -2.5)},
+    # a step is about 0.06 s, and its effect is seen later
     "verifications": {
-        **{"rollout_rounds": 16, "epochs": 4, "learning_rate": 1e-3, "clip_range": 0.1, "width": 64},
+        **{"rollout_rounds": 16, "batch_size": 512, "learning_rate": 1e-3, "clip_range": 0.1, "width": 64},
         **{"trace": 0.1, "timed": True, "last_std": 0.0},
     },
+    # actions are added to a rule's decisions: exploration in the column of batches costs tokens
     "residual verifications": {"column_log_std": (0.0, -1.0, -1.0)},
 }
 """Changes to the defaults of `PPOSettings` in special cases; γ is that of the environment unless it is here.
 
-- Common length, late reports: rewards are noisy. With 400,000 rounds (llama2, K = 20, seed 0) `_CAREFUL` raised the
-  share of the optimum from 0.9961 to 0.9991 with a common length, and from 0.7935 to 0.7987 with late reports (earlier
-  bandwidth factors). With late reports, bandwidth factors hedge and matter much; a common factor hardly matters. With
-  120,000 rounds the share was 0.7943, and 0.7958 with 1.2 for them in ``column_log_std`` (action 0: 0.7514).
-- History (the information depends on earlier rounds): the effect of a length is seen late, so more exploration helps.
-  With hidden acceptance and 400,000 rounds (llama2, K = 20, seed 0), ``log_std`` of -0.9, -0.4 and 0.1 reached 0.9861,
-  0.9867 and 0.9869 of the optimum (earlier bandwidth factors, the same lengths).
-- Head starts (drafting ahead): in the suite's task the scores after 50,000 steps are 0.968, 0.976 and 0.971 (seeds 0,
-  1, 2); 0.977, 0.939 and 0.944 with 0.1 in ``log_std``, and 0.753, 0.837 and 0.798 with one epoch in batches of 512 as
-  well, 98 updates. With 0.1 and seed 0, γ of 0 and 0.5 had 0.941 and 0.938, eight epochs 0.941.
-- Batteries (a token now is missing up to a minute later; docs/evidence/energy.md): the reward has the price of a joule,
-  so γ is 0; steps are timed for the agent's own rate, since long rounds seem better at the price D. In the suite's task
-  the scores after 50,000 steps are 0.906, 0.948 and 0.954 (seeds 0, 1, 2); with four epochs 0.894, 0.878 and 0.880, and
-  with the price D as well 0.767 (seed 0). More steps do not help: 100,000 have 0.931 and 0.902. With γ of 0.97 per
-  second and λ of 0.02 the scores are 0.925, 0.921 and 0.915; with 0.99, 0.95 and rollouts of 25 s, thus three updates,
-  that of action 0, 0.328, but 0.957 after 1,000,000 steps.
-- Residual rounds (factors multiply the best bandwidth for the lengths): all devices wait for the last one, so noise in
-  bandwidth is costly, and agents learn actions that suit their noise. With 300,000 rounds (qwen3.5, K = 20, seed 0)
-  this cost 0.3 % of the optimum with 0 in ``column_log_std``, and 0.03 % with -2.5 (earlier factors, whose logarithm
-  had 0.89 times today's slope at 0).
-- Verifications (a step is one verification, about 0.06 s): its effect is seen later. With reference `own-pace`, K = 8
-  and 300,000 steps, traces from 0.1 to 0.8 gained 1.0 to 2.0 % on validation with γ of 0.2, 0.5 and 0.8 (one seed
-  each). Rollouts of 64 steps with batches of 2,048 gained 0 to 0.6 % in 400,000 steps.
-- Residual verifications (actions are added to a rule's decisions): exploration in the column of batches costs tokens.
-  At 0.4 times the entry at which a batch changes, `groups` lost 14 % of its rate and `own-pace` 3 %; at 0.15 times,
-  neither lost any (earlier units).
+docs/evidence/agents.md#settings-of-ppo has the scores with and without them.
 """
 
 

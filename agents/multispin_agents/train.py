@@ -1,12 +1,16 @@
 """Command ``multispin train``, which imports torch when it runs."""
 
 import argparse
+import sys
 
 from multispin_agents.registry import AGENTS, OPTION
 from multispin_agents.runs import ENCODING_NAMES, RUNS, SETTINGS
 from multispin_env.apps.executors import Worker
-from multispin_env.apps.terminal.arguments import Command, add_system_options
+from multispin_env.apps.terminal.arguments import DEFAULT_SCENARIO, Command, add_system_options
+from multispin_env.controllers.names import make_controller
+from multispin_env.physics.rounds import sample_state
 from multispin_env.registry import import_project_module
+from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import compile_search, is_compiled
 
 
@@ -31,16 +35,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int | None:
     """Train and compare; return an exit status if a signal stops the training.
 
-    The first time, the search for the optimum is compiled in a second process, while this one imports torch.
+    The first time, the searches for decisions are compiled in a second process, while this one trains.
     """
     compiler = None if is_compiled() else Worker(daemon=True)
     if compiler is not None:
-        compiler.send(compile_search)
+        print(f"{options.program}: compiling in a second process, once; scores follow", file=sys.stderr)
+        compiler.send(_compile)
     training = import_project_module("multispin_agents.training")
-    if compiler is not None:
-        compiler.receive()
+    if compiler is None:
+        return training.run(options)
+    try:
+        return training.run(options, compiler.pipe.poll)
+    finally:
         compiler.end()
-    return training.run(options)
+
+
+def _compile() -> None:
+    scenario = Scenario.resolve(DEFAULT_SCENARIO)
+    make_controller("uniform-bandwidth", scenario)(sample_state(scenario, 0))
+    compile_search()  # last, since `is_compiled` asks for it
 
 
 COMMAND = Command(

@@ -6,7 +6,10 @@ import re
 import shlex
 import signal
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -43,6 +46,7 @@ from multispin_env.apps.executors import on_signals
 from multispin_env.apps.terminal.arguments import collect_arguments, parse_settings
 from multispin_env.checks import cut, missing_package, shown
 from multispin_env.evaluation.cases import changed_settings
+from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.files import make_folder
 
 for _package in ("tensorboard", "matplotlib"):  # a run imports them late: check them at the start
@@ -72,19 +76,48 @@ _LARGEST_FALL = 0.02
 """Largest relative decrease of the validation below its best value without a warning."""
 
 
+IsReady = Callable[[float | None], bool]
+"""Function that waits for that many seconds, or for None without a limit; returns whether decisions are compiled."""
+
+
+def always_ready(timeout: float | None) -> bool:
+    """Return True."""
+    return True
+
+
+@dataclass(frozen=True)
+class _Validation:
+    """Validation cases that the model of one moment has played."""
+
+    stats: EpisodeStats
+    checkpoint: Checkpoint  # without a score
+    used: float  # fraction of the budget
+
+
 class TrainingMonitor(BaseCallback):
-    """Callback that validates and logs, saves the current and the best model, warns, and stops the training."""
+    """Callback that validates and logs, saves the current and the best model, warns, and stops the training.
+
+    Validations are compared with the reference, and saved, once ``is_ready(0.0)``, at the latest at the end.
+    """
 
     def __init__(
-        self, folder: Path, measure: Measure, budget: Budget, console: Console, best: float | None = None
+        self,
+        folder: Path,
+        measure: Measure,
+        budget: Budget,
+        console: Console,
+        best: float | None = None,
+        is_ready: IsReady = always_ready,
     ) -> None:
         super().__init__()
         self.folder = folder
         self.headline = measure.headline
-        self.validation = measure.validation()
+        self.measure = measure
         self.budget = budget
         self.console = console
         self._best = best  # best headline number so far; not None after a resume
+        self._is_ready = is_ready
+        self._waiting: list[_Validation] = []
         self._has_fallen = False
         self.stopped_by: int | None = None
         self._due = 0.0  # used fraction of the budget at the next validation
@@ -107,49 +140,65 @@ class TrainingMonitor(BaseCallback):
     @override
     def _on_step(self) -> bool:
         used = self.budget.fraction_used(self.num_timesteps)
-        self._progress.update(self._task, completed=used, left=self._left(used))
+        self._progress.update(self._task, completed=used, left=_left(self.budget.elapsed, used))
         if used >= self._due:
             self.validate()
             self._due = (np.floor(used * VALIDATIONS) + 1.0) / VALIDATIONS
-        elif time.monotonic() - self._saved_at > EVERY_SECONDS:
-            self._save_checkpoint(CHECKPOINT)
+        elif time.monotonic() - self._saved_at > EVERY_SECONDS and not self._waiting:
+            score = self._score if np.isfinite(self._score) else None
+            self._save_checkpoint(CHECKPOINT, Checkpoint.of(self.model, self.budget.elapsed, score))
         return self.stopped_by is None and used < 1.0
 
     @override
     def _on_training_end(self) -> None:
         if self._validated_at != self.num_timesteps:  # a signal stopped the training between two validations
             self.validate()
+        self._is_ready(None)
+        self._compare()
         self._progress.stop()
 
     def validate(self) -> None:
-        """Validate, log and save the model now."""
-        measured = self.validation(self.model)
-        seconds = self.budget.elapsed
+        """Play the validation cases with the model; compare, log and save if the reference is ready."""
+        ready, stats = self._is_ready(0.0), self.measure.play(self.model)
+        checkpoint = Checkpoint.of(self.model, self.budget.elapsed, None)
+        checkpoint = checkpoint if ready else deepcopy(checkpoint)  # its tensors change in the training
+        self._waiting.append(_Validation(stats, checkpoint, self.budget.fraction_used(self.num_timesteps)))
+        self._validated_at = self.num_timesteps
+        self.logger.dump(self.num_timesteps)  # what the agent has recorded
+        if ready:
+            self._compare()
+
+    def _compare(self) -> None:
+        for validation in self._waiting:
+            self._record(validation)
+        self._waiting.clear()
+
+    def _record(self, validation: _Validation) -> None:
+        measured, checkpoint = self.measure.compared_with_reference(validation.stats), validation.checkpoint
         for name, value in measured.items():
             self.logger.record(f"validation/{name}", value)
-        self.logger.dump(self.num_timesteps)
-        row = {"timesteps": self.num_timesteps, "seconds": round(seconds, 2), **measured}
+        self.logger.dump(checkpoint.num_timesteps)
+        row = {"timesteps": checkpoint.num_timesteps, "seconds": round(checkpoint.seconds, 2), **measured}
         add_row(self.folder / CURVE, row)
-        self._score, self._validated_at = measured[self.headline.key], self.num_timesteps
+        self._score = measured[self.headline.key]
         if self._best is None:  # the first step of a new run
             self.console.print(f"untrained policy: {self._score:.4f} {self.headline.caption}")
+        checkpoint = replace(checkpoint, score=self._score if np.isfinite(self._score) else None)
         if self._best is None or self._score > self._best:
             self._best = self._score if np.isfinite(self._score) else -np.inf
-            self._save_checkpoint(MODEL)  # first, so that every folder with a checkpoint also has a result
-        self._save_checkpoint(CHECKPOINT)
-        self._show(self._score, self._best, seconds)
+            self._save_checkpoint(MODEL, checkpoint)  # first, so that every folder with a checkpoint has a result
+        self._save_checkpoint(CHECKPOINT, checkpoint)
+        self._show(self._score, self._best, checkpoint.seconds, validation.used)
 
-    def _save_checkpoint(self, name: str) -> None:
-        score = self._score if np.isfinite(self._score) else None
-        save_checkpoint(self.folder / name, Checkpoint.of(self.model, self.budget.elapsed, score))
+    def _save_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
+        save_checkpoint(self.folder / name, checkpoint)
         self._saved_at = time.monotonic()
 
-    def _show(self, score: float, best: float, seconds: float) -> None:
+    def _show(self, score: float, best: float, seconds: float, used: float) -> None:
         text = f"{score:.4f} {self.headline.caption}"
         self._progress.update(self._task, score=text)
         if not self.console.is_terminal:
-            used = self.budget.fraction_used(self.num_timesteps)
-            self.console.print(f"training {used:4.0%}  {seconds:4.0f} s{self._left(used)}  {text}")
+            self.console.print(f"training {used:4.0%}  {seconds:4.0f} s{_left(seconds, used)}  {text}")
         had_fallen, self._has_fallen = self._has_fallen, not score >= best - _LARGEST_FALL * abs(best)
         if self._has_fallen and not had_fallen:
             self.console.print(
@@ -158,9 +207,6 @@ class TrainingMonitor(BaseCallback):
                 soft_wrap=True,
             )
 
-    def _left(self, used: float) -> str:
-        return f", {self.budget.elapsed / used * (1.0 - used):.0f} s left" if used else ""
-
     def stop_on_signals(self) -> AbstractContextManager[None]:
         """Return a context in which Ctrl-C and SIGTERM stop the training after the current step."""
 
@@ -168,6 +214,10 @@ class TrainingMonitor(BaseCallback):
             self.stopped_by = number
 
         return on_signals(stop)
+
+
+def _left(seconds: float, used: float) -> str:
+    return f", {seconds / used * (1.0 - used):.0f} s left" if used else ""
 
 
 def _check_device(name: str) -> None:
@@ -185,8 +235,11 @@ def train(
     resume: bool,  # from the folder's checkpoint
     device: str,
     console: Console,
+    is_ready: IsReady = always_ready,
 ) -> int | None:
     """Train a model; write configuration, log, learning curve and checkpoints into an existing folder.
+
+    Before ``is_ready``, decisions of the optimum would take long; training waits if every step needs one.
 
     Returns the signal that stopped the training, or ``None`` if the budget was used. Raises ``ValueError`` if the run
     already exists or cannot be resumed, and as in `lock_run`.
@@ -210,7 +263,9 @@ def train(
             return None
         model.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
         best = load_checkpoint(folder, MODEL).score if resume else None
-        monitor = TrainingMonitor(folder, Measure(config.env), budget, console, best)
+        monitor = TrainingMonitor(folder, Measure(config.env), budget, console, best, is_ready)
+        if config.env.optimum or config.env.reward == "share":
+            is_ready(None)
         left = 10**12 if budget.timesteps is None else budget.timesteps - trained
         with monitor.stop_on_signals():
             model.learn(left, callback=monitor, reset_num_timesteps=checkpoint is None)
@@ -263,8 +318,8 @@ def _finish(config: RunConfig, folder: Path, console: Console) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> int | None:
-    """Train and compare; return an exit status if a signal stops the training."""
+def run(options: argparse.Namespace, is_ready: IsReady = always_ready) -> int | None:
+    """Train and compare; return an exit status if a signal stops the training. See `train` for ``is_ready``."""
     console = Console(stderr=True, markup=False, emoji=False)  # names may contain markup
     _check_device(options.device)
     if options.agent is not None:
@@ -278,11 +333,12 @@ def run(options: argparse.Namespace) -> int | None:
     env = config.env
     title = f"run {folder}: {config.agent} on {env.env_id}{changed}, {env.action} actions, seed {config.seed}"
     console.print(title, soft_wrap=True)
-    stopped_by = train(config, folder, limits, options.resume is not None, options.device, console)
+    stopped_by = train(config, folder, limits, options.resume is not None, options.device, console, is_ready)
     if stopped_by is not None:
         name = signal.Signals(stopped_by).name
         command = f"{options.program} --resume {shlex.quote(str(folder))}"
         console.print(f"stopped by {name}; continue with: {command}", soft_wrap=True)
         return 128 + stopped_by
+    is_ready(None)
     _finish(config, folder, console)
     return None

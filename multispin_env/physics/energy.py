@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray, Rows, replace_rows
-from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.types import BatteryState, SystemState
 from multispin_env.scenario import Scenario
 
@@ -24,30 +23,8 @@ def drafting_energy(scenario: Scenario, state: SystemState) -> FloatArray | floa
 
 
 def token_energy(scenario: Scenario, state: SystemState) -> FloatArray:
-    """Return e_k (..., K) in joules of drafting and sending a token.
-
-    The power per Hz is constant, so that the share of a device has no effect.
-    """
-    energy = np.asarray(full_share_token_time(scenario, state.spectral_efficiency))
-    energy *= _sending_power(scenario)
-    energy += drafting_energy(scenario, state)
-    return energy
-
-
-def round_energy(
-    scenario: Scenario, state: SystemState, draft_length: FloatArray, upload_time: FloatArray
-) -> FloatArray:
-    """Return the joules (..., K) of drafting and sending drafts.
-
-    With a link other than `Density`, a device sends with its whole power during its ``upload_time``.
-    """
-    if scenario.constant_density:
-        return draft_length * token_energy(scenario, state)
-    return draft_length * drafting_energy(scenario, state) + upload_time * _sending_power(scenario)
-
-
-def _sending_power(scenario: Scenario) -> float:
-    return scenario.transmit_power / (1.0 - scenario.upload_loss)  # with repetitions on average
+    """Return e_k (..., K) in joules of drafting and sending a token."""
+    return scenario.uplink.token_joules(state.spectral_efficiency, drafting_energy(scenario, state))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from rich.console import Console
 from stable_baselines3.common.logger import configure
 
 from multispin_agents import training
-from multispin_agents.checkpoints import CHECKPOINT, MODEL
+from multispin_agents.checkpoints import CHECKPOINT, MODEL, Checkpoint
 from multispin_agents.measures import CURVE, Headline
 from multispin_agents.runs import Budget, Limits
 from multispin_agents.training import EVERY_SECONDS, VALIDATIONS, TrainingMonitor
@@ -44,22 +44,32 @@ class Scripted:
     def __init__(self, scores=None):
         self.scores = iter(0.5 + 1e-3 * np.arange(10**5) if scores is None else scores)
 
-    def validation(self):
-        return lambda model: {"score": float(next(self.scores))}
+    def play(self, model):
+        return float(next(self.scores))
+
+    def compared_with_reference(self, stats):
+        return {"score": stats}
 
 
 @pytest.fixture
 def saves(monkeypatch):
     saved = []
-    monkeypatch.setattr(training.Checkpoint, "of", lambda model, seconds, score: (seconds, score))
-    monkeypatch.setattr(training, "save_checkpoint", lambda path, checkpoint: saved.append((path.name, checkpoint)))
+
+    def save(path, checkpoint):
+        saved.append((path.name, (checkpoint.seconds, checkpoint.score)))
+
+    def of(model, seconds, score):
+        return Checkpoint({}, model.num_timesteps, 0, seconds, score)
+
+    monkeypatch.setattr(Checkpoint, "of", of)
+    monkeypatch.setattr(training, "save_checkpoint", save)
     return saved
 
 
-def monitored(folder, budget, terminal=False, scores=None, best=None):
+def monitored(folder, budget, terminal=False, scores=None, best=None, is_ready=training.always_ready):
     printed = io.StringIO()
     console = Console(file=printed, width=200, force_terminal=terminal, get_time=lambda: time.monotonic())
-    monitor = TrainingMonitor(folder, Scripted(scores), budget, console, best)
+    monitor = TrainingMonitor(folder, Scripted(scores), budget, console, best, is_ready)
     monitor.init_callback(SimpleNamespace(num_timesteps=0, logger=configure(None, []), get_env=lambda: None))
     return monitor, printed
 
@@ -116,7 +126,7 @@ def test_a_validation_is_printed_logged_and_a_row_of_the_curve(tmp_path, clock, 
     untrained, line = printed.getvalue().splitlines()
     assert untrained == "untrained policy: 0.5000 of it"
     assert line.split() == ["training", "25%", "68", "s,", "204", "s", "left", "0.5000", "of", "it"]
-    assert logged == [("validation/score", 0.5), 100]
+    assert logged == [100, ("validation/score", 0.5), 100]
     assert (tmp_path / CURVE).read_text(encoding="utf-8").splitlines() == ["timesteps,seconds,score", "100,68.0,0.5"]
 
 
@@ -135,6 +145,33 @@ def test_the_bar_ends_with_the_training_and_so_does_a_last_validation(tmp_path, 
     assert not monitor._progress.live.is_started
     assert [name for name, _ in saves] == [MODEL, CHECKPOINT]
     assert (tmp_path / CURVE).read_text(encoding="utf-8").splitlines()[-1].startswith("150,")
+
+
+@pytest.mark.parametrize("ready_at", [300, 10**6])
+def test_validations_are_compared_once_the_reference_is_ready(ready_at, tmp_path, clock, saves, monkeypatch):
+    monkeypatch.setattr(training, "VALIDATIONS", 4)
+    waits = []
+
+    def is_ready(timeout):
+        waits.append(timeout)
+        return timeout is None or monitor.num_timesteps >= ready_at
+
+    monitor, printed = monitored(tmp_path, Budget(400, None), is_ready=is_ready)
+    for rounds in (0, 100, 200):
+        step(monitor, rounds)
+        clock[0] += EVERY_SECONDS + 1.0
+        step(monitor, rounds + 50)  # a checkpoint would be due
+    assert saves == []
+    assert printed.getvalue() == ""
+    step(monitor, 300)
+    assert bool(saves) == (ready_at == 300)
+    step(monitor, 400)
+    monitor.on_training_end()
+    assert waits[-1] is None
+    rows = (tmp_path / CURVE).read_text(encoding="utf-8").splitlines()[1:]
+    assert rows == ["0,0.0,0.5", "100,6.0,0.501", "200,12.0,0.502", "300,18.0,0.503", "400,18.0,0.504"]
+    assert [name for name, _ in saves] == [MODEL, CHECKPOINT] * 5
+    assert [line.split()[1] for line in printed.getvalue().splitlines()[1:]] == ["0%", "25%", "50%", "75%", "100%"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The update of PPO against Stable-Baselines3 and distributions of torch, and its baseline against loops."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import configure
 
+from multispin_agents import ppo
 from multispin_agents.policies import DevicePolicy
-from multispin_agents.ppo import MultiUserPPO, PPOSettings, Rollout, gains
+from multispin_agents.ppo import MultiUserPPO, PPOSettings, Rollout, gains, hindsight
 from multispin_agents.vec_env import make_vec_env
 
 FULL, NUM_ENVS, USERS, STEPS, SHORT = "MultiSpin/Heterogeneous-v0", 5, 3, 6, 4
@@ -46,7 +48,8 @@ def test_rollouts_are_those_of_stable_baselines(gamma, rounds):
 
 def test_loss_user_by_user():
     model = trained(0.25)
-    rollout, policy, buffer = Rollout(model.rollout_buffer, model.policy), model.policy, model.rollout_buffer
+    policy, buffer = model.policy, model.rollout_buffer
+    rollout = Rollout(buffer, policy, model.hindsight)
     before = [distribution(policy, buffer, row) for row in range(STEPS * NUM_ENVS)]
     with th.no_grad():
         for parameter in policy.parameters():
@@ -141,3 +144,84 @@ def test_advantages_follow_the_users_own_actions():
     assert explained > 0.95
     constant, _ = gains(features, noise, th.full_like(returns, 3.0))
     assert th.isfinite(constant).all()
+
+
+LATE = "MultiSpin/DelayedChannel-v0"
+
+
+def late_env(delay, plan_quantile=None):
+    return make_vec_env(LATE, NUM_ENVS, 1, num_users=USERS, rounds=SHORT, delay=delay, plan_quantile=plan_quantile)
+
+
+@pytest.mark.parametrize("delay", [1, 2])
+def test_hindsight_is_what_later_observations_report(delay):
+    env = late_env(delay, plan_quantile=0.2)
+    observation, columns, reports = env.reset(), [], []
+    for _ in range(SHORT):
+        columns.append((hindsight(env), observation["planned_channel"].astype(np.float64)))
+        observation, _, ended, infos = env.step(np.zeros((NUM_ENVS, USERS, 2)))
+        last = [info.get("terminal_observation", {}).get("channel") for info in infos]
+        reports.append(np.array(last) if ended.all() else observation["channel"])
+    for (after, plan), report in zip(columns, reports[delay - 1 :], strict=False):
+        ratio = report / plan
+        share = ratio**-2 / (ratio**-2).sum(-1, keepdims=True)
+        assert after == pytest.approx(np.stack([np.log(ratio), share], -1), rel=1e-4, abs=1e-4)
+    assert hindsight(vector()).shape == (NUM_ENVS, USERS, 0)
+
+
+def test_actions_do_not_depend_on_hindsight(monkeypatch):
+    """Rollouts of equal policies have the same actions with hindsight and without it; only the update differs."""
+
+    def learner():
+        model = replace(SMALL, gamma=0.0).build(late_env(1), lambda x: x, 0, "cpu")
+        model.set_logger(configure(None, []))
+        return model.learn(NUM_ENVS * STEPS)
+
+    after = learner()
+    monkeypatch.setattr(ppo, "hindsight", lambda env: np.zeros((NUM_ENVS, USERS, 0)))
+    before = learner()
+    for name in ("actions", "rewards", "log_probs"):
+        assert np.array_equal(getattr(after.rollout_buffer, name), getattr(before.rollout_buffer, name)), name
+    assert after.policy.features_dim == before.policy.features_dim
+    weights = before.policy.state_dict()
+    assert not all(th.equal(value, weights[key]) for key, value in after.policy.state_dict().items())
+
+
+def enumerated():
+    """Rows of one step with two devices: the actions' noise (rows, 2, 1), channels (rows, 2) and returns (rows,).
+
+    The noise is on a Gauss-Hermite grid and rows are repeated in proportion to their probability, so means over rows
+    are expected values.
+    """
+    steps, channels = (-(3**0.5), *[0.0] * 4, 3**0.5), (0.4, 1.0, 1.0)
+    rows = list(product(steps, steps, channels, channels))
+    noise, channel = th.tensor(rows).split(2, dim=1)
+    latency = (1.0 + (0.3 * noise).exp() / channel).amax(-1)
+    return noise.unsqueeze(-1), channel, (2.0 + (0.2 * noise).tanh().sum(-1)) / latency
+
+
+def mean_gradient(noise, columns):
+    """Direction of the expected gradient for the mean and the standard deviation of both devices, and its noise."""
+    advantages = gains(columns, noise, enumerated()[2])[0]
+    scores = th.cat([noise[..., 0], noise[..., 0].square() - 1.0], dim=-1)
+    terms = advantages.repeat(1, 2) * scores
+    size = terms.mean(0).norm()
+    return terms.mean(0) / size, float(terms.std(0).norm() / size)
+
+
+def test_hindsight_does_not_change_the_mean_of_the_gradient():
+    """By enumeration; it makes the gradient less noisy. With a column that actions change, the mean is another one."""
+    noise, channel, returns = enumerated()
+    observed = th.tensor([0.3, -0.5]).expand(len(returns), 2).unsqueeze(-1)
+    slowness = channel**-2.0
+    later = th.stack([channel.log(), slowness / slowness.sum(-1, keepdim=True)], dim=-1)
+    scores = th.cat([noise[..., 0], noise[..., 0].square() - 1.0], dim=-1)
+    plain = (returns.unsqueeze(-1) * scores).mean(0)
+    direction, scatter = mean_gradient(noise, observed)
+    after, less = mean_gradient(noise, th.cat([observed, later], dim=-1))
+    assert direction.numpy() == pytest.approx((plain / plain.norm()).numpy(), abs=1e-4)
+    assert after.numpy() == pytest.approx(direction.numpy(), abs=1e-4)
+    assert less < 0.8 * scatter
+    finished = (0.3 * noise).exp() / channel.unsqueeze(-1)  # depends on the action
+    biased, _ = mean_gradient(noise, th.cat([observed, finished / finished.sum(1, keepdim=True)], dim=-1))
+    assert (biased - direction).abs().max() > 0.05

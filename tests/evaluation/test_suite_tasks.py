@@ -52,7 +52,7 @@ def test_nothing_has_changed(task):
         ("ahead-8", "physics.rounds.drafting_time"),
         ("ahead-8", "physics.chains.chain_left"),
         ("no-barrier-8", "physics.continuous.passes.verification_time"),
-        ("no-barrier-20", "physics.continuous.passes.full_share_token_time"),
+        ("no-barrier-20", "uplink.Uplink.token_time"),
         ("requests", "physics.arrivals._exponential"),
         ("requests", "physics.workload.ServiceLevel.due"),
         ("bursts", "envs.objectives.TokensMinusTime.reward"),

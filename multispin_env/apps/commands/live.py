@@ -2,18 +2,19 @@
 
 In each round the controller decides from the observations of the server. The draft model drafts for each device, the
 target model verifies all drafts in one batch, and both keep and trim their caches. Draft and upload times come from
-the scenario; the verification pass is timed on this machine. Devices draft from the probabilities that they upload.
-The two contenders take turns, round by round, with the same requests, devices and channels. The time to read prompts
-between rounds is not included. With --draft-ahead, devices continue to draft while their drafts are uploaded and
-verified, one token per draft time of the scenario.
+the scenario; the verification pass, acceptance and sampling are timed on this machine. Devices draft from the
+probabilities that they upload. The contenders take turns, round by round, with the same requests, devices and
+channels. The time to read prompts between rounds is not included. With --draft-ahead, devices continue to draft while
+their drafts are uploaded and verified, one token per draft time of the scenario.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +54,7 @@ from multispin_env.units import MS
 
 if TYPE_CHECKING:
     from multispin_env.apps.models.network import Pair
+    from multispin_env.apps.models.rounds import RoundResult
 
 _SUFFIXES = (".json", ".csv", ".png")
 
@@ -72,7 +74,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "the mean acceptance rate of each task (default optimal+filter)"
     )
     parser.add_argument("--controller", default="optimal+filter", metavar="NAME", help=name)
-    parser.add_argument("--versus", default="fixed", metavar="NAME", help="controller to compare with (default fixed)")
+    versus = "controllers to compare with (default fixed)"
+    parser.add_argument("--versus", nargs="+", default=["fixed"], metavar="NAME", help=versus)
     guess = (
         "devices draft ahead with this guess of the server's token: greedy at temperature 0, else shared-seed "
         "(default) or independent"
@@ -93,6 +96,7 @@ def _live_scenario(options: argparse.Namespace) -> Scenario:
     target = "sampling" if options.temperature else "greedy"
     if scenario.target not in ("", target):
         raise ValueError(f"target: expected {target!r} at this temperature, got {scenario.target!r}")
+    check_integer("bits_per_probability", scenario.bits_per_probability, 1, 16)
     return scenario.replace(target=target)
 
 
@@ -112,20 +116,33 @@ def _live_contenders(
     names: Sequence[str], scenario: Scenario, pair: "Pair", prompts: Prompts, options: argparse.Namespace
 ) -> list[LiveContender]:
     """Make contenders with the same requests, devices, channels and random numbers."""
-    from multispin_env.apps.models.ahead import ChainPlayer
-    from multispin_env.apps.models.rounds import EmulatedDevices, Player
+    from multispin_env.apps.models.ahead import ChainDrafter, ChainVerifier, play_chains
+    from multispin_env.apps.models.halves import Drafter, Requests, Verifier, draft_seed
+    from multispin_env.apps.models.rounds import begin_requests, play_round
 
-    users = scenario.num_users
+    users, size = scenario.num_users, pair.vocabulary_size
     longest = scenario.max_draft_length * (2 if scenario.draft_ahead else 1)  # a chain continues after a draft
     encoded = prompts.encode(pair.target, longest + 1, options.raw, pair.context)
-    task = _task_indices(scenario, prompts)
+    requests = Requests(encoded, _task_indices(scenario, prompts), options.tokens, pair.context - longest)
     air = draw_conditions(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
+    seeds = [draft_seed(options.seed, device) for device in range(users)]
+    sent = scenario.sent_probabilities, scenario.bits_per_probability
     contenders = []
     for name in names:
-        devices = EmulatedDevices(pair, encoded, task, options.seed, users, options.tokens, longest)
-        arguments, kept = (devices, options.temperature, options.seed), scenario.sent_probabilities
-        play = ChainPlayer(*arguments, scenario.guess, kept) if scenario.draft_ahead else Player(*arguments, kept)
-        contenders.append(LiveContender(name, scenario, air, devices, play))
+        device = pair.draft, users, size, options.temperature, *sent
+        server = pair.target, users, size, options.temperature, options.seed, requests
+        play: Callable[..., RoundResult]
+        drafter: Drafter
+        verifier: Verifier
+        if scenario.draft_ahead:
+            drafter = chains = ChainDrafter(*device, options.seed)
+            verifier = ChainVerifier(*server, scenario.guess)
+            play = partial(play_chains, chains, verifier, seeds)
+        else:
+            drafter, verifier = Drafter(*device), Verifier(*server)
+            play = partial(play_round, drafter, verifier, seeds)
+        begin_requests(drafter, verifier, np.arange(users))
+        contenders.append(LiveContender(name, scenario, air, verifier, play))
     return contenders
 
 
@@ -184,10 +201,10 @@ def _run(options: argparse.Namespace) -> None:
     check_integer("tokens", options.tokens, 1)
     check_model_options(options)
     scenario = _live_scenario(options)
-    names = [options.controller, options.versus]
-    if names[0] == names[1]:
-        raise ValueError(f"versus: expected a controller other than --controller, got {names[1]!r}")
-    for name in names:
+    names = [options.controller, *options.versus]
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            raise ValueError(f"versus: expected different controllers, other than --controller, got {name!r}")
         live_plug_in(name, scenario, make_assumptions(scenario))
     prompts = read_prompts(options.prompts)
     _task_indices(scenario, prompts)
@@ -208,6 +225,9 @@ def _write_files(
     lines, hits, scenario = verdict_lines(contenders), hit_lines(contenders), contenders[0].scenario
     as_json, as_csv, _ = files
     deciding = {contender.name: median(row.deciding for row in contender.rounds) / MS for contender in contenders}
+    accepting = {
+        contender.name: mean(row.played.accepting_time for row in contender.rounds) / MS for contender in contenders
+    }
     about = {
         "target": pair.target.name,
         "draft": pair.draft.name,
@@ -217,6 +237,7 @@ def _write_files(
         "tokens": options.tokens,
         "rounds": len(contenders[0].rounds),
         "rounds_of_a_block": block_length(contenders),
+        "accepting_ms": accepting,
         "decide_ms": deciding,
         **({"hits": [asdict(line) for line in hits]} if hits else {}),
         "scenario": scenario.to_dict(),
@@ -234,8 +255,11 @@ def _write_files(
         print(f"\nhits with the guess {scenario.guess}: the whole draft is accepted and the chain stays valid\n")
         print(aligned(*hit_cells(hits)))
     requests = ", ".join(f"{player.name} {int((player.rounds[-1].request + 1).sum())}" for player in contenders)
-    times = ", ".join(f"{name} {time:.2f} ms" for name, time in deciding.items())
-    print(f"\nrequests started: {requests}\nmedian processor time of a decision: {times}")
+    inside, times = (
+        ", ".join(f"{name} {time:.2f} ms" for name, time in part.items()) for part in (accepting, deciding)
+    )
+    print(f"\nacceptance and sampling, in the realised but not in the predicted round: {inside}")
+    print(f"requests started: {requests}\nmedian processor time of a decision: {times}")
     print(f"intervals: 95 %, blocks of {block_length(contenders)} rounds")
 
 
@@ -244,7 +268,7 @@ COMMAND = Command(
     (
         "--scenario mine.toml --draft small --target large --prompts examples/prompts.jsonl --num-users 4 --out live",
         "--scenario mine.toml --target model.gguf --draft-bits 4 --prompts mine.txt --controller optimal+beta "
-        "--versus homogeneous --rounds 200 --out live",
+        "--versus homogeneous fixed --rounds 200 --out live",
     ),
     _add_options,
     _run,

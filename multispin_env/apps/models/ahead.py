@@ -5,87 +5,123 @@ distribution and E are exponential variables of the position. So a chain that is
 not depend on how far a device drafts ahead.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch as th
 from typing_extensions import override
 
-from multispin_env.apps.models.network import Verified, memory_errors
-from multispin_env.apps.models.rounds import EmulatedDevices, Player, RoundResult
+from multispin_env.apps.models.halves import Drafter, Drafts, Requests, Verifier
+from multispin_env.apps.models.network import Model, Verified, memory_errors
+from multispin_env.apps.models.rounds import RoundResult, play_round
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 
 DEVICE, SERVER = 3, 4
 """Part of the seed of the exponential variables, for separate random streams."""
 
 
-class ChainPlayer(Player):
-    """Player of rounds whose devices draft ahead.
+def _exponential(stream: Sequence[int], law: th.Tensor, size: int) -> th.Tensor:
+    return th.as_tensor(np.random.default_rng(stream).standard_exponential(size), device=law.device)
 
-    With the scenario's guess ``"shared-seed"`` the server draws the token after an accepted draft with the exponential
+
+class ChainDrafter(Drafter):
+    """Devices that draft ahead; with the seed of the `ChainVerifier`."""
+
+    def __init__(
+        self, model: Model, rows: int, vocabulary_size: int, temperature: float, kept: int, bits: int, seed: int
+    ) -> None:
+        super().__init__(model, rows, vocabulary_size, temperature, kept, bits)
+        self._seed, self._number = seed, [-1] * rows
+        self.chains: list[list[tuple[int, th.Tensor, th.Tensor]]] = [[] for _ in range(rows)]
+        """Tokens after each text, with ids and counts (V̂,) of the distribution that each was drawn from."""
+        self.ahead: IntArray = np.zeros(rows, dtype=np.int64)
+        """Tokens that each device drafts after the guess in the next round, (K,)."""
+        self.hit: BoolArray = np.zeros(rows, dtype=bool)
+        """Whether the last draft was accepted and the server's token was the guess, (K,)."""
+        self._length: IntArray = np.zeros(rows, dtype=np.int64)
+
+    @override
+    def begin(self, row: int, text: Sequence[int]) -> None:
+        super().begin(row, text)
+        self._number[row] += 1
+        self.chains[row] = []
+
+    @override
+    def extend(self, row: int, accepted: int, new: Sequence[int]) -> None:
+        super().extend(row, accepted, new)
+        chain, size = self.chains[row], int(self._length[row])
+        self.hit[row] = accepted == size and new[-1] == chain[size][0]
+        self.chains[row] = chain[size + 1 :] if self.hit[row] else []
+
+    @override
+    def draft(self, rows: IntArray, length: IntArray, uniform: FloatArray) -> Drafts:
+        """Return the first L (n,) tokens of each chain, which then has a guess and ``ahead`` more tokens."""
+        self._grow(rows, length + 1 + self.ahead[rows])
+        self._length[rows] = length
+        drafts = self.blank(length)
+        for index, (row, size) in enumerate(zip(rows.tolist(), length.tolist(), strict=True)):
+            for position, (token, ids, counts) in enumerate(self.chains[row][:size]):
+                drafts.token[index, position] = token
+                drafts.ids[index, position], drafts.counts[index, position] = ids, counts
+        return drafts
+
+    def _grow(self, rows: IntArray, size: IntArray) -> None:
+        texts, chains = self.texts, self.chains
+        while True:
+            active = rows[size > [len(chains[row]) for row in rows.tolist()]]
+            if not len(active):
+                return
+            longer = [texts[row] + [token for token, *_ in chains[row]] for row in active.tolist()]
+            read = self.sequences.length[active].tolist()
+            unread = [text[length:] for text, length in zip(longer, read, strict=True)]
+            with memory_errors(f"the token probabilities of {len(active)} chains of up to {int(size.max())} tokens"):
+                laws = self.rounded_laws(self.sequences.read(active, unread, last=1)[:, 0])
+            for row, text, ids, counts in zip(active.tolist(), longer, *laws, strict=True):
+                stream = [self._seed, DEVICE, row, self._number[row], len(text)]
+                exponential = _exponential(stream, counts, self.sequences.vocabulary_size)
+                chains[row].append((int(ids[(counts / exponential[ids]).argmax()]), ids, counts))
+
+
+class ChainVerifier(Verifier):
+    """Server of devices that draft ahead.
+
+    With the scenario's guess ``"shared-seed"`` it draws the token after an accepted draft with the exponential
     variables of the device, else with others. At temperature 0 both give the same token.
     """
 
     def __init__(
-        self, devices: EmulatedDevices, temperature: float, seed: int, guess: str, kept: int | None = None
+        self,
+        model: Model,
+        rows: int,
+        vocabulary_size: int,
+        temperature: float,
+        seed: int,
+        requests: Requests,
+        guess: str,
     ) -> None:
-        super().__init__(devices, temperature, seed, kept)
-        self._seed, self._stream = seed, DEVICE if guess == "shared-seed" else SERVER
-        self.chains: list[list[tuple[int, th.Tensor]]] = [[] for _ in devices.texts]
-        """Tokens after each device's text, with the distribution (V,) that each was drawn from."""
-        self._ahead: IntArray = np.zeros(len(devices.texts), dtype=np.int64)
-        self._hit: BoolArray = np.zeros(len(devices.texts), dtype=bool)
+        super().__init__(model, rows, vocabulary_size, temperature, seed, requests)
+        self._stream = DEVICE if guess == "shared-seed" else SERVER
 
     @override
-    def __call__(self, length: IntArray, ahead: IntArray | None = None) -> RoundResult:
-        """Play a round of drafts (K,), after which each device drafts a guess and ``ahead`` (K,) more tokens."""
-        self._ahead = np.zeros_like(length) if ahead is None else ahead
-        played = super().__call__(length)
-        for device in np.flatnonzero(self.devices.age == 0).tolist():
-            self.chains[device] = []
-        return played._replace(hit=self._hit)
-
-    @override
-    def _draft(self, length: IntArray, uniform: FloatArray) -> tuple[IntArray, th.Tensor]:
-        self._grow(length + 1 + self._ahead)
-        drafted, law = self._blank(*uniform.shape)
-        for device, size in enumerate(length.tolist()):
-            for position, (token, q) in enumerate(self.chains[device][:size]):
-                drafted[device, position], law[device, position] = token, q
-        return drafted, law
-
-    def _grow(self, size: IntArray) -> None:
-        draft, texts, chains = self.devices.draft, self.devices.texts, self.chains
-        while True:
-            rows = np.flatnonzero(size > [len(chain) for chain in chains])
-            if not len(rows):
-                return
-            longer = [texts[row] + [token for token, _ in chains[row]] for row in rows.tolist()]
-            unread = [text[draft.length[row] :] for row, text in zip(rows.tolist(), longer, strict=True)]
-            with memory_errors(f"the token probabilities of {len(rows)} chains of up to {int(size.max())} tokens"):
-                laws = self._draft_law(draft.read(rows, unread, last=1)[:, 0])
-                laws = laws.to(self.devices.pair.target.device)
-            for row, text, q in zip(rows.tolist(), longer, laws, strict=True):
-                chains[row].append((self._draw(q, DEVICE, row, len(text)), q))
-
-    def _draw(self, law: th.Tensor, stream: int, device: int, position: int) -> int:
-        rng = np.random.default_rng([self._seed, stream, device, int(self.devices.number[device]), position])
-        exponential = th.as_tensor(rng.standard_exponential(len(law)), device=law.device)
-        return int((law / exponential).argmax())
-
-    @override
-    def _replace_last(self, target: th.Tensor, verified: Verified, length: IntArray) -> Verified:
+    def replace_last(self, rows: IntArray, drafts: Drafts, target: th.Tensor, verified: Verified) -> Verified:
         token = verified.token.copy()
-        self._hit = np.zeros(len(length), dtype=bool)
-        for device, chain in enumerate(self.chains):
-            size = int(length[device])
-            if verified.accepted[device] == size:
-                token[device] = self._last_token(target[device, size], device, size)
-                self._hit[device] = token[device] == chain[size][0]
-            self.chains[device] = chain[size + 1 :] if self._hit[device] else []
+        for index in np.flatnonzero(verified.accepted == drafts.length).tolist():
+            size = int(drafts.length[index])
+            token[index] = self.last_token(target[index, size], int(rows[index]), size)
         return Verified(verified.accepted, token)
 
-    def _last_token(self, law: th.Tensor, device: int, size: int) -> int:
-        """Draw the server's token after a fully accepted draft from the target's distribution (V,).
+    def last_token(self, law: th.Tensor, row: int, size: int) -> int:
+        """Draw the token after a fully accepted draft from the target's distribution (V,).
 
         It must not depend on the device's guess, or texts would not follow the target's distribution.
         """
-        return self._draw(law, self._stream, device, len(self.devices.texts[device]) + size)
+        stream = [self.seed, self._stream, row, int(self.number[row]), len(self.texts[row]) + size]
+        return int((law / _exponential(stream, law, len(law))).argmax())
+
+
+def play_chains(
+    drafter: ChainDrafter, verifier: Verifier, seeds: Sequence[int], length: IntArray, ahead: IntArray
+) -> RoundResult:
+    """Play a round as `play_round`, in which each device drafts a guess and ``ahead`` (K,) more tokens."""
+    drafter.ahead = ahead
+    return play_round(drafter, verifier, seeds, length)._replace(hit=drafter.hit.copy())

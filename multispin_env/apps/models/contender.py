@@ -21,14 +21,15 @@ from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.evaluation.contenders import contender_errors
 from multispin_env.physics.acceptance import task_means
 from multispin_env.physics.chains import chain_left, drafting_time, hit_probability
-from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time
+from multispin_env.physics.radio import Channel, spectral_efficiency
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, users_from_uniforms
 from multispin_env.physics.types import Observed, checked_decision
 from multispin_env.registry import CHANNELS
 from multispin_env.scenario import Scenario
 
 if TYPE_CHECKING:
-    from multispin_env.apps.models.rounds import EmulatedDevices, RoundResult
+    from multispin_env.apps.models.halves import Verifier
+    from multispin_env.apps.models.rounds import RoundResult
 
 
 class _Conditions(NamedTuple):
@@ -142,12 +143,12 @@ class LiveRound:
 
     @property
     def measured_time(self) -> float:
-        """Time of the round with the measured verification time."""
-        return self.access + self.played.verification_time + self.round_trip
+        """Time of the round with the measured verification time, acceptance and sampling."""
+        return self.access + self.played.verification_time + self.played.accepting_time + self.round_trip
 
 
 class LiveContender:
-    """Plug-in that decides for a set of emulated devices.
+    """Plug-in that decides for a set of emulated devices, whose requests the ``verifier`` has.
 
     ``play`` plays a round of drafts (K,); where devices draft ahead, its second argument is the tokens (K,) that each
     drafts after its guess.
@@ -158,11 +159,17 @@ class LiveContender:
         name: str,
         scenario: Scenario,
         conditions: _Conditions,
-        devices: "EmulatedDevices",
+        verifier: "Verifier",
         play: "Callable[..., RoundResult]",
     ) -> None:
         assumptions = make_assumptions(scenario)
-        self.name, self.scenario, self.conditions, self.devices, self._play = name, scenario, conditions, devices, play
+        self.name, self.scenario, self.conditions, self.verifier, self._play = (
+            name,
+            scenario,
+            conditions,
+            verifier,
+            play,
+        )
         self.plug_in = live_plug_in(name, scenario, assumptions)
         self.prediction = Prediction(self.plug_in, scenario, assumptions)
         self.rounds: list[LiveRound] = []
@@ -172,9 +179,11 @@ class LiveContender:
 
     def step(self) -> LiveRound:
         """Play the next round."""
-        scenario, devices = self.scenario, self.devices
+        scenario, verifier = self.scenario, self.verifier
         efficiency = self.conditions.efficiency[len(self.rounds)]
-        request, age, task, left = devices.number, devices.age, devices.task, devices.left
+        request, age, task, left = (
+            array.copy() for array in (verifier.number, verifier.age, verifier.task, verifier.left)
+        )
         drafted, accepted = self._last
         chain = self._head_start
         observed = Observed(
@@ -195,7 +204,7 @@ class LiveContender:
         hits, misses = update_counts("prediction", self._counts, observed[None])
         predicted = self.prediction.tokens(length, left, hits[0], misses[0], task)
         drafting = drafting_time(scenario, length, self.conditions.draft_time, chain)
-        uploading = upload_time(scenario, length, efficiency, decision.bandwidth)
+        uploading = scenario.uplink.upload_time(length, efficiency, decision.bandwidth)
         users = scenario.num_users
         predicted_pass = float(scenario.law.time(users, users * (int(length.max()) + 1)))
         played, chains = self._played(length, task, float((drafting + uploading).max()) + predicted_pass)
@@ -227,6 +236,6 @@ class LiveContender:
         left = chain_left(scenario, length, self.conditions.draft_time, chain, np.asarray(duration))
         played = self._play(length, left.astype(np.int64))
         assert played.hit is not None
-        self._head_start = np.where(played.hit & (self.devices.age > 0), left, 0.0)
+        self._head_start = np.where(played.hit & (self.verifier.age > 0), left, 0.0)
         rate = task_means(scenario)[task]
         return played, _Chains(chain, played.hit, hit_probability(scenario, length, rate))

@@ -169,6 +169,12 @@ def memory_errors(purpose: str) -> Iterator[None]:
         raise
 
 
+def wait_for(model: Model) -> None:
+    """Wait until a model's device has finished its queue."""
+    if model.device.type == "cuda":
+        th.cuda.synchronize(model.device)
+
+
 @dataclass(frozen=True, eq=False)
 class Pair:
     """A draft and a target model; ``ValueError`` unless all tokens have equal ids in both."""

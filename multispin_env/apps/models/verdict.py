@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from multispin_env.apps.models.contender import LiveContender, LiveRound
 from multispin_env.apps.models.counts import exact_interval
-from multispin_env.apps.reproduce.drawing import BLUE, RED, save
+from multispin_env.apps.reproduce.drawing import BLUE, COLOURS, RED, save
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.rendering.style import ACCEPTED, GREY, REFUSED, UPLOADING, VERIFYING, WAITING
 from multispin_env.evaluation.statistics import Cells, Interval, block_intervals, table
@@ -220,7 +221,8 @@ def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
             ready = drafted + entry.uploading[device]
             cells["uploading"].append((drafted, entry.uploading[device], device))
             cells["waiting"].append((ready, begin + entry.access - ready, device))
-            cells["verifying"].append((begin + entry.access, entry.played.verification_time, device))
+            server_time = entry.played.verification_time + entry.played.accepting_time
+            cells["verifying"].append((begin + entry.access, server_time, device))
         begin += entry.measured_time
         axes.axvline(begin / MS, color=_colour(GREY), linewidth=0.6)
     colours = (ACCEPTED, REFUSED, UPLOADING, WAITING, VERIFYING)
@@ -235,7 +237,7 @@ def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
 
 
 def _draw_goodput(axes: Any, contenders: Sequence[LiveContender]) -> None:
-    for contender, colour in zip(contenders, (BLUE, RED), strict=False):
+    for contender, colour in zip(contenders, cycle((BLUE, RED, *COLOURS[1:3])), strict=False):
         rounds = contender.rounds
         number = np.arange(1, len(rounds) + 1)
         for label, line, tokens, times in (

@@ -20,13 +20,12 @@ from multispin_env.envs.continuous.simulator import ContinuousSimulator, TokenAc
 from multispin_env.envs.knowledge import Knowledge
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import CONTINUOUS_STATE, TYPICAL_LENGTH, ObservationCodec
-from multispin_env.envs.rendering.continuous import TraceFilm, TracePicture, Traces
+from multispin_env.envs.rendering.traces import Trace
 from multispin_env.physics.acceptance import ByRequest, check_mean_rounds
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.passes import DISCIPLINES, discipline_of
 from multispin_env.physics.radio import GaussMarkov
 from multispin_env.registry import CONTINUOUS_ENCODINGS, Registry
-from multispin_env.scenario import check_paper_uplink
 from multispin_env.simulation.reference import REFERENCE, reference_rate
 
 _REPORTS = ("fresh", "old")
@@ -43,9 +42,7 @@ class ContinuousConfig(EnvConfig):
     family: ClassVar[str] = "continuous"
     encodings: ClassVar[Registry] = CONTINUOUS_ENCODINGS
     universal_encoding: ClassVar[str] = "full"
-    renderer: ClassVar[type[Traces]] = Traces
-    sheet: ClassVar[type[TracePicture]] = TracePicture
-    film: ClassVar[type[TraceFilm]] = TraceFilm
+    timeline: ClassVar[type[Trace]] = Trace
     entries: ClassVar[tuple[str, ...]] = CONTINUOUS_STATE
     info_keys: ClassVar[InfoKeys] = InfoKeys("tokens", "draft_length", "duration", None)
     starts: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -65,7 +62,7 @@ class ContinuousConfig(EnvConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_paper_uplink(self.scenario, "without the barrier", "link")
+        self.scenario.uplink.require_paper("without the barrier", "link")
         _ = self._hidden_acceptance  # making it checks the spread
         for name, field in self.own_fields().items() if self.acceptance_visible else ():
             if name in ("task_visible", "spread", "mean_cycles") and getattr(self, name) != field.default:

@@ -28,12 +28,12 @@ from multispin_env.physics.continuous.types import (
 )
 from multispin_env.physics.continuous.validation import check_drop, checked_continuous_decision
 from multispin_env.physics.radio import Channel, GaussMarkov, channel_gain, spectral_efficiency
-from multispin_env.physics.rounds import UNIFORMS_PER_USER, Users, repetitions, users_from_uniforms
+from multispin_env.physics.rounds import UNIFORMS_PER_USER, Users, users_from_uniforms
 from multispin_env.physics.streams import EPISODES, EnvStreams, user_exponentials, user_uniforms
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.workload import Workload
 from multispin_env.registry import ACCEPTANCES, CHANNELS
-from multispin_env.scenario import Scenario, check_paper_uplink
+from multispin_env.scenario import Scenario
 
 _CYCLES = 256  # Random numbers are drawn ahead for this number of cycles of a device
 
@@ -52,7 +52,7 @@ class ContinuousSystem:
     workload: Workload | None = None
 
     def __post_init__(self) -> None:
-        check_paper_uplink(self.scenario, "without the barrier", "link")
+        self.scenario.uplink.require_paper("without the barrier", "link")
 
     @classmethod
     def of(
@@ -98,7 +98,9 @@ class ContinuousCore:
         self._noise = by_cycle(partial(user_exponentials, num_users=1)) if drawn or scenario.draft_ahead else None
         columns = system.acceptance.columns
         self._renewals = by_cycle(partial(user_uniforms, columns=columns, num_users=1)) if columns else None
-        self._losses = by_cycle(partial(user_uniforms, columns=1, num_users=1)) if scenario.repeat_delay else None
+        self._losses = (
+            by_cycle(partial(user_uniforms, columns=1, num_users=1)) if scenario.uplink.repeat_delay else None
+        )
         shape = (num_envs, scenario.num_users)
         zeros = np.zeros(shape, dtype=np.int64)
         self.users = users_from_uniforms(scenario, np.zeros((num_envs, UNIFORMS_PER_USER, scenario.num_users)))
@@ -313,8 +315,8 @@ class ContinuousCore:
 
     def _draw_repeats(self, cells: IntArray) -> None:
         if self._losses is not None:
-            drawn = repetitions(self.system.scenario, self._losses.read(cells).reshape(-1))
-            put(self._repeats, cells, self.system.scenario.repeat_time * drawn)
+            uniforms = self._losses.read(cells).reshape(-1)
+            put(self._repeats, cells, self.system.scenario.uplink.repeat_times(uniforms))
 
     def _repeats_of(self, state: ContinuousState, begun: ContinuousState) -> FloatArray | None:
         """Return the seconds (n, K) of repetitions that the drafts ``begun`` in ``state`` or earlier still need."""

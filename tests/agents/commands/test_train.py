@@ -1,4 +1,5 @@
 import json
+import pickle
 import re
 import shutil
 import signal
@@ -15,6 +16,7 @@ from multispin_agents.measures import CURVE, read_curve
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.executors import Worker
 from multispin_env.evaluation.comparison import Row
+from multispin_env.solver.certify import is_compiled
 
 ROOT = Path(__file__).parents[3]
 
@@ -149,10 +151,21 @@ def test_resuming_something_else(tiny_run, arguments, message, refused):
     assert message.format(run=run) in refused("train", ["--resume", run, *arguments])
 
 
-def test_a_second_process_compiles_before_the_first_decision(monkeypatch):
-    compiled = []
+def test_a_second_process_compiles_while_this_one_trains(monkeypatch, capsys):
+    workers = []
+
+    def run(options, is_ready):
+        assert workers[0].process.is_alive()
+        return int(is_ready(None))
+
+    def send(worker, work):
+        workers.append(worker)
+        worker.pipe.send_bytes(pickle.dumps((work, ())))
+
     monkeypatch.setattr(train, "is_compiled", lambda: False)
-    monkeypatch.setattr(training, "run", lambda options: len(compiled))
-    monkeypatch.setattr(Worker, "receive", lambda worker: compiled.append(worker.process.is_alive()))
+    monkeypatch.setattr(train, "_compile", is_compiled)
+    monkeypatch.setattr(training, "run", run)
+    monkeypatch.setattr(Worker, "send", send)
     assert main(["train"]) == 1
-    assert compiled == [True]
+    assert not workers[0].process.is_alive()
+    assert "compiling in a second process, once" in capsys.readouterr().err

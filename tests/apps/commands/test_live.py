@@ -94,6 +94,25 @@ def test_both_contenders_have_the_same_requests_and_devices(folder):
         assert [row[name] for name in names] == [other[name] for name in names]
 
 
+def test_several_contenders_and_rounds_with_the_time_of_acceptance(folder, capsys, monkeypatch):
+    monkeypatch.undo()  # with the picture
+    assert main(command(folder, "--versus", "fixed", "homogeneous", out="three")) == 0
+    printed = capsys.readouterr().out
+    content, rows = content_of(folder, "three"), rows_of(folder, "three")
+    names = ("optimal+filter", "fixed", "homogeneous")
+    assert [line["contender"] for line in content["rows"][12:]] == [f"{names[0]} / {other}" for other in names[1:]]
+    for index, name in enumerate(names):
+        mine = rows[6 * index : 6 * index + 6]
+        assert {row["contender"] for row in mine} == {name}
+        for row in mine:
+            parts = ("access_time", "measured_pass", "accepting_time")
+            assert float(row["measured_round"]) == pytest.approx(sum(float(row[part]) for part in parts))
+            assert float(row["predicted_round"]) < float(row["access_time"]) + float(row["predicted_pass"]) + 1e-9
+        accepting = 1e3 * np.mean([float(row["accepting_time"]) for row in mine])
+        assert content["about"]["accepting_ms"][name] == pytest.approx(accepting)
+        assert f"{name} {accepting:.2f} ms" in printed
+
+
 def test_one_device_and_a_draft_that_is_the_target(folder):
     words = command(folder, num_users=1, out="one")
     index = words.index("--draft")
@@ -235,7 +254,8 @@ def test_requests_that_end_at_once_have_a_token_each_round(folder, draft_ahead):
         ({"draft-ahead": "greedy"}, r"guess: expected one of \['shared-seed', 'independent'\] at this temperature"),
         ({"draft-ahead": "independent", "temperature": 0}, r"guess: expected one of \['greedy'\] at this temperature"),
         ({"draft-ahead": "independent", "draft": "{}/short", "prompts": "{}/long.jsonl"}, "expected at most 13 tokens"),
-        ({"versus": "optimal+filter"}, "versus: expected a controller other than --controller, got 'optimal.filter'"),
+        ({"versus": "optimal+filter"}, "versus: expected different controllers, other than --controller, got"),
+        ({"set": "bits_per_probability=17"}, "bits_per_probability: expected an integer in 1..16, got 17"),
         ({"prompts": "{}/strange.jsonl"}, r"strange.jsonl, line 1, task: expected one of .*'code', .*, got 'poetry'"),
         (
             {"draft": "{}/permuted"},

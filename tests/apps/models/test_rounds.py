@@ -1,5 +1,6 @@
 """Rounds and texts of real models against slow passes without caches, and what is timed."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,42 +8,49 @@ import pytest
 import torch as th
 from scipy.stats import chisquare
 
-from multispin_env.apps.models import network, rounds
+from multispin_env.apps.models import halves, network, rounds
 from multispin_env.apps.models.counts import KEPT
+from multispin_env.apps.models.halves import Drafter, Requests, Verifier, draft_seed, prompt_index
 from multispin_env.apps.models.network import Pair, round_weights
 from multispin_env.apps.models.passes import DRAFT, VERIFY, PassCell
-from multispin_env.apps.models.rounds import (
-    EmulatedDevices,
-    Player,
-    Stopwatch,
-    describe_setting,
-    prompt_index,
-    record_texts,
-)
+from multispin_env.apps.models.rounds import Stopwatch, describe_setting, record_texts
 from tests.apps.models.tiny import WORDS, tiny_model
 
 LONGEST = 4
 PROMPTS = [np.random.default_rng(position).integers(2, WORDS, 1 + position % 5).tolist() for position in range(40)]
 
 
-class Kept(EmulatedDevices):
-    """Devices that store finished texts as (device, length of the prompt, text)."""
+class Kept:
+    """Verifier that stores finished texts as (device, length of the prompt, text)."""
 
-    def begin(self, devices):
-        self.ended = getattr(self, "ended", [])
-        self.ended += [(device, self.beginning[device], self.texts[device]) for device in devices if self.texts[device]]
-        super().begin(devices)
-        self.beginning = getattr(self, "beginning", {}) | {device: len(self.texts[device]) for device in devices}
+    def begin(self, row, text):
+        self.ended, self.beginning = getattr(self, "ended", []), getattr(self, "beginning", {})
+        if self.texts[row]:
+            self.ended.append((row, self.beginning[row], self.texts[row]))
+        super().begin(row, text)
+        self.beginning[row] = len(text)
 
     @property
     def all_texts(self):
         return self.ended + [(device, self.beginning[device], text) for device, text in enumerate(self.texts)]
 
 
-def made(users, pair=None, tokens=40, longest=LONGEST, prompts=PROMPTS):
+class KeptVerifier(Kept, Verifier):
+    pass
+
+
+def requests_of(pair, tokens=40, longest=LONGEST, prompts=PROMPTS):
+    return Requests(prompts, np.arange(len(prompts)) % 3, tokens, pair.context - longest)
+
+
+def made(users, pair=None, temperature=1.0, seed=0, kept=99, bits=16, **options):
+    """Both sides of a system, and its rounds."""
     pair = Pair(tiny_model(1), tiny_model(0)) if pair is None else pair
-    task = np.arange(len(prompts)) % 3
-    return Kept(pair, prompts, task, 0, users, tokens, longest)
+    drafter = Drafter(pair.draft, users, WORDS, temperature, kept, bits)
+    verifier = KeptVerifier(pair.target, users, WORDS, temperature, seed, requests_of(pair, **options))
+    rounds.begin_requests(drafter, verifier, np.arange(users))
+    seeds = [draft_seed(seed, device) for device in range(users)]
+    return drafter, verifier, partial(rounds.play_round, drafter, verifier, seeds)
 
 
 def lengths(users, count, seed=0):
@@ -67,16 +75,16 @@ def law(model, text, temperature=1.0):
     return laws(model, [text], temperature)[0]
 
 
-def p_values(devices):
+def p_values(drafter, verifier):
     """P values of uniformity of the tokens' randomised distribution function under the target.
 
     In three orders of tokens: of the vocabulary; of p / q, sensitive to errors of refusals; of q, to those of guesses.
     """
     rng = np.random.default_rng(1)
     uniform = []
-    texts = [text for _, _, text in devices.all_texts]
-    both = zip(*(laws(model, texts) for model in (devices.pair.target, devices.pair.draft)), strict=True)
-    for (_, begun, text), pair in zip(devices.all_texts, both, strict=True):
+    texts = [text for _, _, text in verifier.all_texts]
+    both = zip(*(laws(half.sequences.model, texts) for half in (verifier, drafter)), strict=True)
+    for (_, begun, text), pair in zip(verifier.all_texts, both, strict=True):
         p, q = (rows[begun - 1 : -1] for rows in pair)
         token = np.array(text[begun:], dtype=np.int64)[:, None]
         for order in (np.broadcast_to(np.arange(WORDS), p.shape), p / q, q):
@@ -90,18 +98,17 @@ def p_values(devices):
 def played(users=128, count=24):
     small = tiny_model(0)
     round_weights(small.network, 2)
-    devices = made(users, Pair(small, tiny_model(0)))
-    play = Player(devices, 1.0, seed=3)
+    drafter, verifier, play = made(users, Pair(small, tiny_model(0)), seed=3)
     for length in lengths(users, count):
         play(length)
-    return devices
+    return drafter, verifier
 
 
 @pytest.mark.slow
 def test_texts_have_the_law_of_the_target_and_a_wrong_rule_is_found(monkeypatch):
-    assert min(p_values(played())) > 1e-3
+    assert min(p_values(*played())) > 1e-3
     monkeypatch.setattr(network, "residual", lambda target, draft: target)
-    assert p_values(played())[1] < 1e-6
+    assert p_values(*played())[1] < 1e-6
 
 
 def of_largest(q, kept):
@@ -111,37 +118,44 @@ def of_largest(q, kept):
     return few
 
 
-def slow_text(pair, text, size, temperature, generator, kept):
-    """A round of one device by passes over whole texts, without caches."""
-    numbers = generator.random(2 * size + 1)
-    new, q = [], []
+def rounded(q, kept, bits=16):
+    counts = np.rint(of_largest(q, kept) / of_largest(q, kept).max() * (2**bits - 1))
+    return th.as_tensor(counts / counts.sum())
+
+
+def slow_text(models, text, size, temperature, stream, kept):
+    """A round of one device by passes over whole texts, without caches; ``stream`` is seed, device and request."""
+    (seed, device, request), new, q = stream, [], []
+    mine = np.random.SeedSequence([seed, 2, device]).generate_state(1, np.uint64)[0]
+    numbers = np.random.default_rng([mine, request, len(text)]).random(size)
+    last, *accepting = np.random.default_rng([seed, 5, device, request, len(text)]).random(size + 1)
     for position in range(size):
-        q.append(th.as_tensor(of_largest(law(pair.draft, text + new, temperature)[-1], kept)))
+        q.append(rounded(law(models[0], text + new, temperature)[-1], kept))
         new.append(int(network.pick_tokens(q[-1][None], numbers[position : position + 1])[0]))
-    p = th.as_tensor(law(pair.target, text + new, temperature)[len(text) - 1 :])
+    p = th.as_tensor(law(models[1], text + new, temperature)[len(text) - 1 :])
     for position, token in enumerate(new):
-        if numbers[size + position] >= float(p[position][token] / q[position][token]):
+        if accepting[position] >= float(p[position][token] / q[position][token]):
             rest = (p[position] - q[position]).clamp_min(0.0)
-            return [*new[:position], int(network.pick_tokens(rest[None], numbers[-1:])[0])], position
-    return [*new, int(network.pick_tokens(p[size][None], numbers[-1:])[0])], size
+            return [*new[:position], int(network.pick_tokens(rest[None], np.array([last]))[0])], position
+    return [*new, int(network.pick_tokens(p[size][None], np.array([last]))[0])], size
 
 
-def copy_of(devices):
-    texts = [list(text) for text in devices.texts]
-    return SimpleNamespace(texts=texts, number=devices.number, age=devices.age, left=devices.left)
+def copy_of(verifier):
+    texts = [list(text) for text in verifier.texts]
+    return SimpleNamespace(texts=texts, **{name: getattr(verifier, name).copy() for name in ("number", "age", "left")})
 
 
-def check_text(devices, before, device, new):
+def check_text(verifier, before, device, new):
     """Compare a device's request with that of a round with ``new`` tokens; return the tokens gained."""
     gained = new[: before.left[device]]
     gained = gained[: gained.index(0) + 1] if 0 in gained else gained
     left = before.left[device] - len(gained)
     ended = gained[-1] == 0 or left == 0
     number = before.number[device] + ended
-    prompt = PROMPTS[prompt_index(device, number, len(PROMPTS), len(devices.texts), 0)]
-    assert devices.texts[device] == (prompt if ended else before.texts[device] + gained)
+    prompt = PROMPTS[prompt_index(device, number, len(PROMPTS), len(verifier.texts), verifier.seed)]
+    assert verifier.texts[device] == (prompt if ended else before.texts[device] + gained)
     expected = (number, 0, 15) if ended else (number, before.age[device] + 1, left)
-    assert (devices.number[device], devices.age[device], devices.left[device]) == expected
+    assert (verifier.number[device], verifier.age[device], verifier.left[device]) == expected
     return len(gained)
 
 
@@ -149,36 +163,35 @@ def check_text(devices, before, device, new):
     ("users", "temperature", "kept"), [(1, 1.0, 99), (5, 1.0, 99), (3, 0.7, 99), (3, 0.0, 99), (3, 1.0, 1), (3, 0.7, 4)]
 )
 def test_texts_are_those_of_a_slow_engine_without_caches(users, temperature, kept):
-    devices = made(users, tokens=15)
-    play = Player(devices, temperature, 7, kept)
-    generators = [np.random.default_rng([7, 2, device]) for device in range(users)]
+    drafter, verifier, play = made(users, None, temperature, 7, kept, tokens=15)
+    models = drafter.sequences.model, verifier.sequences.model
     for length in lengths(users, 25, seed=users):
-        before, result = copy_of(devices), play(length)
+        before, result = copy_of(verifier), play(length)
         for device, text in enumerate(before.texts):
-            new, accepted = slow_text(devices.pair, text, int(length[device]), temperature, generators[device], kept)
-            gained = check_text(devices, before, device, new)
+            stream = 7, device, before.number[device]
+            new, accepted = slow_text(models, text, int(length[device]), temperature, stream, kept)
+            gained = check_text(verifier, before, device, new)
             assert (result.accepted[device], result.gained[device]) == (accepted, gained)
-    assert max(devices.number) >= 1
+        assert drafter.texts == verifier.texts
+    assert max(verifier.number) >= 1
 
 
 def test_models_read_nothing_twice_and_keep_nothing_that_was_refused():
-    devices = made(4)
-    play = Player(devices, 1.0, seed=2)
+    drafter, verifier, play = made(4, seed=2)
     for length in lengths(4, 30):
-        before = devices.draft.length.copy()
+        before = drafter.sequences.length.copy()
         play(length)
-        sizes = np.array([len(text) for text in devices.texts])
-        np.testing.assert_array_equal(devices.target.length, sizes - 1)
-        assert (devices.draft.length <= sizes - 1).all()
-        idle = (length == 0) & (devices.age > 0)
-        np.testing.assert_array_equal(devices.draft.length[idle], before[idle])
+        sizes = np.array([len(text) for text in verifier.texts])
+        np.testing.assert_array_equal(verifier.sequences.length, sizes - 1)
+        assert (drafter.sequences.length <= sizes - 1).all()
+        idle = (length == 0) & (verifier.age > 0)
+        np.testing.assert_array_equal(drafter.sequences.length[idle], before[idle])
     pair = Pair(tiny_model(1, context=20), tiny_model(0, context=20))
-    devices = made(3, pair, tokens=1_000, prompts=[[5], [5, 6, 7], [5] * 15])
-    assert devices.left.tolist() == [16 - len(text) for text in devices.texts]
-    play = Player(devices, 1.0, seed=0)
+    _, verifier, play = made(3, pair, tokens=1_000, prompts=[[5], [5, 6, 7], [5] * 15])
+    assert verifier.left.tolist() == [16 - len(text) for text in verifier.texts]
     for length in lengths(3, 40):
         play(np.maximum(length, 1))  # never reads beyond the context, or it would raise
-    assert max(len(text) for _, _, text in devices.ended) == 16
+    assert max(len(text) for _, _, text in verifier.ended) == 16
 
 
 def indices(seed):
@@ -196,12 +209,11 @@ def test_too_little_memory_says_batch_and_length(monkeypatch):
     def fail(*_, **__):
         raise th.OutOfMemoryError("no more")
 
-    devices = made(3)
-    play = Player(devices, 1.0, seed=0)
-    monkeypatch.setattr(rounds, "verify", fail)
+    play = made(3)[2]
+    monkeypatch.setattr(halves, "verify", fail)
     with pytest.raises(MemoryError, match="the token probabilities of a batch of 3 with 3 tokens each"):
         play(np.array([1, 2, 0]))
-    monkeypatch.setattr(rounds.th, "ones", fail)
+    monkeypatch.setattr(halves.th, "zeros", fail)
     with pytest.raises(MemoryError, match="the token probabilities of a batch of 3 with 2 drafted tokens each"):
         play(np.array([1, 2, 0]))
 
@@ -341,7 +353,7 @@ def test_a_device_is_waited_for_before_each_look_at_the_clock(mine, monkeypatch)
     waited, order = [], []
     monkeypatch.setattr(th.cuda, "synchronize", waited.append)
     for model in (mine.target, SimpleNamespace(device=th.device("cuda:1"))):
-        rounds.wait_for(model)
+        network.wait_for(model)
     assert waited == [th.device("cuda:1")]
     monkeypatch.setattr(rounds, "wait_for", lambda model: order.append(f"wait for {model.name}"))
     watch = Stopwatch(mine, 1, 4, np.random.default_rng(0), lambda: order.append("look") or float(len(order)))

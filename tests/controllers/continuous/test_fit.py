@@ -189,7 +189,7 @@ def test_without_numba_one_sentence_says_so(monkeypatch):
         importlib.import_module(name)
 
 
-def test_machine_code_that_cannot_be_kept_is_made_again(monkeypatch):
+def test_machine_code_that_cannot_be_kept_is_made_again(monkeypatch, capsys):
     def njit(**options):
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
@@ -199,4 +199,6 @@ def test_machine_code_that_cannot_be_kept_is_made_again(monkeypatch):
     monkeypatch.delitem(sys.modules, "multispin_env.compiling")
     monkeypatch.delitem(sys.modules, all_sent.__module__)
     module = importlib.import_module(all_sent.__module__)
+    sys.modules["multispin_env.compiling"].compiled(all_sent)
+    assert capsys.readouterr().err.count("no writable cache") == 1  # for all functions
     assert module.all_sent(np.array([[0.0, 2.0]]), np.array([[1.0, 3.0]])) == pytest.approx([5.0])
