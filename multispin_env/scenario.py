@@ -22,10 +22,11 @@ from multispin_env.checks import (
     checked_field,
     shown,
 )
-from multispin_env.device import LOADS, Row, with_fleet
+from multispin_env.device import LOADS, Devices, Row, with_fleet
 from multispin_env.draft import PAYLOADS, TARGETS, DraftProfile, check_shifts
 from multispin_env.field_files import is_file_name, make_from_fields, read_fields, write_fields
-from multispin_env.registry import ACCEPTANCES, CHANNELS, DRAFTS, FLEETS, LINKS, SCENARIOS, SERVERS
+from multispin_env.pairs import check_pairs
+from multispin_env.registry import ACCEPTANCES, CHANNELS, DRAFTS, LINKS, SCENARIOS, SERVERS
 from multispin_env.server import (
     DRAFTING,
     LAW,
@@ -273,11 +274,9 @@ class Scenario:
         ACCEPTANCES.check(self.acceptance)
         LINKS.check(self.link)
         object.__setattr__(self, "access_delay", _checked_delays(self.access_delay, self.num_users))
-        _check_uplink(self)
-        if self.battery_rounds and (self.draft_ahead or self.min_draft_length):
-            actual = f"draft_ahead={self.draft_ahead}, min_draft_length={self.min_draft_length}"
-            expected = "0, or min_draft_length=0 without drafting ahead"
-            raise ValueError(f"battery_rounds: expected {expected}, got {self.battery_rounds:g} with {actual}")
+        self.uplink.check(self.efficiency_limit)
+        check_pairs("draft_ahead", vars(self))
+        check_pairs("battery_rounds", vars(self))
         listed = isinstance(self.tasks, list | tuple) and len(self.tasks) > 0
         if not listed or not all(isinstance(task, Task) for task in self.tasks):
             raise ValueError(f"tasks: expected a tuple of at least one Task, got {shown(self.tasks)}")
@@ -394,6 +393,11 @@ class Scenario:
         per_draft = self.verification_time_per_draft + self.context_time * self.context
         return VerificationLaw(fixed, per_draft, self.verification_pieces, self.padded_verification)
 
+    @cached_property  # read whenever devices are drawn
+    def devices(self) -> Devices:
+        """Devices from which this scenario draws its own: times, gains and joules."""
+        return Devices(**{field.name: getattr(self, field.name) for field in fields(Devices)})
+
     @property
     def label(self) -> str:
         """Name and differences from the paper: server, draft, payload, target, drafting ahead, fleet, repetitions."""
@@ -402,30 +406,9 @@ class Scenario:
         draft = f", {self.draft}{self.assumed}" if self.draft else ""
         named = self.payload == "ids" or self.target
         target = f", {'ids for a ' if self.payload == 'ids' else ''}{self.target_choice} target" if named else ""
-        load = " under sustained load" * (self.device_load != LOADS[0])
-        fleet = f", fleet {self.fleet_name}{load}" if self.fleet else ""
+        fleet = f", {label}" if (label := self.devices.label) else ""
         repeats = f", {100.0 * self.upload_loss:g} % of uploads repeated after {self.repeat_time / MS:g} ms"
         return f"{self.name}{server}{draft}{target}{ahead}{fleet}{repeats if self.repeat_time else ''}"
-
-    @property
-    def fleet_name(self) -> str:
-        """Name of the fleet in `FLEETS`, or the number of its rows; "" without a fleet."""
-        named = (name for name in FLEETS.names() if self.fleet and FLEETS.load(name).devices == self.fleet)
-        return next(named, f"of {len(self.fleet)} devices" if self.fleet else "")
-
-    @cached_property  # read whenever devices are drawn
-    def fleet_arrays(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Share, draft time in s/token under the ``device_load``, and joules of a drafted token, of each row (n,)."""
-        shares, *times, joules = np.array([row[1:] for row in self.fleet]).T
-        return shares, times[LOADS.index(self.device_load)], np.where(joules > 0.0, joules, self.draft_energy)
-
-    @property
-    def draft_time_range(self) -> tuple[float, float]:
-        """Smallest and largest T_k / T̄."""
-        if not self.fleet:
-            return 1.0 - self.draft_time_spread, 1.0 + self.draft_time_spread
-        times = self.fleet_arrays[1] / self.mean_draft_time
-        return float(times.min()), float(times.max())
 
     @property
     def assumed(self) -> str:
@@ -517,14 +500,6 @@ def check_ahead_losses(scenario: Scenario) -> None:
     """Raise ``ValueError`` for upload losses in rounds with ``draft_ahead``: chains grow during repeated uploads."""
     if scenario.draft_ahead:
         scenario.uplink.require_paper("in rounds with draft_ahead", "upload_loss")
-
-
-def _check_uplink(scenario: Scenario) -> None:
-    scenario.uplink.check(scenario.efficiency_limit)
-    if scenario.draft_ahead:
-        scenario.uplink.require_paper("with draft_ahead", "link", "access_delay")
-    if scenario.battery_rounds:
-        scenario.uplink.require_paper("with batteries")
 
 
 def _checked_delays(delays: Any, num_users: int) -> tuple[float, ...]:

@@ -91,7 +91,7 @@ class Uplink:
         return np.broadcast_to(np.array(self.access_delay), self.num_users) if self.access_delay else None
 
     def access(self, length: Lengths) -> FloatArray | float:
-        """Return the seconds (..., K) of access and downlink; 0 without delays or for a device without a draft."""
+        """Return the seconds (..., K) of access; 0 without delays or for a device without a draft."""
         return 0.0 if self.access_delays is None else self.access_delays * (np.asarray(length) > 0)
 
     def with_access(self, time: FloatArray, length: Lengths) -> FloatArray:

@@ -10,10 +10,10 @@ LIMITS = {
     "link": 8,
     "access delay": 3,
     "repeated uploads": 5,
-    "fleet and joules": 4,
-    "batteries": 13,
-    "drafting ahead": 20,
-    "least length": 3,
+    "fleet and joules": 1,
+    "batteries": 12,
+    "drafting ahead": 18,
+    "least length": 2,
     "padded passes": 12,
 }
 """Most files outside apps and evaluation with a condition on a capability; a limit may fall, never rise."""

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from multispin_env.checks import check_integer, check_name, missing_package
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Colour
+from multispin_env.envs.rendering.traces import Trace
 from multispin_env.evaluation.contenders import contender_errors, native
 from multispin_env.evaluation.episodes import play_episodes
 
@@ -79,8 +79,8 @@ def writer_for(path: Path) -> _Writer:
     return _WRITERS[path.suffix.lower()]
 
 
-def watch(config: EnvConfig, rounds: int, name: str, seed: int) -> list[Any]:
-    """Play an episode of a contender and return the view after each step.
+def watch(config: EnvConfig, rounds: int, name: str, seed: int) -> Trace:
+    """Play an episode of a contender and return its trace.
 
     ``rounds`` is the length of the episode, unless the environment has its own.
     """
@@ -88,8 +88,7 @@ def watch(config: EnvConfig, rounds: int, name: str, seed: int) -> list[Any]:
     if "rounds" in config.arguments:
         config = config.replace(rounds=check_integer("rounds", rounds, 1))
     env = config.for_contender(contender).make_vec(1, render_mode="rgb_array")
-    base, views = native(env), []
     check_integer("seed", seed, 0)
     with contender_errors(name):
-        play_episodes(env, contender, seed, watch=lambda _: views.append(base.view()))
-    return [replace(view, title=name) for view in views]
+        play_episodes(env, contender, seed)
+    return replace(native(env).view(), title=name)

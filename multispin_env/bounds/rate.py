@@ -13,6 +13,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.bounds.rate_program import Rates, Solution, System, add_set, add_times, make_rates, useful_sets
 from multispin_env.checks import broadcast, check_array, check_bool, check_integer, check_name, require
 from multispin_env.draft import expected_tokens
+from multispin_env.pairs import check_pairs
 from multispin_env.physics.chains import hit_probability
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.types import Batched, SystemState, checked_state
@@ -376,10 +377,7 @@ def _check_options(scenario: Scenario, channel: str, tight: bool, barrier: bool)
     check_bool("barrier", barrier)
     if check_bool("tight", tight) and channel != "static":
         raise ValueError(f"tight: expected False in channels that are not static, got True with {channel!r}")
-    if tight and scenario.draft_ahead:
-        raise ValueError("tight: expected False where draft_ahead is True, got True")
-    if tight and not scenario.law.flat:
-        raise ValueError("tight: expected False where a pass takes longer for each of its tokens, got True")
+    check_pairs("tight", vars(scenario), tight=tight, time_by_tokens=not scenario.law.flat)
     check_integer("num_users of rate_bound", scenario.num_users, 1, 256)  # more devices take many minutes
     kinds = (_STATES if channel == "independent" else 1) * (1 + scenario.draft_ahead)
     most = 2**18 // (scenario.num_users * kinds) - 1  # a larger program takes more than a gigabyte

@@ -22,6 +22,7 @@ from multispin_env.envs.config import DEFAULT_SCENARIO, EnvConfig
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.rendering.renderers import RENDER_FPS, Renderer, Window
+from multispin_env.envs.rendering.traces import Trace
 from multispin_env.envs.simulator import Step
 from multispin_env.scenario import Scenario
 
@@ -44,7 +45,7 @@ class BaseEnv:
         if render_mode is not None:
             check_name("render_mode", render_mode, self.metadata["render_modes"])
             window = Window("multispin_env", RENDER_FPS) if render_mode == "human" else None
-            self._renderer = config.renderer(config, num_envs, config.sheet(), window)
+            self._renderer = Renderer(config, num_envs, window)
 
     def _unbatched(self, batched: Any) -> Any:
         return batched if self._batch else batched[0]
@@ -337,7 +338,7 @@ class MultiSpinVectorEnv(BaseEnv, VectorEnv[Observation, Array, Array]):
         frames = (self._renderer.frame(env) for env in range(self.num_envs))
         return tuple(frame for frame in frames if frame is not None)
 
-    def view(self, env: int = 0) -> Any:
+    def view(self, env: int = 0) -> Trace:
         """Return the data in the picture of an environment; ``RuntimeError`` without a ``render_mode``."""
         if self._renderer is None:
             raise RuntimeError('view: expected render_mode "rgb_array", got None')

@@ -28,7 +28,7 @@ from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.knowledge import Knowledge
 from multispin_env.envs.observations import ObservationCodec
-from multispin_env.envs.rendering.renderers import Film, Renderer, Sheet
+from multispin_env.envs.rendering.traces import Trace
 from multispin_env.envs.simulator import Simulator
 from multispin_env.field_files import is_file_name
 from multispin_env.files import sibling_file
@@ -97,12 +97,8 @@ class EnvConfig(ABC):
     universal_encoding: ClassVar[str]
     """Encoding that can express every decision."""
 
-    renderer: ClassVar[type[Renderer]]
-
-    sheet: ClassVar[type[Sheet]]
-    """Drawing of the views of a renderer."""
-
-    film: ClassVar[type[Film]]
+    timeline: ClassVar[type[Trace]]
+    """Record of an episode, for pictures."""
 
     info_keys: ClassVar[InfoKeys]
     """Keys of ``info`` that comparisons sum over steps."""

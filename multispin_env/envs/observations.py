@@ -307,14 +307,13 @@ class ObservationCodec:
     @property
     def compute_range(self) -> tuple[float, float]:
         """Smallest and largest T_k / T̄."""
-        low, high = self.scenario.draft_time_range
+        low, high = self.scenario.devices.draft_time_range
         return low - _ROUNDING, high + _ROUNDING
 
     @cached_property
     def reference_efficiency(self) -> float:
         """r̄ in bit/s/Hz."""
-        middle = 0.5 * (self.scenario.mean_gain_low + self.scenario.mean_gain_high)
-        return float(spectral_efficiency(self.scenario, np.array(middle)))
+        return float(spectral_efficiency(self.scenario, np.array(self.scenario.devices.middle_gain)))
 
     @property
     def best_channel(self) -> float:

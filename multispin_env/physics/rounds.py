@@ -141,20 +141,10 @@ class Users(Batched):
 
 
 def users_from_uniforms(scenario: Scenario, uniforms: FloatArray) -> Users:
-    """Map uniform variables (..., 3, K) in [0, 1) to devices: T_k uniform in T̄ (1 ± spread), or of a fleet."""
+    """Map uniform variables (..., 3, K) in [0, 1) to devices, by `Devices.draw`, and their tasks."""
     draft, gain, task = (uniforms[..., i, :] for i in range(UNIFORMS_PER_USER))
-    spread, draft_energy = scenario.draft_time_spread, None
-    draft_time = scenario.mean_draft_time * (1.0 - spread + 2.0 * spread * draft)
-    if scenario.fleet:
-        shares, times, joules = scenario.fleet_arrays
-        row = np.searchsorted(np.cumsum(shares)[:-1], draft, side="right")
-        draft_time, draft_energy = times[row], joules[row]
-    return Users(
-        draft_time=draft_time,
-        mean_gain=scenario.mean_gain_low + (scenario.mean_gain_high - scenario.mean_gain_low) * gain,
-        task=(task * len(scenario.tasks)).astype(np.int64),
-        draft_energy=draft_energy,
-    )
+    drawn = scenario.devices.draw(draft, gain)._asdict()
+    return Users(task=(task * len(scenario.tasks)).astype(np.int64), **drawn)
 
 
 @dataclass(frozen=True)

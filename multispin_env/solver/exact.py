@@ -175,7 +175,7 @@ def _latency(state: _State, work: _Work) -> float:
 
 @compiled_part
 def _finish(state: _State, work: _Work) -> tuple[float, float]:
-    """Return the longest time of drafting, and φ less it, in s, of the real lengths by Newton's method (derivations, 1).
+    """Return the longest time of drafting, and φ less it, in s, of real lengths, by Newton's method (derivations, 1).
 
     Their sum loses the digits of an upload that takes a tiny part of the round.
     """

@@ -11,8 +11,8 @@ from gymnasium.wrappers import HumanRendering
 import multispin_env as ms
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas, load_pygame
-from multispin_env.envs.rendering.continuous import _cells_of
 from multispin_env.envs.rendering.renderers import Window, require_display
+from multispin_env.envs.rendering.traces import _num_cells
 from multispin_env.envs.rounds.known import HeterogeneousEnv
 from tests.envs.continuous.played import ENDLESS, HIDDEN
 
@@ -23,8 +23,8 @@ pygame = load_pygame()
 
 
 def test_a_partial_token_drafted_ahead_has_a_cell():
-    outcome = SimpleNamespace(draft_length=np.array([[2, 0]]), drafted_ahead=np.array([[0.4, 0.0]]))
-    assert _cells_of(outcome).tolist() == [[4, 1]]
+    outcome = SimpleNamespace(draft_length=np.array([12, 0]), drafted_ahead=np.array([0.4, 0.0]))
+    assert _num_cells([outcome]) == 14
 
 
 def make(env_id=FULL, **options):

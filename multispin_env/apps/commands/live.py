@@ -10,12 +10,12 @@ their drafts are uploaded and verified, one token per draft time of the scenario
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import mean, median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -61,11 +61,11 @@ _SUFFIXES = (".json", ".csv", ".png")
 _MIN_ROUNDS = 2  # for an estimate of a spread
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a run, except of its models."""
     add_scenario_options(parser, draft=False)
     parser.add_argument("--num-users", type=int, metavar="K", help="number of devices (default: the scenario's)")
     add_set_option(parser)
-    add_model_options(parser)
     add_prompt_options(parser)
     parser.add_argument("--rounds", type=int, default=60, help="rounds of each contender (default 60)")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of each request (default 64)")
@@ -76,12 +76,42 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--controller", default="optimal+filter", metavar="NAME", help=name)
     versus = "controllers to compare with (default fixed)"
     parser.add_argument("--versus", nargs="+", default=["fixed"], metavar="NAME", help=versus)
+    add_out_option(parser, ", ".join(_SUFFIXES))
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add_model_options(parser)
+    add_run_options(parser)
     guess = (
         "devices draft ahead with this guess of the server's token: greedy at temperature 0, else shared-seed "
         "(default) or independent"
     )
     parser.add_argument("--draft-ahead", nargs="?", const=True, metavar="GUESS", help=guess)
-    add_out_option(parser, ", ".join(_SUFFIXES))
+
+
+class Run(NamedTuple):
+    """Checked options of a run, before models are loaded."""
+
+    scenario: Scenario
+    names: list[str]  # of the contenders
+    prompts: Prompts
+    task: IntArray  # of each prompt, (P,)
+    files: tuple[Path, ...]
+
+
+def check_run(options: argparse.Namespace) -> Run:
+    """Return the checked options; ``ValueError`` or ``OSError`` for wrong ones."""
+    check_integer("rounds", options.rounds, _MIN_ROUNDS)
+    check_integer("tokens", options.tokens, 1)
+    check_model_options(options)
+    scenario = _live_scenario(options)
+    names = [options.controller, *options.versus]
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            raise ValueError(f"versus: expected different controllers, other than --controller, got {name!r}")
+        live_plug_in(name, scenario, make_assumptions(scenario))
+    prompts = read_prompts(options.prompts)
+    return Run(scenario, names, prompts, prompts.task_indices(scenario), out_files(options.out, _SUFFIXES))
 
 
 def _live_scenario(options: argparse.Namespace) -> Scenario:
@@ -100,35 +130,22 @@ def _live_scenario(options: argparse.Namespace) -> Scenario:
     return scenario.replace(target=target)
 
 
-def _task_indices(scenario: Scenario, prompts: Prompts) -> IntArray:
-    """Return the index of the scenario's task for each prompt, (P,); a single task is that of all prompts."""
-    names = [task.name for task in scenario.tasks]
-    if len(names) == 1:
-        return np.zeros(len(prompts.texts), dtype=np.int64)
-    for index, name in enumerate(prompts.tasks):
-        if name not in names:
-            line = prompts.task.index(index) + 1
-            raise ValueError(f"{prompts.file}, line {line}, task: expected one of the scenario's {names}, got {name!r}")
-    return np.array([names.index(prompts.tasks[task]) for task in prompts.task])
-
-
-def _live_contenders(
-    names: Sequence[str], scenario: Scenario, pair: "Pair", prompts: Prompts, options: argparse.Namespace
-) -> list[LiveContender]:
+def _live_contenders(run: Run, pair: "Pair", options: argparse.Namespace) -> list[LiveContender]:
     """Make contenders with the same requests, devices, channels and random numbers."""
     from multispin_env.apps.models.ahead import ChainDrafter, ChainVerifier, play_chains
     from multispin_env.apps.models.halves import Drafter, Requests, Verifier, draft_seed
     from multispin_env.apps.models.rounds import begin_requests, play_round
 
+    scenario = run.scenario
     users, size = scenario.num_users, pair.vocabulary_size
     longest = scenario.max_draft_length * (2 if scenario.draft_ahead else 1)  # a chain continues after a draft
-    encoded = prompts.encode(pair.target, longest + 1, options.raw, pair.context)
-    requests = Requests(encoded, _task_indices(scenario, prompts), options.tokens, pair.context - longest)
+    encoded = run.prompts.encode(pair.target, longest + 1, options.raw, pair.context)
+    requests = Requests(encoded, run.task, options.tokens, pair.context - longest)
     air = draw_conditions(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
     seeds = [draft_seed(options.seed, device) for device in range(users)]
     sent = scenario.sent_probabilities, scenario.bits_per_probability
     contenders = []
-    for name in names:
+    for name in run.names:
         device = pair.draft, users, size, options.temperature, *sent
         server = pair.target, users, size, options.temperature, options.seed, requests
         play: Callable[..., RoundResult]
@@ -178,8 +195,7 @@ def _round_row(contender: str, number: int, row: LiveRound) -> dict[str, Any]:
         "draft_time": (row.drafting, ".6f"),
         "upload_time": (row.uploading, ".6f"),
     }
-    if row.chains is not None:
-        lists |= {"head_start": (row.chains.head_start, ".4f"), "hit": (row.chains.hit.astype(int), "")}
+    lists |= row.more
     return {
         "contender": contender,
         "round": number,
@@ -197,22 +213,22 @@ def _round_row(contender: str, number: int, row: LiveRound) -> dict[str, Any]:
 
 
 def _run(options: argparse.Namespace) -> None:
-    check_integer("rounds", options.rounds, _MIN_ROUNDS)
-    check_integer("tokens", options.tokens, 1)
-    check_model_options(options)
-    scenario = _live_scenario(options)
-    names = [options.controller, *options.versus]
-    for position, name in enumerate(names):
-        if name in names[:position]:
-            raise ValueError(f"versus: expected different controllers, other than --controller, got {name!r}")
-        live_plug_in(name, scenario, make_assumptions(scenario))
-    prompts = read_prompts(options.prompts)
-    _task_indices(scenario, prompts)
-    files = out_files(options.out, _SUFFIXES)
+    run = check_run(options)
     pair = load_pair(options)
-    contenders = _live_contenders(names, scenario, pair, prompts, options)
+    play_and_write(_live_contenders(run, pair, options), run, options, pair.draft.name, pair.target.name)
+
+
+def play_and_write(
+    contenders: Sequence[LiveContender],
+    run: Run,
+    options: argparse.Namespace,
+    draft: str,
+    target: str,
+    more: Callable[[], tuple[dict[str, Any], str]] = lambda: ({}, ""),
+) -> None:
+    """Play all rounds, write the files and print the tables; ``more`` returns further content of both."""
     ended = _play_in_turns(contenders, options.rounds)
-    _write_files(contenders, files, options, pair)
+    _write_files(contenders, run.files, options, draft, target, *more())
     if ended is not None:
         played = len(contenders[0].rounds)
         print(f"stopped after {played} of {options.rounds} rounds, saved in {options.out}.*", file=sys.stderr)
@@ -220,7 +236,13 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _write_files(
-    contenders: Sequence[LiveContender], files: Sequence[Path], options: argparse.Namespace, pair: "Pair"
+    contenders: Sequence[LiveContender],
+    files: Sequence[Path],
+    options: argparse.Namespace,
+    draft: str,
+    target: str,
+    about_more: Mapping[str, Any],
+    text_more: str,
 ) -> None:
     lines, hits, scenario = verdict_lines(contenders), hit_lines(contenders), contenders[0].scenario
     as_json, as_csv, _ = files
@@ -229,8 +251,8 @@ def _write_files(
         contender.name: mean(row.played.accepting_time for row in contender.rounds) / MS for contender in contenders
     }
     about = {
-        "target": pair.target.name,
-        "draft": pair.draft.name,
+        "target": target,
+        "draft": draft,
         "prompts": str(options.prompts),
         "temperature": options.temperature,
         "seed": options.seed,
@@ -240,13 +262,14 @@ def _write_files(
         "accepting_ms": accepting,
         "decide_ms": deciding,
         **({"hits": [asdict(line) for line in hits]} if hits else {}),
+        **about_more,
         "scenario": scenario.to_dict(),
         **provenance(options, "torch", "transformers"),
     }
     write_output(f"{to_json(lines, about)}\n", as_json)
     rounds = [_round_row(player.name, *played) for player in contenders for played in enumerate(player.rounds, 1)]
     write_output(to_csv(rounds), as_csv)
-    small, large = (Path(model.name).name for model in (pair.draft, pair.target))
+    small, large = Path(draft).name, Path(target).name
     title = f"{small} drafts for {large}: {scenario.name}, K = {scenario.num_users}"
     save_timeline(contenders, options.out, title)
     print(f"{title}, {len(contenders[0].rounds)} rounds, temperature {options.temperature:g}\n")
@@ -260,7 +283,7 @@ def _write_files(
     )
     print(f"\nacceptance and sampling, in the realised but not in the predicted round: {inside}")
     print(f"requests started: {requests}\nmedian processor time of a decision: {times}")
-    print(f"intervals: 95 %, blocks of {block_length(contenders)} rounds")
+    print(f"intervals: 95 %, blocks of {block_length(contenders)} rounds{text_more}")
 
 
 COMMAND = Command(

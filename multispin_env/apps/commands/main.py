@@ -45,6 +45,8 @@ COMMANDS = {
         _HERE + "record", "measure how often your target model accepts your draft model, by task", "models"
     ),
     "live": _Entry(_HERE + "live", "run real models for emulated devices and compare with the prediction", "models"),
+    "testbed": _Entry(_HERE + "testbed", "verify the drafts of real devices that join over the network", "testbed"),
+    "join": _Entry(_HERE + "join", "draft on this machine for a server of testbed", "testbed"),
     "export": _Entry(_AGENTS + "export", "write a saved agent as ONNX", "export", "python -m multispin_agents.export"),
 }
 

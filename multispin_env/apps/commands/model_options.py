@@ -17,12 +17,29 @@ if TYPE_CHECKING:
 
 def add_model_options(parser: ArgumentParser, required: bool = True) -> None:
     """Add ``--target --draft --draft-bits --device --dtype``; ``--target`` may be ``required``."""
+    add_target_option(parser, required)
+    add_draft_options(parser)
+    add_device_options(parser)
+
+
+def add_target_option(parser: ArgumentParser, required: bool = True) -> None:
+    """Add ``--target``."""
     target = "target model: a folder saved by transformers, a .gguf file, or a name on the Hugging Face hub"
     parser.add_argument("--target", metavar="NAME", required=required, help=target)
-    draft = "draft model, with the vocabulary of the target (default: the target)"
-    parser.add_argument("--draft", metavar="NAME", help=draft)
+
+
+def add_draft_options(parser: ArgumentParser, required: bool = False) -> None:
+    """Add ``--draft --draft-bits``; ``--draft`` may be ``required``."""
+    default = "" if required else " (default: the target)"
+    parser.add_argument(
+        "--draft", metavar="NAME", required=required, help=f"draft model, with the vocabulary of the target{default}"
+    )
     bits = "quantize the draft model's weights to N bits, 2 to 8"
     parser.add_argument("--draft-bits", type=int, metavar="N", help=bits)
+
+
+def add_device_options(parser: ArgumentParser) -> None:
+    """Add ``--device --dtype``."""
     parser.add_argument("--device", default="cpu", help="torch device, for example cpu, cuda or cuda:1 (default cpu)")
     parser.add_argument("--dtype", default="float32", help=f"one of {', '.join(DTYPES)} (default float32)")
 
@@ -66,7 +83,7 @@ def out_files(stem: Path, suffixes: Iterable[str]) -> tuple[Path, ...]:
 def check_model_options(options: Namespace) -> None:
     """Check numbers and names before models are loaded."""
     check_name("dtype", options.dtype, DTYPES)
-    if options.draft_bits is not None:
+    if getattr(options, "draft_bits", None) is not None:
         check_integer("draft_bits", options.draft_bits, 2, 8)
     if hasattr(options, "temperature"):
         check_real("temperature", options.temperature, 0.0)

@@ -26,7 +26,8 @@ from multispin_env.checks import check_real
 from multispin_env.controllers.names import CUSTOM_CONTROLLER
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.rendering.canvas import load_pygame
-from multispin_env.envs.rendering.renderers import Film, Frame, Window, require_display
+from multispin_env.envs.rendering.renderers import Film, Window, require_display
+from multispin_env.envs.rendering.traces import Frame
 from multispin_env.evaluation.defaults import baseline_of, reference_of
 from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.files import replace_file
@@ -69,11 +70,11 @@ def _film(options: argparse.Namespace) -> Film:
     with Progress(2) as progress:
         for name, changes in ((left, {}), (right, differing)):
             progress.begin(f"playing {length}{name}")
-            views = watch(config_of(changes), options.rounds, name, options.seed)
+            trace = watch(config_of(changes), options.rounds, name, options.seed)
             differences = [f"{key}={value}" for key, value in changes.items()]
             title = ", ".join(differences if differences and left == right else [name, *differences])
-            episodes.append([replace(view, title=title) for view in views])
-    return config.film(*episodes)
+            episodes.append(replace(trace, title=title))
+    return Film(*episodes)
 
 
 def _write(film: Film, options: argparse.Namespace) -> None:

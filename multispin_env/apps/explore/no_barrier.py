@@ -17,7 +17,6 @@ from multispin_env.controllers.names import controller_names
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.serving import Serving
 from multispin_env.envs.rendering import style
-from multispin_env.envs.rendering.continuous import Axes
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.episodes import EpisodeStats
@@ -122,7 +121,7 @@ class NoBarrierSettings(SystemSettings):
         record = {
             "users": scenario.num_users,
             "ticks": TICKS,
-            "window": Axes.of(*(episodes.trace for episodes in played.values())).window,
+            "window": max(episodes.trace.axes(0.0).window for episodes in played.values()),
             "colours": {name: "#" + bytes(getattr(style, name.upper())).hex() for name in _COLOURS},
             "serving": self.serving,
             "bound": bound,

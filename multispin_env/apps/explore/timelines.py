@@ -4,13 +4,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from multispin_env.arrays import BoolArray
-from multispin_env.envs.rendering.continuous import (
-    Stretch,
-    Trace,
-    device_stretches,
-    request_marks,
-    server_stretches,
-)
+from multispin_env.envs.rendering.traces import Stretch, Trace, lanes, request_marks
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.episodes import EpisodeStats
@@ -55,11 +49,11 @@ def timeline(trace: Trace) -> dict[str, Any]:
     max_steps = MAX_STRETCHES // (4 * trace.scenario.num_users)  # a device has at most four activities per step
     clock = trace.duration if len(trace.ends) <= max_steps else trace.ends[max_steps - 1]
     over = trace.num_finished(clock)
-    users = range(trace.scenario.num_users)
+    *devices, server = lanes(trace, 0.0, clock)
     drawn: dict[str, Any] = {
         "shown": _ticks(clock),
-        "devices": [_flat(_merged(device_stretches(trace, user, 0.0, clock))) for user in users],
-        "server": _flat((batch.drafts, batch.begin, batch.end) for batch in server_stretches(trace, 0.0, clock)),
+        "devices": [_flat(_merged(lane)) for lane in devices],
+        "server": _flat((batch.drafts, batch.begin, batch.end) for batch in server),
         "ends": [_ticks(end) for end in trace.ends[:over]],
         "gained": [round(gained, 2) for gained in trace.gained[:over]],
     }

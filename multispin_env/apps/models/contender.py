@@ -9,13 +9,13 @@ time. So drafts and decisions follow from the seed and do not depend on the spee
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import thread_time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray
 from multispin_env.controllers.base import Assumptions
-from multispin_env.controllers.estimators import Filter, TaskMean, initial_counts, update_counts
+from multispin_env.controllers.estimators import Filter, TaskMean
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.evaluation.contenders import contender_errors
@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     from multispin_env.apps.models.rounds import RoundResult
 
 
-class _Conditions(NamedTuple):
+class Conditions(NamedTuple):
+    """Devices and channels of a run."""
+
     draft_time: FloatArray  # T_k (K,), s/token
     efficiency: FloatArray  # r_k (rounds, K) in each round, bit/s/Hz
 
 
-def draw_conditions(scenario: Scenario, rounds: int, rng: np.random.Generator) -> _Conditions:
+def draw_conditions(scenario: Scenario, rounds: int, rng: np.random.Generator) -> Conditions:
     """Draw the devices of a scenario, and their spectral efficiency in each round by its channel model."""
     devices, fading = rng.spawn(2)
     users = users_from_uniforms(scenario, devices.random((UNIFORMS_PER_USER, scenario.num_users)))
@@ -48,7 +50,7 @@ def draw_conditions(scenario: Scenario, rounds: int, rng: np.random.Generator) -
     for innovation in fresh[1:]:
         gain = channel.next_gain(gain, users.mean_gain, innovation)
         gains.append(gain)
-    return _Conditions(users.draft_time, spectral_efficiency(scenario, np.array(gains)))
+    return Conditions(users.draft_time, spectral_efficiency(scenario, np.array(gains)))
 
 
 def make_assumptions(scenario: Scenario) -> Assumptions:
@@ -115,8 +117,8 @@ class _Chains(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class LiveRound:
-    """A round of K devices: decision, prediction and result; times in seconds."""
+class Plan:
+    """Decision for K devices and its prediction; times in seconds."""
 
     draft_length: IntArray  # L, (K,) tokens
     bandwidth: FloatArray  # B_k, (K,) Hz
@@ -128,8 +130,6 @@ class LiveRound:
     round_trip: float
     predicted_pass: float  # verification time by the scenario, of K drafts padded to the longest
     deciding: float  # CPU time of ``decide``
-    played: "RoundResult"
-    chains: "_Chains | None" = None  # where devices draft ahead
 
     @property
     def access(self) -> float:
@@ -141,14 +141,33 @@ class LiveRound:
         """Time of the round with the predicted verification time."""
         return self.access + self.predicted_pass + self.round_trip
 
+
+@dataclass(frozen=True, eq=False)
+class LiveRound(Plan):
+    """A round of K devices with its result."""
+
+    played: "RoundResult"
+    chains: "_Chains | None" = None  # where devices draft ahead
+
     @property
     def measured_time(self) -> float:
         """Time of the round with the measured verification time, acceptance and sampling."""
         return self.access + self.played.verification_time + self.played.accepting_time + self.round_trip
 
+    @property
+    def more(self) -> dict[str, tuple[Array, str]]:
+        """Further columns (K,) of the file of rounds, with their formats."""
+        if self.chains is None:
+            return {}
+        return {"head_start": (self.chains.head_start, ".4f"), "hit": (self.chains.hit.astype(int), "")}
+
+    def as_measured(self) -> "LiveRound":
+        """Return the round with its draft and upload times, which are those of the scenario."""
+        return self
+
 
 class LiveContender:
-    """Plug-in that decides for a set of emulated devices, whose requests the ``verifier`` has.
+    """Plug-in that decides for K devices.
 
     ``play`` plays a round of drafts (K,); where devices draft ahead, its second argument is the tokens (K,) that each
     drafts after its guess.
@@ -158,74 +177,71 @@ class LiveContender:
         self,
         name: str,
         scenario: Scenario,
-        conditions: _Conditions,
+        conditions: Conditions,
         verifier: "Verifier",
-        play: "Callable[..., RoundResult]",
+        play: Callable[..., Any],
     ) -> None:
         assumptions = make_assumptions(scenario)
-        self.name, self.scenario, self.conditions, self.verifier, self._play = (
-            name,
-            scenario,
-            conditions,
-            verifier,
-            play,
-        )
+        self.name, self.scenario, self.conditions, self.verifier = name, scenario, conditions, verifier
+        self._play = play
         self.plug_in = live_plug_in(name, scenario, assumptions)
         self.prediction = Prediction(self.plug_in, scenario, assumptions)
         self.rounds: list[LiveRound] = []
-        self._counts = initial_counts(1, scenario.num_users)  # of the current requests
-        self._last = np.zeros((2, scenario.num_users), dtype=np.int64)  # drafted, accepted
+        self.history: list[list[tuple[int, int]]] = [[] for _ in range(scenario.num_users)]
+        """Tokens drafted and accepted in each round of the current request of each device."""
         self._head_start = np.zeros(scenario.num_users)
 
     def step(self) -> LiveRound:
         """Play the next round."""
-        scenario, verifier = self.scenario, self.verifier
-        efficiency = self.conditions.efficiency[len(self.rounds)]
-        request, age, task, left = (
-            array.copy() for array in (verifier.number, verifier.age, verifier.task, verifier.left)
-        )
-        drafted, accepted = self._last
-        chain = self._head_start
+        rows, efficiency = np.arange(self.scenario.num_users), self.conditions.efficiency[len(self.rounds)]
+        plan, task = self.plan(rows, self.conditions.draft_time, efficiency), self.verifier.task.copy()
+        played, chains = self._played(plan.draft_length, task, plan.access + plan.predicted_pass)
+        self.remember(rows, plan.draft_length, played.accepted)
+        self.rounds.append(LiveRound(**vars(plan), played=played, chains=chains))
+        return self.rounds[-1]
+
+    def plan(self, rows: IntArray, draft_time: FloatArray, efficiency: FloatArray) -> Plan:
+        """Decide for the devices ``rows`` (n,), the only ones that draft; the other arguments are (K,)."""
+        scenario, verifier, users = self.scenario, self.verifier, len(rows)
+        request, age, task = verifier.number.copy(), verifier.age.copy(), verifier.task.copy()
+        drafted, accepted = np.array([past[-1] if past else (0, 0) for past in self.history]).T
         observed = Observed(
-            self.conditions.draft_time,
+            draft_time,
             efficiency,
             task=task,
             drafted=drafted,
             accepted=accepted,
             age=age,
-            head_start=chain,
+            head_start=self._head_start,
         )
         with contender_errors(self.name):
             start = thread_time()
-            decision = self.plug_in(observed)
+            decision = self.plug_in(observed[rows])
             deciding = thread_time() - start
-            decision = checked_decision(scenario, decision)
-        length = decision.draft_length
-        hits, misses = update_counts("prediction", self._counts, observed[None])
-        predicted = self.prediction.tokens(length, left, hits[0], misses[0], task)
-        drafting = drafting_time(scenario, length, self.conditions.draft_time, chain)
-        uploading = scenario.uplink.upload_time(length, efficiency, decision.bandwidth)
-        users = scenario.num_users
-        predicted_pass = float(scenario.law.time(users, users * (int(length.max()) + 1)))
-        played, chains = self._played(length, task, float((drafting + uploading).max()) + predicted_pass)
-        self._last = np.array([length, played.accepted])
-        self.rounds.append(
-            LiveRound(
-                draft_length=length,
-                bandwidth=decision.bandwidth,
-                request=request,
-                age=age,
-                predicted=predicted,
-                drafting=drafting,
-                uploading=uploading,
-                round_trip=scenario.round_trip_time,
-                predicted_pass=predicted_pass,
-                deciding=deciding,
-                played=played,
-                chains=chains,
-            )
+            decision = checked_decision(scenario.replace(num_users=users), decision)
+        length, bandwidth, takes_part = np.zeros_like(age), np.ones(age.shape), np.zeros(age.shape)
+        length[rows], bandwidth[rows], takes_part[rows] = decision.draft_length, decision.bandwidth, 1.0
+        hits = np.array([float(sum(count for _, count in past)) for past in self.history])
+        misses = np.array([float(sum(count < size for size, count in past)) for past in self.history])
+        return Plan(
+            draft_length=length,
+            bandwidth=bandwidth,
+            request=request,
+            age=age,
+            predicted=takes_part * self.prediction.tokens(length, verifier.left, hits, misses, task),
+            drafting=drafting_time(scenario, length, draft_time, self._head_start),
+            uploading=scenario.uplink.upload_time(length, efficiency, bandwidth),
+            round_trip=scenario.round_trip_time,
+            predicted_pass=float(scenario.law.time(users, users * (int(length.max()) + 1))),
+            deciding=deciding,
         )
-        return self.rounds[-1]
+
+    def remember(self, rows: IntArray, drafted: IntArray, accepted: IntArray) -> None:
+        """Add a round of the devices ``rows`` (n,) to the history of their requests; other arguments are (K,)."""
+        for row in rows.tolist():
+            self.history[row].append((int(drafted[row]), int(accepted[row])))
+            if self.verifier.age[row] == 0:
+                self.history[row].clear()
 
     def _played(self, length: IntArray, task: IntArray, duration: float) -> "tuple[RoundResult, _Chains | None]":
         """Play drafts (K,) in a round of ``duration`` seconds without the round trip; update the chains."""

@@ -81,6 +81,12 @@ class Model:
         return int(getattr(self.network.config, "max_position_embeddings", None) or 2048)
 
     @cached_property
+    def vocabulary_size(self) -> int:
+        """V; further logits are padding of the last layer."""
+        outputs = self.network.get_output_embeddings().weight.shape[0]
+        return int(min(max(self.tokenizer.get_vocab().values()) + 1, outputs))
+
+    @cached_property
     def ends(self) -> frozenset[int]:
         """Tokens that end a text."""
         configured = getattr(self.network.generation_config, "eos_token_id", None)
@@ -195,10 +201,8 @@ class Pair:
 
     @cached_property
     def vocabulary_size(self) -> int:
-        """V; further logits are padding of a model's last layer."""
-        outputs = [model.network.get_output_embeddings().weight.shape[0] for model in (self.draft, self.target)]
-        known = max(self.target.tokenizer.get_vocab().values()) + 1
-        return int(min(known, *outputs))
+        """V of both models."""
+        return min(self.draft.vocabulary_size, self.target.vocabulary_size)
 
     @property
     def context(self) -> int:

@@ -5,9 +5,13 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from multispin_env.arrays import IntArray
 from multispin_env.checks import check_label, located, shown
 from multispin_env.files import MIB, checksum, decode_text, parse_json
 from multispin_env.npz import read_file
+from multispin_env.scenario import Scenario
 
 if TYPE_CHECKING:
     from multispin_env.apps.models.network import Model
@@ -38,6 +42,18 @@ class Prompts:
                     expected = f"at most {limit} tokens, so that {room} more fit in the context of {limit + room}"
                     raise ValueError(f"prompt: expected {expected}, got {size}")
         return encoded
+
+    def task_indices(self, scenario: Scenario) -> IntArray:
+        """Return the index of the scenario's task for each prompt, (P,); a single task is that of all prompts."""
+        names = [task.name for task in scenario.tasks]
+        if len(names) == 1:
+            return np.zeros(len(self.texts), dtype=np.int64)
+        for index, name in enumerate(self.tasks):
+            if name not in names:
+                line = self.task.index(index) + 1
+                expected = f"one of the scenario's {names}"
+                raise ValueError(f"{self.file}, line {line}, task: expected {expected}, got {name!r}")
+        return np.array([names.index(self.tasks[task]) for task in self.task])
 
 
 def read_prompts(path: str | PathLike[str]) -> Prompts:

@@ -210,7 +210,7 @@ def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
         name: [] for name in (_ACCEPTED_TOKEN, _REFUSED_TOKEN, "uploading", "waiting", "verifying")
     }
     begin = 0.0
-    for entry in rounds:
+    for entry in (played.as_measured() for played in rounds):
         for device in range(users):
             length, accepted = int(entry.draft_length[device]), int(entry.played.accepted[device])
             token_time = entry.drafting[device] / max(length, 1)

@@ -10,6 +10,7 @@ from multispin_env.arrays import IntArray
 from multispin_env.checks import check_integer, check_real, check_rng, checked_field
 from multispin_env.controllers.base import RoundsController, WeightedController, max_length, min_length
 from multispin_env.controllers.names import make_controller
+from multispin_env.pairs import check_pairs
 from multispin_env.physics.energy import token_energy
 from multispin_env.physics.links import RateCurves
 from multispin_env.physics.posterior import Posterior
@@ -85,10 +86,8 @@ class Optimal(WeightedController):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.energy_price and not (self.tpot is None and self.fixed_length is None):
-            raise ValueError(f"energy_price: expected 0 with tpot or fixed_length, got {self.energy_price}")
-        if self.energy_price and not self.scenario.uplink.of_paper("link", "access_delay"):
-            raise ValueError(f"energy_price: expected 0 with another link or access_delay, got {self.energy_price}")
+        options = {"tpot": self.tpot, "fixed_length": self.fixed_length is not None}
+        check_pairs("energy_price", vars(self.scenario), energy_price=self.energy_price, **options)
 
     @override
     def decide(self, state: SystemState) -> Decision:

@@ -20,7 +20,7 @@ from multispin_env.envs.continuous.simulator import ContinuousSimulator, TokenAc
 from multispin_env.envs.knowledge import Knowledge
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import CONTINUOUS_STATE, TYPICAL_LENGTH, ObservationCodec
-from multispin_env.envs.rendering.continuous import TraceFilm, TracePicture, Traces
+from multispin_env.envs.rendering.traces import Trace
 from multispin_env.physics.acceptance import ByRequest, check_mean_rounds
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.passes import DISCIPLINES, discipline_of
@@ -42,9 +42,7 @@ class ContinuousConfig(EnvConfig):
     family: ClassVar[str] = "continuous"
     encodings: ClassVar[Registry] = CONTINUOUS_ENCODINGS
     universal_encoding: ClassVar[str] = "full"
-    renderer: ClassVar[type[Traces]] = Traces
-    sheet: ClassVar[type[TracePicture]] = TracePicture
-    film: ClassVar[type[TraceFilm]] = TraceFilm
+    timeline: ClassVar[type[Trace]] = Trace
     entries: ClassVar[tuple[str, ...]] = CONTINUOUS_STATE
     info_keys: ClassVar[InfoKeys] = InfoKeys("tokens", "draft_length", "duration", None)
     starts: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(

@@ -16,7 +16,7 @@ from multispin_env.envs.base import single_env
 from multispin_env.envs.config import EnvConfig, InfoKeys
 from multispin_env.envs.objectives import Goodput, Objective, ProportionalFairness
 from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
-from multispin_env.envs.rendering.renderers import Histories, Picture, RoundsFilm
+from multispin_env.envs.rendering.traces import RoundsTrace
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.simulator import RoundsSimulator
 from multispin_env.envs.rounds.slopes import reward_slopes
@@ -38,9 +38,7 @@ class RoundsConfig(EnvConfig):
     family: ClassVar[str] = "rounds"
     encodings: ClassVar[Registry] = ENCODINGS
     universal_encoding: ClassVar[str] = "shares"
-    renderer: ClassVar[type[Histories]] = Histories
-    sheet: ClassVar[type[Picture]] = Picture
-    film: ClassVar[type[RoundsFilm]] = RoundsFilm
+    timeline: ClassVar[type[RoundsTrace]] = RoundsTrace
     drafts_ahead: ClassVar[bool] = False
     simulator_class: ClassVar[type[RoundsSimulator]] = RoundsSimulator
     entries: ClassVar[tuple[str, ...]] = ROUND_STATE

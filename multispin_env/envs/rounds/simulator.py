@@ -14,7 +14,7 @@ from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.simulator import Counts, Step, blank_ended
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import HIT_THRESHOLDS, Chains
-from multispin_env.physics.energy import BatteryBank, drafting_energy, token_energy
+from multispin_env.physics.energy import BatteryBank, token_energy
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.rounds import (
     UNIFORMS_PER_USER,
@@ -140,7 +140,7 @@ class RoundsSimulator:
         if self._repetitions is not None:
             uniforms = self._read_noise(self._repetitions, over).reshape(length.shape)
             outcome = with_repetitions(scenario, outcome, decision.draft_length, uniforms)
-        drafting = drafting_energy(scenario, self.state)
+        drafting = scenario.devices.joules(self.state.draft_energy)
         energy = scenario.uplink.round_joules(length, outcome.upload_time, self._token_energy, drafting)
         duration = outcome.round_latency[:, None]
         if noise is not None and scenario.draft_ahead:
@@ -189,8 +189,7 @@ class RoundsSimulator:
         renewed = self.requests.age == 0 if acceptance.changes else self._none
         if self.scenario.draft_ahead:
             self._chains.keep(~renewed)
-        if self._counts is not None:
-            self._counts.advance(decision.draft_length.copy(), tokens.astype(np.int64) - 1, renewed)
+        self._count(decision, tokens, renewed)
         self._elapsed = self._elapsed + 1
         if ended is None:
             self._report(ALL, gain)
@@ -202,6 +201,11 @@ class RoundsSimulator:
             self._skip_delay(ended, ended)
             self._start_episodes(ended)
         self._set_states()
+
+    def _count(self, decision: Decision, tokens: FloatArray, renewed: BoolArray) -> None:
+        """Count a round with ``tokens`` (n, K), after which the requests of ``renewed`` (n, K) devices are new."""
+        if self._counts is not None:
+            self._counts.advance(decision.draft_length.copy(), tokens.astype(np.int64) - 1, renewed)
 
     def round_outcome(self, decision: Decision | RealDecision, tokens: FloatArray) -> Outcome:
         """Return the outcome of a round in the current state, in which a decision (n, K) gains ``tokens`` (n, K).

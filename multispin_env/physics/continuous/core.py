@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, put, replace_rows
+from multispin_env.pairs import check_pairs
 from multispin_env.physics.acceptance import Acceptance, Requests
 from multispin_env.physics.chains import HIT_THRESHOLDS, chain_left
 from multispin_env.physics.continuous.passes import (
@@ -86,8 +87,7 @@ class ContinuousCore:
         if system.workload is not None and not drawn:
             raise ValueError("drawn: expected True with a workload, since requests have whole tokens, got False")
         system.acceptance.prior(scenario)  # raises for an unsuitable scenario
-        if scenario.battery_rounds:
-            raise ValueError(f"battery_rounds: expected 0 without the barrier, got {scenario.battery_rounds:g}")
+        check_pairs("without_barrier", vars(scenario), without_barrier=True)
         self.system = system
         self.num_envs = num_envs
         device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=scenario.num_users)
@@ -149,11 +149,10 @@ class ContinuousCore:
         for array in (*drafts, state.batch, state.time):
             array[envs] = 0  # `Phase.FREE` is 0
         state = state.changed(
-            draft_time=self.users.draft_time,
+            **self.users.shared(ContinuousState),
             spectral_efficiency=replace_rows(state.spectral_efficiency, envs, spectral_efficiency(scenario, gain)),
             acceptance_rate=replace_rows(state.acceptance_rate, envs, requests.rate),
             head_start=replace_rows(state.head_start, envs, 0.0),
-            draft_energy=self.users.draft_energy,
         )
         self.state = self._reset_requests(state, envs)
 

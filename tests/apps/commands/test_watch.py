@@ -8,7 +8,8 @@ from multispin_env.apps.commands.main import main
 from multispin_env.apps.terminal import output
 from multispin_env.envs.rendering import renderers, style
 from multispin_env.envs.rendering.canvas import load_pygame
-from multispin_env.envs.rendering.renderers import END, JUDGED, MOVES, RoundsFilm
+from multispin_env.envs.rendering.renderers import Film
+from multispin_env.envs.rendering.traces import END, JUDGED, MOVES
 from multispin_env.evaluation.statistics import EPISODE_SEED
 
 TINY = ["--num-users", "3", "--rounds", "2"]
@@ -49,17 +50,17 @@ def test_mp4(tmp_path):
 
 def test_the_right_side_may_have_other_arguments(tmp_path, monkeypatch):
     films = []
-    monkeypatch.setattr(RoundsFilm, "__init__", lambda self, *episodes: films.append(episodes))
-    monkeypatch.setattr(RoundsFilm, "frames", lambda self: [])
+    monkeypatch.setattr(Film, "__init__", lambda self, *sides: films.append(sides))
+    monkeypatch.setattr(Film, "frames", lambda self: [])
     monkeypatch.setattr("multispin_env.apps.commands.watch.writer_for", lambda path: lambda file, *_: file.touch())
     names = ["--controller", "optimal", "--versus", "optimal", "--versus-set", "draft_ahead=False"]
     env = ["--env", "MultiSpin/DraftAhead-v0", "--set", "rho=100"]
     assert main(["watch", *env, *TINY, *names, "--out", str(tmp_path / "film.gif")]) == 0
     ((left, right),) = films
-    assert [view.title for view in (left[-1], right[-1])] == ["optimal", "draft_ahead=False"]
-    assert left[-1].last.chain.drafted_ahead.any()
-    assert not right[-1].last.chain.drafted_ahead.any()
-    assert left[0].last.outcome.upload_time == pytest.approx(right[0].last.outcome.upload_time)  # no head start yet
+    assert [trace.title for trace in (left, right)] == ["optimal", "draft_ahead=False"]
+    assert left.outcomes[-1].drafted_ahead.any()
+    assert not right.outcomes[-1].drafted_ahead.any()
+    assert left.outcomes[0].uploaded_at == pytest.approx(right.outcomes[0].uploaded_at)  # no head start yet
 
 
 @pytest.mark.usefixtures("quick_prices")

@@ -9,7 +9,7 @@ from multispin_env.apps.explore import no_barrier
 from multispin_env.apps.explore.one_round import RoundSettings
 from multispin_env.apps.explore.page import VIEWS, view_numbers
 from multispin_env.apps.explore.settings import ScenarioSources
-from multispin_env.envs.rendering.charts import round_up
+from multispin_env.envs.rendering.traces import round_up
 from tests.apps.explore.browser import CHROMEDRIVER, CHROMIUM, browser, redraw, resize, served, visit
 
 installed = CHROMIUM.exists() and CHROMEDRIVER.exists()

@@ -6,7 +6,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.apps.explore import timelines
 from multispin_env.apps.explore.timelines import TICKS, play, timeline
-from multispin_env.envs.rendering.continuous import request_marks
+from multispin_env.envs.rendering.traces import request_marks
 from multispin_env.evaluation.cases import Episodes
 
 
@@ -59,7 +59,7 @@ def test_the_server_and_the_curves(busy, monkeypatch):
     assert [end for _, _, end in unpacked(drawn["server"])] == drawn["ends"]
     assert drawn["ends"][-1] == drawn["shown"] == round(busy.duration * TICKS)
     rates = np.array(drawn["gained"]) * TICKS / drawn["ends"]
-    assert rates == pytest.approx([busy.rate(end) for end in busy.ends], rel=1e-3)
+    assert rates == pytest.approx(busy.means, rel=1e-3)
     monkeypatch.setattr(timelines, "MAX_STRETCHES", 4 * 3 * 5)  # of a long episode, the end is left out
     drawn = timeline(busy)
     assert len(drawn["ends"]) == 5

@@ -31,7 +31,9 @@ def made(number, gained=(2, 3), predicted=(2.5, 2.5), measured=0.2, request=(0, 
         round_trip=0.1,
         predicted_pass=0.1,
         deciding=0.001,
-        played=SimpleNamespace(accepted=np.array([1, 0]), gained=np.array(gained), verification_time=measured),
+        played=SimpleNamespace(
+            accepted=np.array([1, 0]), gained=np.array(gained), verification_time=measured, accepting_time=0.0
+        ),
     )
 
 

@@ -8,9 +8,8 @@ import pytest
 from multispin_env.apps.watch import gif_colours, watch, write_gif, write_mp4, writer_for
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.rendering import style
-from multispin_env.envs.rendering.canvas import Layout
-from multispin_env.envs.rendering.renderers import END, JUDGED, MOVES
-from multispin_env.envs.rendering.renderers import RoundsFilm as Film
+from multispin_env.envs.rendering.picture import Picture
+from multispin_env.envs.rendering.renderers import Film
 
 FULL = "MultiSpin/Heterogeneous-v0"
 
@@ -22,33 +21,19 @@ def episodes(*names, seed=7, **arguments):
 
 def test_both_meet_the_same_states():
     optimal, again, fixed = episodes("optimal", "optimal", "fixed", optimum=True)
-    assert [view.goodput for view in optimal] == [view.goodput for view in again]
-    assert [view.title for view in (*optimal, *fixed)] == ["optimal"] * 3 + ["fixed"] * 3
+    assert optimal.means == again.means
+    assert [(trace.title, len(trace.outcomes)) for trace in (optimal, fixed)] == [("optimal", 3), ("fixed", 3)]
     (other,) = episodes("optimal", seed=8)
-    assert other[0].goodput != optimal[0].goodput
-    assert optimal[-1].reference == pytest.approx(fixed[-1].reference)  # what the optimum makes of the states
-    assert optimal[-1].goodput == pytest.approx(optimal[-1].reference)
-    assert fixed[-1].goodput[-1] < optimal[-1].goodput[-1]
-
-
-def test_rounds_are_shown_in_the_same_time():
-    entry, other = episodes("optimal", "fixed")
-    frames = Film(entry, other).frames()
-    assert len(frames) == 1 + 2 * (MOVES + 1)  # of the first round only its end
-    assert sum(frame.times for frame in frames) == 2 * MOVES + 2 * JUDGED + END
-    slower = max(float(view.last.outcome.round_latency) for view in (entry[1], other[1]))
-    clocks = [frame.clock for frame in frames[1 : MOVES + 2]]
-    assert clocks == pytest.approx(np.linspace(0.0, slower, MOVES + 2)[1:])
-    left, right = frames[-1].views
-    assert left.scales == right.scales
-    assert (left.reference, left.reference_name) == (right.goodput, "fixed")
-    assert (right.reference, right.reference_name) == (left.goodput, "optimal")
+    assert other.means[0] != optimal.means[0]
+    assert optimal.optima == pytest.approx(fixed.optima)  # what the optimum makes of the states
+    assert optimal.means == pytest.approx(optimal.optima)
+    assert fixed.means[-1] < optimal.means[-1]
 
 
 CONTENTS = {
     "times": (style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING),
-    "tokens": (style.DRAFTED, style.ACCEPTED, style.REFUSED, style.SERVER_TOKEN),
-    "below": (style.INK,),
+    "tokens": (style.ACCEPTED, style.REFUSED, style.SERVER_TOKEN),
+    "curve": (style.INK,),
 }
 """Colours of what panels show, which axes do not have."""
 
@@ -56,18 +41,17 @@ CONTENTS = {
 @pytest.mark.parametrize(("env_id", "arguments"), [(FULL, {}), ("MultiSpin/Continuous-v0", {"horizon": 2.0})])
 def test_no_panel_is_empty_in_any_frame(env_id, arguments):
     config = EnvConfig.of(env_id, num_users=3, **arguments).for_any_decision
-    film = config.film(*(watch(config, 3, name, 7) for name in ("optimal", "fixed")))
+    sides = [watch(config, 3, name, 7) for name in ("optimal", "fixed")]
+    film, layouts = Film(*sides), Picture().layouts(sides)
     frames = film.frames()
     assert len(frames) > 9
-    layouts = [Layout.of(area) for area, _ in film._picture._panels(frames[0].views)]
     for number, frame in enumerate(frames):
         picture = film.draw(frame).array()
         for side, layout in enumerate(layouts):
-            below = layout.bandwidth._replace(width=layout.goodput.right - layout.bandwidth.x)
-            for part, area in {"times": layout.times, "tokens": layout.tokens, "below": below}.items():
-                x, y, width, height = map(round, area)
+            for part, colours in CONTENTS.items():
+                x, y, width, height = map(round, getattr(layout, part))
                 pixels = picture[y : y + height, x : x + width, None]
-                assert (pixels == np.array(CONTENTS[part], np.uint8)).all(axis=-1).any(), (number, side, part)
+                assert (pixels == np.array(colours, np.uint8)).all(axis=-1).any(), (number, side, part)
 
 
 def picture(*colours):
