@@ -165,6 +165,8 @@ def test_laxities_and_drops(state):
     for row in range(len(laxity)):
         ranked = sorted(range(5), key=lambda k: (before.priority[row, k], laxity[row, k]))
         assert (np.diff(decision.priority[row, ranked]) >= 0).all()
+    alone = Deadlines(SCENARIO, ms.make_controller("greedy", SCENARIO), need=0.025, haste=2.0)(state)
+    assert alone.priority == pytest.approx(laxity)  # `greedy` has no priorities
 
 
 BASES = {"load-aware": "own-pace", "earliest-deadline": "greedy", "turbospec": "greedy"}
