@@ -1,12 +1,17 @@
-"""Profiles of measured devices, and fleets: mixtures of devices from which a scenario draws its own."""
+"""Devices of a scenario, profiles of measured ones, and fleets: mixtures from which a scenario draws its own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import fsum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
+from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_label, check_name, check_plausible, check_real, checked_field, shown
 from multispin_env.field_files import ProfileFile
+from multispin_env.pairs import check_pairs
 from multispin_env.registry import DEVICES, FLEETS, Registry
 
 LOADS = ("cold", "sustained")
@@ -94,6 +99,72 @@ class Fleet(ProfileFile):
         object.__setattr__(self, "devices", fleet_rows(self.devices))
 
 
+class DrawnDevices(NamedTuple):
+    """Numbers of drawn devices, arrays (..., K)."""
+
+    draft_time: FloatArray  # T_k, s/token
+    mean_gain: FloatArray  # H̄_k
+    draft_energy: FloatArray | None = None  # J, with a fleet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Devices:
+    """Devices from which a scenario draws its own, `Scenario.devices`; the fields are those of the scenario."""
+
+    mean_draft_time: float
+    draft_time_spread: float
+    mean_gain_low: float
+    mean_gain_high: float
+    draft_energy: float
+    fleet: tuple[Row, ...]
+    device_load: str
+
+    def draw(self, draft: FloatArray, gain: FloatArray) -> DrawnDevices:
+        """Map uniform variables (..., K) in [0, 1) to devices: T_k uniform in T̄ (1 ± spread), or of the fleet."""
+        mean_gain = self.mean_gain_low + (self.mean_gain_high - self.mean_gain_low) * gain
+        if not self.fleet:
+            spread = self.draft_time_spread
+            return DrawnDevices(self.mean_draft_time * (1.0 - spread + 2.0 * spread * draft), mean_gain)
+        shares, times, joules = self.rows
+        row = np.searchsorted(np.cumsum(shares)[:-1], draft, side="right")
+        return DrawnDevices(times[row], mean_gain, joules[row])
+
+    @cached_property  # read whenever devices are drawn
+    def rows(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Share, draft time in s/token under the ``device_load``, and joules of a drafted token, of each row (n,)."""
+        shares, *times, joules = np.array([row[1:] for row in self.fleet]).T
+        return shares, times[LOADS.index(self.device_load)], np.where(joules > 0.0, joules, self.draft_energy)
+
+    @property
+    def draft_time_range(self) -> tuple[float, float]:
+        """Smallest and largest T_k / T̄."""
+        if not self.fleet:
+            return 1.0 - self.draft_time_spread, 1.0 + self.draft_time_spread
+        times = self.rows[1] / self.mean_draft_time
+        return float(times.min()), float(times.max())
+
+    @property
+    def middle_gain(self) -> float:
+        """Mean H̄ of the mean gains H̄_k."""
+        return 0.5 * (self.mean_gain_low + self.mean_gain_high)
+
+    def joules(self, drawn: FloatArray | None) -> FloatArray | float:
+        """Return the joules of a drafted token: those of drawn devices (..., K), or the number that all have."""
+        return self.draft_energy if drawn is None else drawn
+
+    @property
+    def fleet_name(self) -> str:
+        """Name of the fleet in `FLEETS`, or the number of its rows; "" without a fleet."""
+        named = (name for name in FLEETS.names() if self.fleet and FLEETS.load(name).devices == self.fleet)
+        return next(named, f"of {len(self.fleet)} devices" if self.fleet else "")
+
+    @property
+    def label(self) -> str:
+        """Fleet and its load, if it is sustained; "" without a fleet."""
+        load = " under sustained load" * (self.device_load != LOADS[0])
+        return f"fleet {self.fleet_name}{load}" if self.fleet else ""
+
+
 def fleet_rows(rows: Any) -> tuple[Row, ...]:
     """Return rows (label, share, cold, sustained, joules) of a fleet, with the numbers of profiles for rows without.
 
@@ -143,12 +214,7 @@ def with_fleet(values: Mapping[str, Any], read_files: bool = True) -> dict[str, 
         if load != LOADS[0]:
             raise ValueError(f"device_load: expected {LOADS[0]!r} without a fleet, got {load!r}")
         return dict(values)
-    if values.get("draft"):
-        expected = "none with a draft profile, whose draft time is that of its own machine"
-        raise ValueError(f"fleet: expected {expected}, got {shown(fleet)} with draft={values['draft']!r}")
-    if values.get("battery_rounds"):
-        expected = "0 with a fleet, since capacities are fitted to equal devices"
-        raise ValueError(f"battery_rounds: expected {expected}, got {values['battery_rounds']:g}")
+    check_pairs("fleet", values)
     rows = Fleet.resolve(fleet, read_files).devices if isinstance(fleet, str) else fleet_rows(fleet)
     mean = fsum(share * (cold if load == LOADS[0] else sustained) for _, share, cold, sustained, _ in rows)
     if values.get("mean_draft_time", mean) != mean:

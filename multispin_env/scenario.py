@@ -22,10 +22,11 @@ from multispin_env.checks import (
     checked_field,
     shown,
 )
-from multispin_env.device import LOADS, Row, with_fleet
+from multispin_env.device import LOADS, Devices, Row, with_fleet
 from multispin_env.draft import PAYLOADS, TARGETS, DraftProfile, check_shifts
 from multispin_env.field_files import is_file_name, make_from_fields, read_fields, write_fields
-from multispin_env.registry import ACCEPTANCES, CHANNELS, DRAFTS, FLEETS, LINKS, SCENARIOS, SERVERS
+from multispin_env.pairs import check_pairs
+from multispin_env.registry import ACCEPTANCES, CHANNELS, DRAFTS, LINKS, SCENARIOS, SERVERS
 from multispin_env.server import (
     DRAFTING,
     LAW,
@@ -37,6 +38,7 @@ from multispin_env.server import (
     with_law,
 )
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
+from multispin_env.uplink import Uplink
 
 GUESSES = ("greedy", "shared-seed", "independent")
 
@@ -272,11 +274,9 @@ class Scenario:
         ACCEPTANCES.check(self.acceptance)
         LINKS.check(self.link)
         object.__setattr__(self, "access_delay", _checked_delays(self.access_delay, self.num_users))
-        _check_uplink(self)
-        if self.battery_rounds and (self.draft_ahead or self.min_draft_length):
-            actual = f"draft_ahead={self.draft_ahead}, min_draft_length={self.min_draft_length}"
-            expected = "0, or min_draft_length=0 without drafting ahead"
-            raise ValueError(f"battery_rounds: expected {expected}, got {self.battery_rounds:g} with {actual}")
+        self.uplink.check(self.efficiency_limit)
+        check_pairs("draft_ahead", vars(self))
+        check_pairs("battery_rounds", vars(self))
         listed = isinstance(self.tasks, list | tuple) and len(self.tasks) > 0
         if not listed or not all(isinstance(task, Task) for task in self.tasks):
             raise ValueError(f"tasks: expected a tuple of at least one Task, got {shown(self.tasks)}")
@@ -393,6 +393,11 @@ class Scenario:
         per_draft = self.verification_time_per_draft + self.context_time * self.context
         return VerificationLaw(fixed, per_draft, self.verification_pieces, self.padded_verification)
 
+    @cached_property  # read whenever devices are drawn
+    def devices(self) -> Devices:
+        """Devices from which this scenario draws its own: times, gains and joules."""
+        return Devices(**{field.name: getattr(self, field.name) for field in fields(Devices)})
+
     @property
     def label(self) -> str:
         """Name and differences from the paper: server, draft, payload, target, drafting ahead, fleet, repetitions."""
@@ -401,30 +406,9 @@ class Scenario:
         draft = f", {self.draft}{self.assumed}" if self.draft else ""
         named = self.payload == "ids" or self.target
         target = f", {'ids for a ' if self.payload == 'ids' else ''}{self.target_choice} target" if named else ""
-        load = " under sustained load" * (self.device_load != LOADS[0])
-        fleet = f", fleet {self.fleet_name}{load}" if self.fleet else ""
+        fleet = f", {label}" if (label := self.devices.label) else ""
         repeats = f", {100.0 * self.upload_loss:g} % of uploads repeated after {self.repeat_time / MS:g} ms"
         return f"{self.name}{server}{draft}{target}{ahead}{fleet}{repeats if self.repeat_time else ''}"
-
-    @property
-    def fleet_name(self) -> str:
-        """Name of the fleet in `FLEETS`, or the number of its rows; "" without a fleet."""
-        named = (name for name in FLEETS.names() if self.fleet and FLEETS.load(name).devices == self.fleet)
-        return next(named, f"of {len(self.fleet)} devices" if self.fleet else "")
-
-    @cached_property  # read whenever devices are drawn
-    def fleet_arrays(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Share, draft time in s/token under the ``device_load``, and joules of a drafted token, of each row (n,)."""
-        shares, *times, joules = np.array([row[1:] for row in self.fleet]).T
-        return shares, times[LOADS.index(self.device_load)], np.where(joules > 0.0, joules, self.draft_energy)
-
-    @property
-    def draft_time_range(self) -> tuple[float, float]:
-        """Smallest and largest T_k / T̄."""
-        if not self.fleet:
-            return 1.0 - self.draft_time_spread, 1.0 + self.draft_time_spread
-        times = self.fleet_arrays[1] / self.mean_draft_time
-        return float(times.min()), float(times.max())
 
     @property
     def assumed(self) -> str:
@@ -476,48 +460,9 @@ class Scenario:
         return db_to_linear(self.transmit_snr_db)
 
     @cached_property  # read several times in every step
-    def constant_density(self) -> bool:
-        """Whether the power per Hz is constant, as in the paper, so that the rate is proportional to the bandwidth."""
-        return bool(LINKS.load(self.link).constant_density)
-
-    @cached_property  # read several times in every step
-    def access_delays(self) -> FloatArray | None:
-        """``access_delay`` of each device, (K,) s; ``None`` without delays."""
-        if not self.access_delay:
-            return None
-        return np.broadcast_to(np.array(self.access_delay), self.num_users)
-
-    @cached_property  # read several times in every step
-    def repeat_delay(self) -> float:
-        """h E[max_k G_k] in seconds of a round with drafts, for the repetitions G_k of each device, P(G ≥ j) = p^j."""
-        if not self.upload_loss * self.repeat_time:
-            return 0.0
-        powers = self.upload_loss ** np.arange(1, 2 + int(-np.log(1e18 * self.num_users) / np.log(self.upload_loss)))
-        return float(self.repeat_time * -np.expm1(self.num_users * np.log1p(-powers)).sum())
-
-    @property
-    def mean_repeats(self) -> float:
-        """h p / (1 − p) in seconds: mean time of the repetitions of an upload without the barrier."""
-        return self.repeat_time * self.upload_loss / (1.0 - self.upload_loss)
-
-    @cached_property  # read in every decision without the barrier
-    def draft_wait(self) -> FloatArray | None:
-        """Mean seconds (K,) of access delay and repetitions in a cycle with a draft; ``None`` without both."""
-        if self.access_delays is None and not self.mean_repeats:
-            return None
-        access = np.zeros(self.num_users) if self.access_delays is None else self.access_delays
-        return access + self.mean_repeats
-
-    def cycle_wait(self, draft_length: IntArray | int) -> FloatArray | float:
-        """Return the mean seconds (..., K) in a cycle besides drafting and sending L (..., K) tokens, and the pass."""
-        if self.draft_wait is None:
-            return self.round_trip_time
-        return self.round_trip_time + self.draft_wait * (np.asarray(draft_length) > 0)
-
-    @property
-    def wait_after_access(self) -> float:
-        """Seconds of a round with drafts besides access and verification: T_rtt and ``repeat_delay``."""
-        return self.round_trip_time + self.repeat_delay
+    def uplink(self) -> Uplink:
+        """Link, access, repetitions and round trip: times, waits and joules of uploads."""
+        return Uplink(self, **{field.name: getattr(self, field.name) for field in fields(Uplink)[1:]})
 
     @property
     def autoregressive_goodput(self) -> float:
@@ -551,34 +496,10 @@ def with_draft(values: Mapping[str, Any], read_files: bool = True) -> dict[str, 
     return merged if keeps_name else merged | {"draft": ""}
 
 
-def check_paper_uplink(scenario: Scenario, part: str, *fields: str) -> None:
-    """Raise ``ValueError`` if these fields of the uplink (default: all) are not the paper's, as ``part`` needs them."""
-    checks = {
-        "link": ("'density'", scenario.constant_density),
-        "access_delay": ("none", not scenario.access_delay),
-        "upload_loss": ("0", not scenario.upload_loss),
-    }
-    for field, (expected, holds) in checks.items():
-        if not holds and field in (fields or checks):
-            raise ValueError(f"{field}: expected {expected} {part}, got {getattr(scenario, field)!r}")
-
-
 def check_ahead_losses(scenario: Scenario) -> None:
     """Raise ``ValueError`` for upload losses in rounds with ``draft_ahead``: chains grow during repeated uploads."""
     if scenario.draft_ahead:
-        check_paper_uplink(scenario, "in rounds with draft_ahead", "upload_loss")
-
-
-def _check_uplink(scenario: Scenario) -> None:
-    limit, loss = scenario.efficiency_limit, scenario.upload_loss
-    if limit and scenario.constant_density:
-        raise ValueError(f"efficiency_limit: expected 0 with link {scenario.link!r}, got {limit:g}")
-    if loss and not scenario.repeat_time:
-        raise ValueError(f"repeat_time: expected seconds > 0 with upload_loss={loss:g}, got 0")
-    if scenario.draft_ahead:
-        check_paper_uplink(scenario, "with draft_ahead", "link", "access_delay")
-    if scenario.battery_rounds:
-        check_paper_uplink(scenario, "with batteries")
+        scenario.uplink.require_paper("in rounds with draft_ahead", "upload_loss")
 
 
 def _checked_delays(delays: Any, num_users: int) -> tuple[float, ...]:

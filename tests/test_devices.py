@@ -15,6 +15,7 @@ from multispin_env.apps.terminal.arguments import parse_settings
 from multispin_env.envs.observations import ObservationCodec
 from multispin_env.evaluation.suite.frozen import DATA
 from multispin_env.evaluation.suite.version import read_tasks
+from multispin_env.physics.continuous.core import free_state
 from multispin_env.physics.energy import token_energy
 from multispin_env.registry import DEVICES, FLEETS
 from tools.device_table import device_table
@@ -48,7 +49,7 @@ def test_tables_have_the_numbers_of_the_profiles(page, models):
 @pytest.mark.parametrize("load", LOADS)
 def test_a_scenario_has_the_numbers_of_its_fleet(load, tmp_path):
     scenario = FLEET.replace(device_load=load)
-    shares, times, joules = scenario.fleet_arrays
+    shares, times, joules = scenario.devices.rows
     assert (tuple(shares), tuple(times), tuple(joules)) == ((0.5, 0.25, 0.25), LOADS[load], JOULES)
     assert scenario.mean_draft_time == pytest.approx(float(np.dot(shares, times)), rel=1e-15)
     assert scenario.replace(num_users=7, server="a100-32b").mean_draft_time == scenario.mean_draft_time
@@ -56,9 +57,10 @@ def test_a_scenario_has_the_numbers_of_its_fleet(load, tmp_path):
     for file in ("mine.toml", "mine.json"):
         scenario.save(tmp_path / file)
         assert ms.Scenario.load(tmp_path / file) == scenario
-    assert scenario.replace(draft_energy=0.3).fleet_arrays[2][0] == 0.3
+    assert scenario.replace(draft_energy=0.3).devices.rows[2][0] == 0.3
     none = scenario.replace(fleet=[], device_load="cold")
-    assert (none.fleet, none.mean_draft_time, none.draft_time_range) == ((), scenario.mean_draft_time, (0.85, 1.15))
+    assert (none.fleet, none.mean_draft_time) == ((), scenario.mean_draft_time)
+    assert none.devices.draft_time_range == (0.85, 1.15)
 
 
 def test_devices_are_cold_unless_a_file_says_more():
@@ -98,7 +100,7 @@ def test_shares_in_draws():
 
 
 def test_bounds_of_observations_are_reached():
-    low, high = FLEET.draft_time_range
+    low, high = FLEET.devices.draft_time_range
     space = ObservationCodec(FLEET).space["compute"]
     assert (space.low[0], space.high[0]) == pytest.approx((low, high), abs=1e-4)
     env = gym.make_vec("MultiSpin/Heterogeneous-v0", 300, "vector_entry_point", scenario=FLEET)
@@ -240,3 +242,37 @@ def test_commands(capsys, tmp_path):
     file.write_text("device,snr_db,acceptance_rate\nrk3588,15,0.8\n", encoding="utf-8")
     assert main(["solve", str(file)]) == 2
     assert "row 1, device: expected one of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ms.controller_names(scenario=QWEN))
+def test_a_fleet_of_one_row_decides_like_its_numbers(name):
+    # the equivalent field of a fleet: equal draft times without spread, and the joules of the scenario
+    numbers = QWEN.replace(draft_time_spread=0.0, max_draft_length=6, mean_draft_time=0.03, draft_energy=0.4)
+    fleet = numbers.replace(fleet=[["my board", 1.0, 0.03, 0.05, 0.4]], draft_energy=0.9)
+    states = [ms.sample_state(scenario, 3, size=2) for scenario in (fleet, numbers)]
+    assert (states[0].draft_time == states[1].draft_time).all()
+    assert (token_energy(fleet, states[0]) == token_energy(numbers, states[1])).all()
+    pairs = zip((fleet, numbers), states, strict=True)
+    if name not in ms.controller_names("rounds"):
+        pairs = ((scenario, free_state(state)) for scenario, state in pairs)
+    first, second = (ms.make_controller(name, scenario)(state) for scenario, state in pairs)
+    assert (first.draft_length == second.draft_length).all()
+    if hasattr(first, "bandwidth"):
+        assert (first.bandwidth == second.bandwidth).all()
+
+
+def test_a_fleet_of_one_row_has_the_bounds_and_certificate_of_its_numbers():
+    numbers = QWEN.replace(draft_time_spread=0.0, max_draft_length=6, mean_draft_time=0.03, draft_energy=0.4)
+    fleet = numbers.replace(fleet=[["my board", 1.0, 0.03, 0.05, 0.4]], draft_energy=0.9)
+    first, second = (ms.sample_state(scenario, 3) for scenario in (fleet, numbers))
+    assert ms.rate_bound(fleet, first).value == ms.rate_bound(numbers, second).value
+    proofs = [
+        ms.certificate(
+            scenario,
+            state,
+            ms.make_controller("optimal", scenario, certify=1e-6, energy_price=1.0)(state),
+            energy_price=1.0,
+        )
+        for scenario, state in ((fleet, first), (numbers, second))
+    ]
+    assert proofs[0] == proofs[1]

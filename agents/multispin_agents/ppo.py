@@ -369,6 +369,8 @@ class PPOSettings(BaseSettings):
 
 
 CHANGES: Mapping[str, Mapping[str, Any]] = {
+    # factors multiply the best bandwidth for the lengths, and all devices wait for the last one: noise is costly
+    "residual rounds": {"batch_size": 512, "epochs": 1, "clip_range": 0.4, "column_log_std": (0.0, -2.5)},
     # noisy rewards
     "common length": {
         **{"rollout_rounds": 8, "batch_size": 512, "epochs": 2},
@@ -378,14 +380,12 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "late reports": {"learning_rate": 2e-3, "clip_range": 0.2, "width": 32, "log_std": 0.1, "bandwidth": 3.2},
     # information depends on earlier rounds, so the effect of a length is seen late
     "history": {"log_std": 0.1},
-    "head starts": {"clip_range": 0.4, "log_std": 0.5},
+    "head starts": {"batch_size": 256, "epochs": 4, "clip_range": 0.4, "log_std": 0.5},
     # γ is 0 since the reward has the price of a joule; timed for the agent's own rate, since long rounds seem better
     "batteries": {
-        **{"timesteps": 50_000, "epochs": 8, "clip_range": 0.4, "log_std": 0.5},
+        **{"timesteps": 50_000, "batch_size": 256, "epochs": 8, "clip_range": 0.4, "log_std": 0.5},
         **{"gamma": 0.0, "timed": True},
     },
-    # factors multiply the best bandwidth for the lengths, and all devices wait for the last one: noise is costly
-    "residual rounds": {"column_log_std": (0.0, -2.5)},
     # a step is about 0.06 s, and its effect is seen later
     "verifications": {
         **{"rollout_rounds": 16, "batch_size": 512, "learning_rate": 1e-3, "clip_range": 0.1, "width": 64},
@@ -394,7 +394,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     # actions are added to a rule's decisions: exploration in the column of batches costs tokens
     "residual verifications": {"column_log_std": (0.0, -1.0, -1.0)},
 }
-"""Changes to the defaults of `PPOSettings` in special cases; γ is that of the environment unless it is here.
+"""Changes to the defaults of `PPOSettings` in special cases; later ones win. Otherwise γ is that of the environment.
 
 docs/evidence/agents.md#settings-of-ppo has the scores with and without them.
 """
@@ -407,6 +407,8 @@ def _cases(config: EnvConfig) -> Iterator[str]:
     elif has_late_reports(config):
         yield "late reports"
     else:
+        if residual:
+            yield "residual rounds"
         if config.actions.common_draft_length:
             yield "common length"
         if not config.independent:
@@ -415,8 +417,6 @@ def _cases(config: EnvConfig) -> Iterator[str]:
             yield "head starts"
         if config.scenario.battery_rounds:
             yield "batteries"
-        if residual:
-            yield "residual rounds"
 
 
 SETTINGS = PPOSettings()

@@ -302,8 +302,8 @@ def command_of(folder: Path) -> str:
     options |= {name: value for name in ("server", "draft") if (value := getattr(env.scenario, name))}
     if env.scenario.fleet:
         changed |= {"device_load": env.scenario.device_load} if env.scenario.device_load != LOADS[0] else {}
-        named = env.scenario.fleet_name in FLEETS.names()
-        (options if named else changed)["fleet"] = env.scenario.fleet_name if named else env.scenario.fleet
+        named = env.scenario.devices.fleet_name in FLEETS.names()
+        (options if named else changed)["fleet"] = env.scenario.devices.fleet_name if named else env.scenario.fleet
     options |= {name: value for name, value in vars(limits).items() if value is not None}
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     usual = {name: field.default for name, field in env.own_fields().items()} | supported_arguments(type(env))

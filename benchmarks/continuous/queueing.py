@@ -17,7 +17,6 @@ from benchmarks.tools import Options, Row, show
 from multispin_env.arrays import FloatArray
 from multispin_env.physics.continuous.averages import seeded_core
 from multispin_env.physics.continuous.core import ContinuousSystem
-from multispin_env.physics.radio import full_share_token_time
 
 MEAN_OUTPUT = 20.0
 """Mean tokens of a request; the law is cut off at forty times as many."""
@@ -26,7 +25,7 @@ MEAN_OUTPUT = 20.0
 def service_moments(scenario: ms.Scenario, state: ms.SystemState, length: int) -> tuple[float, float, float]:
     """Return E[S], E[S²] and the mean time of a request's first cycle for one device (1, 1), by remaining tokens."""
     alpha = float(state.acceptance_rate[0, 0])
-    token = float(state.draft_time[0, 0] + full_share_token_time(scenario, state.spectral_efficiency)[0, 0])
+    token = float(state.draft_time[0, 0] + scenario.uplink.token_time(state.spectral_efficiency)[0, 0])
     most = int(40 * MEAN_OUTPUT)
     mean, square, cycle = np.zeros(most + 1), np.zeros(most + 1), np.zeros(most + 1)
     for remaining in range(1, most + 1):

@@ -33,7 +33,6 @@ from multispin_env.evaluation.cases import CERTIFICATE, Episodes
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.suite.tasks import PUBLIC, SuiteTask
 from multispin_env.evaluation.suite.version import task
-from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.tokens import tokens_from_exponential
 from multispin_env.physics.types import Decision, Observed, SystemState
@@ -113,7 +112,7 @@ def _sampled(entry: SuiteTask, observed: Observed, draws: int, seed: int) -> Sam
     assert observed.acceptance_rate is not None
     return SampleProblem(
         make_problem(config.scenario, observed.into(SystemState)),
-        full_share_token_time(config.scenario, efficiency[0]).T.copy(),
+        config.scenario.uplink.token_time(efficiency[0]).T.copy(),
     )
 
 

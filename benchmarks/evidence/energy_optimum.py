@@ -22,7 +22,7 @@ import multispin_env as ms
 from benchmarks.tools import Options, Row, show
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import beta_quantile
-from multispin_env.physics.radio import full_share_token_time, spectral_efficiency
+from multispin_env.physics.radio import spectral_efficiency
 
 CASES = (("qwen3.5", 1.0), ("qwen3.5", 5.0), ("qwen3.5", 20.0), ("llama2", 5.0), ("llama2", 20.0))
 LEVELS, STEP, MEAN_GAIN, NEW = 4, 0.5, 0.35, 1.0 / 20.0
@@ -47,7 +47,7 @@ class Device:
         rates = np.sort([beta_quantile(np.full(4000, rate), np.full(4000, 0.08), middles) for rate in tasks], axis=None)
         alpha = rates.reshape(LEVELS, -1).mean(-1)
         gains = -MEAN_GAIN * np.log1p(-middles).reshape(LEVELS, -1).mean(-1)
-        upload = full_share_token_time(scenario, spectral_efficiency(scenario, gains))
+        upload = scenario.uplink.token_time(spectral_efficiency(scenario, gains))
         lengths = np.arange(scenario.max_draft_length + 1)
         time = lengths * (scenario.mean_draft_time + upload[:, None]) + scenario.verification_time
         return expected_tokens(np.broadcast_to(lengths, (LEVELS, len(lengths))), alpha[:, None]), time

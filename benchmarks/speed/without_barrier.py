@@ -18,7 +18,6 @@ import multispin_env as ms
 from benchmarks.tools import Options, Row, cpu_seconds, show
 from multispin_env.physics.continuous.averages import seeded_core
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from multispin_env.physics.radio import full_share_token_time
 
 GROUPS, LENGTH, COPIES = 2, 8, 256
 """Environments of the decisions, and of the core."""
@@ -38,7 +37,7 @@ class SimPyModel:
         self.ready: dict[int, list[Any]] = {}
         self.full = [self.env.event()]
         drafting = (LENGTH * state.draft_time).tolist()
-        air = (LENGTH * full_share_token_time(scenario, state.spectral_efficiency)).tolist()
+        air = (LENGTH * scenario.uplink.token_time(state.spectral_efficiency)).tolist()
         for user in range(users):
             self.env.process(self._device(user % GROUPS, drafting[user], air[user]))
 

@@ -8,7 +8,6 @@ import numpy as np
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_instance, check_integer
 from multispin_env.draft import expected_tokens
-from multispin_env.physics.radio import token_upload_time
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.scenario import Scenario
@@ -28,8 +27,10 @@ def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     (5,)
     """
     state = checked_state(scenario, state)
-    token_latency = state.draft_time + token_upload_time(scenario, state.spectral_efficiency, 1)
-    return _best_alone(scenario, state, token_latency, scenario.draft_wait)
+    token_latency = state.draft_time + scenario.uplink.shared_token_time(state.spectral_efficiency, 1)
+    counts = np.arange(scenario.max_draft_length + 1)
+    rest = scenario.uplink.with_wait(_passes_alone(scenario), counts[:, None], np.transpose)
+    return _best_alone(scenario, state, token_latency, rest)
 
 
 def centralized_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
@@ -48,7 +49,8 @@ def centralized_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     (5,)
     """
     state = checked_state(scenario, state)
-    return _best_alone(scenario, state, np.full_like(state.draft_time, scenario.server_draft_time))
+    token_latency = np.full_like(state.draft_time, scenario.server_draft_time)
+    return _best_alone(scenario, state, token_latency, _passes_alone(scenario))
 
 
 def autoregressive_goodput(scenario: Scenario, state: SystemState | None = None) -> FloatArray:
@@ -119,14 +121,13 @@ def colocated_round_time(scenario: Scenario, batch: int, draft_length: IntArray)
     return drafting + scenario.law.time(batch, batch * (draft_length + 1))
 
 
-def _best_alone(
-    scenario: Scenario, state: SystemState, token_latency: FloatArray, wait: FloatArray | None = None
-) -> FloatArray:
+def _passes_alone(scenario: Scenario) -> FloatArray:
+    return scenario.law.time(1, np.arange(scenario.max_draft_length + 1) + 1) + scenario.round_trip_time
+
+
+def _best_alone(scenario: Scenario, state: SystemState, token_latency: FloatArray, rest: FloatArray) -> FloatArray:
     counts = np.arange(scenario.max_draft_length + 1)
     tokens = expected_tokens(counts, state.acceptance_rate[..., None])  # (..., K, L_max + 1)
-    rest = scenario.law.time(1, counts + 1) + scenario.round_trip_time
-    if wait is not None:
-        rest = rest + wait[:, None] * (counts > 0)
     value = goodput(tokens, token_latency[..., None] * counts, rest)
     return np.asarray(value[..., scenario.min_draft_length :].max(-1).mean(-1))[()]
 

@@ -13,10 +13,11 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.bounds.rate_program import Rates, Solution, System, add_set, add_times, make_rates, useful_sets
 from multispin_env.checks import broadcast, check_array, check_bool, check_integer, check_name, require
 from multispin_env.draft import expected_tokens
+from multispin_env.pairs import check_pairs
 from multispin_env.physics.chains import hit_probability
-from multispin_env.physics.radio import full_share_token_time, spectral_efficiency
+from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.types import Batched, SystemState, checked_state
-from multispin_env.scenario import Scenario, check_paper_uplink
+from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import MAX_TIME, MIN_TIME
 from multispin_env.solver.problem import user_times
 
@@ -54,7 +55,7 @@ def fading_states(scenario: Scenario, mean_gain: FloatArray) -> tuple[FloatArray
 def _token_time(scenario: Scenario, mean_gain: FloatArray, gain: FloatArray) -> FloatArray:
     efficiency = spectral_efficiency(scenario, mean_gain[:, None] * gain)
     with np.errstate(over="ignore", divide="ignore"):
-        return np.clip(full_share_token_time(scenario, efficiency), MIN_TIME, MAX_TIME)
+        return np.clip(scenario.uplink.token_time(efficiency), MIN_TIME, MAX_TIME)
 
 
 def add_token_times(rates: Rates, system: System) -> Rates:
@@ -330,7 +331,7 @@ def make_systems(
 
     ``ValueError`` for options of `rate_bound` that do not go together.
     """
-    check_paper_uplink(scenario, "without the barrier", "link")
+    scenario.uplink.require_paper("without the barrier", "link")
     channel = _checked_channel(channel, scenario)
     _check_options(scenario, channel, tight, barrier)
     gains = _checked_gains(mean_gain, channel, state.draft_time.shape)
@@ -340,15 +341,15 @@ def make_systems(
     least, lines = _law(scenario, lengths)
     unit = float(least[0, 0])
     drafts = (lengths > 0).astype(np.float64)
-    access = np.zeros(scenario.num_users) if scenario.access_delays is None else scenario.access_delays
-    delay = scenario.round_trip_time + access[:, None] * drafts
+    trips = np.full((len(lengths), scenario.num_users), scenario.round_trip_time)
+    delay = scenario.uplink.with_access(trips, lengths[:, None]).T
     systems = []
     for times, air, rates, means in zip(*flat, strict=True):
         states = air[:, None], np.ones((len(air), 1))
         token_times, probability = fading_states(scenario, means) if channel == "independent" else states
         system = System(
             delay=delay / unit,
-            repeats=scenario.mean_repeats * drafts / unit,
+            repeats=scenario.uplink.mean_repeats * drafts / unit,
             draft_time=times / unit,
             token_time=token_times / unit,
             probability=probability,
@@ -376,10 +377,7 @@ def _check_options(scenario: Scenario, channel: str, tight: bool, barrier: bool)
     check_bool("barrier", barrier)
     if check_bool("tight", tight) and channel != "static":
         raise ValueError(f"tight: expected False in channels that are not static, got True with {channel!r}")
-    if tight and scenario.draft_ahead:
-        raise ValueError("tight: expected False where draft_ahead is True, got True")
-    if tight and not scenario.law.flat:
-        raise ValueError("tight: expected False where a pass takes longer for each of its tokens, got True")
+    check_pairs("tight", vars(scenario), tight=tight, time_by_tokens=not scenario.law.flat)
     check_integer("num_users of rate_bound", scenario.num_users, 1, 256)  # more devices take many minutes
     kinds = (_STATES if channel == "independent" else 1) * (1 + scenario.draft_ahead)
     most = 2**18 // (scenario.num_users * kinds) - 1  # a larger program takes more than a gigabyte

@@ -10,7 +10,7 @@ from multispin_env.bounds.rate_program import System
 from multispin_env.certificates import check_rate
 from multispin_env.certificates.write import texts
 from multispin_env.physics.types import SystemState, checked_state
-from multispin_env.scenario import Scenario, check_paper_uplink
+from multispin_env.scenario import Scenario
 
 
 def rate_certificate(
@@ -81,7 +81,7 @@ def rate_system(
 
     Options and errors are those of `rate_certificate`.
     """
-    check_paper_uplink(scenario, "for certificates")
+    scenario.uplink.require_paper("for certificates")
     if state.draft_time.ndim != 1:
         raise ValueError(f"state: expected the state of one system, shape (K,), got shape {state.draft_time.shape}")
     if scenario.draft_ahead or not scenario.law.flat:

@@ -16,7 +16,7 @@ from multispin_env.certificates.check import BITS, GRID, Part, Table
 from multispin_env.checks import check_instance
 from multispin_env.physics.energy import token_energy
 from multispin_env.physics.types import SystemState, checked_state
-from multispin_env.scenario import Scenario, check_paper_uplink
+from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
 from multispin_env.solver.problem import ROUNDING, Problem, checked_problem
 
@@ -95,7 +95,7 @@ def round_system(
     scenario: Scenario, state: SystemState, problem: Problem, tpot: float | None = None, energy_price: float = 0.0
 ) -> dict[str, Any]:
     """Return the system of a certificate for a checked state (K,), its problem and options of `certificate`."""
-    check_paper_uplink(scenario, "for certificates")
+    scenario.uplink.require_paper("for certificates")
     law = scenario.law
     return {
         "num_users": scenario.num_users,

@@ -27,7 +27,7 @@ from multispin_env.physics.continuous.types import ContinuousDecision, Continuou
 from multispin_env.physics.continuous.validation import checked_continuous_state
 from multispin_env.physics.rounds import round_outcome
 from multispin_env.physics.types import Decision, SystemState, checked_state
-from multispin_env.scenario import Scenario, check_paper_uplink
+from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import equal_latency, finish_together
 from multispin_env.solver.problem import user_times
 
@@ -140,7 +140,7 @@ class Controller(ABC, Generic[State, DecisionT]):
         """Forget earlier states; a controller without memory does nothing."""
 
     def _without_barrier(self, state: ContinuousState) -> ContinuousDecision:
-        check_paper_uplink(self.scenario, "without the barrier", "link")
+        self.scenario.uplink.require_paper("without the barrier", "link")
         checked = checked_continuous_state(self.scenario, state)
         *batch, users = checked.phase.shape
         flat = checked.mapped(lambda array: array.reshape((-1, users) if array.ndim > len(batch) else -1))
@@ -228,7 +228,7 @@ class RoundsController(Controller[SystemState, Decision]):
             draft_length = np.minimum(draft_length, state.batteries.affordable).astype(np.int64)
         draft_time, token_time = user_times(self.scenario, state)
         drafting = drafting_time(self.scenario, draft_length, draft_time, state.head_start)
-        share = finish_together(self.scenario, state, drafting, draft_length * token_time).share
+        share = finish_together(self.scenario, state, draft_length, drafting, token_time).share
         return Decision(draft_length, share * self.scenario.total_bandwidth)
 
     def with_equal_bandwidth(self, draft_length: IntArray) -> Decision:
@@ -239,7 +239,7 @@ class RoundsController(Controller[SystemState, Decision]):
     def or_no_draft(self, decision: Decision, state: SystemState) -> Decision:
         """Return the decision, or no drafts where that is better, without repeated uploads and delays."""
         scenario = self.scenario
-        if scenario.min_draft_length or not (scenario.repeat_delay or scenario.access_delay):
+        if scenario.min_draft_length or not scenario.uplink.delays_drafts:
             return decision
         tokens = expected_tokens(decision.draft_length, state.acceptance_rate)
         drafting = round_outcome(scenario, state, decision, tokens).goodput

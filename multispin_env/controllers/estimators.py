@@ -305,8 +305,8 @@ class _ChannelEstimator(Estimator):
         if observed.mean_gain is not None:
             return gain, np.ascontiguousarray(observed.mean_gain)
         strength = self.mean_gain_strength
-        middle = 0.5 * (self.scenario.mean_gain_low + self.scenario.mean_gain_high)
-        return gain, (strength * middle + self.memory["gains"]) / (strength + self.memory["reports"])
+        total = strength * self.scenario.devices.middle_gain + self.memory["gains"]
+        return gain, total / (strength + self.memory["reports"])
 
     @abstractmethod
     def predict(self, gain: FloatArray, mean_gain: FloatArray) -> FloatArray:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from multispin_env.arrays import Array, FloatArray
 from multispin_env.controllers.estimators import Filter
 from multispin_env.physics.continuous.types import ContinuousObserved, ContinuousState, Demand, Phase
-from multispin_env.physics.radio import channel_gain, full_share_token_time, spectral_efficiency
+from multispin_env.physics.radio import channel_gain, spectral_efficiency
 from multispin_env.physics.types import Observed, SystemState, named_arrays, with_batteries
 from multispin_env.scenario import Scenario
 
@@ -216,7 +216,7 @@ def _shared_numbers(codec: "ObservationCodec") -> dict[str, float]:
     def verification_time(drafts: int, tokens: int) -> float:  # with the round-trip time, over T̄
         return (float(scenario.law.time(drafts, tokens)) + scenario.round_trip_time) / scenario.mean_draft_time
 
-    upload = users * float(full_share_token_time(scenario, np.array(codec.reference_efficiency)))
+    upload = users * float(scenario.uplink.token_time(np.array(codec.reference_efficiency)))
     numbers = {"T_ver/T̄": verification_time(users, users), "K": users, "K Q/(B r̄ T̄)": upload / scenario.mean_draft_time}
     if "phase" in shown:
         numbers["V(1)/T̄"] = verification_time(1, 1)
@@ -307,14 +307,13 @@ class ObservationCodec:
     @property
     def compute_range(self) -> tuple[float, float]:
         """Smallest and largest T_k / T̄."""
-        low, high = self.scenario.draft_time_range
+        low, high = self.scenario.devices.draft_time_range
         return low - _ROUNDING, high + _ROUNDING
 
     @cached_property
     def reference_efficiency(self) -> float:
         """r̄ in bit/s/Hz."""
-        middle = 0.5 * (self.scenario.mean_gain_low + self.scenario.mean_gain_high)
-        return float(spectral_efficiency(self.scenario, np.array(middle)))
+        return float(spectral_efficiency(self.scenario, np.array(self.scenario.devices.middle_gain)))
 
     @property
     def best_channel(self) -> float:
@@ -430,7 +429,7 @@ def _state_of(scenario: Scenario, fields: Mapping[str, Array]) -> ContinuousStat
             nothing,
             nothing.copy(),
         )
-    upload = length * full_share_token_time(scenario, fields["spectral_efficiency"])
+    upload = length * scenario.uplink.token_time(fields["spectral_efficiency"])
     drafting = phase == Phase.DRAFTING
     batch = phase.shape[:-1]
     return ContinuousState(

@@ -39,7 +39,7 @@ from multispin_env.evaluation.episodes import (
 )
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.statistics import EPISODE_SEED, HELD_OUT_SEED, TUNING_SEED, VALIDATION_SEED
-from multispin_env.physics.energy import round_energy
+from multispin_env.physics.energy import token_energy
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
@@ -126,7 +126,8 @@ class StateCases(_Compared):
         outcome = expected_outcome(self.scenario, self.state, decision)
         returns = outcome.goodput / self.scenario.autoregressive_goodput
         drafted = decision.draft_length.astype(float)
-        energy = round_energy(self.scenario, self.state, drafted, outcome.upload_time)
+        token, drafting = token_energy(self.scenario, self.state), self.scenario.devices.joules(self.state.draft_energy)
+        energy = self.scenario.uplink.round_joules(drafted, outcome.upload_time, token, drafting)
         joules = np.add.reduce(energy, -1)
         parts = outcome.tokens, drafted, outcome.round_latency, returns, outcome.goodput
         return EpisodeStats(1, *parts, joules=joules)

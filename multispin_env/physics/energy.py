@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray, Rows, replace_rows
-from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.types import BatteryState, SystemState
 from multispin_env.scenario import Scenario
 
@@ -18,36 +17,9 @@ _LEAST = 0.05  # least energy of a round, relative to the mean over devices or, 
 _ROUNDING = 1e-9  # tokens that a battery may lack for a draft
 
 
-def drafting_energy(scenario: Scenario, state: SystemState) -> FloatArray | float:
-    """Return the joules of drafting a token, of each device (..., K) with a fleet."""
-    return scenario.draft_energy if state.draft_energy is None else state.draft_energy
-
-
 def token_energy(scenario: Scenario, state: SystemState) -> FloatArray:
-    """Return e_k (..., K) in joules of drafting and sending a token.
-
-    The power per Hz is constant, so that the share of a device has no effect.
-    """
-    energy = np.asarray(full_share_token_time(scenario, state.spectral_efficiency))
-    energy *= _sending_power(scenario)
-    energy += drafting_energy(scenario, state)
-    return energy
-
-
-def round_energy(
-    scenario: Scenario, state: SystemState, draft_length: FloatArray, upload_time: FloatArray
-) -> FloatArray:
-    """Return the joules (..., K) of drafting and sending drafts.
-
-    With a link other than `Density`, a device sends with its whole power during its ``upload_time``.
-    """
-    if scenario.constant_density:
-        return draft_length * token_energy(scenario, state)
-    return draft_length * drafting_energy(scenario, state) + upload_time * _sending_power(scenario)
-
-
-def _sending_power(scenario: Scenario) -> float:
-    return scenario.transmit_power / (1.0 - scenario.upload_loss)  # with repetitions on average
+    """Return e_k (..., K) in joules of drafting and sending a token."""
+    return scenario.uplink.token_joules(state.spectral_efficiency, scenario.devices.joules(state.draft_energy))
 
 
 @dataclass(frozen=True)
@@ -84,8 +56,7 @@ class Batteries:
 
 def device_features(scenario: Scenario, draft_time: FloatArray, mean_gain: FloatArray) -> FloatArray:
     """Return 1, T_k / T̄ − 1 and H̄_k / H̄ − 1 of devices (..., K), shape (..., K, 3)."""
-    middle = 0.5 * (scenario.mean_gain_low + scenario.mean_gain_high)
-    relative = draft_time / scenario.mean_draft_time - 1.0, mean_gain / middle - 1.0
+    relative = draft_time / scenario.mean_draft_time - 1.0, mean_gain / scenario.devices.middle_gain - 1.0
     return np.stack([np.ones_like(draft_time), *relative], -1)
 
 

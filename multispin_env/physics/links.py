@@ -14,7 +14,6 @@ from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
 from multispin_env.physics.types import Batched
-from multispin_env.registry import LINKS
 from multispin_env.scenario import Scenario
 
 _LARGEST_EXPONENT = 300.0  # ln(1 + SNR) above which the SNR is taken as exp(300), about 1e130: products stay finite
@@ -244,12 +243,10 @@ class RateCurves(Batched):
 
         ``ValueError`` for a link that is not concave.
         """
-        if scenario.constant_density:
+        if scenario.uplink.constant_density:
             return None
-        link = link_of(scenario)
-        if not link.concave:
-            expected = "a rate that is concave in the share for optimum, regret, certify and equal latency"
-            raise ValueError(f"link: expected {expected}, got {scenario.link!r}")
+        scenario.uplink.require_concave()
+        link: Link = scenario.uplink.rate_law
         snr = link.snr(scenario, spectral_efficiency)
         ones = np.ones_like(snr)
         return cls(link, snr, link.rate(ones, snr), link.slope(ones, snr))
@@ -261,27 +258,3 @@ class RateCurves(Batched):
         if not np.count_nonzero(beyond):
             return share, growth
         return share + beyond / self.edge, np.where(beyond > 0.0, rate / self.edge, growth)
-
-
-def link_of(scenario: Scenario) -> Link:
-    """Return the link of a scenario."""
-    link: Link = LINKS.load(scenario.link).of(scenario)
-    return link
-
-
-def send_time(
-    scenario: Scenario, bits: FloatArray, spectral_efficiency: FloatArray, bandwidth: FloatArray
-) -> FloatArray:
-    """Return bits / (B R(b)) in seconds for a link other than `Density`; 0 for 0 bits; arrays (..., K)."""
-    link = link_of(scenario)
-    share = bandwidth / scenario.total_bandwidth
-    rate = link.rate(np.where(bits > 0.0, share, 1.0), link.snr(scenario, spectral_efficiency))
-    with np.errstate(divide="ignore"):  # infinite for a draft without bandwidth
-        return np.asarray(bits / (rate * scenario.total_bandwidth))
-
-
-def rate_elasticity(scenario: Scenario, spectral_efficiency: FloatArray, bandwidth: FloatArray) -> FloatArray:
-    """Return b R'(b) / R(b), at most 1 for a concave rate; 1 for `Density`; arrays (..., K), bandwidths > 0."""
-    link = link_of(scenario)
-    share, snr = bandwidth / scenario.total_bandwidth, link.snr(scenario, spectral_efficiency)
-    return share * link.slope(share, snr) / link.rate(share, snr)

@@ -1,4 +1,4 @@
-"""Radio: upload times on the uplink shared by frequency, laws of fading, and prediction from old gains.
+"""Radio: spectral efficiencies, laws of fading, and prediction from old gains.
 
 A gain is constant during a round ([MS] §VI) or, without the barrier, during a cycle of its device. The paper has
 independent gains only; the other laws and the predictions are additions.
@@ -12,7 +12,6 @@ from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_array, check_fields, check_real, checked_field, require
-from multispin_env.physics.links import send_time
 from multispin_env.scenario import Scenario
 from multispin_env.units import BITS_PER_NAT
 
@@ -33,41 +32,6 @@ def spectral_efficiency(scenario: Scenario, channel_gain: FloatArray) -> FloatAr
 def channel_gain(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
     """Return the power gain H = (2^r − 1) N0 / p for r in bit/s/Hz, the inverse of [MS] (8); exact for small r too."""
     return np.expm1(spectral_efficiency * np.log(2.0)) / scenario.transmit_snr
-
-
-def full_share_token_time(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
-    """Return Q / (B r_k), the seconds in which a device uploads one token with the whole bandwidth."""
-    return (scenario.bits_per_token / scenario.total_bandwidth) / spectral_efficiency
-
-
-def upload_time(
-    scenario: Scenario, draft_length: FloatArray | IntArray, spectral_efficiency: FloatArray, bandwidth: FloatArray
-) -> FloatArray:
-    """Return L_k Q / (B_k r_k) in seconds ([MS] 9), or L_k Q / (B R(b)) with the rate R of another link.
-
-    The time is 0 for a device that drafts nothing.
-    """
-    if not scenario.constant_density:
-        return send_time(
-            scenario, np.asarray(draft_length * float(scenario.bits_per_token)), spectral_efficiency, bandwidth
-        )
-    rate = bandwidth * spectral_efficiency
-    if scenario.min_draft_length == 0 and not np.minimum.reduce(rate, None, initial=np.inf) > 0.0:
-        rate = np.where(draft_length == 0, 1.0, rate)  # without bandwidth
-    return draft_length * float(scenario.bits_per_token) / rate  # as float: integers could overflow
-
-
-def token_upload_time(scenario: Scenario, spectral_efficiency: FloatArray, num_users: int) -> FloatArray:
-    """Return the seconds (..., K) in which a device uploads one token with the bandwidth B / ``num_users``."""
-    if scenario.constant_density:
-        return num_users * full_share_token_time(scenario, spectral_efficiency)
-    each = np.array(scenario.total_bandwidth / num_users)
-    return upload_time(scenario, np.array(1.0), spectral_efficiency, each)
-
-
-def with_access(time: FloatArray, delay: FloatArray | None, draft_length: FloatArray | IntArray) -> FloatArray:
-    """Return times (..., K) in s, plus the access ``delay`` (K,) of devices that draft; ``None``: no delay."""
-    return time if delay is None else time + delay * (draft_length > 0)
 
 
 class Channel(Protocol):

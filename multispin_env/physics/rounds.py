@@ -14,7 +14,7 @@ from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import Acceptance
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.energy import Batteries
-from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time, with_access
+from multispin_env.physics.radio import Channel, spectral_efficiency
 from multispin_env.physics.tokens import sample_tokens, verification_time
 from multispin_env.physics.types import (
     Batched,
@@ -42,23 +42,20 @@ def round_outcome(
     The server waits for the last device: T_ma = max_k (L_k T_k + L_k Q / (B_k r_k)) ([MS] 26); head starts A_k reduce
     the drafting time to (L_k − A_k)^+ T_k. A round lasts T_ma + T_ver + T_rtt; the paper has no round trip. Devices
     that draft also wait for ``access_delay``. If any device drafts, the round waits for the repetitions of its uploads,
-    on average ``scenario.repeat_delay``.
+    on average `Uplink.repeat_delay`.
     """
-    draft_length = np.asarray(decision.draft_length, dtype=np.float64)
+    uplink, draft_length = scenario.uplink, np.asarray(decision.draft_length, dtype=np.float64)
     draft = drafting_time(scenario, draft_length, state.draft_time, state.head_start)
-    upload = upload_time(scenario, draft_length, state.spectral_efficiency, decision.bandwidth)
-    ready = with_access(draft + upload, scenario.access_delays, draft_length)
+    upload = uplink.upload_time(draft_length, state.spectral_efficiency, decision.bandwidth)
+    ready = uplink.with_access(draft + upload, draft_length)
     access_latency = np.maximum.reduce(ready.T.copy(), 0).T  # a third of the time of the last axis
     if draft_length.shape != ready.shape:
         draft_length = np.broadcast_to(draft_length, ready.shape)
     verifying = verification_time(scenario, draft_length)
-    rest = verifying + scenario.round_trip_time if scenario.round_trip_time else verifying
-    if scenario.repeat_delay:
-        rest = rest + np.where(draft_length.any(-1), scenario.repeat_delay, 0.0)
     return Outcome(
         total_tokens=np.add.reduce(tokens, -1),
         tokens=tokens,
-        round_latency=access_latency + rest,
+        round_latency=access_latency + uplink.with_round_wait(verifying, draft_length),
         draft_time=draft,
         upload_time=upload,
         ready_time=ready,
@@ -104,7 +101,7 @@ def sampled_outcome(scenario: Scenario, state: SystemState, decision: Decision, 
     rng = check_rng("rng", rng)
     tokens = sample_tokens(decision.draft_length, state.acceptance_rate, rng)
     outcome = round_outcome(scenario, state, decision, tokens)
-    if not scenario.repeat_delay:
+    if not scenario.uplink.repeat_delay:
         return outcome
     return with_repetitions(scenario, outcome, decision.draft_length, rng.random(tokens.shape))
 
@@ -114,14 +111,8 @@ def with_repetitions(scenario: Scenario, outcome: Outcome, draft_length: IntArra
 
     The uploads of device k are repeated G_k times, P(G_k ≥ j) = p^j, and the round waits for the largest number.
     """
-    most = repetitions(scenario, uniforms).max(-1)
-    extra = np.where(draft_length.any(-1), scenario.repeat_time * most - scenario.repeat_delay, 0.0)
+    extra = scenario.uplink.drawn_repeats(uniforms, draft_length)
     return outcome.changed(round_latency=outcome.round_latency + extra)
-
-
-def repetitions(scenario: Scenario, uniforms: FloatArray) -> FloatArray:
-    """Return the repetitions G (...) of uploads, P(G ≥ j) = p^j, from uniform variables in [0, 1)."""
-    return np.asarray(np.floor(np.log1p(-uniforms) / np.log(scenario.upload_loss)))
 
 
 def _checked(scenario: Scenario, state: SystemState, decision: Decision) -> tuple[SystemState, Decision]:
@@ -150,20 +141,10 @@ class Users(Batched):
 
 
 def users_from_uniforms(scenario: Scenario, uniforms: FloatArray) -> Users:
-    """Map uniform variables (..., 3, K) in [0, 1) to devices: T_k uniform in T̄ (1 ± spread), or of a fleet."""
+    """Map uniform variables (..., 3, K) in [0, 1) to devices, by `Devices.draw`, and their tasks."""
     draft, gain, task = (uniforms[..., i, :] for i in range(UNIFORMS_PER_USER))
-    spread, draft_energy = scenario.draft_time_spread, None
-    draft_time = scenario.mean_draft_time * (1.0 - spread + 2.0 * spread * draft)
-    if scenario.fleet:
-        shares, times, joules = scenario.fleet_arrays
-        row = np.searchsorted(np.cumsum(shares)[:-1], draft, side="right")
-        draft_time, draft_energy = times[row], joules[row]
-    return Users(
-        draft_time=draft_time,
-        mean_gain=scenario.mean_gain_low + (scenario.mean_gain_high - scenario.mean_gain_low) * gain,
-        task=(task * len(scenario.tasks)).astype(np.int64),
-        draft_energy=draft_energy,
-    )
+    drawn = scenario.devices.draw(draft, gain)._asdict()
+    return Users(task=(task * len(scenario.tasks)).astype(np.int64), **drawn)
 
 
 @dataclass(frozen=True)

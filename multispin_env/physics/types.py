@@ -51,8 +51,12 @@ class Batched:
 
     def into(self, kind: type[_Kind], **changes: Any) -> _Kind:
         """Return a record of another kind with all fields that both have, by name, except for ``changes``."""
+        return kind(**self.shared(kind) | changes)
+
+    def shared(self, kind: type["Batched"]) -> dict[str, Any]:
+        """Return the fields that another kind of record has as well, by name."""
         names = _common_names(type(self), kind)  # type: ignore[arg-type]  # mypy takes no class for hashable
-        return kind(**{name: getattr(self, name) for name in names} | changes)
+        return {name: getattr(self, name) for name in names}
 
     def replaced(self, rows: Rows, new: Self) -> Self:
         """Return a copy with ``rows`` of the first axis from a record of these rows; see `arrays.replace_rows`."""

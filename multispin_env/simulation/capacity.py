@@ -268,7 +268,7 @@ class LoadSearch:
         if self.by_users and self.workload.shares is not None:
             raise ValueError(f"shares: expected None for by='users', got {self.workload.shares}")
         if self.by_users:
-            _check_any_users(self.scenario)
+            self.scenario.uplink.require_alike()
         make_candidates(self.controller)  # raises for an unknown name
 
     @property
@@ -373,12 +373,6 @@ def _beyond(load: float, factor: float, ends: tuple[float, float], whole: bool) 
     return float(np.clip(scaled, *ends))
 
 
-def _check_any_users(scenario: Scenario) -> None:
-    if len(scenario.access_delay) > 1:
-        expected = "one number for all devices, as their number varies"
-        raise ValueError(f"access_delay: expected {expected}, got {scenario.access_delay}")
-
-
 _Candidates = Callable[[Scenario], Sequence[Controller[Any, Any]]]  # A local search finds the best for each load
 
 
@@ -463,7 +457,7 @@ def max_devices(
     check_name("system", system, FEASIBLE)
     check_integer("states", states, 1)
     check_integer("seed", seed, 0)
-    _check_any_users(scenario)
+    scenario.uplink.require_alike()
     devices = nested_states(scenario, states, seed)
 
     def serves(users: float) -> bool:

@@ -19,7 +19,6 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.links import RateCurves
-from multispin_env.physics.radio import with_access
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 
@@ -101,19 +100,48 @@ def equal_finish_on(curves: RateCurves, drafting: FloatArray, payload: FloatArra
 
 
 def finish_together(
-    scenario: Scenario, state: SystemState, drafting: FloatArray, uploading: FloatArray
+    scenario: Scenario,
+    state: SystemState,
+    draft_length: FloatArray | IntArray,
+    drafting: FloatArray,
+    token_time: FloatArray,
 ) -> EqualLatency:
     """Return `equal_finish` for the link and the delays of a scenario.
 
-    Arrays (..., K) in s: times of drafting, and uploads c_k L_k with the whole band at constant power density.
+    Arrays (..., K): lengths L in tokens, times of drafting in s, and c in s/token with the whole band at constant power
+    density.
     """
-    drafting = with_access(drafting, scenario.access_delays, uploading)
+    drafting, uploading = scenario.uplink.with_access(drafting, draft_length), draft_length * token_time
     curves = RateCurves.of(scenario, state.spectral_efficiency)
     if curves is None:
         return equal_finish(drafting, uploading)
-    band_time = scenario.bits_per_token / scenario.total_bandwidth
+    band_time = scenario.uplink.band_time
     efficiency = np.clip(state.spectral_efficiency, band_time / MAX_TIME, band_time / MIN_TIME)  # that of clipped times
     return equal_finish_on(curves, drafting, uploading * efficiency)
+
+
+def share_slopes(
+    scenario: Scenario, state: SystemState, draft_length: FloatArray, token_time: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return s, p and a (..., K) of ds_k = a_k dL_k + s_k d ln c_k − p_k dφ for the shares of `finish_together`.
+
+    All arrays are (..., K), without head starts. With room ρ_k = φ − L_k T_k (less access), s_k is the share c_k L_k /
+    ρ_k, p_k = s_k / ρ_k, and a_k = c_k (φ less access) / ρ_k². For other links the derivative e_k of the share with
+    respect to ln (1 / ρ_k) replaces s_k, and a_k = e_k (1 / L_k + T_k / ρ_k).
+    """
+    at = finish_together(scenario, state, draft_length, draft_length * state.draft_time, token_time)
+    busy = at.share > 0.0
+    latency = at.latency[..., None] - scenario.uplink.access(draft_length)
+    curves = RateCurves.of(scenario, state.spectral_efficiency)
+    if curves is None:
+        room = np.where(busy, draft_length * token_time / np.where(busy, at.share, 1.0), latency)  # no cancellation
+        room = np.where(room > 0.0, room, 1.0)  # 0 if no device drafts
+        growth, per_token = at.share, token_time * latency / room**2
+    else:
+        room = np.where(busy, latency - draft_length * state.draft_time, 1.0)
+        growth = curves.allocate(draft_length * token_time * state.spectral_efficiency / room)[1]
+        per_token = growth * (1.0 / np.where(busy, draft_length, 1.0) + state.draft_time / room)
+    return growth, growth / room, per_token
 
 
 def _solve(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:

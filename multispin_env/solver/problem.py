@@ -15,7 +15,6 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import broadcast, check_real, require
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.links import RateCurves
-from multispin_env.physics.radio import full_share_token_time, with_access
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import Batched, SystemState, checked_weights
 from multispin_env.scenario import Scenario, check_ahead_losses
@@ -152,7 +151,8 @@ class Problem(Batched):
 
     def drafting(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return the times of drafting and access (..., n, K) in s of lengths (..., n, K)."""
-        return with_access(lengths * self.draft_time, self.delay, lengths)
+        drafting = lengths * self.draft_time
+        return drafting if self.delay is None else drafting + self.delay * (lengths > 0)
 
     def allocate(self, lengths: FloatArray | IntArray, room: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the shares w that send drafts in ``room`` seconds, and −room ∂w/∂room, not too large.
@@ -218,7 +218,7 @@ class Problem(Batched):
 def user_times(scenario: Scenario, state: SystemState) -> tuple[FloatArray, FloatArray]:
     """Return T and c (..., K) of a checked state, clipped to `MIN_TIME` and `MAX_TIME`."""
     with np.errstate(over="ignore", divide="ignore", under="ignore"):
-        token_time = full_share_token_time(scenario, state.spectral_efficiency)
+        token_time = scenario.uplink.token_time(state.spectral_efficiency)
     return np.clip(state.draft_time, MIN_TIME, MAX_TIME), np.clip(token_time, MIN_TIME, MAX_TIME)
 
 
@@ -238,7 +238,7 @@ def make_problem(
     draft_time, token_time = (time.reshape(flat) for time in user_times(scenario, state))
     check_ahead_losses(scenario)
     free = np.full(draft_time.shape, -1) if fixed_length is None else fixed_length.reshape(flat)
-    constant = float(scenario.law.time_of_drafts(scenario.num_users)) + scenario.wait_after_access
+    constant = float(scenario.law.time_of_drafts(scenario.num_users)) + scenario.uplink.round_wait
     curves = RateCurves.of(scenario, state.spectral_efficiency)
     lines = server_lines(scenario)
     if weights is None:
@@ -258,9 +258,9 @@ def make_problem(
         padded=scenario.law.padded and lines[-1, 1] > 0.0,
         tpot=np.inf if tpot is None else min(max(tpot, MIN_TIME), MAX_TIME),
         curves=None if curves is None else curves.mapped(lambda array: array.reshape(flat)),
-        band_time=scenario.bits_per_token / scenario.total_bandwidth,
-        delay=scenario.access_delays,
-        repeat_delay=scenario.repeat_delay,
+        band_time=scenario.uplink.band_time,
+        delay=scenario.uplink.access_delays,
+        repeat_delay=scenario.uplink.repeat_delay,
     )
 
 

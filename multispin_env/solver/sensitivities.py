@@ -6,7 +6,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.types import SystemState, checked_state
-from multispin_env.scenario import Scenario, check_paper_uplink
+from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import certified_lengths, usual_tolerance
 from multispin_env.solver.problem import checked_problem
 
@@ -73,7 +73,7 @@ def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | 
     True
     """
     state = checked_state(scenario, state)
-    check_paper_uplink(scenario, "for sensitivities")
+    scenario.uplink.require_paper("for sensitivities")
     shape = state.draft_time.shape
     problem = checked_problem(scenario, state, weights)
     best = certified_lengths(problem, usual_tolerance(shape[-1]))

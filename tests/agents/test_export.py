@@ -112,6 +112,13 @@ def test_the_card_of_an_export_shows_the_measurement(exported, runs, tmp_path):
     assert "Not measured" in exported_card(copied)
 
 
+@pytest.fixture
+def quick_export(exported, monkeypatch):
+    """Export the network that `exported` has, which takes seconds to make."""
+    monkeypatch.setattr(tracing, "onnx_of", lambda *_: (exported / "policy.onnx").read_bytes())
+
+
+@pytest.mark.usefixtures("quick_export")
 def test_a_readme_that_is_no_card_stays(exported, runs, tmp_path):
     assert not is_foreign(exported / CARD)
     (tmp_path / CARD).write_text("# Mine\n", encoding="utf-8")
@@ -119,6 +126,7 @@ def test_a_readme_that_is_no_card_stays(exported, runs, tmp_path):
     assert (tmp_path / CARD).read_text(encoding="utf-8") == "# Mine\n"
 
 
+@pytest.mark.usefixtures("quick_export")
 def test_an_export_that_differs_is_refused_and_leaves_an_earlier_one(runs, tmp_path, refused, monkeypatch):
     earlier = {"policy.onnx": b"good", "policy.json": b"{}"}
     for name, content in earlier.items():

@@ -261,10 +261,10 @@ def built(agent, config, randomised=True):
     return model
 
 
-BANDWIDTH = {"column_log_std": (0.0, -2.5)}  # of the second column
+RESIDUAL = {"batch_size": 512, "epochs": 1, "clip_range": 0.4, "column_log_std": (0.0, -2.5)}
 CAREFUL = {"learning_rate": 2e-3, "clip_range": 0.2, "width": 32}
 COMMON = {**CAREFUL, "rollout_rounds": 8, "batch_size": 512, "epochs": 2}
-UPDATES = {"clip_range": 0.4, "log_std": 0.5}
+UPDATES = {"batch_size": 256, "clip_range": 0.4, "log_std": 0.5}
 VERIFICATIONS = {
     **{"rollout_rounds": 16, "batch_size": 512, "learning_rate": 1e-3, "clip_range": 0.1, "width": 64},
     **{"trace": 0.1, "timed": True, "last_std": 0.0},
@@ -275,12 +275,12 @@ RESIDUALS = {**VERIFICATIONS, "column_log_std": (0.0, -1.0, -1.0)}
 @pytest.mark.parametrize(
     ("agent", "name", "arguments", "changes"),
     [
-        ("ppo", "Heterogeneous-v0", {}, BANDWIDTH),
+        ("ppo", "Heterogeneous-v0", {}, RESIDUAL),
         ("ppo", "Heterogeneous-v0", {"action": "lengths"}, {}),
-        ("ppo", "Homogeneous-v0", {}, {**BANDWIDTH, **COMMON}),
-        ("ppo", "DelayedChannel-v0", {"delay": 0}, {**BANDWIDTH, "log_std": 0.1}),
+        ("ppo", "Homogeneous-v0", {}, {**RESIDUAL, **COMMON}),
+        ("ppo", "DelayedChannel-v0", {"delay": 0}, {**RESIDUAL, "log_std": 0.1}),
         ("ppo", "DelayedChannel-v0", {"delay": 1}, {**CAREFUL, "log_std": 0.1, "bandwidth": 3.2}),
-        ("ppo", "DraftAhead-v0", {}, {**BANDWIDTH, **UPDATES, "gamma": 0.9}),
+        ("ppo", "DraftAhead-v0", {}, {**RESIDUAL, **UPDATES, "epochs": 4, "gamma": 0.9}),
         ("ppo", "Energy-v0", {"action": "lengths"}, {**UPDATES, "timesteps": 50_000, "epochs": 8, "timed": True}),
         ("ppo", "Continuous-v0", {"action": "plain"}, {**VERIFICATIONS, "gamma": 0.5}),
         ("ppo", "Serving-v0", {"action": "residual"}, {**RESIDUALS, "gamma": 0.8}),

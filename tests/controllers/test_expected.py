@@ -17,7 +17,6 @@ from multispin_env.evaluation.episodes import play_episodes
 from multispin_env.physics.posterior import Posterior, mixture_tokens, predictive_gains
 from multispin_env.physics.radio import (
     channel_gain,
-    full_share_token_time,
     predictive_mean,
     predictive_quantile,
     spectral_efficiency,
@@ -83,7 +82,7 @@ def two_devices(rng, num_states=6, draws=64, **changes):
     efficiency = spectral_efficiency(scenario, predictive_gains(gain, mean, 0.9, 1, draws, 0))
     draft_time, rate = rng.uniform(0.01, 0.03, (num_states, 2)), rng.uniform(0.5, 0.95, (num_states, 2))
     state = ms.SystemState(draft_time, np.quantile(efficiency, 1 / 3, axis=1), rate)
-    return scenario, state, full_share_token_time(scenario, efficiency)
+    return scenario, state, scenario.uplink.token_time(efficiency)
 
 
 @pytest.mark.parametrize("law", [{}, {"verification_pieces": ((0.03, 0.01),)}, {"min_draft_length": 0}])
@@ -151,7 +150,7 @@ def test_no_single_device_would_better_stop_drafting(rng):
     gain = channel_gain(scenario, state.spectral_efficiency)
     efficiency = spectral_efficiency(scenario, predictive_gains(gain, np.full_like(gain, 0.3), 0.9, 2, 64, 0))
     made = ms.make_controller("optimal", scenario).decide_expected(state, Posterior(efficiency=efficiency))
-    problem, token_time = make_problem(scenario, state), full_share_token_time(scenario, efficiency)
+    problem, token_time = make_problem(scenario, state), scenario.uplink.token_time(efficiency)
     for row in range(6):
         sampled = SampleProblem(problem[row : row + 1], token_time[row].T.copy())
         lengths, share = made.draft_length[row] * 1.0, made.bandwidth[row] / scenario.total_bandwidth
@@ -177,7 +176,7 @@ def test_the_search_of_many_devices_does_not_depend_on_its_start(law, rng):
     scenario = ms.Scenario.preset("qwen3.5", num_users=12, min_draft_length=0, total_bandwidth=4e6, **law)
     state = ms.sample_state(scenario, rng, 2)
     fading = state.spectral_efficiency[:, None] * rng.uniform(0.5, 1.0, (2, 32, 12))
-    problem, token_time = make_problem(scenario, state), full_share_token_time(scenario, fading)
+    problem, token_time = make_problem(scenario, state), scenario.uplink.token_time(fading)
     solved = sample_decisions(problem, token_time)
     for row, uploads in enumerate(token_time):
         start = np.ones(12), np.full(12, 1.0 / 12.0)
@@ -221,7 +220,7 @@ def test_channels_that_are_known_have_the_optimum(rng):
     scenario = system(6)
     state = ms.sample_state(scenario, rng, 8)
     solved = sample_decisions(
-        make_problem(scenario, state), full_share_token_time(scenario, state.spectral_efficiency)[:, None]
+        make_problem(scenario, state), scenario.uplink.token_time(state.spectral_efficiency)[:, None]
     )
     known = ms.make_controller("optimal", scenario, certify=1e-9)(state)
     np.testing.assert_allclose(solved.value, known.value, rtol=2e-3)
@@ -236,7 +235,7 @@ def test_it_is_ahead_of_the_quantile_for_other_draws(rng):
     decisions = [ms.make_controller(name, scenario, **options)(observed) for name, options in names.items()]
     fresh = make("expected", scenario, draws=2048, seed=1)
     fresh.start(16)
-    token_time = full_share_token_time(scenario, fresh.estimate(observed).efficiency)
+    token_time = scenario.uplink.token_time(fresh.estimate(observed).efficiency)
     state = ms.SystemState(observed.draft_time, observed.spectral_efficiency, observed.acceptance_rate)
     problem = make_problem(scenario, state)
     values = [

@@ -97,7 +97,8 @@ def test_statistics_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("env_id", "truth", "options"), [(HIDDEN, "optimal", {}), (WITHOUT, "groups", {**NO_RATE, "rho": 90.0})]
+    ("env_id", "truth", "options"),
+    [(HIDDEN, "optimal", {}), (WITHOUT, "groups", {**NO_RATE, "rho": 90.0, "horizon": 2.0})],
 )
 def test_plug_ins_and_agents_do_not_read_the_state(env_id, truth, options, monkeypatch):
     env = vector(env_id, **options)

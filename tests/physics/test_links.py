@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import lambertw
 
 import multispin_env as ms
-from multispin_env.physics.links import Power, RateCurves, lambert_excess, link_of, send_time
+from multispin_env.physics.links import Power, RateCurves, lambert_excess
 from multispin_env.registry import LINKS
 from tests import reference
 from tests.refusals import refusals
@@ -223,8 +223,8 @@ def lossy():
 def test_an_equal_share_over_its_bandwidth_takes_the_time_of_constant_density(limit):
     scenario = ms.Scenario.preset("llama2", num_users=8, link="power", power_bandwidth=1e7 / 8, efficiency_limit=limit)
     efficiency = np.array([1e-3, 0.1, 1.0, 2.0, 4.9, 5.0, 8.0, 400.0])
-    bits = scenario.bits_per_token * np.arange(8.0)
-    time = send_time(scenario, bits, efficiency, np.full(8, 1e7 / 8))
+    length, bits = np.arange(8.0), scenario.bits_per_token * np.arange(8.0)
+    time = scenario.uplink.upload_time(length, efficiency, np.full(8, 1e7 / 8))
     assert time == pytest.approx(bits / (1e7 / 8 * np.minimum(efficiency, limit or np.inf)), rel=4e-15)
 
 
@@ -244,7 +244,7 @@ def test_density_is_the_paper_and_has_no_curves():
     scenario = ms.Scenario.preset("llama2", num_users=3)
     assert RateCurves.of(scenario, np.ones(3)) is None
     share, r = np.array([0.1, 0.4, 1.0]), np.array([0.01, 3.0, 12.0])
-    link = link_of(scenario)
+    link = scenario.uplink.rate_law
     assert link.rate(share, link.snr(scenario, r)) == pytest.approx(share * r, rel=1e-14)
     assert link.inverse(share * r, link.snr(scenario, r)) == pytest.approx(share, rel=1e-14)
 
@@ -252,27 +252,27 @@ def test_density_is_the_paper_and_has_no_curves():
 @pytest.mark.parametrize(("users", "expected"), [(8, 0.65565), (20, 1.08255)])
 def test_mean_of_the_most_repetitions(users, expected):
     scenario = ms.Scenario.preset("llama2", num_users=users, upload_loss=0.1, repeat_time=1.0)
-    assert scenario.repeat_delay == pytest.approx(expected, abs=5e-6)
+    assert scenario.uplink.repeat_delay == pytest.approx(expected, abs=5e-6)
 
 
 @given(loss=st.floats(1e-12, 0.9), users=st.integers(1, 300))
 def test_mean_of_the_most_repetitions_is_its_series(loss, users):
     scenario = ms.Scenario.preset("llama2", num_users=users, upload_loss=loss, repeat_time=0.25)
-    assert scenario.repeat_delay == pytest.approx(0.25 * reference.mean_repetitions(loss, users), rel=1e-13)
-    assert scenario.wait_after_access == scenario.round_trip_time + scenario.repeat_delay
+    assert scenario.uplink.repeat_delay == pytest.approx(0.25 * reference.mean_repetitions(loss, users), rel=1e-13)
+    assert scenario.uplink.round_wait == scenario.round_trip_time + scenario.uplink.repeat_delay
 
 
 def test_mean_of_the_most_repetitions_is_that_of_draws(rng):
     for loss, users in ((0.1, 8), (0.6, 3), (0.9, 20)):
         draws = rng.geometric(1.0 - loss, (40_000, users)).max(-1) - 1
         scenario = ms.Scenario.preset("llama2", num_users=users, upload_loss=loss, repeat_time=1.0)
-        assert scenario.repeat_delay == pytest.approx(draws.mean(), abs=4.5 * draws.std() / 200.0)
+        assert scenario.uplink.repeat_delay == pytest.approx(draws.mean(), abs=4.5 * draws.std() / 200.0)
 
 
 def test_a_loss_needs_a_time_and_the_label_has_both():
     time = ms.Scenario.preset("llama2", num_users=2, repeat_time=0.3)  # as a sweep over losses begins
-    assert (time.repeat_delay, time.label) == (0.0, "llama2, 0 % of uploads repeated after 300 ms")
+    assert (time.uplink.repeat_delay, time.label) == (0.0, "llama2, 0 % of uploads repeated after 300 ms")
     both = time.replace(upload_loss=0.125)
-    assert (both.repeat_delay > 0.0, both.label) == (True, "llama2, 12.5 % of uploads repeated after 300 ms")
+    assert (both.uplink.repeat_delay > 0.0, both.label) == (True, "llama2, 12.5 % of uploads repeated after 300 ms")
     with pytest.raises(ValueError, match=r"^repeat_time: expected seconds > 0 with upload_loss=0.3, got 0$"):
         ms.Scenario.preset("llama2", upload_loss=0.3)

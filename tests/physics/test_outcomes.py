@@ -9,7 +9,7 @@ from scipy.stats import chisquare, kstest
 
 import multispin_env as ms
 from multispin_env.draft import expected_tokens
-from multispin_env.physics.radio import SMALL_SNR, spectral_efficiency, upload_time
+from multispin_env.physics.radio import SMALL_SNR, spectral_efficiency
 from multispin_env.physics.rounds import discounted_throughput, initial_throughput, jain_index, utility
 from multispin_env.physics.tokens import sample_tokens, verification_time
 from multispin_env.physics.types import Outcome, checked_weights
@@ -55,7 +55,7 @@ def test_sampled_tokens_have_the_stated_distribution(alpha, length):
 def test_uploads_of_more_bits_than_int64_holds(bits):
     numbers = {"kept_probabilities": 2**30, "bits_per_probability": bits // 2**30}
     large = ms.Scenario.preset("llama2", vocabulary_size=2**30, **numbers)
-    time = upload_time(large, np.array([25, 1]), np.array([4.0, 2.0]), np.array([5e5, 5e5]))
+    time = large.uplink.upload_time(np.array([25, 1]), np.array([4.0, 2.0]), np.array([5e5, 5e5]))
     assert time == pytest.approx([25 * bits / 2e6, bits / 1e6])
 
 

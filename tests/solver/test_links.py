@@ -228,7 +228,7 @@ def test_common_lengths_and_equal_shares_are_those_of_enumeration(uplink, low, s
         equal = 0.0
         for lengths, tokens, _ in rounds:
             each = np.array(lengths) * (state.draft_time + sent) + delays * (np.array(lengths) > 0)
-            wait = scenario.repeat_delay if any(lengths) else 0.0
+            wait = scenario.uplink.repeat_delay if any(lengths) else 0.0
             equal = max(equal, tokens.sum() / (each.max() + wait + reference.server_time(scenario, lengths)))
         found = ms.expected_outcome(scenario, state, ms.make_controller("uniform-bandwidth", scenario)(state)).goodput
         assert float(found) == pytest.approx(equal, rel=1e-9)

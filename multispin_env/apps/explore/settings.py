@@ -128,7 +128,9 @@ class SystemSettings:
     spread: float = control_field(1.0, Slider("spread of devices, factor", 0.0, 2.0, 0.05, "×"))
     draft_factor: float = control_field(1.0, Slider("draft time, factor", 0.1, 4.0, 0.1, "×"))
     server: str = control_field(AS_IS, Choice("server", lambda sources: (AS_IS, *SERVERS.names()), law_label))
-    fleet: str = control_field(AS_IS, Choice("fleet", (AS_IS, *FLEETS.names()), lambda base: base.fleet_name or "none"))
+    fleet: str = control_field(
+        AS_IS, Choice("fleet", (AS_IS, *FLEETS.names()), lambda s: s.devices.fleet_name or "none")
+    )
     payload: str = control_field(AS_IS, Choice("payload", (AS_IS, *PAYLOADS), lambda base: base.payload))
     shortest: str = control_field(AS_IS, Choice("min. draft length", (AS_IS, "0", "1"), lambda s: s.min_draft_length))
 

@@ -21,7 +21,7 @@ from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.evaluation.contenders import contender_errors
 from multispin_env.physics.acceptance import task_means
 from multispin_env.physics.chains import chain_left, drafting_time, hit_probability
-from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time
+from multispin_env.physics.radio import Channel, spectral_efficiency
 from multispin_env.physics.rounds import UNIFORMS_PER_USER, users_from_uniforms
 from multispin_env.physics.types import Observed, checked_decision
 from multispin_env.registry import CHANNELS
@@ -230,7 +230,7 @@ class LiveContender:
             age=age,
             predicted=takes_part * self.prediction.tokens(length, verifier.left, hits, misses, task),
             drafting=drafting_time(scenario, length, draft_time, self._head_start),
-            uploading=upload_time(scenario, length, efficiency, bandwidth),
+            uploading=scenario.uplink.upload_time(length, efficiency, bandwidth),
             round_trip=scenario.round_trip_time,
             predicted_pass=float(scenario.law.time(users, users * (int(length.max()) + 1))),
             deciding=deciding,

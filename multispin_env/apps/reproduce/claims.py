@@ -17,7 +17,6 @@ from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_lengt
 from multispin_env.draft import expected_tokens
 from multispin_env.evaluation.cases import CERTIFICATE
 from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, Cells, Interval, mean_interval
-from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import common_latency
@@ -185,7 +184,7 @@ def _closed_form(scale: Scale) -> list[_ClaimRow]:
     for preset in PRESETS:
         scenario = Scenario.preset(preset)
         state = draw_states(scale, scenario).state
-        latency = common_latency(state.draft_time, full_share_token_time(scenario, state.spectral_efficiency)).latency
+        latency = common_latency(state.draft_time, scenario.uplink.token_time(state.spectral_efficiency)).latency
         lengths = np.arange(1, scenario.max_draft_length + 1)
         for task in scenario.tasks:
             rate = np.array(task.acceptance_rate)

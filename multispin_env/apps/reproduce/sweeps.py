@@ -20,7 +20,6 @@ from multispin_env.apps.reproduce.figure import (
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
 from multispin_env.draft import expected_tokens
-from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.records import Records, accepted_runs, advance, load_records, prompt_rates
 from multispin_env.physics.rounds import goodput
 from multispin_env.scenario import Scenario
@@ -86,7 +85,7 @@ def _draft_length_rows(scale: Scale, setting: tuple[str, float]) -> list[Row]:
     preset, rate = setting
     scenario = Scenario.preset(preset)
     state = draw_states(scale, scenario).state
-    token_time = full_share_token_time(scenario, state.spectral_efficiency)
+    token_time = scenario.uplink.token_time(state.spectral_efficiency)
     latency = common_latency(state.draft_time, token_time).latency
     best = int(homogeneous_draft_length(np.array(rate), np.array(latency.mean()), scenario.verification_time))
     rows = []

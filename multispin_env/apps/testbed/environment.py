@@ -14,7 +14,6 @@ from multispin_env.envs.rounds.hidden import HiddenAcceptance
 from multispin_env.envs.rounds.simulator import RoundsSimulator
 from multispin_env.envs.simulator import Step
 from multispin_env.physics.acceptance import Requests
-from multispin_env.physics.energy import round_energy
 from multispin_env.physics.types import Decision, Outcome, RealDecision
 from multispin_env.scenario import Scenario
 
@@ -51,7 +50,8 @@ class _PlayedSimulator(RoundsSimulator):
         tokens = played.gained[None].astype(np.float64)
         outcome = self.round_outcome(RealDecision(length.astype(np.float64), bandwidth), tokens)
         tokens_drafted = (length * self._measured.present).astype(np.float64)
-        energy = round_energy(self.scenario, self.state, tokens_drafted, outcome.upload_time)
+        drafting = self.scenario.devices.joules(self.state.draft_energy)
+        energy = self.scenario.uplink.round_joules(tokens_drafted, outcome.upload_time, self._token_energy, drafting)
         return outcome.changed(round_latency=np.array([self._measured.round_time])), tokens, energy
 
     @override

@@ -16,7 +16,6 @@ from multispin_env.apps.testbed.connections import Connections, Terms
 from multispin_env.apps.testbed.messages import Draft, vocabulary_digest
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer
-from multispin_env.physics.radio import upload_time
 from multispin_env.scenario import Scenario
 
 
@@ -124,7 +123,7 @@ class Testbed:
         ready = connections.present
         asked = np.flatnonzero(ready & (length > 0))
         upload = np.zeros(users)
-        upload[asked] = upload_time(self.scenario, length[asked], efficiency[asked], bandwidth[asked])
+        upload[asked] = self.scenario.uplink.upload_time(length[asked], efficiency[asked], bandwidth[asked])
         timeout = settings.patience * float((length * self.token_time + upload)[ready].max()) + settings.grace
         self._number += 1
         start, paced = perf_counter(), upload if settings.pacing else np.zeros(users)

@@ -15,7 +15,6 @@ from multispin_env.controllers.base import Option
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.chains import chain_cycle, sending_time
 from multispin_env.physics.continuous.types import ContinuousState
-from multispin_env.physics.radio import full_share_token_time
 from multispin_env.scenario import Scenario
 
 TYPICAL_CYCLE = (3.0, 2.0)  # κ and m: a device waits during one pass and is in the next
@@ -40,14 +39,14 @@ class Cycle:
         """Return the cycles in a state; ``kind`` is (κ, m), each a number or (n, K)."""
         queue, passes = kind
         half = np.maximum(0.5 * state.busy.sum(-1, keepdims=True), 1.0)
-        token_air = full_share_token_time(scenario, state.spectral_efficiency)
+        token_air = scenario.uplink.token_time(state.spectral_efficiency)
         air = queue * token_air
         return cls(scenario, state.acceptance_rate, state.draft_time, air, state.head_start, half, passes)
 
     def time(self, length: IntArray | int) -> FloatArray:
         """Return the cycle times (..., n, K) in seconds of lengths (..., n, K) or (..., 1, 1)."""
         verification = self.scenario.law.time(self.batch, self.batch * (length + 1))
-        fixed = self.passes * verification + self.scenario.cycle_wait(length)
+        fixed = self.passes * verification + self.scenario.uplink.cycle_wait(length)
         return sending_time(self.scenario, length, self.draft_time, self.token_air, self.head_start) + fixed
 
     def best_length(self, token_price: Option = 0.0) -> IntArray:

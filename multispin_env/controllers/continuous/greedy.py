@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,7 +24,6 @@ from multispin_env.controllers.continuous.cycle import SHORTEST_CYCLE, TYPICAL_C
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.chains import chain_left, drafting_time, hit_probability, longest_sent, sending_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
-from multispin_env.physics.radio import full_share_token_time
 from multispin_env.scenario import Scenario
 
 
@@ -48,9 +48,10 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
     that drafts ahead has the head start that it drafts in half of the time in which it waits and is verified. The
     ``weight`` (n, K) of a device is in [0, 1] (`present`). Prompts are ignored.
     """
-    token_time = full_share_token_time(scenario, state.spectral_efficiency)
+    token_time = scenario.uplink.token_time(state.spectral_efficiency)
     count = ordered_sum(weight)[:, None]
     drafted: IntArray | FloatArray = lengths
+    drafts = lengths if lengths.ndim > 1 else lengths[None, :, None]
     order = np.argsort(token_time, -1, kind="stable")[:, None]
     if lengths.ndim > 1:
         drafted = lengths.max(-1) if scenario.law.padded else ordered_sum(weight[:, None] * lengths) / count
@@ -62,8 +63,7 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
     need = lengths * air
     work = counted * need
     whole = scenario.round_trip_time + lengths * pace
-    if scenario.draft_wait is not None:
-        whole += _by_upload(np.broadcast_to(scenario.draft_wait, (len(count), 1, len(pace))), order) * (lengths > 0)
+    whole = scenario.uplink.with_wait(whole, drafts, partial(_by_upload, order=order))
     hit = hit_probability(scenario, lengths, alpha) if scenario.draft_ahead else None
     frequency, cycles = np.empty_like(need), np.empty_like(need)  # drafts/s and cycle times in s of each device
 
@@ -137,7 +137,7 @@ class Greedy(ContinuousController):
             return take_all(best_common_length(self.scenario, state))
         scenario = self.scenario
         room = per_device("budget", self.budget, shape) * scenario.verification_time
-        air = 2.0 * full_share_token_time(scenario, state.spectral_efficiency)
+        air = 2.0 * scenario.uplink.token_time(state.spectral_efficiency)
         most = np.floor(longest_sent(scenario, room, state.draft_time, air, state.head_start)).astype(np.int64)
         likely = longest_profitable(scenario, state.acceptance_rate, np.full(shape, 0.1))
         return take_all(np.clip(most, scenario.min_draft_length, likely))
@@ -195,12 +195,11 @@ class Deadlines(Modifier):
 
 def min_time_to_tokens(scenario: Scenario, state: ContinuousState) -> FloatArray:
     """Return the seconds (n, K) until the next tokens if the device alone used the band and the server."""
-    low, token_time = scenario.min_draft_length, full_share_token_time(scenario, state.spectral_efficiency)
+    low, token_time = scenario.min_draft_length, scenario.uplink.token_time(state.spectral_efficiency)
     begun = state.busy & (state.phase != Phase.FREE)
     under_way = state.drafting_left + state.air_left + scenario.law.time(1, 1 + state.draft_length)
     sending = sending_time(scenario, low, state.draft_time, token_time, state.head_start)
-    if low and scenario.access_delays is not None:
-        sending = sending + scenario.access_delays
+    sending = scenario.uplink.with_access(sending, low)
     return np.where(begun, under_way, sending + (scenario.law.time(1, 1 + low) + scenario.round_trip_time))
 
 
@@ -240,7 +239,7 @@ class OwnPace(ContinuousController):
         queue, passes, air_price, weight = (
             per_device(name, getattr(self, name), state.phase.shape) for name in self.tunable
         )
-        token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
+        token_time = self.scenario.uplink.token_time(state.spectral_efficiency)
         length = Cycle.of(self.scenario, state, (queue, passes)).best_length(air_price * token_time)
         drafts = np.where(state.draft_length > 0, state.draft_length, length)
         value = weight * expected_tokens(drafts, state.acceptance_rate)

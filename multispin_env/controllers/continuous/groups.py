@@ -17,7 +17,6 @@ from multispin_env.draft import expected_tokens
 from multispin_env.physics.continuous.averages import long_run_averages, measurement_size
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
-from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.types import checked_weights
 from multispin_env.scenario import Scenario
@@ -30,15 +29,13 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | in
     shared: the rate is Σ_k E[N_k] / max(φ + V, G V, Σ_k w_k) for the best φ of a grid. Lengths are real numbers, and
     uploads do not wait for each other.
     """
-    token_time = full_share_token_time(scenario, state.spectral_efficiency)
+    token_time = scenario.uplink.token_time(state.spectral_efficiency)
     size = np.maximum(state.busy.sum(-1, keepdims=True) / groups, 1.0)
     window = 1.3 ** np.arange(-8, 9) * scenario.law.time(size, size) + scenario.round_trip_time
     # devices are the first axis, so that sums over them have the same order in any batch
     arrays = state.acceptance_rate, token_time, state.draft_time + token_time, state.busy.astype(np.float64)
     rate, air, pace, busy = (np.ascontiguousarray(array.T)[..., None] for array in arrays)
-    room = window - scenario.round_trip_time
-    if scenario.draft_wait is not None:
-        room = np.maximum(room - scenario.draft_wait[:, None, None], 0.0)
+    room = scenario.uplink.cycle_room(window, lambda wait: wait[:, None, None])
     length = np.minimum(room / pace, scenario.max_draft_length)
     tokens = (expected_tokens(length, rate) * busy).sum(0)
     length *= busy

@@ -21,7 +21,6 @@ from multispin_env.controllers.continuous.cycle import longest_profitable
 from multispin_env.controllers.continuous.search import Terms, all_sent, gain_table, improve_lengths
 from multispin_env.physics.chains import drafting_time, longest_sent
 from multispin_env.physics.continuous.types import ContinuousState
-from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
@@ -66,7 +65,7 @@ class Launch:
             starts,
             state.draft_time * starts,
             state.head_start,
-            full_share_token_time(scenario, state.spectral_efficiency) * starts,
+            scenario.uplink.token_time(state.spectral_efficiency) * starts,
             state.acceptance_rate,
             np.where(starts, weight, 0.0),
             np.where(starts, scenario.round_trip_time, release),
@@ -82,8 +81,8 @@ class Launch:
         scenario, starts = self.scenario, self.starts
         length = np.arange(scenario.max_draft_length + 2.0)
         drafting = drafting_time(scenario, length, self.draft_time[starts][:, None], self.head_start[starts][:, None])
-        if scenario.draft_wait is not None:
-            drafting += np.broadcast_to(scenario.draft_wait, starts.shape)[starts][:, None] * (length > 0.0)
+        device = np.nonzero(starts)[1].copy()
+        drafting = scenario.uplink.with_wait(drafting, length[:, None], lambda wait: wait.T[device])
         token_time, server = self.token_time[starts], np.zeros((len(starts), 1))
         if not scenario.law.flat:
             drafts = starts.sum(-1)[:, None]
@@ -92,7 +91,7 @@ class Launch:
         return Terms(
             starts,
             np.append(0, starts.sum(-1).cumsum()),
-            np.nonzero(starts)[1].copy(),
+            device,
             gain_table(
                 self.weight[starts],
                 self.acceptance_rate[starts],
@@ -113,8 +112,7 @@ class Launch:
     def ready(self, lengths: IntArray) -> FloatArray:
         """Return the time (n,) in s when all uploads of lengths (n, K) have ended (docs/evidence/continuous.md, 1)."""
         ends = self.release + drafting_time(self.scenario, lengths, self.draft_time, self.head_start)
-        if self.scenario.draft_wait is not None:
-            ends += self.scenario.draft_wait * ((lengths > 0) & self.starts)
+        ends = self.scenario.uplink.with_wait(ends, lengths * self.starts)
         return all_sent(ends, lengths * self.token_time + self.air)
 
     def gains(self, lengths: IntArray) -> FloatArray:
@@ -166,14 +164,14 @@ def _candidates(launch: Launch) -> IntArray:
     pay = _profitable(launch)
     shortest = np.full_like(pay[:, 0], low)
     first = np.maximum(launch.due, launch.ready(shortest))
-    if not low and scenario.draft_wait is not None:  # empty drafts take no time, and single tokens more than they gain
+    if not low and scenario.uplink.has_wait:  # empty drafts take no time, and single tokens more than they gain
         first = np.maximum(first, (launch.draft_time + launch.token_time).max(-1))
     possible = launch.gains(pay[:, 0]) - launch.value(shortest[:, None])[:, 0]
     most = launch.due + possible / launch.delay_price
     ratio = np.maximum(most / np.where(first > 0.0, first, 1.0), 1.0)
     windows = first[:, None] * ratio[:, None] ** (np.arange(_WINDOWS) / (_WINDOWS - 1))
     air = np.where(launch.starts, launch.token_time, 1.0)[:, None]
-    room = windows[..., None] - scenario.cycle_wait(1)
+    room = windows[..., None] - scenario.uplink.cycle_wait(1)
     longest = longest_sent(scenario, room, launch.draft_time[:, None], air, launch.head_start[:, None])
     fitting = np.clip(np.floor(longest + 1e-9), low, np.where(launch.starts, high, low)[:, None]).astype(np.int64)
     return np.minimum(fitting[:, :, None], pay[:, None])

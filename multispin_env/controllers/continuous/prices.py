@@ -19,7 +19,6 @@ from multispin_env.controllers.continuous.groups import (
 from multispin_env.controllers.continuous.under_way import Background, in_deep_fade
 from multispin_env.physics.chains import sending_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Phase
-from multispin_env.physics.radio import full_share_token_time
 
 _USUAL_LENGTH = 6  # tokens of a draft, assumed for the verification time before lengths are known
 
@@ -112,7 +111,7 @@ class Prices(ContinuousController):
             np.stack([members.sum(-1) for members in inside], -1),
             np.stack([ordered_sum(own_price * members) for members in inside], -1),
         )
-        pace = state.draft_time + queue * full_share_token_time(scenario, state.spectral_efficiency)
+        pace = state.draft_time + queue * scenario.uplink.token_time(state.spectral_efficiency)
         order = np.argsort(-np.where(starts, pace, -1.0), -1, kind="stable")
         return np.asarray(pick_batches(market, order, starts.sum(-1)))
 
@@ -138,7 +137,7 @@ class Prices(ContinuousController):
 
         scenario = self.scenario
         length, low = np.arange(scenario.max_draft_length + 1.0), scenario.min_draft_length
-        air = full_share_token_time(scenario, state.spectral_efficiency)
+        air = scenario.uplink.token_time(state.spectral_efficiency)
         queued = (queue * air)[..., None]
         alpha, price = state.acceptance_rate.ravel(), self.air_price * air.ravel()
         gain = gain_table(np.ones(air.size), alpha, price, scenario.max_draft_length).reshape(*air.shape, -1)
@@ -148,9 +147,7 @@ class Prices(ContinuousController):
         cycle = length[low:] * (pace + queued)
         cycle += scenario.round_trip_time + server[..., None]
         sending = sending_time(scenario, length, pace, queued, state.head_start[..., None])
-        if scenario.draft_wait is not None:
-            waiting = scenario.draft_wait[:, None] * (length > 0.0)
-            cycle += waiting[:, low:]
-            sending += waiting
+        cycle = scenario.uplink.with_wait(cycle, length[low:, None], np.transpose)
+        sending = scenario.uplink.with_wait(sending, length[:, None], np.transpose)
         own_price = np.maximum(((gain[..., low:] - part) / cycle).max(-1), 0.0)
         return scenario.round_trip_time + sending, gain, own_price

@@ -8,7 +8,6 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.continuous.types import ContinuousState, Phase
-from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
@@ -20,7 +19,7 @@ def in_deep_fade(scenario: Scenario, state: ContinuousState) -> BoolArray:
     result. In general the right side is the time of a pass of K / 2 devices with empty drafts.
     """
     half = scenario.num_users / 2
-    token_time = full_share_token_time(scenario, state.spectral_efficiency)
+    token_time = scenario.uplink.token_time(state.spectral_efficiency)
     first = drafting_time(scenario, 1, state.draft_time, state.head_start)
     return first + 3.0 * token_time > scenario.law.time(half, half)
 
@@ -68,8 +67,8 @@ class Background:
     def add(self, state: ContinuousState, starts: BoolArray, length: IntArray, position: IntArray | int) -> Self:
         """Return a copy with the drafts (n, K) that start now."""
         scenario = self.scenario
-        token_time = full_share_token_time(scenario, state.spectral_efficiency)
-        ends = scenario.cycle_wait(length) + drafting_time(scenario, length, state.draft_time, state.head_start)
+        token_time = scenario.uplink.token_time(state.spectral_efficiency)
+        ends = scenario.uplink.cycle_wait(length) + drafting_time(scenario, length, state.draft_time, state.head_start)
         return type(self)(
             scenario,
             np.where(starts, length, self.length),

@@ -10,7 +10,6 @@ from multispin_env.checks import check_array, check_integer, check_real, checked
 from multispin_env.controllers.base import RoundsController
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.links import lambert_excess
-from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import verification_time
 from multispin_env.physics.types import Decision, SystemState
@@ -47,7 +46,7 @@ class CommonLength(RoundsController):
         def value(length: IntArray) -> FloatArray:
             tokens = expected_tokens(length[:, None], state.acceptance_rate)
             server = scenario.law.time(scenario.num_users, scenario.num_users * (length + 1))
-            return goodput(tokens.sum(-1), latency(length), server + scenario.wait_after_access)
+            return goodput(tokens.sum(-1), latency(length), server + scenario.uplink.round_wait)
 
         shortest = scenario.min_draft_length if problem.delay is None else max(1, scenario.min_draft_length)
         low = np.full(token.shape, shortest)  # with delays, the value may fall from length 0 to 1 and then rise
@@ -153,7 +152,7 @@ class Algorithm1(RoundsController):
         return self.with_equal_latency(lengths_in_chunks(self._lengths, state, entries), state)
 
     def _lengths(self, state: SystemState) -> IntArray:
-        token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
+        token_time = self.scenario.uplink.token_time(state.spectral_efficiency)
         single = state.draft_time + token_time
         crowded = state.draft_time + self.scenario.num_users * token_time
         first = single.max(-1)
@@ -165,7 +164,7 @@ class Algorithm1(RoundsController):
             lengths = self._column(state, token_time, phi)
             latency = equal_latency(lengths, state.draft_time[:, None], token_time[:, None]).latency
             tokens = expected_tokens(lengths, state.acceptance_rate[:, None]).sum(-1)
-            server = verification_time(self.scenario, lengths) + self.scenario.wait_after_access
+            server = verification_time(self.scenario, lengths) + self.scenario.uplink.round_wait
             value = goodput(tokens, latency, server)  # (n, λ)
             pick = value.argmax(-1)[:, None]
             value = np.take_along_axis(value, pick, -1)[:, 0]

@@ -10,10 +10,10 @@ from multispin_env.arrays import IntArray
 from multispin_env.checks import check_integer, check_real, check_rng, checked_field
 from multispin_env.controllers.base import RoundsController, WeightedController, max_length, min_length
 from multispin_env.controllers.names import make_controller
+from multispin_env.pairs import check_pairs
 from multispin_env.physics.energy import token_energy
 from multispin_env.physics.links import RateCurves
 from multispin_env.physics.posterior import Posterior
-from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.types import Decision, SystemState, checked_state, checked_weights
 from multispin_env.scenario import Scenario
 from multispin_env.solver.ahead import AheadRound, best_lengths
@@ -86,10 +86,8 @@ class Optimal(WeightedController):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.energy_price and not (self.tpot is None and self.fixed_length is None):
-            raise ValueError(f"energy_price: expected 0 with tpot or fixed_length, got {self.energy_price}")
-        if self.energy_price and (not self.scenario.constant_density or self.scenario.access_delay):
-            raise ValueError(f"energy_price: expected 0 with another link or access_delay, got {self.energy_price}")
+        options = {"tpot": self.tpot, "fixed_length": self.fixed_length is not None}
+        check_pairs("energy_price", vars(self.scenario), energy_price=self.energy_price, **options)
 
     @override
     def decide(self, state: SystemState) -> Decision:
@@ -118,7 +116,7 @@ class Optimal(WeightedController):
             return self._solve(replace(problem, token_table=posterior.tokens), state)
         low = np.quantile(posterior.efficiency, 1.0 / (self.scenario.num_users + 1.0), axis=1)
         state = checked_state(self.scenario, state.changed(spectral_efficiency=low))
-        token_time = np.clip(full_share_token_time(self.scenario, posterior.efficiency), MIN_TIME, MAX_TIME)
+        token_time = np.clip(self.scenario.uplink.token_time(posterior.efficiency), MIN_TIME, MAX_TIME)
         curves = RateCurves.of(self.scenario, posterior.efficiency)
         lengths, share, _ = sample_decisions(checked_problem(self.scenario, state, self.weights), token_time, curves)
         return Decision(lengths.astype(np.int64), share * self.scenario.total_bandwidth)

@@ -9,7 +9,6 @@ from typing_extensions import override
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.compiling import compiled
 from multispin_env.controllers.base import RoundsController
-from multispin_env.physics.radio import token_upload_time
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
 from multispin_env.solver.problem import lengths_in_chunks
@@ -53,14 +52,14 @@ class UniformBandwidth(RoundsController):
 
 
 def _sorted_tokens(scenario: Scenario, state: SystemState) -> _Tokens:
-    token_latency = state.draft_time + token_upload_time(scenario, state.spectral_efficiency, scenario.num_users)
+    uplink = scenario.uplink
+    token_latency = state.draft_time + uplink.shared_token_time(state.spectral_efficiency, scenario.num_users)
     low, high = scenario.min_draft_length, scenario.max_draft_length
     shortest = low * token_latency
     counts = np.arange(low + 1, high + 1)
     ready = token_latency[..., None] * counts  # (n, K, l)
-    if scenario.access_delays is not None:
-        shortest, ready = shortest + low * scenario.access_delays, ready + scenario.access_delays[:, None]
-    shortest = shortest.max(-1)
+    shortest = uplink.with_access(shortest, low).max(-1)
+    ready = uplink.with_access(ready.swapaxes(-1, -2), counts[:, None]).swapaxes(-1, -2)
     ready = np.maximum(ready, shortest[:, None, None])
     alpha = state.acceptance_rate[..., None]
     order = ready.reshape(len(ready), -1).argsort(-1, kind="stable")
@@ -82,7 +81,7 @@ def _best_tokens(scenario: Scenario, tokens: _Tokens) -> BoolArray:
     for longest in range(low, high + 1) if law.padded and not law.flat else (high,):
         allowed = tokens.number <= longest
         times = law.time(users, np.full_like(counts, users * (longest + 1)) if law.padded else counts)
-        times = times + scenario.wait_after_access
+        times = times + scenario.uplink.round_wait
         sets, value = _best_sets(tokens.gain * allowed, falling, tokens.latency, tokens.base, times)
         better = value > most
         inside[better], most = (sets & allowed)[better], np.maximum(most, value)

@@ -26,7 +26,6 @@ from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSyst
 from multispin_env.physics.continuous.passes import DISCIPLINES, discipline_of
 from multispin_env.physics.radio import GaussMarkov
 from multispin_env.registry import CONTINUOUS_ENCODINGS, Registry
-from multispin_env.scenario import check_paper_uplink
 from multispin_env.simulation.reference import REFERENCE, reference_rate
 
 _REPORTS = ("fresh", "old")
@@ -63,7 +62,7 @@ class ContinuousConfig(EnvConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_paper_uplink(self.scenario, "without the barrier", "link")
+        self.scenario.uplink.require_paper("without the barrier", "link")
         _ = self._hidden_acceptance  # making it checks the spread
         for name, field in self.own_fields().items() if self.acceptance_visible else ():
             if name in ("task_visible", "spread", "mean_cycles") and getattr(self, name) != field.default:

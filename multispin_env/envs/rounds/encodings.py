@@ -12,7 +12,6 @@ from multispin_env.arrays import Array, FloatArray
 from multispin_env.checks import require
 from multispin_env.envs.actions import ActionCodec, stack_columns
 from multispin_env.physics.chains import drafting_time
-from multispin_env.physics.radio import full_share_token_time, upload_time, with_access
 from multispin_env.physics.types import Decision, SystemState, checked_decision, checked_state
 from multispin_env.solver.equalization import finish_together
 
@@ -76,9 +75,9 @@ class RoundsCodec(ActionCodec[SystemState, Decision]):
 
     def equalized(self, length: FloatArray, state: SystemState, factor: FloatArray | float) -> FloatArray:
         """Return the bandwidth (..., K) in Hz with which all devices finish together, with Q / r_k times ``factor``."""
-        token_time = full_share_token_time(self.scenario, state.spectral_efficiency) * factor
+        token_time = self.scenario.uplink.token_time(state.spectral_efficiency) * factor
         drafting = drafting_time(self.scenario, length, state.draft_time, state.head_start)
-        share = finish_together(self.scenario, state, drafting, length * token_time).share
+        share = finish_together(self.scenario, state, length, drafting, token_time).share
         return self.scenario.total_bandwidth * share
 
 
@@ -101,8 +100,9 @@ class ResidualCodec(RoundsCodec):
     @override
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
         drafting = drafting_time(self.scenario, decision.draft_length, state.draft_time, state.head_start)
-        drafting = with_access(drafting, self.scenario.access_delays, decision.draft_length)
-        uploading = upload_time(self.scenario, decision.draft_length, state.spectral_efficiency, decision.bandwidth)
+        uplink, length = self.scenario.uplink, decision.draft_length
+        drafting = uplink.with_access(drafting, length)
+        uploading = uplink.upload_time(length, state.spectral_efficiency, decision.bandwidth)
         empty = decision.draft_length == 0  # needs no bandwidth for any factor
         latency = (drafting + uploading).max(-1, keepdims=True)
         highest = np.where(empty, np.inf, drafting + math.exp(LOG_FACTOR) * uploading).min(-1, keepdims=True)

@@ -14,8 +14,7 @@ from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.simulator import Counts, Step, blank_ended
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import HIT_THRESHOLDS, Chains
-from multispin_env.physics.energy import BatteryBank, drafting_energy, round_energy, token_energy
-from multispin_env.physics.links import RateCurves
+from multispin_env.physics.energy import BatteryBank, token_energy
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.rounds import (
     UNIFORMS_PER_USER,
@@ -72,7 +71,7 @@ class RoundsSimulator:
         self._renewals = EnvStreams.ahead(partial(user_uniforms, columns=columns, num_users=num_users), num_envs)
         self._streams = [self._devices, self._fading, self._tokens, self._renewals]
         self._repetitions = None
-        if scenario.repeat_delay and self._sampled:
+        if scenario.uplink.repeat_delay and self._sampled:
             self._repetitions = EnvStreams.ahead(partial(user_uniforms, columns=1, num_users=num_users), num_envs)
             self._streams.append(self._repetitions)
         # state
@@ -141,14 +140,12 @@ class RoundsSimulator:
         if self._repetitions is not None:
             uniforms = self._read_noise(self._repetitions, over).reshape(length.shape)
             outcome = with_repetitions(scenario, outcome, decision.draft_length, uniforms)
-        if scenario.constant_density:
-            energy = length * self._token_energy
-        else:
-            energy = round_energy(scenario, self.state, length, outcome.upload_time)
+        drafting = scenario.devices.joules(self.state.draft_energy)
+        energy = scenario.uplink.round_joules(length, outcome.upload_time, self._token_energy, drafting)
         duration = outcome.round_latency[:, None]
         if noise is not None and scenario.draft_ahead:
             drafted = self._chains.play(self.state, length, duration, noise >= self._hits(decision.draft_length))
-            energy = energy + drafting_energy(scenario, self.state) * (drafted - length)  # also of unsent tokens
+            energy = energy + drafting * (drafted - length)  # also of unsent tokens
         if self._batteries is not None:
             outcome = outcome.changed(stored=self._batteries.drain(energy, duration))
         return outcome, outcome.tokens if drawn is None else drawn, energy
@@ -266,7 +263,7 @@ class RoundsSimulator:
                 expected = f"'expected' or 'sampled' with your own {type(self.objective).__name__}"
                 raise ValueError(f"reward: expected {expected}, got {asked!r}")
             if asked:
-                RateCurves.of(config.scenario, np.ones(1))  # raises for a link that is not concave
+                config.scenario.uplink.require_concave()
 
     def _optimal_goodput(self) -> FloatArray:
         assert self._best is not None

@@ -28,12 +28,10 @@ from multispin_env.envs.rounds.encodings import (
     SharesCodec,
 )
 from multispin_env.envs.rounds.simulator import RoundsSimulator
-from multispin_env.physics.links import RateCurves, rate_elasticity
-from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import round_outcome
 from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState
 from multispin_env.scenario import Scenario
-from multispin_env.solver.equalization import finish_together
+from multispin_env.solver.equalization import share_slopes
 
 
 def reward_slopes(
@@ -90,9 +88,7 @@ def decision_slopes(
     won = weights * token_slope / total - rates / total * _verification_slopes(scenario, decision.draft_length)
     by_length = won - waited * (outcome.draft_time + outcome.upload_time) / length
     by_bandwidth = waited * outcome.upload_time / bandwidth
-    if not scenario.constant_density:
-        by_bandwidth = by_bandwidth * rate_elasticity(scenario, spectral_efficiency, bandwidth)
-    return by_length, by_bandwidth
+    return by_length, by_bandwidth * scenario.uplink.elasticity(spectral_efficiency, bandwidth)
 
 
 def _verification_slopes(scenario: Scenario, length: FloatArray) -> FloatArray:
@@ -134,7 +130,7 @@ def _(
     codec: RoundsCodec, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
 ) -> tuple[FloatArray, list[FloatArray]]:
     column = x[..., 1] if codec.columns == 2 else np.zeros(1)
-    token_time = full_share_token_time(codec.scenario, state.spectral_efficiency) * np.exp(LOG_FACTOR * column)
+    token_time = codec.scenario.uplink.token_time(state.spectral_efficiency) * np.exp(LOG_FACTOR * column)
     by_share = codec.scenario.total_bandwidth * by_bandwidth
     by_length, by_log_factor = equal_latency_slopes(codec.scenario, state, length, token_time, by_share)
     return by_length, [LOG_FACTOR * by_log_factor][: codec.columns - 1]
@@ -156,26 +152,10 @@ def equal_latency_slopes(
 ) -> tuple[FloatArray, FloatArray]:
     """Convert derivatives with respect to the shares of `finish_together` to derivatives with respect to L and ln c.
 
-    All arrays are (..., K), without head starts. With room ρ_k = φ − L_k T_k (less the delay), s_k = c_k L_k / ρ_k and
-    p_k = s_k / ρ_k, the shares change by ds_k = (c_k φ / ρ_k²) dL_k + s_k d ln c_k − p_k dφ. Since Σ_k s_k = 1, p_k dφ
-    subtracts the mean, weighted by p, of the other two terms. For other links the derivative e_k of the share with
-    respect to ln (1 / ρ_k) replaces s_k, and e_k (1 / L_k + T_k / ρ_k) the first factor.
+    All arrays are (..., K), without head starts. The shares change by ds_k = a_k dL_k + s_k d ln c_k − p_k dφ
+    (`share_slopes`). Since Σ_k s_k = 1, p_k dφ subtracts the mean, weighted by p, of the other two terms.
     """
-    at = finish_together(scenario, state, length * state.draft_time, length * token_time)
-    busy = at.share > 0.0
-    latency = at.latency[..., None]
-    if scenario.access_delays is not None:
-        latency = latency - scenario.access_delays * busy
-    curves = RateCurves.of(scenario, state.spectral_efficiency)
-    if curves is None:
-        room = np.where(busy, length * token_time / np.where(busy, at.share, 1.0), latency)  # without cancellation
-        room = np.where(room > 0.0, room, 1.0)  # 0 if no device drafts
-        growth, per_token = at.share, token_time * latency / room**2
-    else:
-        room = np.where(busy, latency - length * state.draft_time, 1.0)
-        growth = curves.allocate(length * token_time * state.spectral_efficiency / room)[1]
-        per_token = growth * (1.0 / np.where(busy, length, 1.0) + state.draft_time / room)
-    pull = growth / room
+    growth, pull, per_token = share_slopes(scenario, state, length, token_time)
     total = np.add.reduce(pull, -1)[..., None]
     relative = by_share - np.add.reduce(by_share * pull, -1)[..., None] / np.where(total > 0.0, total, 1.0)
     return relative * per_token, relative * growth

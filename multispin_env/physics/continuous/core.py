@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, put, replace_rows
+from multispin_env.pairs import check_pairs
 from multispin_env.physics.acceptance import Acceptance, Requests
 from multispin_env.physics.chains import HIT_THRESHOLDS, chain_left
 from multispin_env.physics.continuous.passes import (
@@ -28,12 +29,12 @@ from multispin_env.physics.continuous.types import (
 )
 from multispin_env.physics.continuous.validation import check_drop, checked_continuous_decision
 from multispin_env.physics.radio import Channel, GaussMarkov, channel_gain, spectral_efficiency
-from multispin_env.physics.rounds import UNIFORMS_PER_USER, Users, repetitions, users_from_uniforms
+from multispin_env.physics.rounds import UNIFORMS_PER_USER, Users, users_from_uniforms
 from multispin_env.physics.streams import EPISODES, EnvStreams, user_exponentials, user_uniforms
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.workload import Workload
 from multispin_env.registry import ACCEPTANCES, CHANNELS
-from multispin_env.scenario import Scenario, check_paper_uplink
+from multispin_env.scenario import Scenario
 
 _CYCLES = 256  # Random numbers are drawn ahead for this number of cycles of a device
 
@@ -52,7 +53,7 @@ class ContinuousSystem:
     workload: Workload | None = None
 
     def __post_init__(self) -> None:
-        check_paper_uplink(self.scenario, "without the barrier", "link")
+        self.scenario.uplink.require_paper("without the barrier", "link")
 
     @classmethod
     def of(
@@ -86,8 +87,7 @@ class ContinuousCore:
         if system.workload is not None and not drawn:
             raise ValueError("drawn: expected True with a workload, since requests have whole tokens, got False")
         system.acceptance.prior(scenario)  # raises for an unsuitable scenario
-        if scenario.battery_rounds:
-            raise ValueError(f"battery_rounds: expected 0 without the barrier, got {scenario.battery_rounds:g}")
+        check_pairs("without_barrier", vars(scenario), without_barrier=True)
         self.system = system
         self.num_envs = num_envs
         device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=scenario.num_users)
@@ -98,7 +98,9 @@ class ContinuousCore:
         self._noise = by_cycle(partial(user_exponentials, num_users=1)) if drawn or scenario.draft_ahead else None
         columns = system.acceptance.columns
         self._renewals = by_cycle(partial(user_uniforms, columns=columns, num_users=1)) if columns else None
-        self._losses = by_cycle(partial(user_uniforms, columns=1, num_users=1)) if scenario.repeat_delay else None
+        self._losses = (
+            by_cycle(partial(user_uniforms, columns=1, num_users=1)) if scenario.uplink.repeat_delay else None
+        )
         shape = (num_envs, scenario.num_users)
         zeros = np.zeros(shape, dtype=np.int64)
         self.users = users_from_uniforms(scenario, np.zeros((num_envs, UNIFORMS_PER_USER, scenario.num_users)))
@@ -147,11 +149,10 @@ class ContinuousCore:
         for array in (*drafts, state.batch, state.time):
             array[envs] = 0  # `Phase.FREE` is 0
         state = state.changed(
-            draft_time=self.users.draft_time,
+            **self.users.shared(ContinuousState),
             spectral_efficiency=replace_rows(state.spectral_efficiency, envs, spectral_efficiency(scenario, gain)),
             acceptance_rate=replace_rows(state.acceptance_rate, envs, requests.rate),
             head_start=replace_rows(state.head_start, envs, 0.0),
-            draft_energy=self.users.draft_energy,
         )
         self.state = self._reset_requests(state, envs)
 
@@ -313,8 +314,8 @@ class ContinuousCore:
 
     def _draw_repeats(self, cells: IntArray) -> None:
         if self._losses is not None:
-            drawn = repetitions(self.system.scenario, self._losses.read(cells).reshape(-1))
-            put(self._repeats, cells, self.system.scenario.repeat_time * drawn)
+            uniforms = self._losses.read(cells).reshape(-1)
+            put(self._repeats, cells, self.system.scenario.uplink.repeat_times(uniforms))
 
     def _repeats_of(self, state: ContinuousState, begun: ContinuousState) -> FloatArray | None:
         """Return the seconds (n, K) of repetitions that the drafts ``begun`` in ``state`` or earlier still need."""

@@ -21,7 +21,6 @@ from multispin_env.physics.continuous.types import (
     Phase,
     Served,
 )
-from multispin_env.physics.radio import full_share_token_time, with_access
 from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
@@ -53,10 +52,10 @@ def start_drafts(
     if longest is not None:
         length = np.minimum(length, np.maximum(longest, scenario.min_draft_length))
     length = np.where(starts, length, state.draft_length)
-    token_time = full_share_token_time(scenario, state.spectral_efficiency)
+    token_time = scenario.uplink.token_time(state.spectral_efficiency)
     aim = state.batch[:, None] if decision.aim is None else decision.aim
     ends = scenario.round_trip_time + drafting_time(scenario, length, state.draft_time, state.head_start)
-    ends = with_access(ends, scenario.access_delays, length)
+    ends = scenario.uplink.with_access(ends, length)
     return state.changed(
         phase=np.where(starts, Phase.DRAFTING, state.phase),
         draft_length=length,

@@ -58,7 +58,7 @@ def test_sliders_change_what_they_say(preset):
     assert moved.mean_draft_time == pytest.approx(2.0 * base.mean_draft_time)
     assert (moved.draft_time_spread, moved.mean_gain_low, moved.mean_gain_high) == (0.0, middle, middle)
     assert (moved.server, moved.payload, moved.min_draft_length) == ("a100-70b", "ids", 0)
-    assert SystemSettings(preset, fleet="boards").system(HERE).fleet_name == "boards"
+    assert SystemSettings(preset, fleet="boards").system(HERE).devices.fleet_name == "boards"
     wide = SystemSettings(spread=2.0).system(HERE)  # stays a scenario: of 0.15, and of 0.2 to 0.5
     spread = wide.draft_time_spread, wide.mean_gain_low, wide.mean_gain_high
     assert spread == pytest.approx((0.3, 0.05, 0.65))

@@ -75,7 +75,7 @@ def test_drawn_rounds_have_the_mean_of_the_expected_one():
     decision = ms.make_controller("optimal", scenario.replace(min_draft_length=1))(state)
     decision = ms.Decision(*(np.tile(array, (20_000, 1)) for array in (decision.draft_length, decision.bandwidth)))
     drawn, expected = ms.sampled_outcome(scenario, many, decision, 1), ms.expected_outcome(scenario, many, decision)
-    extra = (drawn.round_latency - expected.round_latency + scenario.repeat_delay) / scenario.repeat_time
+    extra = (drawn.round_latency - expected.round_latency + scenario.uplink.repeat_delay) / scenario.repeat_time
     assert extra == pytest.approx(np.rint(extra), abs=1e-9)
     most = np.random.default_rng(2).geometric(0.7, (20_000, 4)).max(-1) - 1
     for count in range(5):
@@ -182,7 +182,7 @@ def test_sampled_rewards_wait_for_drawn_repetitions_whose_mean_is_priced():
         latency[reward] = np.array(times)
     extra = latency["sampled"] - latency["expected"]
     scenario = ms.Scenario.preset("llama2", num_users=4, **REPEATS)
-    counts = (extra + scenario.repeat_delay) / scenario.repeat_time
+    counts = (extra + scenario.uplink.repeat_delay) / scenario.repeat_time
     assert counts == pytest.approx(np.rint(counts), abs=1e-8)
     assert (np.rint(counts) >= 0).all()
     assert abs(extra.mean()) < 4.5 * extra.std() / extra.size**0.5
@@ -334,10 +334,12 @@ def test_scenarios_keep_their_uplink_in_files(tmp_path):
     assert CONFIGS[FULL].from_dict(config.to_dict()) == config
     assert scenario.replace(num_users=4) == scenario
     one = ms.Scenario.preset("qwen3.5", access_delay=0.02)
-    assert one.replace(num_users=7).access_delays.tolist() == [0.02] * 7
+    assert one.replace(num_users=7).uplink.access_delays.tolist() == [0.02] * 7
     assert one == ms.Scenario.preset("qwen3.5", access_delay=(0.02,))
     assert ms.Scenario.preset("qwen3.5", access_delay=0.0) == ms.Scenario.preset("qwen3.5")
-    assert ms.Scenario.preset("llama2", num_users=2, access_delay=[0, 0.0], draft_ahead=True).access_delays is None
+    assert (
+        ms.Scenario.preset("llama2", num_users=2, access_delay=[0, 0.0], draft_ahead=True).uplink.access_delays is None
+    )
 
 
 CHANGED = ("link", "power_bandwidth", "efficiency_limit", "access_delay", "upload_loss", "repeat_time")

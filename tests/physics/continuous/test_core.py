@@ -60,10 +60,10 @@ def test_rounds_wait_for_the_largest_number_of_repetitions():
         state, decision = core.state, optimal(core.state)
         together = ms.Decision(decision.draft_length, decision.share * scenario.total_bandwidth)
         expected = ms.expected_outcome(scenario, state.system, together)
-        waited = core.step(decision).duration - (expected.round_latency - scenario.repeat_delay)
+        waited = core.step(decision).duration - (expected.round_latency - scenario.uplink.repeat_delay)
         most.append(waited / scenario.repeat_time)
     assert np.rint(most) == pytest.approx(np.array(most), abs=1e-9)
-    assert scenario.repeat_time * np.mean(most) == pytest.approx(scenario.repeat_delay, rel=0.05)
+    assert scenario.repeat_time * np.mean(most) == pytest.approx(scenario.uplink.repeat_delay, rel=0.05)
     assert np.mean(np.rint(most) == 0.0) == pytest.approx(0.7**5, abs=0.03)
 
 

@@ -1,0 +1,82 @@
+"""Capabilities own their formulas: few files ask which uplink, devices or drafts a system has."""
+
+import ast
+
+import pytest
+
+from tests.repository import ROOT
+
+LIMITS = {
+    "link": 9,
+    "access delay": 3,
+    "repeated uploads": 5,
+    "fleet and joules": 1,
+    "batteries": 12,
+    "drafting ahead": 18,
+    "least length": 2,
+    "padded passes": 12,
+}
+"""Most files outside apps and evaluation with a condition on a capability; a limit may fall, never rise."""
+
+NAMES = {
+    "link": "constant_density curves linear simple of_paper",
+    "access delay": "access_delay access_delays has_access draft_wait has_wait delays_drafts",
+    "repeated uploads": "upload_loss repeat_delay mean_repeats repeats _losses _repetitions",
+    "fleet and joules": "fleet fleet_name draft_energy device_load",
+    "batteries": "batteries _batteries battery_rounds budget_time time_left affordable",
+    "drafting ahead": "draft_ahead head_start hit",
+    "least length": "min_draft_length",
+    "padded passes": "padded padded_verification",
+}
+"""Names that ask for a capability; a new name with the meaning of one of these is added."""
+
+
+def conditions(tree):
+    """Yield the expressions on which a branch, a loop, an assertion or a filter depends."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If | ast.IfExp | ast.While | ast.Assert):
+            yield node.test
+        elif isinstance(node, ast.BoolOp):
+            yield from node.values
+        elif isinstance(node, ast.comprehension):
+            yield from node.ifs
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "filter":
+            yield from node.args
+
+
+def asked(source):
+    """Return the names in all conditions of a source text."""
+    nodes = (node for condition in conditions(ast.parse(source)) for node in ast.walk(condition))
+    return {node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "") for node in nodes}
+
+
+def test_no_capability_is_asked_for_in_more_files():
+    package = ROOT / "multispin_env"
+    found = {capability: [] for capability in NAMES}
+    for file in sorted(package.rglob("*.py")):
+        if file.relative_to(package).parts[0] in ("apps", "evaluation"):
+            continue
+        names = asked(file.read_text("utf-8"))
+        for capability, own in NAMES.items():
+            if names & {*own.split()}:
+                found[capability].append(str(file.relative_to(package)))
+    assert {capability: (len(files), files) for capability, files in found.items()} == {
+        capability: (LIMITS[capability], files) for capability, files in found.items()
+    }, "a file that asks no more lowers its limit"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "if a.fleet: pass",
+        "x = 1 if fleet else 2",
+        "while not a.b.fleet: pass",
+        "assert fleet",
+        "x = a and f(fleet)",
+        "[x for x in y if x.fleet > 0]",
+        "filter(fleet, y)",
+    ],
+)
+def test_conditions_are_found(source):
+    assert "fleet" in asked(source)
+    assert "fleet" not in asked("x = fleet.draw(1); y = [fleet for z in y]")
