@@ -7,7 +7,7 @@ import pytest
 from tests.repository import ROOT
 
 LIMITS = {
-    "link": 9,
+    "link": 8,
     "access delay": 3,
     "repeated uploads": 5,
     "fleet and joules": 1,

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import broadcast, check_real, require
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.links import RateCurves
@@ -163,6 +163,12 @@ class Problem(Batched):
             share = self.token_time * lengths / room
             return share, share
         return self.curves.allocate(self.band_time * lengths / room)
+
+    def fits(self, lengths: FloatArray | IntArray, room: FloatArray, slack: float) -> BoolArray:
+        """Return whether drafts (..., n, K) can be sent in ``slack`` times ``room`` seconds with the whole band."""
+        if self.curves is None:
+            return np.asarray(self.token_time * lengths <= room * slack)
+        return np.asarray(self.band_time * lengths <= self.curves.whole * room * slack)
 
     def latency(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return φ (n, m) in s of candidates (n, m, K)."""
