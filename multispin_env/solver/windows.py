@@ -258,17 +258,10 @@ def _tabulate(problem: Problem, nodes: Nodes) -> _Table:
     length = nodes.low + np.arange(float(width))[:, None, None]
     room = nodes.right[:, None] - problem.drafting(length)
     inside = length <= nodes.high
-    if problem.curves is not None:
-        payload = problem.band_time * length
-        inside &= payload <= problem.curves.whole * room * (1.0 + SAFETY)
-        room[~(inside & (room > 0.0))] = np.inf
-        share, growth = problem.curves.allocate(payload / room)
-        return _Table(inside, problem.expected(np.minimum(length, nodes.high)), share, growth / room)
-    share = problem.token_time * length
-    inside &= share <= room * (1.0 + SAFETY)  # no decision has a share above one
+    inside &= problem.fits(length, room, 1.0 + SAFETY)  # no decision has a share above one
     room[~(inside & (room > 0.0))] = np.inf
-    share /= room
-    return _Table(inside, problem.expected(np.minimum(length, nodes.high)), share, share / room)
+    share, growth = problem.allocate(length, room)
+    return _Table(inside, problem.expected(np.minimum(length, nodes.high)), share, growth / room)
 
 
 def _shadow_price(table: _Table, low: FloatArray, highest: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
