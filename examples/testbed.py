@@ -17,6 +17,8 @@ import multispin_agents
 import multispin_env as ms
 from multispin_env.apps.testbed import Settings, Testbed, draft_for, load_model, new_key, read_prompts
 
+HIDDEN = "MultiSpin/HiddenAcceptance-v0"
+
 
 def make_files() -> None:
     """Write a random model of 100,000 weights, a scenario and prompts into the current folder."""
@@ -49,14 +51,13 @@ def make_files() -> None:
     Path("prompts.jsonl").write_text("\n".join(map(json.dumps, prompts)), encoding="utf-8")
 
 
-def play(env: Any, name: str, rounds: int) -> float:
-    """Return the goodput in tokens/s of a contender, or of the pretrained agent."""
-    agent = multispin_agents.load("MultiSpin/HiddenAcceptance-v0").on(env.scenario) if name == "agent" else None
-    contender: Any = None if agent else env.config.contender(name)
+def play(env: Any, contender: Any, rounds: int) -> float:
+    """Return the goodput in tokens/s of an agent or a plug-in."""
     observation, _ = env.reset(seed=0)
     tokens = seconds = 0.0
     for _ in range(rounds):
-        action = agent.act(observation) if agent else env.encode_action(contender(env.observed))
+        is_agent = hasattr(contender, "act")
+        action = contender.act(observation) if is_agent else env.encode_action(contender(env.observed))
         observation, *_, info = env.step(action)
         tokens, seconds = tokens + info["accepted_tokens"].sum(), seconds + info["round_latency"]
     return float(tokens / seconds)
@@ -76,10 +77,15 @@ def main(rounds: int = 40) -> dict[str, list[float]]:
             device.start()
         try:
             testbed.connections.wait(2)
-            real = gym.make("multispin_env.apps.testbed:MultiSpin/Testbed-v0", testbed=testbed).unwrapped
-            simulated = gym.make("MultiSpin/HiddenAcceptance-v0", scenario=scenario, reward="sampled").unwrapped
-            names = ("agent", "optimal+filter", "fixed+task-mean")
-            goodput = {name: [play(env, name, rounds) for env in (simulated, real)] for name in names}
+            agent = multispin_agents.load(HIDDEN).on(scenario)
+            real = gym.make("multispin_env.apps.testbed:MultiSpin/Testbed-v0", testbed=testbed, **agent.arguments)
+            simulated = gym.make(HIDDEN, reward="sampled", **agent.arguments)
+            environments: list[Any] = [simulated.unwrapped, real.unwrapped]
+            goodput = {}
+            for name in ("agent", "optimal+filter", "fixed+task-mean"):
+                goodput[name] = [
+                    play(env, agent if name == "agent" else env.config.contender(name), rounds) for env in environments
+                ]
         finally:
             ended.set()
             for device in devices:

@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from multispin_env.apps.testbed.server import Testbed
 from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray, Rows
-from multispin_env.checks import check_name
+from multispin_env.checks import check_instance, check_name
 from multispin_env.envs.base import MultiSpinEnv
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.rounds.hidden import HiddenAcceptance
@@ -99,6 +99,7 @@ class TestbedEnv(MultiSpinEnv):
         render_mode: str | None = None,
         **arguments: Any,
     ) -> None:
+        check_instance("testbed", testbed, Testbed)
         if scenario is not None and Scenario.resolve(scenario) != testbed.scenario:
             raise ValueError("scenario: expected that of the testbed, got another one")
         check_name("reward", reward, ("sampled",))

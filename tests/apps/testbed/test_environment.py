@@ -89,5 +89,7 @@ def test_a_device_that_leaves_counts_nothing(testbed):
 def test_what_needs_the_true_rates_is_refused(testbed, arguments, sentence):
     with pytest.raises((ValueError, TypeError), match=sentence):
         gym.make(ENV, testbed=testbed, **arguments)
+    with pytest.raises(ValueError, match="testbed: expected a Testbed, got None"):
+        gym.make(ENV, testbed=None)
     with pytest.raises(ValueError, match=r"num_envs: expected gym\.make"):
         gym.make_vec(ENV, num_envs=2, testbed=testbed)

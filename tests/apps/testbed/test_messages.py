@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+pytest.importorskip("zmq")
+
 from multispin_env.apps.testbed.messages import (
     FROM_DEVICE,
     FROM_SERVER,
