@@ -391,7 +391,8 @@ class Scenario:
         """Verification law, with the time of the context included in T_lin."""
         fixed = self.verification_fixed_time
         per_draft = self.verification_time_per_draft + self.context_time * self.context
-        return VerificationLaw(fixed, per_draft, self.verification_pieces, self.padded_verification)
+        pieces, padded = self.verification_pieces, self.padded_verification
+        return VerificationLaw(fixed, per_draft, pieces, padded, (), self.context_time, self.context)
 
     @cached_property  # read whenever devices are drawn
     def devices(self) -> Devices:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import (
     check_bool,
     check_real,
@@ -36,7 +36,7 @@ class VerificationLaw:
 
     The paper's law ([MS] 7) has no ``pieces`` (a_j, b_j). Times are in s, and b_j in s/token. If passes are ``padded``,
     all drafts count as long as the longest. If the server drafts before a pass, max_j (a_j + b_j K) of ``drafting`` is
-    added, with b_j in s/draft.
+    added, with b_j in s/draft. T_lin includes reading ``context`` tokens, each of which takes ``context_time``.
     """
 
     fixed_time: float
@@ -44,6 +44,8 @@ class VerificationLaw:
     pieces: tuple[tuple[float, float], ...] = ()
     padded: bool = False
     drafting: tuple[tuple[float, float], ...] = ()
+    context_time: float = 0.0
+    context: int = 0
 
     @cached_property
     def lines(self) -> tuple[tuple[float, float], ...]:
@@ -77,6 +79,68 @@ class VerificationLaw:
         if self.padded:
             return num_drafts * (draft_length.max(-1) + 1)
         return np.add.reduce(draft_length, -1) + num_drafts
+
+    def pass_time(
+        self,
+        draft_length: FloatArray | IntArray,
+        verified: BoolArray | None = None,
+        prompt: IntArray | None = None,
+        context: IntArray | None = None,
+    ) -> FloatArray:
+        """Return T_ver (...) in seconds of the pass that verifies drafts (..., K).
+
+        With a mask ``verified`` (..., K), the pass holds only the drafts of these devices. Then ``prompt`` (..., K)
+        adds prompt tokens, which are never padded, and ``context`` (..., K) is the number of tokens whose cache the
+        pass reads; the default is the law's ``context``.
+        """
+        time = np.empty(draft_length.shape[:-1])
+        drafts = draft_length.shape[-1] if verified is None else np.add.reduce(verified, -1)
+        if self.flat:  # faster, since tokens need not be counted
+            time[...] = self.time_of_drafts(drafts) + self.start
+        else:
+            tokens = self.tokens(draft_length if verified is None else np.where(verified, draft_length, 0), drafts)
+            if verified is not None and prompt is not None:
+                tokens = tokens + np.add.reduce(np.where(verified, prompt, 0), -1)
+            time[...] = self.time(drafts, tokens)
+        if verified is not None and context is not None:
+            time += self.context_time * np.add.reduce(np.where(verified, context - self.context, 0), -1)
+        return time[()]
+
+    def slopes(self, draft_length: FloatArray) -> FloatArray:
+        """Return ∂T_ver/∂L_k (..., K) in s/token at real lengths, or (1,) zero of a flat law.
+
+        At a kink it is that of the steeper piece.
+        """
+        if self.flat:  # for speed
+            return np.zeros(1)
+        users = draft_length.shape[-1]
+        start, slope = np.array(sorted(self.lines, key=lambda line: line[1])).T
+        times = start + slope * self.tokens(draft_length, users)[..., None]
+        per_token = slope[len(slope) - 1 - times[..., ::-1].argmax(-1)][..., None]
+        if not self.padded:
+            return per_token * np.ones_like(draft_length)
+        # in a padded pass only the (first) longest draft counts
+        return per_token * np.where(np.arange(users) == draft_length.argmax(-1)[..., None], float(users), 0.0)
+
+    def lines_of_drafts(self, num_drafts: int, least: float, most: float) -> FloatArray:
+        """Return the lines (J, 2) for K drafts by rising slope: start in s, slope in s per unit of x = n − K.
+
+        Lines that are never the largest are omitted. A slope below ``least`` is 0; larger numbers are at most ``most``.
+        """
+        lines: list[tuple[float, float]] = []
+        pieces = ((0.0 if slope < least else min(slope, most), start) for start, slope in self.lines)
+        for slope, start in sorted((slope, min(start, most)) for slope, start in pieces):
+            line = (start + num_drafts * slope, slope)
+            while lines and line[0] >= lines[-1][0]:  # a steeper line that starts higher is larger everywhere
+                lines.pop()
+            while len(lines) > 1 and _crossing(lines[-1], line) <= _crossing(lines[-2], lines[-1]):
+                lines.pop()
+            lines.append(line)
+        return np.array(lines)
+
+
+def _crossing(flat: tuple[float, float], steep: tuple[float, float]) -> float:
+    return (flat[0] - steep[0]) / (steep[1] - flat[1])
 
 
 @dataclass(frozen=True, kw_only=True)

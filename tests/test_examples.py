@@ -43,10 +43,11 @@ CHECKS = {
     ),
     "sweep": (lambda study: len(study.trials) == 2 and 0.5 < study.best_value <= 1.0, {"trials": 2, "timesteps": 2048}),
     "own_channel": (lambda goodput: goodput["independent"] < goodput["rician"], {"episodes": 20}),
+    "testbed": (lambda goodput: all(1.0 < number < 100.0 for row in goodput.values() for number in row), {"rounds": 3}),
     "own_scenario": (lambda goodput: goodput > 12 / (0.030 + 12 * 0.008), {}),
 }
 
-PUBLIC = {"multispin_env", "multispin_env.wrappers", "multispin_env.parallel"}
+PUBLIC = {"multispin_env", "multispin_env.wrappers", "multispin_env.parallel", "multispin_env.apps.testbed"}
 """Modules of the package that users import from."""
 
 

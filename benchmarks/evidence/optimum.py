@@ -20,7 +20,6 @@ from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.draft import PAYLOADS
 from multispin_env.evaluation.cases import StateCases
 from multispin_env.physics.rounds import expected_outcome, sample_state
-from multispin_env.physics.tokens import verification_time
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.registry import SCENARIOS, SERVERS
 from multispin_env.scenario import Scenario
@@ -53,7 +52,7 @@ def brute_force(scenario: Scenario, state: SystemState, weights: FloatArray) -> 
         low, high = np.where(used > 1.0, middle, low), np.where(used > 1.0, high, middle)
     powers = state.acceptance_rate[:, None] ** np.arange(scenario.max_draft_length + 1)
     tokens = powers.cumsum(-1)[np.arange(users), lengths.astype(int)]
-    rest = verification_time(scenario, lengths) + scenario.round_trip_time
+    rest = scenario.law.pass_time(lengths) + scenario.round_trip_time
     value = (weights * tokens).sum(-1) / (drafting.max(-1) + high + rest)
     return float(value.max())
 

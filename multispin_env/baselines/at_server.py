@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from typing_extensions import override
@@ -12,6 +14,11 @@ from multispin_env.controllers.continuous.greedy import take_all
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.scenario import Scenario
 from multispin_env.server import VerificationLaw
+
+_IDEAL_UPLINK: Mapping[str, Any] = MappingProxyType(
+    {"total_bandwidth": 1e30, "round_trip_time": 0.0, "access_delay": (), "upload_loss": 0.0}
+)
+"""Fields with which tokens arrive at once: requests are at the server."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +68,9 @@ def _at_server(scenario: Scenario, draft_length: int) -> ContinuousController:
         mean_draft_time=1e-12,  # a scenario requires a positive value
         fleet=(),
         device_load="cold",
-        total_bandwidth=1e30,
-        round_trip_time=0.0,
-        access_delay=(),
-        upload_loss=0.0,
         min_draft_length=0,
         draft_ahead=False,  # only devices draft ahead
+        **_IDEAL_UPLINK,
     )
     same = {field.name: getattr(at_server, field.name) for field in fields(Scenario)}
     return AtServer(_DraftingServer(**same, drafted=draft_length), draft_length)

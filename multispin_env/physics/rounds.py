@@ -15,7 +15,7 @@ from multispin_env.physics.acceptance import Acceptance
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.energy import Batteries
 from multispin_env.physics.radio import Channel, spectral_efficiency
-from multispin_env.physics.tokens import sample_tokens, verification_time
+from multispin_env.physics.tokens import sample_tokens
 from multispin_env.physics.types import (
     Batched,
     Decision,
@@ -51,7 +51,7 @@ def round_outcome(
     access_latency = np.maximum.reduce(ready.T.copy(), 0).T  # a third of the time of the last axis
     if draft_length.shape != ready.shape:
         draft_length = np.broadcast_to(draft_length, ready.shape)
-    verifying = verification_time(scenario, draft_length)
+    verifying = scenario.law.pass_time(draft_length)
     return Outcome(
         total_tokens=np.add.reduce(tokens, -1),
         tokens=tokens,

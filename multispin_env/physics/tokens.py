@@ -1,11 +1,10 @@
-"""Random tokens gained by a draft, and the verification time T_ver of a pass of the server."""
+"""Random tokens gained by a draft."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.scenario import Scenario
+from multispin_env.arrays import FloatArray, IntArray
 
 LengthLaw = Callable[[IntArray, FloatArray], FloatArray]
 """Function of draft lengths L and acceptance rates α, such as `expected_tokens`."""
@@ -41,30 +40,3 @@ def sample_tokens(draft_length: IntArray, acceptance_rate: FloatArray, rng: np.r
     """
     shape = np.broadcast_shapes(np.shape(draft_length), np.shape(acceptance_rate))
     return tokens_from_exponential(draft_length, acceptance_rate, rng.standard_exponential(shape))
-
-
-def verification_time(
-    scenario: Scenario,
-    draft_length: FloatArray | IntArray,
-    verified: BoolArray | None = None,
-    prompt: IntArray | None = None,
-    context: IntArray | None = None,
-) -> FloatArray:
-    """Return T_ver (...) in seconds of the pass that verifies drafts (..., K), by the scenario's law.
-
-    With a mask ``verified`` (..., K), the pass holds only the drafts of these devices. Then ``prompt`` (..., K) adds
-    prompt tokens, which are never padded, and ``context`` (..., K) is the number of tokens whose cache the pass reads;
-    the default is the scenario's ``context``.
-    """
-    law, time = scenario.law, np.empty(draft_length.shape[:-1])
-    drafts = draft_length.shape[-1] if verified is None else np.add.reduce(verified, -1)
-    if law.flat:  # faster, since tokens need not be counted
-        time[...] = law.time_of_drafts(drafts) + law.start
-    else:
-        tokens = law.tokens(draft_length if verified is None else np.where(verified, draft_length, 0), drafts)
-        if verified is not None and prompt is not None:
-            tokens = tokens + np.add.reduce(np.where(verified, prompt, 0), -1)
-        time[...] = law.time(drafts, tokens)
-    if verified is not None and context is not None:
-        time += scenario.context_time * np.add.reduce(np.where(verified, context - scenario.context, 0), -1)
-    return time[()]

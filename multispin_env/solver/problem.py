@@ -1,8 +1,7 @@
 """Optimisation problem of one round as arrays, and functions that solve large batches in chunks.
 
 Bandwidths are shares of the total. A pass of K drafts holds Σ L_k + K tokens, or K max L + K if drafts are padded. With
-x = Σ L_k, or x = K max L, the line a + b n of the verification law is (a + b K) + b x. Lines that are never the largest
-are omitted.
+x = Σ L_k, or x = K max L, the line a + b n of the verification law is (a + b K) + b x.
 """
 
 from collections.abc import Callable
@@ -27,25 +26,6 @@ from multispin_env.solver.equalization import (
     equal_finish_on,
     equal_latency,
 )
-
-
-def server_lines(scenario: Scenario) -> FloatArray:
-    """Return the lines (J, 2) of the law by rising slope: start in s, slope in s per unit of x; [MS] has a flat one."""
-    users = scenario.num_users
-    lines: list[tuple[float, float]] = []
-    pieces = ((0.0 if slope < MIN_TIME else min(slope, MAX_TIME), start) for start, slope in scenario.law.lines)
-    for slope, start in sorted((slope, min(start, MAX_TIME)) for slope, start in pieces):
-        line = (start + users * slope, slope)
-        while lines and line[0] >= lines[-1][0]:  # a steeper line that starts higher is larger everywhere
-            lines.pop()
-        while len(lines) > 1 and _crossing(lines[-1], line) <= _crossing(lines[-2], lines[-1]):
-            lines.pop()
-        lines.append(line)
-    return np.array(lines)
-
-
-def _crossing(flat: tuple[float, float], steep: tuple[float, float]) -> float:
-    return (flat[0] - steep[0]) / (steep[1] - flat[1])
 
 
 def kinks(lines: FloatArray) -> FloatArray:
@@ -251,7 +231,7 @@ def make_problem(
     free = np.full(draft_time.shape, -1) if fixed_length is None else fixed_length.reshape(flat)
     constant = float(scenario.law.time_of_drafts(scenario.num_users)) + scenario.uplink.round_wait
     curves = RateCurves.of(scenario, state.spectral_efficiency)
-    lines = server_lines(scenario)
+    lines = scenario.law.lines_of_drafts(scenario.num_users, MIN_TIME, MAX_TIME)
     if weights is None:
         weights = np.ones_like(draft_time)
     longest: Any = scenario.max_draft_length

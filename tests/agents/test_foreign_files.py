@@ -54,7 +54,7 @@ def untrained(monkeypatch):
     """Make ``train.py`` stop before training, after writing a new configuration; list of the configurations."""
     started = []
 
-    def train(config, folder, limits, resume, device, console):
+    def train(config, folder, limits, resume, device, console, is_ready):
         started.append(config)
         if not resume:
             save_config(folder, config, limits)

@@ -226,15 +226,7 @@ def test_check_finds_what_is_broken(tmp_path):
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 BLOCKS = {name: BLOCK.findall(path.read_text(encoding="utf-8")) for name, path in PAGES.items()}
 OTHERS = [code for language, code, _ in BLOCKS.pop("docs/reference/libraries.md") if language == "python"]
-SLOW = (
-    "capacity(",
-    "multispin capacity",
-    "--episodes 24",
-    "ahead-price minus optimal",
-    "import PPO",
-    "last report",
-    "ttft_p95",
-)
+SLOW = ("multispin capacity", "--episodes 24", "ahead-price minus optimal", "import PPO", "last report", "ttft_p95")
 """Text in the code of blocks that take more than three seconds."""
 OURS = [
     pytest.param(*block, id=f"{name}-{i}", marks=[pytest.mark.slow] if any(text in block[1] for text in SLOW) else [])

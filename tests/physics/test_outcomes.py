@@ -11,7 +11,7 @@ import multispin_env as ms
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.radio import SMALL_SNR, spectral_efficiency
 from multispin_env.physics.rounds import discounted_throughput, initial_throughput, jain_index, utility
-from multispin_env.physics.tokens import sample_tokens, verification_time
+from multispin_env.physics.tokens import sample_tokens
 from multispin_env.physics.types import Outcome, checked_weights
 from tests.refusals import refusals
 
@@ -148,8 +148,8 @@ def test_the_largest_piece_counts(padded):
     tokens = scenario.law.tokens(LENGTHS, LENGTHS.shape[-1])
     assert tokens.tolist() == ([15, 33, 12] if padded else [9, 13, 12])
     expected = [0.02 + 3 * 0.001 + max(a + b * n for a, b in PIECES) for n in tokens]
-    assert verification_time(scenario, LENGTHS) == pytest.approx(expected, rel=1e-14)
-    assert [float(verification_time(scenario, row)) for row in LENGTHS] == pytest.approx(expected, rel=1e-14)
+    assert scenario.law.pass_time(LENGTHS) == pytest.approx(expected, rel=1e-14)
+    assert [float(scenario.law.pass_time(row)) for row in LENGTHS] == pytest.approx(expected, rel=1e-14)
 
 
 @pytest.mark.parametrize("pieces", [PIECES, ()])
@@ -166,7 +166,7 @@ def test_a_round_has_a_round_trip_and_reads_contexts(pieces):
         assert outcome.round_latency == pytest.approx(near.round_latency + seconds, rel=1e-12)
         assert outcome.verification_time == pytest.approx(near.verification_time + verifying, rel=1e-12)
         assert outcome.goodput == pytest.approx(near.tokens.sum(-1) / (near.round_latency + seconds), rel=1e-12)
-    assert (verification_time(scenario.replace(context=5000), LENGTHS) == verification_time(scenario, LENGTHS)).all()
+    assert (scenario.replace(context=5000).law.pass_time(LENGTHS) == scenario.law.pass_time(LENGTHS)).all()
 
 
 RATES = np.array([[1.0, 2.0, 4.0], [3.0, 3.0, 3.0]])

@@ -10,7 +10,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import multispin_env as ms
-from multispin_env.physics.tokens import verification_time
 from multispin_env.server import line_time
 from multispin_env.solver import search
 from multispin_env.solver.certify import certified_lengths
@@ -20,7 +19,6 @@ from multispin_env.solver.problem import (
     kinks,
     lengths_in_chunks,
     make_problem,
-    server_lines,
     support_start,
 )
 from multispin_env.solver.search import Listing, branch_and_bound, is_better
@@ -39,7 +37,7 @@ def law(seed):
 @pytest.mark.parametrize("seed", range(30))
 def test_lines_give_the_time_of_the_law_and_each_is_somewhere_the_largest(seed):
     scenario = law(seed)
-    lines = server_lines(scenario)
+    lines = scenario.law.lines_of_drafts(USERS, 1e-130, 1e130)
     x = np.arange(400.0)
     expected = [max(a + b * (n + USERS) for a, b in scenario.verification_pieces) for n in x]
     assert line_time(lines, x) == pytest.approx(expected, rel=1e-13)
@@ -57,7 +55,7 @@ def test_a_problem_prices_lengths_as_the_server_does(padded, seed, rng):
     scenario = law(seed).replace(padded_verification=padded, round_trip_time=0.25)
     problem = make_problem(scenario, ms.sample_state(scenario, rng, 4))
     lengths = rng.integers(0, 26, (4, 7, USERS)).astype(float)
-    expected = verification_time(scenario, lengths) + 0.25
+    expected = scenario.law.pass_time(lengths) + 0.25
     assert np.broadcast_to(problem.verification_time(lengths), (4, 7)) == pytest.approx(expected, rel=1e-13)
 
 

@@ -23,12 +23,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    check_model_options(options)
+    check_label("name", options.name)
     from multispin_env.apps.models.network import load_model
     from multispin_env.apps.testbed.device import draft_for, parse_address
     from multispin_env.apps.testbed.transport import check_key
 
-    check_model_options(options)
-    check_label("name", options.name)
     parse_address(options.connect)
     access = check_key(ACCESS, os.environ.get(ACCESS, ""))
     model = load_model(options.draft, options.device, options.dtype, options.draft_bits)

@@ -46,13 +46,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    run = check_run(options)
     from multispin_env.apps.models.network import load_model
     from multispin_env.apps.testbed.contender import TestbedContender
     from multispin_env.apps.testbed.report import added_cells, added_rows, device_cells, device_rows
     from multispin_env.apps.testbed.server import Settings, Testbed, check_scenario
     from multispin_env.apps.testbed.transport import check_key, new_key
 
-    run = check_run(options)
     scenario = run.scenario
     check_scenario(scenario)
     check_real("patience", options.patience, 1.0)

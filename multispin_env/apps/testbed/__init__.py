@@ -5,6 +5,19 @@ Importing it registers the environment ``MultiSpin/Testbed-v0`` with Gymnasium.
 
 import gymnasium as gym
 
+from multispin_env.checks import missing_package
+
+try:
+    from multispin_env.apps.models.network import load_model
+    from multispin_env.apps.models.prompts import read_prompts
+    from multispin_env.apps.testbed.device import draft_for
+    from multispin_env.apps.testbed.server import Settings, Testbed
+    from multispin_env.apps.testbed.transport import new_key
+except ModuleNotFoundError as error:
+    raise missing_package(str(error.name), "testbed") from error
+
+__all__ = ["Settings", "Testbed", "draft_for", "load_model", "new_key", "read_prompts"]
+
 _HOME = "multispin_env.apps.testbed.environment"
 
 gym.register(

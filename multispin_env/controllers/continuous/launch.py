@@ -21,7 +21,6 @@ from multispin_env.controllers.continuous.cycle import longest_profitable
 from multispin_env.controllers.continuous.search import Terms, all_sent, gain_table, improve_lengths
 from multispin_env.physics.chains import drafting_time, longest_sent
 from multispin_env.physics.continuous.types import ContinuousState
-from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
 MAX_STEPS = 40  # steps of each kind
@@ -147,7 +146,7 @@ def fit_ratio(launch: Launch) -> IntArray:
     """
     for _ in range(3):
         lengths = fit(launch, thorough=True)
-        server = verification_time(launch.scenario, lengths, launch.starts)
+        server = launch.scenario.law.pass_time(lengths, launch.starts)
         time = np.maximum(launch.ready(lengths), launch.due) + server
         launch = replace(launch, delay_price=launch.gains(lengths) / time)
     return lengths

@@ -8,7 +8,6 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.chains import drafting_time
 from multispin_env.physics.continuous.types import ContinuousState, Phase
-from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
 
@@ -60,7 +59,7 @@ class Background:
         due = np.zeros(len(self.position))
         for earlier in range(position):
             inside = self.position == earlier
-            time = verification_time(self.scenario, self.length, inside) * inside.any(-1)
+            time = self.scenario.law.pass_time(self.length, inside) * inside.any(-1)
             due = np.maximum(due, self.sent(earlier)) + time
         return due
 

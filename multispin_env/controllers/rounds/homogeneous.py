@@ -11,7 +11,6 @@ from multispin_env.controllers.base import RoundsController
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.links import lambert_excess
 from multispin_env.physics.rounds import goodput
-from multispin_env.physics.tokens import verification_time
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import lengths_in_chunks, make_problem
@@ -164,7 +163,7 @@ class Algorithm1(RoundsController):
             lengths = self._column(state, token_time, phi)
             latency = equal_latency(lengths, state.draft_time[:, None], token_time[:, None]).latency
             tokens = expected_tokens(lengths, state.acceptance_rate[:, None]).sum(-1)
-            server = verification_time(self.scenario, lengths) + self.scenario.uplink.round_wait
+            server = self.scenario.law.pass_time(lengths) + self.scenario.uplink.round_wait
             value = goodput(tokens, latency, server)  # (n, λ)
             pick = value.argmax(-1)[:, None]
             value = np.take_along_axis(value, pick, -1)[:, 0]

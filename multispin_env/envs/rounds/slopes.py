@@ -85,24 +85,10 @@ def decision_slopes(
     rates = np.add.reduce(weights * outcome.tokens, -1)[..., None] / total
     waited = np.where(last, rates / total, 0.0)
     length, bandwidth = (np.where(x > 0.0, x, 1.0) for x in (decision.draft_length, decision.bandwidth))
-    won = weights * token_slope / total - rates / total * _verification_slopes(scenario, decision.draft_length)
+    won = weights * token_slope / total - rates / total * scenario.law.slopes(decision.draft_length)
     by_length = won - waited * (outcome.draft_time + outcome.upload_time) / length
     by_bandwidth = waited * outcome.upload_time / bandwidth
     return by_length, by_bandwidth * scenario.uplink.elasticity(spectral_efficiency, bandwidth)
-
-
-def _verification_slopes(scenario: Scenario, length: FloatArray) -> FloatArray:
-    law = scenario.law  # at a kink, the slope is that of the steeper piece
-    if law.flat:  # for speed
-        return np.zeros(1)
-    users = length.shape[-1]
-    start, slope = np.array(sorted(law.lines, key=lambda line: line[1])).T
-    times = start + slope * law.tokens(length, users)[..., None]
-    per_token = slope[len(slope) - 1 - times[..., ::-1].argmax(-1)][..., None]
-    if not law.padded:
-        return per_token * np.ones_like(length)
-    # in a padded pass only the (first) longest draft counts
-    return per_token * np.where(np.arange(users) == length.argmax(-1)[..., None], float(users), 0.0)
 
 
 @singledispatch

@@ -21,7 +21,6 @@ from multispin_env.physics.continuous.types import (
     Phase,
     Served,
 )
-from multispin_env.physics.tokens import verification_time
 from multispin_env.scenario import Scenario
 
 
@@ -80,8 +79,8 @@ def next_pass(
 
     The batch starts as soon as it has at least one draft and either all drafts that it waits for have arrived and it
     has the least size, or the timeout is over. ``begun`` is a state after `start_drafts`; environments with ``over``
-    (n,) verify nothing; ``prompt`` and ``context`` (n, K) are those of `verification_time`. Drafts arrive ``late``
-    (n, K) s after the band has sent them. ``ValueError`` for a decision under which a batch never starts.
+    (n,) verify nothing; ``prompt`` and ``context`` (n, K) are those of `VerificationLaw.pass_time`. Drafts arrive
+    ``late`` (n, K) s after the band has sent them. ``ValueError`` for a decision under which a batch never starts.
     """
     key = decision.priority if decision.share is None else decision.share
     assert key is not None  # a checked decision has priorities or shares
@@ -89,7 +88,7 @@ def next_pass(
     arrival = uploads.ends if late is None else uploads.ends + late
     start = _batch_start(arrival, decision)
     verified = (decision.join >= Join.TAKE) & (arrival <= start[:, None])
-    time = verification_time(scenario, begun.draft_length, verified, prompt, context)
+    time = scenario.law.pass_time(begun.draft_length, verified, prompt, context)
     duration = start + time
     ends = np.isfinite(duration)
     if not (ends if over is None else ends | over).all():

@@ -152,6 +152,11 @@ def test_every_command_has_help_with_examples_and_refuses_unknown_options(name, 
 WRONG = (
     ("train --num-users 0", "num_users: expected"),
     ("evaluate nowhere", "nowhere"),
+    (
+        "testbed --scenario llama2 --target large --prompts none.txt --out run --rounds 1",
+        "rounds: expected an integer ≥ 2",
+    ),
+    ("join --connect nowhere --draft small --dtype int8", "dtype: expected one of ['float32', 'bfloat16', 'float16']"),
     ("compare --episodes 1", "episodes: expected"),
     ("compare --json nowhere/table.json", "file: expected a file in a folder that exists, got 'nowhere/table.json'"),
     ("compare --workers 0", "workers: expected an integer ≥ 1, got 0"),

@@ -165,6 +165,11 @@ def test_laxities_and_drops(state):
     for row in range(len(laxity)):
         ranked = sorted(range(5), key=lambda k: (before.priority[row, k], laxity[row, k]))
         assert (np.diff(decision.priority[row, ranked]) >= 0).all()
+    alone = Deadlines(SCENARIO, ms.make_controller("greedy", SCENARIO), need=0.025, haste=2.0)  # it has no priorities
+    assert alone(state).priority == pytest.approx(laxity)
+    for late in (-1e-6, 1e-6):
+        near = demand.changed(due=now + 0.05 * demand.wanted - late, first_due=np.full(busy.shape, np.inf))
+        assert (alone(state.changed(demand=near)).drop == (busy & (late > 0.0))).all()
 
 
 BASES = {"load-aware": "own-pace", "earliest-deadline": "greedy", "turbospec": "greedy"}
