@@ -193,9 +193,10 @@ class Uplink:
         if self.upload_loss and not self.repeat_time:
             raise ValueError(f"repeat_time: expected seconds > 0 with upload_loss={self.upload_loss:g}, got 0")
 
-    def of_paper(self, *fields: str) -> bool:
-        """Return whether these fields (default: link, access and losses) are those of the paper."""
-        return not self._others(fields)
+    @property
+    def of_paper(self) -> bool:
+        """Whether link, access and losses are those of the paper."""
+        return not self._others(())
 
     def require_paper(self, part: str, *fields: str) -> None:
         """Raise ``ValueError`` if these fields (default: all) are not the paper's, as ``part`` needs them."""

@@ -8,7 +8,7 @@ from tests.repository import ROOT
 
 LIMITS = {
     "link": 8,
-    "access delay": 3,
+    "access delay": 6,
     "repeated uploads": 5,
     "fleet and joules": 1,
     "batteries": 12,

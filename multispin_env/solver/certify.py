@@ -158,7 +158,7 @@ def compiled_rounds(problem: Problem) -> "Rounds":
     users, law, numbers = np.zeros(shape, USER), np.zeros(len(lines), LINE), np.zeros(len(problem), NUMBERS)
     users["low"], users["high"] = problem.low, problem.high
     users["draft_time"], users["token_time"] = problem.draft_time, problem.token_time
-    users["delay"] = 0.0 if problem.delay is None else problem.delay
+    users["delay"] = problem.delay
     if problem.curves is not None:
         curves = problem.curves
         users["token_time"], users["snr"], users["whole"], users["edge"] = (

@@ -56,7 +56,7 @@ class Problem(Batched):
     has one flat line. With a TPOT, only rounds in which every device gets its tokens in time are feasible (`pace`).
     """
 
-    unbatched: ClassVar[tuple[str, ...]] = ("lines", "padded", "tpot", "band_time", "delay", "repeat_delay")
+    unbatched: ClassVar[tuple[str, ...]] = ("lines", "padded", "tpot", "band_time", "access_delays", "repeat_delay")
 
     draft_time: FloatArray  # T (n, K) s/token
     token_time: FloatArray  # c (n, K) s/token with the whole budget
@@ -73,7 +73,7 @@ class Problem(Batched):
     token_table: FloatArray | None = None  # (n, K, L_max + 1) E[N | L] in place of the formula for α
     curves: RateCurves | None = None  # (n, K) rates of a link other than `Density`
     band_time: float = 0.0  # Q / B in s bit/s/Hz
-    delay: FloatArray | None = None  # δ (K,) s for each device that drafts
+    access_delays: FloatArray | None = None  # δ (K,) s for each device that drafts
     repeat_delay: float = 0.0  # s, part of `constant_time` that a round without drafts does not take
 
     def __len__(self) -> int:
@@ -127,12 +127,17 @@ class Problem(Batched):
     @property
     def simple(self) -> bool:
         """Whether shares are c L / (φ − L T), as in the paper: with its link and without delays."""
-        return self.curves is None and self.delay is None
+        return self.curves is None and self.access_delays is None
+
+    @property
+    def delay(self) -> FloatArray | float:
+        """δ (K,) in s of devices that draft, 0 without delays."""
+        return 0.0 if self.access_delays is None else self.access_delays
 
     def drafting(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Return the times of drafting and access (..., n, K) in s of lengths (..., n, K)."""
         drafting = lengths * self.draft_time
-        return drafting if self.delay is None else drafting + self.delay * (lengths > 0)
+        return drafting if self.access_delays is None else drafting + self.access_delays * (lengths > 0)
 
     def allocate(self, lengths: FloatArray | IntArray, room: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the shares w that send drafts in ``room`` seconds, and −room ∂w/∂room, not too large.
@@ -245,7 +250,7 @@ def make_problem(
         tpot=np.inf if tpot is None else min(max(tpot, MIN_TIME), MAX_TIME),
         curves=None if curves is None else curves.mapped(lambda array: array.reshape(flat)),
         band_time=scenario.uplink.band_time,
-        delay=scenario.uplink.access_delays,
+        access_delays=scenario.uplink.access_delays,
         repeat_delay=scenario.uplink.repeat_delay,
     )
 

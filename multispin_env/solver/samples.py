@@ -188,6 +188,9 @@ def sample_decisions(problem: Problem, token_time: FloatArray, curves: RateCurve
 
 def _limits(problem: Problem) -> list[IntArray]:
     """Return the maximum lengths (n, K) of each start: devices with long access delays may be better left out."""
-    if problem.delay is None or problem.low.any():
+    if problem.access_delays is None or problem.low.any():
         return [problem.high]
-    return [problem.high, *(np.where(problem.delay < d, problem.high, 0) for d in np.unique(problem.delay)[1:])]
+    return [
+        problem.high,
+        *(np.where(problem.access_delays < d, problem.high, 0) for d in np.unique(problem.access_delays)[1:]),
+    ]

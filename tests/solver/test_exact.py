@@ -42,7 +42,7 @@ def with_option(rng, problem, option):
     if option == "price":
         return replace(problem, token_price=rng.uniform(0.0, 0.5, shape))
     if option == "delay":
-        return replace(problem, delay=rng.choice([0.0, 0.03], shape[1]))
+        return replace(problem, access_delays=rng.choice([0.0, 0.03], shape[1]))
     if option == "repeats":
         return replace(problem, constant_time=problem.constant_time + 0.1, repeat_delay=0.1)
     if option == "fixed":
@@ -121,7 +121,7 @@ def test_drafts_of_ten_thousand_tokens(law):
 def test_a_limited_power_has_the_same_optimum_as_all_decisions(limit):
     scenario = ms.Scenario.preset("llama2", num_users=3, max_draft_length=8, link="power", efficiency_limit=limit)
     problem = make_problem(scenario, ms.sample_state(scenario, 0, 20))
-    for part in (problem, replace(problem, delay=np.array([0.0, 0.05, 0.0]))):
+    for part in (problem, replace(problem, access_delays=np.array([0.0, 0.05, 0.0]))):
         solved = certified_lengths(part, 1e-9)
         np.testing.assert_allclose(solved.value, brute_force(part), rtol=1e-9)
 

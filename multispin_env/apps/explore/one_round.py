@@ -158,7 +158,7 @@ class RoundSettings(SystemSettings):
         names = [name for name in controller_names("rounds", scenario) if name != "optimal"]
         goodputs = {name: float(StateCases(scenario, state).values(name)) for name in names}
         is_moved = not np.array_equal(table.snr_db, before.snr_db)
-        of_paper = scenario.uplink.of_paper()
+        of_paper = scenario.uplink.of_paper
         old_decision, old = _optimum(scenario, before) if is_moved else (decision, outcome)
         return _RoundNumbers(
             scenario,

@@ -38,7 +38,7 @@ class CommonLength(RoundsController):
         token = problem.latency(np.ones_like(problem.low)[:, None])[:, 0]
 
         def latency(length: IntArray) -> FloatArray:
-            if problem.delay is None:  # φ is homogeneous
+            if problem.access_delays is None:  # φ is homogeneous
                 return token * length
             return problem.latency((length[:, None] * np.ones_like(problem.low))[:, None])[:, 0]
 
@@ -47,7 +47,7 @@ class CommonLength(RoundsController):
             server = scenario.law.time(scenario.num_users, scenario.num_users * (length + 1))
             return goodput(tokens.sum(-1), latency(length), server + scenario.uplink.round_wait)
 
-        shortest = scenario.min_draft_length if problem.delay is None else max(1, scenario.min_draft_length)
+        shortest = scenario.min_draft_length if problem.access_delays is None else max(1, scenario.min_draft_length)
         low = np.full(token.shape, shortest)  # with delays, the value may fall from length 0 to 1 and then rise
         high = np.full(token.shape, scenario.max_draft_length)
         for _ in range(int(scenario.max_draft_length).bit_length()):
