@@ -42,7 +42,7 @@ def test_nothing_has_changed(task):
     ("name", "changed"),
     [
         ("round-8", "physics.radio.Independent.first_gain"),
-        ("round-50", "physics.rounds.verification_time"),
+        ("round-50", "server.VerificationLaw.pass_time"),
         ("server", "server.line_time"),
         ("hidden", "physics.acceptance.beta_quantile"),
         ("late", "physics.radio.GaussMarkov.next_gain"),
@@ -51,7 +51,7 @@ def test_nothing_has_changed(task):
         ("battery", "envs.rounds.simulator.token_energy"),
         ("ahead-8", "physics.rounds.drafting_time"),
         ("ahead-8", "physics.chains.chain_left"),
-        ("no-barrier-8", "physics.continuous.passes.verification_time"),
+        ("no-barrier-8", "server.VerificationLaw.pass_time"),
         ("no-barrier-20", "uplink.Uplink.token_time"),
         ("requests", "physics.arrivals._exponential"),
         ("requests", "physics.workload.ServiceLevel.due"),
