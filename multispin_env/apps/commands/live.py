@@ -61,12 +61,12 @@ _SUFFIXES = (".json", ".csv", ".png")
 _MIN_ROUNDS = 2  # for an estimate of a spread
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a run, except of its models."""
+def add_run_options(parser: argparse.ArgumentParser, seed: int | None = 0) -> None:
+    """Add the options of a run, except of its models; ``seed`` is the default."""
     add_scenario_options(parser, draft=False)
     parser.add_argument("--num-users", type=int, metavar="K", help="number of devices (default: the scenario's)")
     add_set_option(parser)
-    add_prompt_options(parser)
+    add_prompt_options(parser, seed=seed)
     parser.add_argument("--rounds", type=int, default=60, help="rounds of each contender (default 60)")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of each request (default 64)")
     name = (

@@ -44,14 +44,15 @@ def add_device_options(parser: ArgumentParser) -> None:
     parser.add_argument("--dtype", default="float32", help=f"one of {', '.join(DTYPES)} (default float32)")
 
 
-def add_prompt_options(parser: ArgumentParser, required: bool = True) -> None:
-    """Add ``--prompts --raw --temperature --seed``; ``--prompts`` may be ``required``."""
+def add_prompt_options(parser: ArgumentParser, required: bool = True, seed: int | None = 0) -> None:
+    """Add ``--prompts --raw --temperature --seed``; ``--prompts`` may be ``required``, and ``seed`` is the default."""
     prompts = '.txt with one prompt per line, or .jsonl with rows {"prompt": TEXT, "task": NAME} (task is optional)'
     parser.add_argument("--prompts", type=Path, metavar="FILE", required=required, help=prompts)
     parser.add_argument("--raw", action="store_true", help="use the prompts without the chat template")
     temperature = "sampling temperature of both models (default 1)"
     parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help=temperature)
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
+    usual = "a secret one" if seed is None else seed
+    parser.add_argument("--seed", type=int, default=seed, help=f"random seed (default {usual})")
 
 
 def add_out_option(parser: ArgumentParser, files: str, required: bool = True) -> None:

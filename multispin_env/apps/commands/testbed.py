@@ -9,6 +9,7 @@ send a draft over the time that the scenario's uplink takes. A device that leave
 
 import argparse
 import os
+import secrets
 import sys
 from typing import Any
 
@@ -28,7 +29,7 @@ ACCESS = "MULTISPIN_ACCESS"
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_target_option(parser)
     add_device_options(parser)
-    add_run_options(parser)
+    add_run_options(parser, seed=None)
     host = "address to listen on (default 127.0.0.1: only this machine)"
     parser.add_argument("--host", default="127.0.0.1", help=host)
     parser.add_argument("--port", type=int, default=8051, help="port to listen on, 0 for a free one (default 8051)")
@@ -46,6 +47,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.seed is None:
+        options.seed = secrets.randbits(63)  # with a known seed, devices could compute the numbers of the acceptance
     run = check_run(options)
     from multispin_env.apps.models.network import load_model
     from multispin_env.apps.testbed.contender import TestbedContender

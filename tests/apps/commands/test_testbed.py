@@ -96,6 +96,7 @@ def test_a_run_prints_and_writes_what_was_played(folder, capsys, monkeypatch, mo
     measured = np.array([row["measured_round"] for row in rows], dtype=float)
     predicted = np.array([row["predicted_round"] for row in rows], dtype=float)
     first = np.concatenate([(measured - predicted)[21 * seat : 21 * seat + 20] for seat in range(3)])
+    assert content["seed"] > 2**32  # drawn: devices could compute the numbers of the acceptance from a known one
     assert content["round_trip_time"] == pytest.approx(max(0.0, np.median(first)))
     assert f"round_trip_time = {content['round_trip_time']:.4f} in the scenario would explain it" in printed.out
     for seat, line in enumerate(content["added_ms"]):
