@@ -153,6 +153,7 @@ def test_a_draft_that_cannot_have_been_drawn_is_refused():
         good._replace(ids=np.array([[4, 4, 9]])),
         good._replace(ids=np.array([[4, 2, 9]])),
         good._replace(ids=np.array([[2, 4, 31]])),
+        good._replace(ids=np.array([[2, 4, 20]])),  # the first that is no token
         good._replace(counts=np.zeros((1, 3), dtype=int)),
     ):
         with pytest.raises(ValueError, match="expected"):
