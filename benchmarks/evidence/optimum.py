@@ -23,8 +23,7 @@ from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.registry import SCENARIOS, SERVERS
 from multispin_env.scenario import Scenario
-from multispin_env.solver.certify import certified_lengths, exact_lengths
-from multispin_env.solver.pace import least_tpot
+from multispin_env.solver.certify import certified_lengths, exact_lengths, first_lengths
 from multispin_env.solver.problem import Problem, make_problem
 from multispin_env.solver.search import branch_and_bound
 from multispin_env.units import MHZ
@@ -98,8 +97,7 @@ class Witnessed(NamedTuple):
 def witnessed(problem: Problem) -> Witnessed:
     """Solve instances by both searches."""
     alone, best = exact_lengths(problem, 0.999 * TOLERANCE), certified_lengths(problem, TOLERANCE)
-    first = problem.low.astype(np.float64) if problem.tpot == np.inf else least_tpot(problem, problem.tpot).length
-    second = branch_and_bound(problem, first, TOLERANCE, 400)
+    second = branch_and_bound(problem, first_lengths(problem), TOLERANCE, 400)
     value = np.maximum(best.value, second.value)
     proven = [search.bound <= search.value * (1.0 + TOLERANCE) for search in (alone, best, second)]
     return Witnessed(

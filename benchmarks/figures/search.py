@@ -1,6 +1,7 @@
 """Figure of the exact search: nodes and CPU time of a state against the number of devices."""
 
 from functools import partial
+from operator import itemgetter
 
 import numpy as np
 
@@ -8,13 +9,12 @@ from benchmarks.tools import cpu_seconds
 from multispin_env.apps.reproduce.drawing import BLUE, ORANGE, Series, Sweep
 from multispin_env.apps.reproduce.figure import FigureSpec, Row, Scale, scenario_at
 from multispin_env.physics.rounds import sample_state
-from multispin_env.solver.certify import compile_search, compiled_rounds, usual_tolerance
+from multispin_env.solver.certify import MOST_NODES, compile_search, compiled_rounds, usual_tolerance
 from multispin_env.solver.exact import best_decisions
 from multispin_env.solver.problem import make_problem
 
 _USERS = (2, 4, 8, 16, 32, 50, 100, 200, 500, 1000)
 _PAYLOADS = {"llama2": "distributions", "qwen3.5": "ids"}
-_MOST_NODES = 3000
 
 
 def search_rows(scale: Scale, num_users: int) -> list[Row]:
@@ -26,7 +26,7 @@ def search_rows(scale: Scale, num_users: int) -> list[Row]:
         problem = make_problem(scenario, sample_state(scenario, scale.seed, states))
         first = np.ascontiguousarray(problem.low)
         search = partial(
-            best_decisions, compiled_rounds(problem), first, 0.999 * usual_tolerance(num_users), _MOST_NODES
+            best_decisions, compiled_rounds(problem), first, 0.999 * usual_tolerance(num_users), MOST_NODES
         )
         nodes, time = search()[3], 1e3 * cpu_seconds(search) / states
         label = f"{preset}, {payload}"
@@ -34,10 +34,6 @@ def search_rows(scale: Scale, num_users: int) -> list[Row]:
         rows.append({"panel": "nodes", "line": label, "users": num_users, "value": float(np.median(nodes)), **ends})
         rows.append({"panel": "CPU ms", "line": label, "users": num_users, "value": time, "low": time, "high": time})
     return rows
-
-
-def _heading(row: Row) -> str:
-    return str(row["panel"])
 
 
 SEARCH = FigureSpec(
@@ -54,7 +50,7 @@ SEARCH = FigureSpec(
             for (preset, payload), colour, marker in zip(_PAYLOADS.items(), (BLUE, ORANGE), "oD", strict=True)
         ],
         "of a state",
-        heading=_heading,
+        heading=itemgetter("panel"),
         ticks=(2, 8, 32, 100, 500),
     ).draw,
     seconds=10.0,

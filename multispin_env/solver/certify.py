@@ -60,7 +60,7 @@ class CertifiedDecision(Decision):
         return self.gap <= self.tolerance
 
 
-_MOST_NODES = 3_000  # of the compiled search for a state; the presets need at most a few hundred
+MOST_NODES = 3_000  # of the compiled search for a state; the presets need at most a few hundred
 _COARSE = 1e-3  # Tolerance of lengths to start from
 _ROUNDS = 400  # of the search in NumPy; presets need about 15, extreme parameters up to about 60
 
@@ -110,7 +110,7 @@ def compile_search() -> None:
 
 def _lengths_near(problem: Problem) -> FloatArray:
     """Return lengths (n, K) on a link of one's own: the best ones for the rates of the shares of the ones before."""
-    lengths = _first_lengths(problem)
+    lengths = first_lengths(problem)
     for _ in range(2):
         alike = replace(problem, curves=None, token_time=problem.token_times_at(lengths))
         following = exact_lengths(alike, _COARSE).lengths
@@ -121,7 +121,7 @@ def _lengths_near(problem: Problem) -> FloatArray:
     return lengths
 
 
-def _first_lengths(problem: Problem) -> FloatArray:
+def first_lengths(problem: Problem) -> FloatArray:
     """Return the shortest lengths (n, K), which are in time where any are."""
     return problem.low.astype(np.float64) if problem.tpot == np.inf else least_tpot(problem, problem.tpot).length
 
@@ -130,14 +130,14 @@ def exact_lengths(problem: Problem, tolerance: float, deadline: float = np.inf) 
     """Return the result of the compiled search alone; ``deadline`` is a time of `time.monotonic`."""
     from multispin_env.solver.exact import best_decisions  # late: Numba takes long to import
 
-    rounds, first = compiled_rounds(problem), np.ascontiguousarray(_first_lengths(problem), dtype=np.int64)
+    rounds, first = compiled_rounds(problem), np.ascontiguousarray(first_lengths(problem), dtype=np.int64)
     if deadline == np.inf:
-        return Search(*_floats(best_decisions(rounds, first, tolerance, _MOST_NODES)))
+        return Search(*_floats(best_decisions(rounds, first, tolerance, MOST_NODES)))
     solved, num_roots = [], max(len(rounds.lines), rounds.tokens.shape[-1] if problem.padded else 0)
     for i in range(len(first)):
         row = slice(i, i + 1)
         state = rounds._replace(**{name: getattr(rounds, name)[row] for name in ("tokens", "pace", "users", "numbers")})
-        most = _MOST_NODES if i == 0 or monotonic() <= deadline else num_roots
+        most = MOST_NODES if i == 0 or monotonic() <= deadline else num_roots
         solved.append(_floats(best_decisions(state, first[row], tolerance, most)))
     return Search(*(np.concatenate(arrays) for arrays in zip(*solved, strict=True)))
 

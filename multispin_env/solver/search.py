@@ -71,10 +71,10 @@ def branch_and_bound(
     """Search until the gap between the best decision and the bound is ≤ ``tolerance``, or the effort is used up.
 
     The search starts from integer ``lengths`` (n, K), which must be in time where any lengths are; they affect only the
-    speed. The gap is relative, and closed when bound ≤ (1 + tolerance) value; a ``tolerance``
-    below `windows.SAFETY` cannot be reached. There are at most ``rounds`` rounds, each of which splits up to `_BREADTH`
-    parts of an instance. The search stops after the first round that ends later than ``deadline`` by
-    `time.monotonic()`, so that there always is a bound.
+    speed. The gap is relative, and closed when bound ≤ (1 + tolerance) value; a ``tolerance`` below `windows.SAFETY`
+    cannot be reached. There are at most ``rounds`` rounds, each of which splits up to `_BREADTH` parts of an instance.
+    The search stops after the first round that ends later than ``deadline`` by `time.monotonic()`, so that there always
+    is a bound.
     """
     incumbent = _Incumbent(problem, lengths)
     waiting = _roots(problem, lengths, incumbent.value * (1.0 + tolerance))

@@ -161,7 +161,7 @@ def test_a_state_does_not_depend_on_its_batch():
 def test_states_without_a_proof_go_to_the_search_in_numpy(monkeypatch):
     problem = hostile_problem(np.random.default_rng(5))
     best = certified_lengths(problem, 1e-9).value
-    monkeypatch.setattr(certify, "_MOST_NODES", 1)
+    monkeypatch.setattr(certify, "MOST_NODES", 1)
     solved = certified_lengths(problem, 1e-9)
     np.testing.assert_allclose(solved.value, best, rtol=1e-9)
     assert (solved.bound <= solved.value * (1.0 + 1e-9)).all()

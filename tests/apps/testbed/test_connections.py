@@ -18,6 +18,7 @@ from multispin_env.apps.testbed.connections import Connections, Terms  # noqa: E
 from multispin_env.apps.testbed.device import join, parse_address  # noqa: E402
 from multispin_env.apps.testbed.messages import FROM_SERVER, Draft, DraftForm, pack, unpack  # noqa: E402
 from multispin_env.apps.testbed.transport import as_z85, new_key  # noqa: E402
+from tests.apps.testbed.devices import Thread  # noqa: E402
 
 FORM = DraftForm(20, 3, 4)
 WELCOME = {"seats": 2, **FORM._asdict(), "temperature": 1.0, "token_time": 0.0}
@@ -45,29 +46,11 @@ class Fake:
         self.texts[seat] += new
 
 
-class Device:
-    """A device in a thread."""
+class Device(Thread):
+    """A device in a thread, with a `Fake` as its drafter."""
 
     def __init__(self, server, make=Fake, access=ACCESS, **about):
-        self.models, self.error, self.stopped = [], None, False
-        self._arguments = server.address, access, ABOUT | about, self._made, lambda: self.stopped
-        self._make, self.thread = make, threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
-
-    def _made(self, welcome):
-        self.models.append(self._make(welcome))
-        return self.models[-1]
-
-    def _run(self):
-        try:
-            join(*self._arguments)
-        except ValueError as error:
-            self.error = str(error)
-
-    def stop(self):
-        self.stopped = True
-        self.thread.join(5)
-        assert not self.thread.is_alive()
+        super().__init__(server.address, ABOUT | about, make, access)
 
 
 @pytest.fixture
@@ -103,7 +86,7 @@ def test_a_round_and_its_times(server):
         server.wait(2)
         assert sorted(uploads) == [0, 1]
         for device in devices:
-            (model,) = device.models
+            (model,) = device.made
             number = model.welcome["draft_seed"] - 7
             assert model.texts == {0: [number, 0], 1: [number, 1, 1, 9]}
             assert model.welcome == TERMS.welcomes[number]
@@ -256,7 +239,7 @@ def test_a_silent_device_is_dropped_and_comes_back(server):
         server.wait(2)
         assert server.slots[place].name == "a"
         assert sorted(collect(server, (0, 1), timeout=5.0)) == [0, 1]
-        assert len(devices[0].models) == 2
+        assert len(devices[0].made) == 2
 
 
 def test_the_server_waits_for_the_last_device_and_a_new_server_is_found(server):
