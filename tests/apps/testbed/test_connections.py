@@ -254,10 +254,10 @@ def test_the_server_waits_for_the_last_device_and_a_new_server_is_found(server):
 
 def test_the_access_key_is_needed(server):
     device = Device(server, access=new_key())
-    device.thread.join(5)
+    device.thread.join(20)
     assert device.error == "access: expected the access key of the server, got another one"
     other = Device(SimpleNamespace(address=f"tcp://{'0' * 64}@{server.address.partition('@')[2]}"))
-    other.thread.join(5)
+    other.thread.join(20)
     assert other.error == "connect: expected the address that the server printed, got another key"
     for text in ("tcp://gpu.local:8051", f"tcp://{ACCESS}@host", "http://x"):
         with pytest.raises(ValueError, match=r"connect: expected tcp://HEX@HOST:PORT"):
