@@ -189,7 +189,7 @@ _UNITS = {
     "draft_pieces server_draft_pieces": _Unit("seconds", high=1.0),
     "fixed_time time_per_draft pieces": _Unit("seconds", high=5.0),
     "verification_fixed_time verification_time_per_draft verification_pieces": _Unit("seconds", high=5.0),
-    "context_time": _Unit("seconds", high=1e-3, factor=np.nan),
+    "context_time draft_context_time server_draft_context_time": _Unit("seconds", high=1e-3, factor=np.nan),
     "round_trip_time access_delay repeat_time": _Unit("seconds", high=2.0),
     "tpot need": _Unit("seconds", high=20.0),
     "e2el_per_token": _Unit("seconds", high=5.0),

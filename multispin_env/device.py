@@ -8,16 +8,31 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_label, check_name, check_plausible, check_real, checked_field, shown
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import (
+    check_instance,
+    check_integer,
+    check_label,
+    check_name,
+    check_plausible,
+    check_real,
+    checked_field,
+    require,
+    shown,
+)
 from multispin_env.field_files import ProfileFile
 from multispin_env.pairs import check_pairs
 from multispin_env.registry import DEVICES, FLEETS, Registry
 
 LOADS = ("cold", "sustained")
 
-Row = tuple[str, float, float, float, float]
-"""Label, share, draft time cold and under sustained load in s/token, and joules of a drafted token, 0 if unknown."""
+Row = tuple[Any, ...]
+"""Label, share, draft time cold and under sustained load in s/token, and joules of a drafted token, 0 if unknown.
+
+Devices whose draft times grow with the context have two more: ``draft_context_time`` and ``draft_context``.
+"""
+
+_NUMBERS = "draft_time", "sustained_time", "joules_per_token", "draft_context_time", "draft_context"
 
 _ROUNDING = 1e-9  # by which the sum of the shares may differ from 1
 
@@ -48,6 +63,13 @@ class DeviceProfile(ProfileFile):
         Seconds per drafted token under sustained load. ``None`` if it was not measured: that of a cold device.
     joules_per_token
         Energy of the device per drafted token; ``None`` if it was not measured.
+    draft_context_time
+        Seconds that each token of context beyond ``draft_context`` adds to a drafted token of a cold device; 0 if
+        unknown. Under sustained load it grows as the draft time does.
+    draft_context
+        Tokens of context after which the draft times were measured.
+    context_source
+        Source of ``draft_context_time``, "measured: ..." or "estimated: ..."; "" without one.
     """
 
     _kind: ClassVar[str] = "device"
@@ -62,15 +84,20 @@ class DeviceProfile(ProfileFile):
     draft_time: float
     sustained_time: float | None = checked_field(None, check_real, 0.0, open_low=True)
     joules_per_token: float | None = checked_field(None, check_real, 0.0, open_low=True)
+    draft_context_time: float = checked_field(0.0, check_real, 0.0)
+    draft_context: int = checked_field(0, check_integer, 0, 10_000_000)
+    context_source: str = checked_field("", check_instance, str, "text")
 
     def __post_init__(self) -> None:
         check_real("draft_time", self.draft_time, 0.0, open_low=True)
         self.check_profile()
 
     @property
-    def numbers(self) -> tuple[float, float, float]:
-        """Draft time cold and under sustained load in s/token, and joules of a drafted token, 0 if unknown."""
-        return self.draft_time, self.sustained_time or self.draft_time, self.joules_per_token or 0.0
+    def numbers(self) -> tuple[float, ...]:
+        """Numbers of a row of a fleet, after label and share."""
+        times = self.draft_time, self.sustained_time or self.draft_time
+        growth = (self.draft_context_time, float(self.draft_context)) if self.draft_context_time else ()
+        return *times, self.joules_per_token or 0.0, *growth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,14 +132,21 @@ class DrawnDevices(NamedTuple):
     draft_time: FloatArray  # T_k, s/token
     mean_gain: FloatArray  # H̄_k
     draft_energy: FloatArray | None = None  # J, with a fleet
+    fleet_row: IntArray | None = None  # row of the fleet
 
 
 @dataclass(frozen=True, kw_only=True)
 class Devices:
-    """Devices from which a scenario draws its own, `Scenario.devices`; the fields are those of the scenario."""
+    """Devices from which a scenario draws its own, `Scenario.devices`; the fields are those of the scenario.
+
+    A drafted token takes T_k + c_k max(C − C_0, 0) seconds after C tokens of context, where T_k was measured after C_0.
+    """
 
     mean_draft_time: float
     draft_time_spread: float
+    draft_context_time: float
+    draft_context: int
+    context: int
     mean_gain_low: float
     mean_gain_high: float
     draft_energy: float
@@ -120,27 +154,64 @@ class Devices:
     device_load: str
 
     def draw(self, draft: FloatArray, gain: FloatArray) -> DrawnDevices:
-        """Map uniform variables (..., K) in [0, 1) to devices: T_k uniform in T̄ (1 ± spread), or of the fleet."""
+        """Map uniform variables (..., K) in [0, 1) to devices: T_k uniform in T̄ (1 ± spread), or of the fleet.
+
+        Draft times are those after ``context`` tokens.
+        """
         mean_gain = self.mean_gain_low + (self.mean_gain_high - self.mean_gain_low) * gain
         if not self.fleet:
             spread = self.draft_time_spread
-            return DrawnDevices(self.mean_draft_time * (1.0 - spread + 2.0 * spread * draft), mean_gain)
-        shares, times, joules = self.rows
+            measured = self.mean_draft_time * (1.0 - spread + 2.0 * spread * draft)
+            return DrawnDevices(measured * self.growth(self.context), mean_gain)
+        shares, times, joules = self.rows[:3]
         row = np.searchsorted(np.cumsum(shares)[:-1], draft, side="right")
-        return DrawnDevices(times[row], mean_gain, joules[row])
+        return DrawnDevices(times[row] * self.growth(self.context, row), mean_gain, joules[row], row)
 
     @cached_property  # read whenever devices are drawn
-    def rows(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Share, draft time in s/token under the ``device_load``, and joules of a drafted token, of each row (n,)."""
-        shares, *times, joules = np.array([row[1:] for row in self.fleet]).T
-        return shares, times[LOADS.index(self.device_load)], np.where(joules > 0.0, joules, self.draft_energy)
+    def rows(self) -> FloatArray:
+        """Numbers (5, n) of the rows: share, draft time under the ``device_load``, joules of a token, c / T and C_0."""
+        numbers = np.array([(*row[1:], 0.0, 0.0)[:6] for row in self.fleet], dtype=np.float64).reshape(-1, 6)
+        shares, cold, sustained, joules, added, measured_after = numbers.T
+        times = (cold, sustained)[LOADS.index(self.device_load)]
+        return np.stack(
+            [shares, times, np.where(joules > 0.0, joules, self.draft_energy), added / cold, measured_after]
+        )
 
-    @property
-    def draft_time_range(self) -> tuple[float, float]:
-        """Smallest and largest T_k / T̄."""
-        if not self.fleet:
-            return 1.0 - self.draft_time_spread, 1.0 + self.draft_time_spread
-        times = self.rows[1] / self.mean_draft_time
+    def growth(self, context: IntArray | int, row: IntArray | None = None) -> FloatArray:
+        """Return the draft time after ``context`` (...) tokens, over the measured one, of devices of ``row`` (...).
+
+        Without a row they are those of the scenario, which all have the same c_k / T_k.
+        """
+        ratio, measured_after = self._growth_law(row)
+        return 1.0 + ratio * np.maximum(context - measured_after, 0.0)
+
+    def _growth_law(self, row: IntArray | None) -> tuple[Any, Any]:
+        if row is None:
+            return self.draft_context_time / self.mean_draft_time, float(self.draft_context)
+        ratio, measured_after = self.rows[3:, np.asarray(row, dtype=np.int64)]
+        return ratio, measured_after
+
+    def later_time(self, draft_time: FloatArray, context: IntArray, row: IntArray | None) -> FloatArray:
+        """Return the draft times (..., K) after ``context`` (..., K) tokens, from those after the scenario's."""
+        if not (self.draft_context_time or self.fleet):  # for speed
+            return draft_time
+        row = row if self.fleet else None  # a state may be that of another scenario's fleet
+        return draft_time * (self.growth(context, row) / self.growth(self.context, row))
+
+    def check_rows(self, row: FloatArray | None) -> None:
+        """Raise ``ValueError`` unless each is a row of the fleet; without a fleet they are not used."""
+        if row is not None and self.fleet:
+            expected = f"integers in [0, {len(self.fleet)}), rows of the scenario's fleet"
+            require("fleet_row", row, (row == np.round(row)) & (row >= 0) & (row < len(self.fleet)), expected)
+
+    def draft_time_range(self, ends: bool) -> tuple[float, float]:
+        """Return the smallest and largest T_k / T̄ after ``context`` tokens, or of requests that end, after any."""
+        row = np.arange(len(self.fleet)) if self.fleet else None
+        spread = self.draft_time_spread * np.array([-1.0, 1.0])
+        measured = self.rows[1] / self.mean_draft_time if self.fleet else 1.0 + spread
+        times = measured * self.growth(self.context, row)
+        if ends and np.any(self._growth_law(row)[0]):
+            return float(measured.min()), np.inf
         return float(times.min()), float(times.max())
 
     @property
@@ -166,10 +237,10 @@ class Devices:
 
 
 def fleet_rows(rows: Any) -> tuple[Row, ...]:
-    """Return rows (label, share, cold, sustained, joules) of a fleet, with the numbers of profiles for rows without.
+    """Return rows of a fleet as in `Row`, with the numbers of profiles for rows without.
 
-    A label becomes "" if its profile has other numbers. ``ValueError`` for an unknown profile, a number out of range,
-    and shares whose sum is not 1.
+    A label becomes "" if its profile has other times or joules. ``ValueError`` for an unknown profile, a number out of
+    range, and shares whose sum is not 1.
     """
     if not isinstance(rows, tuple | list) or not rows:
         raise ValueError(f"fleet: expected rows (device, share), got {shown(rows)}")
@@ -181,8 +252,9 @@ def fleet_rows(rows: Any) -> tuple[Row, ...]:
 
 
 def _row(where: str, row: Any) -> Row:
-    if not isinstance(row, tuple | list) or len(row) not in (2, 5):
-        expected = "(device, share), or (label, share, cold time, sustained time, joules)"
+    if not isinstance(row, tuple | list) or len(row) not in (2, 5, 7):
+        expected = "(device, share), or (label, share, cold time, sustained time, joules), or these with two numbers"
+        expected += " of the growth with context"
         raise ValueError(f"{where}: expected {expected}, got {shown(row)}")
     label, share, *numbers = row
     check_label(f"{where}, device", label)
@@ -190,15 +262,16 @@ def _row(where: str, row: Any) -> Row:
     if not numbers:
         check_name(f"{where}, device", label, DEVICES.names())
         return (label, float(share), *DEVICES.load(label).numbers)
-    named = dict(zip(("draft_time", "sustained_time", "joules_per_token"), numbers, strict=True))
+    named = dict(zip(_NUMBERS, numbers, strict=False))
     check_plausible(named, f"{where}, ")
-    cold, sustained, joules = (
-        check_real(f"{where}, {name}", number, 0.0, open_low=name != "joules_per_token")
-        for name, number in named.items()
+    measured = tuple(
+        check_real(f"{where}, {name}", number, 0.0, open_low=name in _NUMBERS[:2]) for name, number in named.items()
     )
-    if label in DEVICES.names() and DEVICES.load(label).numbers != (cold, sustained, joules):
+    if not any(measured[3:4]):  # draft times that do not grow
+        measured = measured[:3]
+    if label in DEVICES.names() and DEVICES.load(label).numbers[:3] != measured[:3]:
         label = ""
-    return label, float(share), cold, sustained, joules
+    return (label, float(share), *measured)
 
 
 def with_fleet(values: Mapping[str, Any], read_files: bool = True) -> dict[str, Any]:
@@ -216,7 +289,7 @@ def with_fleet(values: Mapping[str, Any], read_files: bool = True) -> dict[str, 
         return dict(values)
     check_pairs("fleet", values)
     rows = Fleet.resolve(fleet, read_files).devices if isinstance(fleet, str) else fleet_rows(fleet)
-    mean = fsum(share * (cold if load == LOADS[0] else sustained) for _, share, cold, sustained, _ in rows)
+    mean = fsum(row[1] * row[2 + LOADS.index(load)] for row in rows)
     if values.get("mean_draft_time", mean) != mean:
         raise ValueError(f"mean_draft_time: expected none, or {mean!r} of the fleet, got {values['mean_draft_time']!r}")
     return {**values, "fleet": rows, "mean_draft_time": mean}

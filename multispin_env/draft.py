@@ -8,6 +8,7 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import (
     check_bool,
+    check_instance,
     check_integer,
     check_label,
     check_name,
@@ -17,7 +18,7 @@ from multispin_env.checks import (
 )
 from multispin_env.field_files import ProfileFile
 from multispin_env.registry import DRAFTS, Registry
-from multispin_env.server import VerificationLaw, check_draft_pieces, line_time
+from multispin_env.server import VerificationLaw, check_draft_pieces, line_time, lines_after
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,6 +124,13 @@ class DraftProfile(ProfileFile):
         Choice of the target's tokens, as in `Scenario`; "" for the scenario's.
     joules_per_token
         Energy of a device per drafted token; ``None`` if it was not measured.
+    draft_context_time
+        Seconds that each token of context beyond ``draft_context`` adds to a drafted token, of each request on the
+        server; 0 if unknown.
+    draft_context
+        Tokens of context after which the time was measured.
+    context_source
+        Source of ``draft_context_time``, "measured: ..." or "estimated: ..."; "" without one.
     """
 
     _kind: ClassVar[str] = "draft"
@@ -145,6 +153,9 @@ class DraftProfile(ProfileFile):
     kept_probabilities: int | None = checked_field(None, check_integer, 1, 10_000_000)
     target: str = checked_field("", check_name, ("", *TARGETS))
     joules_per_token: float | None = checked_field(None, check_real, 0.0, open_low=True)
+    draft_context_time: float = checked_field(0.0, check_real, 0.0)
+    draft_context: int = checked_field(0, check_integer, 0, 10_000_000)
+    context_source: str = checked_field("", check_instance, str, "text")
 
     def __post_init__(self) -> None:
         self.check_profile()
@@ -197,6 +208,7 @@ class DraftProfile(ProfileFile):
         """Return the time (l,) in s in which the server drafts and verifies drafts of n requests, for lengths (l,)."""
         drafts = draft_length > 0 if self.one_pass or self.draft_passes else draft_length
         pieces = self.draft_pieces or ((self.draft_passes * float(law.time(1, 1)), 0.0),)
+        pieces = lines_after(pieces, self.draft_context_time, law.context - self.draft_context)
         verified = np.where(draft_length > 0, self.verified_tokens or draft_length + 1, 1)
         return drafts * line_time(pieces, num_requests) + law.time(num_requests, num_requests * verified)
 

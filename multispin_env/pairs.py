@@ -18,6 +18,7 @@ _DRAFT = (
 _CAPACITIES = (
     "battery_rounds: expected 0 with a fleet, since capacities are fitted to equal devices, got {battery_rounds:g}"
 )
+_GROWTH = "draft_context_time: expected 0 with a fleet, whose rows have their own, got {draft_context_time!r}"
 _PRICE = "energy_price: expected 0 with {}, got {{energy_price}}"
 
 PAIRS: Mapping[str, Mapping[str, str]] = MappingProxyType(
@@ -32,7 +33,7 @@ PAIRS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "upload_loss": "upload_loss: expected 0 with batteries, got {upload_loss!r}",
             **dict.fromkeys(("draft_ahead", "min_draft_length"), _BATTERIES),
         },
-        "fleet": {"draft": _DRAFT, "battery_rounds": _CAPACITIES},
+        "fleet": {"draft": _DRAFT, "battery_rounds": _CAPACITIES, "draft_context_time": _GROWTH},
         "without_barrier": {
             "battery_rounds": "battery_rounds: expected 0 without the barrier, got {battery_rounds:g}",
         },

@@ -34,6 +34,7 @@ from multispin_env.server import (
     check_draft_pieces,
     check_pieces,
     line_time,
+    lines_after,
     resolve_sibling_file,
     with_law,
 )
@@ -96,16 +97,16 @@ class Scenario:
     context_time
         Seconds that each token of context before a draft adds to a pass.
     context
-        Tokens of context of each device, for ``context_time``. With finite requests, the time of a pass depends on the
-        actual context, the prompt and the tokens generated so far; only planning uses this number.
+        Tokens of context of each device, for ``context_time`` and draft times. With finite requests, times depend on
+        the actual context, the prompt and the tokens generated so far; only planning uses this number.
     server
         Name of the server profile with this verification law, or "" for another law. Set it by `preset`, `replace` or a
         file, which also set the law.
     round_trip_time
         T_rtt in seconds, added to every round.
     mean_draft_time
-        T̄, mean SLM time per drafted token in seconds. Calibrated by this project, not stated in the paper. With a
-        ``fleet`` it is that of the fleet.
+        T̄, mean SLM time per drafted token in seconds, after ``draft_context`` tokens. Calibrated by this project, not
+        stated in the paper. With a ``fleet`` it is that of the fleet.
     tasks
         Tasks of the requests; the task of each device is drawn uniformly.
     num_users
@@ -140,10 +141,21 @@ class Scenario:
         Draft times T_k are uniform in T̄ (1 ± spread). Not used with a ``fleet``.
     fleet
         Mixture from which each device is drawn: rows (label, share, draft time cold and under sustained load in
-        s/token, joules of a drafted token, 0 for ``draft_energy``), or none. `preset`, `replace` and files also take a
+        s/token, joules of a drafted token, 0 for ``draft_energy``), or none. Two more numbers are those of
+        ``draft_context_time``, of a cold device, and ``draft_context``. `preset`, `replace` and files also take a
         name of `FLEETS`, a fleet file, and rows (profile, share). A label becomes "" if its profile has other numbers.
     device_load
         Draft times of a ``fleet``: ``"cold"`` or ``"sustained"``.
+    draft_context_time
+        Seconds that each token of context beyond ``draft_context`` adds to a drafted token of a device with T̄, and in
+        proportion to T_k to those of others. Tokens of the draft itself are not counted as context.
+    draft_context
+        Tokens of context after which T̄ was measured.
+    server_draft_context_time
+        Seconds that each token of context of each request, beyond ``server_draft_context``, adds to drafting a token on
+        the server: n c max(C − C_0, 0) for n requests.
+    server_draft_context
+        Tokens of context after which the server's draft times were measured.
     mean_gain_low
         Smallest mean power gain H̄_k of a channel. H̄_k is drawn uniformly for each device.
     mean_gain_high
@@ -252,6 +264,10 @@ class Scenario:
     budget_time: float = checked_field(0.0, check_real, 0.0)
     fleet: tuple[Row, ...] = ()
     device_load: str = checked_field("cold", check_name, LOADS)
+    draft_context_time: float = checked_field(0.0, check_real, 0.0)
+    draft_context: int = checked_field(0, check_integer, 0, 10_000_000)
+    server_draft_context_time: float = checked_field(0.0, check_real, 0.0)
+    server_draft_context: int = checked_field(0, check_integer, 0, 10_000_000)
 
     def __post_init__(self) -> None:
         check_label("name", self.name)
@@ -361,11 +377,12 @@ class Scenario:
         """
         check_keywords("Scenario", overrides, self.field_names())
         same_server = overrides.get("server", self.server) == self.server
-        names = (*LAW, "server", *(() if "server_draft_time" in overrides else DRAFTING)) if same_server else ()
+        drafting = DRAFTING if "server_draft_pieces" not in overrides else DRAFTING[:1]
+        names = (*LAW, "server", *(() if "server_draft_time" in overrides else drafting)) if same_server else ()
         if overrides.get("draft", self.draft) == self.draft:
             names = (*names, "draft", "tasks", "draft_energy", *_UPLOAD)
             if not {"fleet", "device_load"} & overrides.keys():
-                names = (*names, "mean_draft_time")
+                names = (*names, "mean_draft_time", "draft_context_time", "draft_context")
         names = (*names, "fleet", "device_load", "battery_rounds")
         values = with_draft(with_law({**{name: getattr(self, name) for name in names}, **overrides}))
         return replace(self, **with_fleet(values))
@@ -384,7 +401,13 @@ class Scenario:
 
     def draft_step_time(self, num_requests: FloatArray | IntArray | float) -> Any:
         """Return the time (...) in seconds that the server takes to draft one token for each of n requests (...)."""
-        return line_time(self.server_draft_pieces or ((self.server_draft_time, 0.0),), num_requests)
+        return line_time(self.server_draft_lines, num_requests)
+
+    @cached_property
+    def server_draft_lines(self) -> tuple[tuple[float, float], ...]:
+        """Pairs (a_j, b_j): drafting a token for each of n requests after ``context`` takes max_j (a_j + b_j n)."""
+        lines = self.server_draft_pieces or ((self.server_draft_time, 0.0),)
+        return lines_after(lines, self.server_draft_context_time, self.context - self.server_draft_context)
 
     @cached_property  # read several times in every step
     def law(self) -> VerificationLaw:
@@ -491,6 +514,8 @@ def with_draft(values: Mapping[str, Any], read_files: bool = True) -> dict[str, 
     law: dict[str, Any] = {"tasks": tuple(Task(name=task, acceptance_rate=rate) for task, rate in profile.rates)}
     measured = {"mean_draft_time": profile.draft_time, "draft_energy": profile.joules_per_token}
     law |= {field: value for field, value in measured.items() if value is not None}
+    if profile.draft_time is not None:
+        law |= {"draft_context_time": profile.draft_context_time, "draft_context": profile.draft_context}
     upload = {field: value for field in _UPLOAD if (value := getattr(profile, field))}
     merged = {**law, **upload, **values}
     keeps_name = not from_file and all(merged[field] == value for field, value in law.items())

@@ -11,6 +11,7 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import (
     check_bool,
+    check_integer,
     check_real,
     checked_field,
     shown,
@@ -27,7 +28,7 @@ LAW = (
     "context_time",
 )
 
-DRAFTING = ("server_draft_time", "server_draft_pieces")
+DRAFTING = ("server_draft_time", "server_draft_pieces", "server_draft_context_time", "server_draft_context")
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,10 @@ class Server(ProfileFile):
         T_srv in seconds per token drafted on the server. ``None`` if it was not measured; the scenario keeps its own.
     draft_pieces
         Pairs (a_j, b_j) in s and s/request: drafting a token for each of n requests takes max_j (a_j + b_j n).
+    draft_context_time
+        Seconds that each token of context of each request, beyond ``draft_context``, adds to drafting a token.
+    draft_context
+        Tokens of context after which ``draft_time`` or ``draft_pieces`` were measured.
     """
 
     _kind: ClassVar[str] = "server"
@@ -186,6 +191,8 @@ class Server(ProfileFile):
     padded: bool = checked_field(False, check_bool)
     draft_time: float | None = checked_field(None, check_real, 0.0, open_low=True)
     draft_pieces: tuple[tuple[float, float], ...] = ()
+    draft_context_time: float = checked_field(0.0, check_real, 0.0)
+    draft_context: int = checked_field(0, check_integer, 0, 10_000_000)
 
     def __post_init__(self) -> None:
         self.check_profile()
@@ -207,6 +214,8 @@ class Server(ProfileFile):
             "context_time": self.context_time,
             "server": self.name,
             "server_draft_pieces": self.draft_pieces,
+            "server_draft_context_time": self.draft_context_time,
+            "server_draft_context": self.draft_context,
         }
         return law if self.draft_time is None else law | {"server_draft_time": self.draft_time}
 
@@ -240,16 +249,23 @@ def line_time(lines: Iterable[Any], x: FloatArray | IntArray | float) -> FloatAr
     return time
 
 
+def lines_after(lines: Iterable[Any], context_time: float, tokens: int) -> tuple[tuple[float, float], ...]:
+    """Return the lines (a_j, b_j) with ``context_time`` added to b_j for each of ``tokens``, if there are any."""
+    return tuple((start, slope + context_time * max(tokens, 0)) for start, slope in lines)
+
+
 def with_law(values: Mapping[str, Any], read_files: bool = True) -> dict[str, Any]:
     """Return fields of a scenario with the verification law of their ``server``, a profile or a file.
 
-    Fields of the law in ``values`` override the server's, and ``server_draft_time`` overrides its ``draft_pieces``.
-    ``server`` becomes "" if the law then differs from the profile, and for a file, so that a scenario does not depend
-    on files. Without ``read_files`` only profiles are allowed. ``ValueError`` for an unknown server or an unreadable
-    file.
+    Fields of the law in ``values`` override the server's. ``server_draft_time`` overrides its ``draft_pieces``, and both
+    its growth with the context. ``server`` becomes "" if the law then differs from the profile, and for a file, so that
+    a scenario does not depend on files. Without ``read_files`` only profiles are allowed. ``ValueError`` for an unknown
+    server or an unreadable file.
     """
     if "server_draft_time" in values:
         values = {"server_draft_pieces": (), **values}
+    if "server_draft_pieces" in values:  # times of another draft model
+        values = {"server_draft_context_time": 0.0, "server_draft_context": 0, **values}
     server = values.get("server")
     if not server:
         return dict(values)

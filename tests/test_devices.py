@@ -49,7 +49,8 @@ def test_tables_have_the_numbers_of_the_profiles(page, models):
 @pytest.mark.parametrize("load", LOADS)
 def test_a_scenario_has_the_numbers_of_its_fleet(load, tmp_path):
     scenario = FLEET.replace(device_load=load)
-    shares, times, joules = scenario.devices.rows
+    shares, times, joules, growth, _ = scenario.devices.rows
+    assert not growth.any()
     assert (tuple(shares), tuple(times), tuple(joules)) == ((0.5, 0.25, 0.25), LOADS[load], JOULES)
     assert scenario.mean_draft_time == pytest.approx(float(np.dot(shares, times)), rel=1e-15)
     assert scenario.replace(num_users=7, server="a100-32b").mean_draft_time == scenario.mean_draft_time
@@ -60,7 +61,7 @@ def test_a_scenario_has_the_numbers_of_its_fleet(load, tmp_path):
     assert scenario.replace(draft_energy=0.3).devices.rows[2][0] == 0.3
     none = scenario.replace(fleet=[], device_load="cold")
     assert (none.fleet, none.mean_draft_time) == ((), scenario.mean_draft_time)
-    assert none.devices.draft_time_range == (0.85, 1.15)
+    assert none.devices.draft_time_range(ends=False) == (0.85, 1.15)
 
 
 def test_devices_are_cold_unless_a_file_says_more():
@@ -100,7 +101,7 @@ def test_shares_in_draws():
 
 
 def test_bounds_of_observations_are_reached():
-    low, high = FLEET.devices.draft_time_range
+    low, high = FLEET.devices.draft_time_range(ends=False)
     space = ObservationCodec(FLEET).space["compute"]
     assert (space.low[0], space.high[0]) == pytest.approx((low, high), abs=1e-4)
     env = gym.make_vec("MultiSpin/Heterogeneous-v0", 300, "vector_entry_point", scenario=FLEET)

@@ -16,6 +16,7 @@ FIELDS = {
     "min_draft_length": {"min_draft_length": 1},
     "fleet": {"fleet": "phones"},
     "draft": {"draft": "qwen2.5-0.5b-q4"},
+    "draft_context_time": {"draft_context_time": 1e-6},
     "time_by_tokens": {"server": "a100-32b"},
 }
 OPTIONS = {"tpot": {"tpot": 0.5}, "fixed_length": {"fixed_length": np.ones(3, dtype=np.int64)}}

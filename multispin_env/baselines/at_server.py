@@ -57,15 +57,16 @@ class _DraftingServer(Scenario):
     @override
     def law(self) -> VerificationLaw:
         law = super().law
-        if not self.server_draft_pieces:
+        if self.server_draft_lines == ((self.server_draft_time, 0.0),):  # for any number of requests
             return replace(law, fixed_time=law.fixed_time + self.drafted * self.server_draft_time)
-        pieces = tuple((self.drafted * start, self.drafted * slope) for start, slope in self.server_draft_pieces)
-        return replace(law, drafting=pieces)
+        lines = tuple((self.drafted * start, self.drafted * slope) for start, slope in self.server_draft_lines)
+        return replace(law, drafting=lines)
 
 
 def _at_server(scenario: Scenario, draft_length: int) -> ContinuousController:
     at_server = scenario.replace(
         mean_draft_time=1e-12,  # a scenario requires a positive value
+        draft_context_time=0.0,
         fleet=(),
         device_load="cold",
         min_draft_length=0,

@@ -307,7 +307,7 @@ class ObservationCodec:
     @property
     def compute_range(self) -> tuple[float, float]:
         """Smallest and largest T_k / T̄."""
-        low, high = self.scenario.devices.draft_time_range
+        low, high = self.scenario.devices.draft_time_range(ends="wanted" in self.shown)
         return low - _ROUNDING, high + _ROUNDING
 
     @cached_property

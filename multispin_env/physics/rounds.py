@@ -134,10 +134,11 @@ UNIFORMS_PER_USER = 3  # Uniform variables per device, for draft time, mean gain
 class Users(Batched):
     """Devices of an episode, arrays (..., K)."""
 
-    draft_time: FloatArray  # T_k, s/token
+    draft_time: FloatArray  # T_k after the scenario's context, s/token
     mean_gain: FloatArray  # H̄_k
     task: IntArray  # index into scenario.tasks
     draft_energy: FloatArray | None = None  # J, with a fleet
+    fleet_row: IntArray | None = None  # with a fleet
 
 
 def users_from_uniforms(scenario: Scenario, uniforms: FloatArray) -> Users:

@@ -130,7 +130,7 @@ class SystemState(Batched):
     Parameters
     ----------
     draft_time
-        SLM time per drafted token T_k, (..., K) s/token.
+        SLM time per drafted token T_k, (..., K) s/token, after the ``context`` of the scenario.
     spectral_efficiency
         Uplink spectral efficiency r_k, (..., K) bit/s/Hz.
     acceptance_rate
@@ -141,6 +141,9 @@ class SystemState(Batched):
         State of the batteries; ``None`` without batteries.
     draft_energy
         Energy to draft a token, (..., K) J; ``None`` for that of the scenario.
+    fleet_row
+        Row of the scenario's fleet, integers (..., K), by which draft times grow with the context of requests that
+        end; ``None`` for growth as that of the scenario.
     """
 
     draft_time: FloatArray
@@ -149,6 +152,7 @@ class SystemState(Batched):
     head_start: FloatArray = None  # type: ignore[assignment]  # zeros
     batteries: BatteryState | None = None
     draft_energy: FloatArray | None = None
+    fleet_row: IntArray | None = None
 
     def __post_init__(self) -> None:
         fill_head_start(self)
@@ -182,7 +186,7 @@ class Observed(Batched):
         Spectral efficiency with which the action encoding plans, (n, K) bit/s/Hz.
     head_start
         Tokens A_k already in the chain of the device, (n, K); default zeros.
-    batteries, draft_energy
+    batteries, draft_energy, fleet_row
         As in `SystemState`.
     """
 
@@ -201,6 +205,7 @@ class Observed(Batched):
     head_start: FloatArray = None  # type: ignore[assignment]  # zeros
     batteries: BatteryState | None = None
     draft_energy: FloatArray | None = None
+    fleet_row: IntArray | None = None
 
     def __post_init__(self) -> None:
         fill_head_start(self)
@@ -326,6 +331,7 @@ def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
         if field in arrays:
             valid = (arrays[field] >= 0.0) & (arrays[field] <= highest)
             require(field, arrays[field], valid, f"numbers in [0, {highest:g}]")
+    scenario.devices.check_rows(arrays.get("fleet_row"))
     shape = _common_shape(arrays)
     full = {
         name: np.ascontiguousarray(array if array.shape == shape else np.broadcast_to(array, shape))

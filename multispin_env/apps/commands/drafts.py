@@ -116,8 +116,10 @@ def compare_drafts(
             rows.append(_server_row(profile, scenario, assumed))
             continue
         drafted = scenario.replace(draft=name)
-        time = {} if profile.draft_time is None else {"mean_draft_time": profile.draft_time * time_factor}
-        rows.append(_device_row(profile.name, drafted.replace(**time).replace(**settings), assumed, states, seed))
+        if profile.draft_time is not None:
+            times = {name: getattr(drafted, name) * time_factor for name in ("mean_draft_time", "draft_context_time")}
+            drafted = drafted.replace(**times)
+        rows.append(_device_row(profile.name, drafted.replace(**settings), assumed, states, seed))
     best = max(row.goodput for row in rows)
     return sorted((replace(row, share=row.goodput / best) for row in rows), key=lambda row: -row.goodput)
 

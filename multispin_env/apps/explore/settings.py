@@ -208,6 +208,8 @@ class SystemSettings:
             changes |= {"mean_gain_low": round(mean - half, 9), "mean_gain_high": round(mean + half, 9)}
         if self.draft_factor != 1.0:
             changes["mean_draft_time"] = round(base.mean_draft_time * self.draft_factor, 9)
+            if base.draft_context_time:
+                changes["draft_context_time"] = base.draft_context_time * self.draft_factor
         changes |= {name: value for name in ("server", "fleet", "payload") if (value := getattr(self, name)) != AS_IS}
         return changes | ({} if self.shortest == AS_IS else {"min_draft_length": int(self.shortest)})
 

@@ -234,14 +234,15 @@ class ContinuousCore:
             since = np.where(dropped, now[:, None] - queues.head("arrived"), 0.0)
             arrivals = queues.end(dropped, now)
             state = clear_drafts(state, dropped, queues.idle)
-        idle, arrived = queues.idle, queues.head("arrived")
+        idle, arrived, context = queues.idle, queues.head("arrived"), queues.context
         wait = np.where(idle, arrived - now[:, None], 0.0)
+        state = state.changed(draft_time=self._draft_time(context))  # also of the next requests of idle devices
         begun = start_drafts(scenario, state, decision, wait, queues.head("wanted") - 1)
         late = self._repeats_of(state, begun)
         joining = decision.changed(join=np.where(idle, np.minimum(decision.join, Join.TAKE), decision.join))
         # drafts are uploaded and verified
         try:
-            read = queues.context if scenario.context_time else None
+            read = context if scenario.context_time else None
             prompt = queues.head("prompt")
             outcome, state = next_pass(scenario, self.system.uplink, begun, joining, over, prompt, read, late)
             end = state.time if over is None else np.where(over, now, state.time)
@@ -267,7 +268,8 @@ class ContinuousCore:
         demand = queues.demand(outcome.draft_length.copy(), accepted)
         if hit is not None:
             outcome, state = self._with_chains(begun, outcome, state, hit & ~finished)
-        state = clear_drafts(state, absent, queues.idle).changed(demand=demand)
+        shown = np.where(queues.idle, scenario.context, queues.context)  # nobody knows the context of later requests
+        state = clear_drafts(state, absent, queues.idle).changed(demand=demand, draft_time=self._draft_time(shown))
         idle_time = np.where(idle, np.minimum(-begun.age, outcome.duration[:, None]), 0.0)
         outcome = outcome.changed(
             tokens=gained,
@@ -276,6 +278,9 @@ class ContinuousCore:
             served=Served(arrivals, dropped, since, finished, *times, gap, idle_time),
         )
         return outcome, state
+
+    def _draft_time(self, context: IntArray) -> FloatArray:
+        return self.system.scenario.devices.later_time(self.users.draft_time, context, self.users.fleet_row)
 
     def renewed(self, outcome: ContinuousOutcome) -> BoolArray:
         """Return whether the requests (n, K) changed in the last step, given its outcome."""

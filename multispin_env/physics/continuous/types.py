@@ -108,7 +108,7 @@ class ContinuousState(Batched):
     Parameters
     ----------
     draft_time
-        SLM time per drafted token T_k, (..., K) s/token.
+        SLM time per drafted token T_k, (..., K) s/token, after the prompt and answer so far of requests that end.
     spectral_efficiency
         Uplink spectral efficiency r_k in the current cycle of the device, (..., K) bit/s/Hz; the cycle of a free device
         starts now.
@@ -132,6 +132,8 @@ class ContinuousState(Batched):
         Tokens A_k in the chain at the start of the current cycle (for a free device, now), (..., K).
     draft_energy
         Energy to draft a token, (..., K) J; ``None`` for that of the scenario.
+    fleet_row
+        As in `SystemState`.
     """
 
     draft_time: FloatArray
@@ -148,6 +150,7 @@ class ContinuousState(Batched):
     demand: Demand
     head_start: FloatArray
     draft_energy: FloatArray | None = None
+    fleet_row: IntArray | None = None
 
     @property
     def system(self) -> SystemState:
