@@ -257,10 +257,10 @@ def lines_after(lines: Iterable[Any], context_time: float, tokens: int) -> tuple
 def with_law(values: Mapping[str, Any], read_files: bool = True) -> dict[str, Any]:
     """Return fields of a scenario with the verification law of their ``server``, a profile or a file.
 
-    Fields of the law in ``values`` override the server's. ``server_draft_time`` overrides its ``draft_pieces``, and both
-    its growth with the context. ``server`` becomes "" if the law then differs from the profile, and for a file, so that
-    a scenario does not depend on files. Without ``read_files`` only profiles are allowed. ``ValueError`` for an unknown
-    server or an unreadable file.
+    Fields of the law in ``values`` override the server's. ``server_draft_time`` overrides its ``draft_pieces``, and
+    either one its growth with the context. ``server`` becomes "" if the law then differs from the profile, and for a
+    file, so that a scenario does not depend on files. Without ``read_files`` only profiles are allowed. ``ValueError``
+    for an unknown server or an unreadable file.
     """
     if "server_draft_time" in values:
         values = {"server_draft_pieces": (), **values}

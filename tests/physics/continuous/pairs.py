@@ -80,6 +80,7 @@ class Pair:
                 device.repeats = seconds_of_repetitions(scenario, rng)
                 device.repeated = next(device.repeats)
             device.gain = self.slow.fresh_gain(device) if held is None else device.mean_gain
+        self._grow()
         if requests is not None:
             for device, task, rng in zip(
                 self.slow.devices, self.core.users.task[0], renewals.spawn(users), strict=True
@@ -89,6 +90,18 @@ class Pair:
             self.slow.serve([[*rows, NEVER] for rows in requests.rows], requests.closed, astuple(requests.level))
         if held is None:
             self._compare_states()
+
+    def _grow(self):
+        """Take draft times and their growth from the fields of the scenario."""
+        scenario, rows = self.scenario, self.core.users.fleet_row
+        for k, device in enumerate(self.slow.devices):
+            if scenario.fleet:
+                _, _, device.measured, _, _, added, most = (*scenario.fleet[int(rows[0, k])], 0.0, 0.0)[:7]
+            else:  # all grow by the same share
+                share, most = scenario.draft_context_time / scenario.mean_draft_time, scenario.draft_context
+                device.measured = device.draft_time / (1.0 + share * max(scenario.context - most, 0))
+                added = share * device.measured
+            device.growth = added, most
 
     def play(self, decision):
         second = self.slow.play({name: value for name, value in decision.items() if value is not None})
@@ -160,6 +173,7 @@ class Pair:
         close(state.air_left[state.phase != FREE], [device.left for device in devices if device.phase != FREE])
         drafting = [max(device.draft_ends - now, 0.0) if device.phase == DRAFTING else 0.0 for device in devices]
         close(state.drafting_left, drafting)
+        close(state.draft_time, [self.slow.draft_time(device) for device in devices])
         close(state.spectral_efficiency, [self.slow.efficiency(device) for device in devices])
         close(state.acceptance_rate, [device.acceptance for device in devices])
         close(state.head_start, [device.head_start for device in devices])

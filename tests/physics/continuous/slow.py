@@ -87,6 +87,7 @@ class Device:
     repeats: object = None  # iterator of seconds of repetitions, one for each cycle; None if no upload is lost
     repeated: float = 0.0  # seconds of this cycle's repetitions
     delay: float = 0.0  # access, paid by a device that drafts
+    growth: tuple = (0.0, 0)  # seconds of a drafted token for each token of context, and tokens that add none
     rates: object = None  # iterator of acceptance rates of requests; None if constant
     line: Line | None = None  # None for endless requests
     request: Request | None = None
@@ -94,6 +95,7 @@ class Device:
     def __post_init__(self):
         self.phase, self.length, self.aim = FREE, 0, 0
         self.gain = self.draft_ends = self.left = self.began = self.gain_drawn = self.head_start = 0.0
+        self.measured = self.draft_time  # after few tokens of context
 
 
 def empty_outcome(users):
@@ -175,7 +177,14 @@ class Slow:
         while self.heap and self.heap[0][1] == UPLOAD_ENDS and self.heap[0][3] != self.version:
             heapq.heappop(self.heap)
 
+    def draft_time(self, device):
+        """Of the request, or as planned for one that is not there."""
+        request, (added, most) = device.request, device.growth
+        context = request.prompt + request.output - request.wanted if request else self.scenario.context
+        return device.measured + added * max(context - most, 0)
+
     def _begin(self, k, device):
+        device.draft_time = self.draft_time(device)
         length = self.decision["draft_length"][k]
         if device.request:
             length = min(length, max(self.scenario.min_draft_length, device.request.wanted - 1))

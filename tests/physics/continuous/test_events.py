@@ -17,6 +17,14 @@ SERVERS = {
     "losses": {"access_delay": 0.01, "upload_loss": 0.4, "repeat_time": 0.02, "round_trip_time": 0.007},
     "context": {"context_time": 3e-5, "context": 700},
     "context and tokens": {"server": "h100-8b", "context_time": 2e-6, "context": 3},
+    "context of drafts": {"draft_context_time": 1e-4, "draft_context": 90, "context": 200},
+    "fleet": {
+        "fleet": (
+            ("a", 0.5, 0.01, 0.02, 0.0, 2e-4, 30),
+            ("b", 0.3, 0.02, 0.02, 0.0, 5e-5, 0),
+            ("c", 0.2, 0.03, 0.04, 1.0),
+        )
+    },
 }
 
 
