@@ -103,7 +103,7 @@ def linked_latency(scenario, state, rate, lengths):
     """φ in s at which all drafts are sent, for devices with any rate curve and access delays."""
     users, band = scenario.num_users, scenario.bits_per_token / scenario.total_bandwidth
     delays = (scenario.access_delay or (0.0,)) * (users if len(scenario.access_delay) < 2 else 1)
-    devices = zip(lengths, state.draft_time, delays, state.spectral_efficiency, strict=True)
+    devices = zip(lengths, state.draft_time.tolist(), delays, state.spectral_efficiency.tolist(), strict=True)
     jobs = [(n * t + d, n * band, r) for n, t, d, r in devices if n > 0]
     if not jobs:
         return 0.0

@@ -1,6 +1,8 @@
 """Certified optimum for rate curves, access delays and repeated uploads against enumeration."""
 
+import math
 from dataclasses import fields
+from itertools import product
 
 import numpy as np
 import pytest
@@ -38,8 +40,8 @@ def lossy():
 
 def own_rate(scenario):
     def rate(share, efficiency):
-        snr = np.expm1(efficiency * np.log(2.0)) * scenario.power_bandwidth / scenario.total_bandwidth
-        return 0.9 * share * min(4.4, np.log1p(0.5 * snr / share) / np.log(2.0))
+        snr = math.expm1(efficiency * math.log(2.0)) * scenario.power_bandwidth / scenario.total_bandwidth
+        return 0.9 * share * min(4.4, math.log1p(0.5 * snr / share) / math.log(2.0))
 
     return rate
 
@@ -47,20 +49,22 @@ def own_rate(scenario):
 RATES = {"density": reference.density_rate, "power": reference.power_rate, "lossy": own_rate}
 
 
-def best(scenario, state, weights=None, fixed=None, tpot=None):
-    """Value and lengths of the best decision, by trying every one."""
+def best(scenario, state, weights=None, fixed=None, tpot=None, rounds=None):
+    """Value and lengths of the best decision, by trying every one; ``rounds`` are all of them."""
     weights = np.ones(scenario.num_users) if weights is None else weights
     found = (0.0, None)
-    for lengths, tokens, time in reference.linked_rounds(scenario, state, RATES[scenario.link](scenario), fixed):
+    for lengths, tokens, time in rounds or reference.linked_rounds(
+        scenario, state, RATES[scenario.link](scenario), fixed
+    ):
         if tpot is None or (time <= tpot * tokens * (1.0 + 1e-11)).all():
             value = (weights * tokens).sum() / time
             found = (value, lengths) if value > found[0] else found
     return found
 
 
-def agrees(scenario, state, weights=None, fixed=None, tpot=None):
+def agrees(scenario, state, weights=None, fixed=None, tpot=None, rounds=None):
     """Compare optimum, bound and played decision with enumeration."""
-    value, lengths = best(scenario, state, weights, fixed, tpot)
+    value, lengths = best(scenario, state, weights, fixed, tpot, rounds)
     options = {"weights": weights, "fixed_length": fixed, "tpot": tpot, "certify": 1e-9}
     decision = ms.make_controller("optimal", scenario, **options)(state)
     assert tpot is None or decision.feasible == (lengths is not None)
@@ -107,11 +111,11 @@ def test_optimum_on_servers_that_count_tokens_and_with_weak_devices(uplink, rng)
 def test_optimum_with_a_tpot(uplink, rng):
     scenario = ms.Scenario.preset("llama2", num_users=3, min_draft_length=0, max_draft_length=3, **UPLINKS[uplink])
     state = ms.sample_state(scenario, rng)
-    rate = RATES[scenario.link](scenario)
-    least = min((time / tokens.min()) for _, tokens, time in reference.linked_rounds(scenario, state, rate))
+    rounds = list(reference.linked_rounds(scenario, state, RATES[scenario.link](scenario)))
+    least = min((time / tokens.min()) for _, tokens, time in rounds)
     assert least_tpot(make_problem(scenario, state)).tpot[0] == pytest.approx(least, rel=1e-10)
     for factor in (0.999, 1.001, 1.05, 1.3, 3.0):
-        agrees(scenario, state, tpot=factor * least)
+        agrees(scenario, state, tpot=factor * least, rounds=rounds)
 
 
 @st.composite
@@ -219,17 +223,18 @@ def test_common_lengths_and_equal_shares_are_those_of_enumeration(uplink, low, s
     rate = RATES[scenario.link](scenario)
     for _ in range(2):
         state = ms.sample_state(scenario, rng)
-        rounds = list(reference.linked_rounds(scenario, state, rate))
-        common = max(tokens.sum() / time for lengths, tokens, time in rounds if len(set(lengths)) == 1)
+        alike = [reference.linked_rounds(scenario, state, rate, [length] * 3) for length in range(low, 4)]
+        common = max(tokens.sum() / time for ((_, tokens, time),) in alike)
         found = ms.expected_outcome(scenario, state, ms.make_controller("homogeneous", scenario)(state)).goodput
         assert float(found) == pytest.approx(common, rel=1e-9)
         band, delays = scenario.bits_per_token / scenario.total_bandwidth, np.zeros(3) + (scenario.access_delay or 0.0)
         sent = np.array([band / rate(1.0 / 3.0, r) for r in state.spectral_efficiency])
         equal = 0.0
-        for lengths, tokens, _ in rounds:
+        for lengths in product(range(low, 4), repeat=3):
+            tokens = sum(map(reference.expected_tokens, lengths, state.acceptance_rate))
             each = np.array(lengths) * (state.draft_time + sent) + delays * (np.array(lengths) > 0)
             wait = scenario.uplink.repeat_delay if any(lengths) else 0.0
-            equal = max(equal, tokens.sum() / (each.max() + wait + reference.server_time(scenario, lengths)))
+            equal = max(equal, tokens / (each.max() + wait + reference.server_time(scenario, lengths)))
         found = ms.expected_outcome(scenario, state, ms.make_controller("uniform-bandwidth", scenario)(state)).goodput
         assert float(found) == pytest.approx(equal, rel=1e-9)
 
