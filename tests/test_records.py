@@ -47,7 +47,7 @@ def read(expression, local, depth=3):
 def rebuilt(source):
     """Return the lines on which a state or observation is made from two arrays of one other record."""
     lines = set()
-    for function in ast.walk(ast.parse(source)):
+    for function in ast.walk(ast.parse(source)) if any(kind in source for kind in KINDS) else ():
         if not isinstance(function, ast.FunctionDef | ast.Lambda):
             continue
         local = locals_of(function)
