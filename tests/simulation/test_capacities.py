@@ -13,7 +13,6 @@ from multispin_env.draft import expected_tokens
 from multispin_env.registry import SERVERS
 from multispin_env.simulation.capacity import (
     FEASIBLE,
-    MAX_COMPUTED,
     LoadPoint,
     LoadSearch,
     _largest,
@@ -71,13 +70,14 @@ def test_one_access_delay_per_device_where_their_number_is_fixed():
             ms.capacity(late[2], **options)
 
 
-def test_capacities_of_a_server_alone():
+def test_capacities_of_a_server_alone(monkeypatch):
     ((start, slope),) = SERVERS.load("a100-32b").pieces
     assert ms.capacity(SERVED, tpot=0.04, system="autoregressive") == int((0.04 - start) / slope)
     assert ms.capacity(SERVED, tpot=start, system="autoregressive") == 0
     drafts = ms.capacity(SERVED, tpot=0.04, system="colocated", states=5)
     assert drafts >= ms.capacity(SERVED, tpot=0.04, system="autoregressive")
-    assert ms.capacity(SERVED, tpot=4.0, system="autoregressive", states=1) == MAX_COMPUTED
+    monkeypatch.setattr(capacity_module, "MAX_COMPUTED", 300)
+    assert ms.capacity(SERVED, tpot=4.0, system="autoregressive", states=1) == 300
 
 
 def test_a_server_that_drafts_for_all_serves_fewer_where_a_batch_drafts_slowly():
@@ -111,6 +111,14 @@ def coarse(monkeypatch):
     monkeypatch.setattr("multispin_env.simulation.capacity.CLOSE_RATIO", 1.2)
 
 
+@pytest.fixture(scope="module")
+def found():
+    """Capacity in requests/s for the workload above, by a coarse search."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(capacity_module, "CLOSE_RATIO", 1.2)
+        return ms.capacity(SCENARIO, workload=WORKLOAD, controller=greedy, percent=85.0, **FEW)
+
+
 def meets_level(result, load):
     horizon = max(FEW["horizon"], FEW["requests"] / FEW["copies"] / load.rate)
     run = ms.serve(greedy(SCENARIO), load, horizon=horizon, copies=4, warm_up=1.0, channel="static")
@@ -119,17 +127,16 @@ def meets_level(result, load):
     return share >= 0.85
 
 
-def test_load_is_that_of_a_slow_scan(coarse):
-    result = ms.capacity(SCENARIO, workload=WORKLOAD, controller=greedy, percent=85.0, **FEW)
+def test_load_is_that_of_a_slow_scan(found):
     scan = np.geomspace(0.5, 8.0, 7)
-    first = [meets_level(result, replace(WORKLOAD, rate=float(rate))) for rate in scan].index(False)
-    assert scan[first - 1] / 1.2 <= result.value <= scan[first] * 1.2
-    assert result.low <= result.value <= result.high
-    below = max(point.load for point in result.tries if point.share >= 0.85)
-    above = min(point.load for point in result.tries if point.share < 0.85)
-    assert below <= result.value <= above <= below * 1.2
+    first = [meets_level(found, replace(WORKLOAD, rate=float(rate))) for rate in scan].index(False)
+    assert scan[first - 1] / 1.2 <= found.value <= scan[first] * 1.2
+    assert found.low <= found.value <= found.high
+    below = max(point.load for point in found.tries if point.share >= 0.85)
+    above = min(point.load for point in found.tries if point.share < 0.85)
+    assert below <= found.value <= above <= below * 1.2
     for load, meets in ((below, True), (above, False)):
-        assert meets_level(result, replace(WORKLOAD, rate=load)) == meets
+        assert meets_level(found, replace(WORKLOAD, rate=load)) == meets
 
 
 @pytest.mark.slow
@@ -321,9 +328,8 @@ def test_loads_are_reported_one_by_one(capsys):
     assert sorted(capsys.readouterr().out.splitlines()) == sorted(expected)
 
 
-def test_an_interval_is_open_if_resamples_meet_the_level_at_the_largest_load(coarse):
-    result = ms.capacity(SCENARIO, workload=WORKLOAD, controller=greedy, percent=85.0, **FEW)
-    assert result.value < result.high < result.tries[-1].load
-    partial = LoadSearch(SCENARIO, WORKLOAD, percent=85.0).result(result.tries[:-1])
-    assert (partial.value, partial.low, partial.high) == (result.value, result.low, np.inf)
+def test_an_interval_is_open_if_resamples_meet_the_level_at_the_largest_load(coarse, found):
+    assert found.value < found.high < found.tries[-1].load
+    partial = LoadSearch(SCENARIO, WORKLOAD, percent=85.0).result(found.tries[:-1])
+    assert (partial.value, partial.low, partial.high) == (found.value, found.low, np.inf)
     assert partial.summary.endswith("to inf).")
