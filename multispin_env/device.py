@@ -32,6 +32,8 @@ Row = tuple[Any, ...]
 Devices whose draft times grow with the context have two more: ``draft_context_time`` and ``draft_context``.
 """
 
+MAX_CONTEXT = 10_000_000  # tokens
+
 _NUMBERS = "draft_time", "sustained_time", "joules_per_token", "draft_context_time", "draft_context"
 
 _ROUNDING = 1e-9  # by which the sum of the shares may differ from 1
@@ -85,7 +87,7 @@ class DeviceProfile(ProfileFile):
     sustained_time: float | None = checked_field(None, check_real, 0.0, open_low=True)
     joules_per_token: float | None = checked_field(None, check_real, 0.0, open_low=True)
     draft_context_time: float = checked_field(0.0, check_real, 0.0)
-    draft_context: int = checked_field(0, check_integer, 0, 10_000_000)
+    draft_context: int = checked_field(0, check_integer, 0, MAX_CONTEXT)
     context_source: str = checked_field("", check_instance, str, "text")
 
     def __post_init__(self) -> None:
@@ -210,8 +212,8 @@ class Devices:
         spread = self.draft_time_spread * np.array([-1.0, 1.0])
         measured = self.rows[1] / self.mean_draft_time if self.fleet else 1.0 + spread
         times = measured * self.growth(self.context, row)
-        if ends and np.any(self._growth_law(row)[0]):
-            return float(measured.min()), np.inf
+        if ends:
+            times = np.concatenate([measured, measured * self.growth(MAX_CONTEXT, row)])
         return float(times.min()), float(times.max())
 
     @property

@@ -22,7 +22,7 @@ from multispin_env.checks import (
     checked_field,
     shown,
 )
-from multispin_env.device import LOADS, Devices, Row, with_fleet
+from multispin_env.device import LOADS, MAX_CONTEXT, Devices, Row, with_fleet
 from multispin_env.draft import PAYLOADS, TARGETS, DraftProfile, check_shifts
 from multispin_env.field_files import is_file_name, make_from_fields, read_fields, write_fields
 from multispin_env.pairs import check_pairs
@@ -222,7 +222,7 @@ class Scenario:
     verification_pieces: tuple[tuple[float, float], ...] = ()
     padded_verification: bool = checked_field(False, check_bool)
     context_time: float = checked_field(0.0, check_real, 0.0)
-    context: int = checked_field(1024, check_integer, 0, 10_000_000)
+    context: int = checked_field(1024, check_integer, 0, MAX_CONTEXT)
     server: str = ""
     round_trip_time: float = checked_field(0.0, check_real, 0.0)
     payload: str = checked_field("distributions", check_name, PAYLOADS)
@@ -265,9 +265,9 @@ class Scenario:
     fleet: tuple[Row, ...] = ()
     device_load: str = checked_field("cold", check_name, LOADS)
     draft_context_time: float = checked_field(0.0, check_real, 0.0)
-    draft_context: int = checked_field(0, check_integer, 0, 10_000_000)
+    draft_context: int = checked_field(0, check_integer, 0, MAX_CONTEXT)
     server_draft_context_time: float = checked_field(0.0, check_real, 0.0)
-    server_draft_context: int = checked_field(0, check_integer, 0, 10_000_000)
+    server_draft_context: int = checked_field(0, check_integer, 0, MAX_CONTEXT)
 
     def __post_init__(self) -> None:
         check_label("name", self.name)
