@@ -10,6 +10,9 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
 
 from multispin_env.apps.terminal.arguments import (
     Command,
@@ -65,6 +68,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     draft_time = "time of the draft model per token in seconds (default: the server's, or 0.004)"
     parser.add_argument("--draft-time", type=float, metavar="S", help=draft_time)
     parser.add_argument("--max-batch", type=int, default=64, metavar="N", help="largest batch size (default 64)")
+    contexts = "print a schedule for each of these tokens of context (default: that of the scenario)"
+    parser.add_argument("--contexts", type=int, nargs="+", metavar="C", help=contexts)
     parser.add_argument("--min-length", type=int, default=0, metavar="L", help="least draft length (default 0)")
     method = f"one of {', '.join(_METHODS['vllm'])} (default draft-model); the others need --draft-time"
     parser.add_argument("--method", default="draft-model", metavar="NAME", help=method)
@@ -75,6 +80,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _table(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
     times = dict.fromkeys(f"{scenario.draft_step_time(size) / MS:.4g}" for size in (1, options.max_batch))
     changed = changed_settings(parse_settings(options.set))
+    changed += f", {scenario.context:,} tokens of context" * (options.contexts is not None)
     print(f"{scenario.label}{changed}, draft time {' to '.join(times)} ms, at most {options.max_batch} requests\n")
     columns: dict[str, Callable[[Span], str]] = {
         "batch size": lambda span: f"{span.first} to {span.last}",
@@ -116,11 +122,40 @@ def _sglang(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespa
 
 
 def _json(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
+    content: dict[str, Any] = {"spans": [vars(span) for span in spans]}
+    if options.contexts is not None:
+        schedules = [(other, _spans(other, options)) for other in _by_context(scenario, options)]
+        rows = [{"context": other.context, "spans": [vars(span) for span in found]} for other, found in schedules]
+        content = {"contexts": rows}
     about = {"scenario": scenario.to_dict(), "max_batch": options.max_batch, **provenance(options)}
-    print(json.dumps({"about": about, "spans": [vars(span) for span in spans]}, indent=2, ensure_ascii=False))
+    print(json.dumps({"about": about, **content}, indent=2, ensure_ascii=False))
 
 
 _FORMATS = {"table": _table, "vllm": _vllm, "tensorrt-llm": _tensorrt_llm, "sglang": _sglang, "json": _json}
+
+
+def _spans(scenario: Scenario, options: argparse.Namespace) -> list[Span]:
+    return draft_schedule(scenario, options.max_batch, options.min_length)
+
+
+def _by_context(scenario: Scenario, options: argparse.Namespace) -> list[Scenario]:
+    return [scenario.replace(context=context) for context in options.contexts or (scenario.context,)]
+
+
+def _warn_of_contexts(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
+    """Say what the schedule of one context loses at the others, for a server that knows batch sizes only."""
+    sizes = np.arange(options.max_batch)
+    lengths = np.repeat([span.draft_length for span in spans], [span.last - span.first + 1 for span in spans])
+    losses = []
+    for other in _by_context(scenario, options):
+        goodput = schedule_goodput(other, options.max_batch)
+        loss = 1.0 - (goodput[sizes, lengths] / goodput.max(-1)).min()
+        losses.append(f"{100.0 * loss:.1f} % at {other.context:,}")
+    _warn(
+        options,
+        f"{options.format} knows batch sizes only: this is the schedule after {scenario.context:,} tokens of context "
+        f"(--set context=C for another), which loses at most {', '.join(losses)} tokens of the predicted tokens/s",
+    )
 
 
 def _check_zero(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
@@ -157,21 +192,30 @@ def _run(options: argparse.Namespace) -> None:
             raise ValueError(f"draft: expected a profile with a time per token, got {options.draft!r}")
         times = profile.draft_pieces
         tasks = tuple(Task(name=task, acceptance_rate=rate) for task, rate in profile.rates)
-        scenario = scenario.replace(tasks=tasks, **({"server_draft_pieces": times} if times else {}))
+        growth = {f"server_{name}": getattr(profile, name) for name in ("draft_context_time", "draft_context")}
+        scenario = scenario.replace(tasks=tasks, **({"server_draft_pieces": times, **growth} if times else {}))
     if options.draft_time is not None:
         time = check_real("draft_time", options.draft_time, 0.0, open_low=True)
         scenario = scenario.replace(server_draft_time=time)
     elif options.method != "draft-model" and not times:
         raise ValueError(f"draft_time: expected the time per drafted token with method {options.method}, got none")
-    if scenario.context > _LONG_CONTEXT:
+    longest = max(other.context for other in _by_context(scenario, options))
+    if longest > _LONG_CONTEXT and not scenario.server_draft_context_time:
         _warn(
             options,
-            f"the draft's own context of {scenario.context} tokens is not included, only that of the pass, so that the "
-            f"schedule promises too much; users of vLLM report losses ({_ISSUES}/54691, {_ISSUES}/47602)",
+            f"how the draft's own context of {longest} tokens slows it is unknown (server_draft_context_time is 0), so "
+            f"that the schedule promises too much; users of vLLM report losses ({_ISSUES}/54691, {_ISSUES}/47602)",
         )
-    spans = draft_schedule(scenario, options.max_batch, options.min_length)
+    spans = _spans(scenario, options)
     _check_zero(spans, scenario, options)
-    _FORMATS[options.format](spans, scenario, options)
+    if options.format in _METHODS and options.contexts is not None:
+        _warn_of_contexts(spans, scenario, options)
+    if options.format != "table":
+        _FORMATS[options.format](spans, scenario, options)
+        return
+    for number, other in enumerate(_by_context(scenario, options)):
+        print("\n" * bool(number), end="")
+        _table(_spans(other, options), other, options)
 
 
 COMMAND = Command(
@@ -180,6 +224,7 @@ COMMAND = Command(
         "--scenario qwen3.5 --server a100-32b",
         "--scenario qwen3.5 --server h100-32b --method eagle3 --draft-time 0.0005 --max-batch 128 --format vllm",
         "--scenario qwen3.5 --server a100-70b --format tensorrt-llm",
+        "--scenario qwen3.5 --server h100-32b --contexts 1024 8192 32768",
         "--server h100-32b --method eagle3 --draft-time 0.0005 --max-batch 256 --min-length 1 --format sglang",
     ),
     _add_options,

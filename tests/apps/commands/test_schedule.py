@@ -95,14 +95,71 @@ def test_a_warning_that_vllm_may_not_follow_the_schedule(capsys, options, warnin
     assert ("not tested" in "".join(lines)) == untested
 
 
-@pytest.mark.parametrize(("context", "warns"), [(8192, False), (8193, True)])
-def test_a_warning_of_a_context_that_the_draft_reads_too(capsys, context, warns):
-    options = ["--set", f"context={context}", "--min-length", "1"]
-    assert main(["schedule", *QWEN, *options, "--format", "json"]) == 0
+GROWS = ["--set", "server_draft_context_time=1e-7", "--set", "server_draft_context=1024"]
+
+
+@pytest.mark.parametrize(
+    ("options", "warns"),
+    [("--set context=8192", False), ("--set context=8193", True), ("--contexts 9000 1", True)],
+)
+@pytest.mark.parametrize("grows", [[], GROWS])
+def test_a_warning_of_a_context_whose_cost_for_the_draft_is_unknown(capsys, options, warns, grows):
+    assert main(["schedule", *QWEN, *options.split(), *grows, "--min-length", "1", "--format", "json"]) == 0
     text = capsys.readouterr()
-    assert json.loads(text.out)["about"]["scenario"]["context"] == context
-    assert (f"the draft's own context of {context} tokens is not included" in text.err) == warns
-    assert text.err.count("\n") == warns
+    assert "about" in json.loads(text.out)
+    assert ("the draft's own context of" in text.err) == (warns and not grows)
+    assert text.err.count("\n") == (warns and not grows)
+
+
+CONTEXTS = ["--contexts", "1024", "32768", "131072", *GROWS, "--set", "context_time=2e-8"]
+
+
+def at(context):
+    fields = {"server_draft_context_time": 1e-7, "server_draft_context": 1024, "context_time": 2e-8}
+    return SCENARIO.replace(**fields, context=context)
+
+
+def by_hand(context, size):
+    """Goodput of every length by formulas of this test."""
+    values = []
+    for length in range(SCENARIO.max_draft_length + 1):
+        tokens = np.mean([(1 - t.acceptance_rate ** (length + 1)) / (1 - t.acceptance_rate) for t in SCENARIO.tasks])
+        step = 0.004 + size * 1e-7 * max(context - 1024, 0)
+        time = length * step + SCENARIO.law.time(size, size * (length + 1)) + size * 2e-8 * context
+        values.append(size * tokens / float(time))
+    return np.array(values)
+
+
+def test_a_schedule_for_each_context(capsys):
+    rows = json.loads(printed(capsys, *CONTEXTS, "--format", "json"))["contexts"]
+    assert [row["context"] for row in rows] == [1024, 32768, 131072]
+    for row in rows:
+        assert row["spans"] == [vars(span) for span in draft_schedule(at(row["context"]), 200)]
+        for span in row["spans"]:
+            values = by_hand(row["context"], span["last"])
+            assert (span["draft_length"], span["goodput"]) == (values.argmax(), pytest.approx(values.max(), rel=1e-12))
+    assert rows[-1]["spans"] != rows[0]["spans"]
+    text = printed(capsys, *CONTEXTS)
+    assert re.findall(r"([\d,]+) tokens of context, draft time", text) == ["1,024", "32,768", "131,072"]
+    assert text.count("batch size") == 3
+
+
+def test_a_server_that_knows_batch_sizes_only_gets_one_schedule(capsys):
+    assert (
+        main(["schedule", *QWEN, *CONTEXTS, "--format", "sglang", "--method", "eagle3", "--draft-time", "0.004"]) == 0
+    )
+    assert main(["schedule", *QWEN, *CONTEXTS, "--format", "vllm"]) == 0
+    text = capsys.readouterr()
+    losses = []
+    for context in (1024, 32768, 131072):
+        shares = []
+        for first, last, length in json.loads(text.out.splitlines()[-1])["num_speculative_tokens_per_batch_size"]:
+            for values in (by_hand(context, size) for size in range(first, last + 1)):
+                shares.append(values[length] / values.max())
+        losses.append(f"{100 * (1 - min(shares)):.1f} % at {context:,}")
+    assert f"loses at most {', '.join(losses)} tokens" in text.err
+    assert losses[0].startswith("0.0 ")
+    assert not losses[-1].startswith("0.0 ")
 
 
 @pytest.mark.parametrize(
