@@ -13,6 +13,7 @@ import numpy as np
 
 import multispin_env as ms
 from benchmarks.evidence.fit import TABLES
+from benchmarks.figures.context import MODELS as DRAFT_MODELS
 from benchmarks.tools import Options, Row, show
 from multispin_env.apps.models.passes import VERIFY, PassCell, fit_law, law_times
 from multispin_env.apps.models.profile import Profile, cell_sizes
@@ -88,6 +89,7 @@ def rows(out: Path | None) -> Iterator[Row]:
                 "worst": f"{errors.max():.1%}",
                 "median": f"{np.median(errors):.1%}",
                 "T_srv (ms)": _lines(server.draft_pieces),
+                "T_srv (ns a token of context)": f"{1e9 * server.draft_context_time:.4g}",
                 "drafts worst": f"{profile.drafting.error:.1%}" if profile.drafting else "",
             }
 
@@ -135,10 +137,33 @@ def by_context() -> Iterator[Row]:
         }
 
 
+def growth() -> Iterator[Row]:
+    """Compare the estimate of what a token of context adds to a drafted one, in 16 bits, with the tables."""
+    names = {"Qwen3-0.6B": "Qwen/Qwen3-0.6B", "Qwen3-1.7B": "Qwen/Qwen3-1.7B", "Qwen3-8B": "Qwen/Qwen3-8B"}
+    for model, name in (names | {"Llama-3.1-8B": "meta-llama/Meta-Llama-3.1-8B"}).items():
+        for system in ("a100_sxm", "h100_sxm", "l40s", "b200_sxm"):
+            steps = StepTimes(Machine(system), name)
+            estimate = DRAFT_MODELS[model].context_time(steps.step(1, CONTEXT), 16.0)
+            found = [
+                (steps.step(batch, 32 * CONTEXT) - steps.step(batch, CONTEXT)) / (31 * CONTEXT * batch)
+                for batch in (1, 64)
+            ]
+            yield {
+                "model": model,
+                "GPU": system,
+                "token (ms)": f"{steps.step(1, CONTEXT) / MS:.2f}",
+                "estimated (ns)": f"{1e9 * estimate:.1f}",
+                "one request (ns)": f"{1e9 * found[0]:.1f}",
+                "of 64 (ns)": f"{1e9 * found[1]:.1f}",
+                "estimated over both": f"{estimate / found[0]:.2f}, {estimate / found[1]:.2f}",
+            }
+
+
 OPTIONS: Options = {"out": (None, "folder to write the profiles to", {"type": Path})}
 
 
 def run(options: Namespace) -> None:
     show("laws from tables", rows(options.out))
     show("recorded passes and tables", recorded())
+    show("what a token of context adds to a drafted one: estimate and tables", growth())
     show("by context: errors of all, and h100-32b (tokens/s)", by_context())

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from benchmarks.figures.context import CONTEXT
 from benchmarks.figures.draft_time import DRAFT_TIME
 from benchmarks.figures.no_barrier import BARRIER, LOAD
 from benchmarks.figures.pays import CAPACITY, PAY
@@ -14,7 +15,7 @@ from multispin_env.registry import FIGURES
 
 OURS = {
     "does-it-pay": PAY, "barrier": BARRIER, "load": LOAD, "capacity": CAPACITY, "losses": LOSSES, "shares": SHARES,
-    "draft-time": DRAFT_TIME, "search": SEARCH,
+    "draft-time": DRAFT_TIME, "search": SEARCH, "context": CONTEXT,
 }  # fmt: skip
 
 

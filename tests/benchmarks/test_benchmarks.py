@@ -109,6 +109,16 @@ def test_certificates(printed):
     assert states == proven == 4.0
 
 
+def test_contexts(printed):
+    out = printed(evidence, "context --servers l40s-8b --contexts 1024 32768 --users 4 --states 2")
+    assert re.search(r"^Llama-3.2-1B +32,768 +0.695 +21,217$", out, re.MULTILINE)  # 16 layers, 8 heads of 64; 4.5 bits
+    short, long = (
+        [float(gain) for gain in re.findall(r"([\d.]+) \(L", line)] for line in out.splitlines() if " (L " in line
+    )
+    assert short[0] >= short[1] >= short[2]
+    assert long[0] > 1.2 * long[1] > 1.2 * long[2] >= 1.2
+
+
 def test_fleets(printed):
     out = printed(evidence, "fleets --fleets paper boards --users 3 --states 2 --map boards --sizes 2 --counts boards")
     first, second, third = (table.splitlines() for table in re.split(r"\n\n(?:least K|devices in) .*\n\n", out))

@@ -69,6 +69,8 @@ class Profile:
             if self.drafting is not None:
                 time, error = describe_pieces(server.draft_pieces), self.drafting.error
                 lines.insert(3, f"A drafted token for each of n requests takes {time} (errors at most {error:.1%}).")
+                growth = f"adds {1e9 * server.draft_context_time:.4g} ns"
+                lines.insert(4, f"Each of their tokens of context beyond {server.draft_context} {growth}.")
             return "\n".join(lines)
         ratios = [max(self.passes.seconds[cell]) / min(self.passes.seconds[cell]) for cell in self.cells]
         busy = "; the machine was busy: measure again when it is idle" if np.median(ratios) > 1.5 else ""
@@ -105,7 +107,8 @@ def make_profile(name: str, cells: Sequence[PassCell], passes: Passes, setting: 
         source=f"multispin profile on {setting['device']}, after {setting['context']} tokens: {len(cells)} cells of "
         f"batch and length, {least} passes each, within {fit.error:.1%}",
         padded=True,
-        draft_time=_round(passes.medians([DRAFT_CELL])[0] / DRAFT_CELL.length),
+        draft_time=round_digits(passes.medians([DRAFT_CELL])[0] / DRAFT_CELL.length),
+        draft_context=setting["context"],
     )
     return Profile(server, cells, passes)
 
@@ -115,8 +118,10 @@ def make_server(fit: Fit, *, by: str = "time_per_draft", draft_pieces: Iterable[
 
     ``by`` is the field of the server that the fit's time per draft belongs to.
     """
-    pieces, drafting = (tuple((_round(a), _round(b)) for a, b in lines) for lines in (fit.pieces, draft_pieces))
-    fields[by] = _round(fit.time_per_draft)
+    pieces, drafting = (
+        tuple((round_digits(a), round_digits(b)) for a, b in lines) for lines in (fit.pieces, draft_pieces)
+    )
+    fields[by] = round_digits(fit.time_per_draft)
     return Server(pieces=pieces, draft_pieces=drafting, **fields)
 
 
@@ -125,7 +130,8 @@ def cell_sizes(cells: Sequence[PassCell]) -> tuple[FloatArray, FloatArray]:
     return np.array([cell.batch for cell in cells], float), np.array([cell.tokens for cell in cells], float)
 
 
-def _round(seconds: float) -> float:
+def round_digits(seconds: float) -> float:
+    """Return seconds with five digits."""
     return float(f"{seconds:.5g}")
 
 

@@ -20,14 +20,17 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from multispin_env.apps.models.passes import DRAFT, Fit, PassCell, Passes, Setting, fit_cells, fit_pieces
-from multispin_env.apps.models.profile import Profile, cell_sizes, make_server
+from multispin_env.apps.models.profile import Profile, cell_sizes, make_server, round_digits
 from multispin_env.checks import check_integer, check_name, cut, missing_package, shown, suggestion
+from multispin_env.server import line_time
 from multispin_env.units import MS
 
 _PACKAGE, _BACKEND = "aiconfigurator-core", "vllm"
 
 BATCHES, LENGTHS, CONTEXT = (1, 2, 4, 8, 16, 32, 64, 128, 256), (0, 1, 2, 4, 8, 16), 1024
 """Default batch sizes, draft lengths and context of the fit."""
+
+_LONGER = (4, 8, 16, 32)  # multiples of the context after which drafting is timed, too
 
 _LEAST_CONTEXT = 128  # with less, the times per draft and per token of context can't be separated
 
@@ -128,7 +131,11 @@ def make_table_profile(
     fit = fit_cells(context_tokens, np.tile(tokens, 2), np.concatenate([without, passes.medians(cells)]))
     drafting = fit_pieces(np.array(batches, dtype=np.float64), passes.medians(drafted)) if draft else None
     parts = [f"{len(cells)} cells of batch and length for each, within {_errors(fit)}"]
-    parts += [] if drafting is None else [f"draft times after {context} tokens within {_errors(drafting)}"]
+    growth = None if drafting is None else _fit_growth(drafter, drafting, batches, context)
+    if drafting is not None and growth is not None:
+        longest = context * _LONGER[-1]
+        parts.append(f"draft times after {context} tokens within {_errors(drafting)}")
+        parts.append(f"after up to {longest} within {_errors(growth)}")
     version = _sdk("perf_database").get_latest_database_version(machine.system, _BACKEND)
     kernels = f"kernels of {_BACKEND} {version}, {' and '.join(sorted(estimates)) or 'measured'}"
     server = make_server(
@@ -138,8 +145,20 @@ def make_table_profile(
         source=f"{_package()}: {kernels}, after 1 and {context} tokens of context; {', '.join(parts)}",
         by="context_time",
         draft_pieces=() if drafting is None else drafting.pieces,
+        draft_context_time=0.0 if growth is None else growth.time_per_draft,
+        draft_context=0 if growth is None else context,
     )
     return Profile(server, cells, passes, context, drafting)
+
+
+def _fit_growth(drafter: StepTimes, drafting: Fit, batches: Sequence[int], context: int) -> Fit:
+    """Fit the seconds that a token of context adds to drafting, its time per draft, by least squares of errors."""
+    pairs = [(batch, factor * context) for batch in batches for factor in _LONGER]
+    times = np.array([drafter.step(*pair) for pair in pairs])
+    batch, tokens = np.array(pairs, dtype=np.float64).T
+    added, before = batch * (tokens - context) / times, line_time(drafting.pieces, batch) / times
+    slope = round_digits(max(float(((1.0 - before) * added).sum() / (added**2).sum()), 0.0))
+    return Fit(slope, drafting.pieces, before + slope * added - 1.0)
 
 
 def _package() -> str:
