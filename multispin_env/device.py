@@ -1,6 +1,6 @@
 """Devices of a scenario, profiles of measured ones, and fleets: mixtures from which a scenario draws its own."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import fsum
@@ -193,12 +193,12 @@ class Devices:
         ratio, measured_after = self.rows[3:, np.asarray(row, dtype=np.int64)]
         return ratio, measured_after
 
-    def later_time(self, draft_time: FloatArray, context: IntArray, row: IntArray | None) -> FloatArray:
-        """Return the draft times (..., K) after ``context`` (..., K) tokens, from those after the scenario's."""
+    def later_time(self, draft_time: FloatArray, context: Callable[[], IntArray], row: IntArray | None) -> FloatArray:
+        """Return the draft times (..., K) after ``context()`` (..., K) tokens, from those after the scenario's."""
         if not (self.draft_context_time or self.fleet):  # for speed
             return draft_time
         row = row if self.fleet else None  # a state may be that of another scenario's fleet
-        return draft_time * (self.growth(context, row) / self.growth(self.context, row))
+        return draft_time * (self.growth(context(), row) / self.growth(self.context, row))
 
     def check_rows(self, row: FloatArray | None) -> None:
         """Raise ``ValueError`` unless each is a row of the fleet; without a fleet they are not used."""

@@ -15,6 +15,7 @@ LIMITS = {
     "drafting ahead": 18,
     "least length": 2,
     "padded passes": 11,
+    "context of drafts": 1,
 }
 """Most files outside apps and evaluation with a condition on a capability; a limit may fall, never rise."""
 
@@ -27,6 +28,7 @@ NAMES = {
     "drafting ahead": "draft_ahead head_start hit",
     "least length": "min_draft_length",
     "padded passes": "padded padded_verification",
+    "context of drafts": "draft_context_time draft_context server_draft_context_time",
 }
 """Names that ask for a capability; a new name with the meaning of one of these is added."""
 

@@ -234,15 +234,16 @@ class ContinuousCore:
             since = np.where(dropped, now[:, None] - queues.head("arrived"), 0.0)
             arrivals = queues.end(dropped, now)
             state = clear_drafts(state, dropped, queues.idle)
-        idle, arrived, context = queues.idle, queues.head("arrived"), queues.context
+        idle, arrived = queues.idle, queues.head("arrived")
         wait = np.where(idle, arrived - now[:, None], 0.0)
-        state = state.changed(draft_time=self._draft_time(context))  # also of the next requests of idle devices
+        # also of the next requests of idle devices
+        state = state.changed(draft_time=self._draft_time(lambda: queues.context))
         begun = start_drafts(scenario, state, decision, wait, queues.head("wanted") - 1)
         late = self._repeats_of(state, begun)
         joining = decision.changed(join=np.where(idle, np.minimum(decision.join, Join.TAKE), decision.join))
         # drafts are uploaded and verified
         try:
-            read = context if scenario.context_time else None
+            read = queues.context if scenario.context_time else None
             prompt = queues.head("prompt")
             outcome, state = next_pass(scenario, self.system.uplink, begun, joining, over, prompt, read, late)
             end = state.time if over is None else np.where(over, now, state.time)
@@ -268,8 +269,9 @@ class ContinuousCore:
         demand = queues.demand(outcome.draft_length.copy(), accepted)
         if hit is not None:
             outcome, state = self._with_chains(begun, outcome, state, hit & ~finished)
-        shown = np.where(queues.idle, scenario.context, queues.context)  # nobody knows the context of later requests
-        state = clear_drafts(state, absent, queues.idle).changed(demand=demand, draft_time=self._draft_time(shown))
+        # the context of later requests is unknown
+        draft_time = self._draft_time(lambda: np.where(queues.idle, scenario.context, queues.context))
+        state = clear_drafts(state, absent, queues.idle).changed(demand=demand, draft_time=draft_time)
         idle_time = np.where(idle, np.minimum(-begun.age, outcome.duration[:, None]), 0.0)
         outcome = outcome.changed(
             tokens=gained,
@@ -279,7 +281,7 @@ class ContinuousCore:
         )
         return outcome, state
 
-    def _draft_time(self, context: IntArray) -> FloatArray:
+    def _draft_time(self, context: Callable[[], IntArray]) -> FloatArray:
         return self.system.scenario.devices.later_time(self.users.draft_time, context, self.users.fleet_row)
 
     def renewed(self, outcome: ContinuousOutcome) -> BoolArray:
