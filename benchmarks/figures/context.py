@@ -66,7 +66,8 @@ def gain(server: str, draft: str, context: int, states: int, seed: int = 0, num_
     decision = oracle(state)
     best, other = (expected_outcome(scenario, state, played).goodput for played in (decision, oracle(planned)))
     alone = scenario.autoregressive_goodput
-    return Gain(alone, best.mean() / alone, decision.draft_length.mean(), 1.0 - other.mean() / best.mean())
+    values = best.mean() / alone, decision.draft_length.mean(), 1.0 - other.mean() / best.mean()
+    return Gain(alone, *map(float, values))
 
 
 def context_rows(scale: Scale, context: int) -> list[Row]:
