@@ -9,8 +9,7 @@ the server, by batch size, or --draft-time) and the acceptance rates of the task
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -78,17 +77,20 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _table(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
-    times = dict.fromkeys(f"{scenario.draft_step_time(size) / MS:.4g}" for size in (1, options.max_batch))
-    changed = changed_settings(parse_settings(options.set))
-    changed += f", {scenario.context:,} tokens of context" * (options.contexts is not None)
-    print(f"{scenario.label}{changed}, draft time {' to '.join(times)} ms, at most {options.max_batch} requests\n")
     columns: dict[str, Callable[[Span], str]] = {
         "batch size": lambda span: f"{span.first} to {span.last}",
         "draft length": lambda span: str(span.draft_length),
         "tokens/s at the largest": lambda span: f"{span.goodput:.1f}",
         "speed-up there": lambda span: f"{span.speed_up:.2f}",
     }
-    print(aligned(*table(spans, columns)))
+    texts = []
+    for other, found in _by_context(spans, scenario, options):
+        times = dict.fromkeys(f"{other.draft_step_time(size) / MS:.4g}" for size in (1, options.max_batch))
+        changed = changed_settings(parse_settings(options.set))
+        changed += f", {other.context:,} tokens of context" * (options.contexts is not None)
+        title = f"{other.label}{changed}, draft time {' to '.join(times)} ms, at most {options.max_batch} requests"
+        texts.append(f"{title}\n\n{aligned(*table(found, columns))}")
+    print("\n\n".join(texts))
 
 
 def _vllm(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
@@ -122,11 +124,11 @@ def _sglang(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespa
 
 
 def _json(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
-    content: dict[str, Any] = {"spans": [vars(span) for span in spans]}
-    if options.contexts is not None:
-        schedules = [(other, _spans(other, options)) for other in _by_context(scenario, options)]
-        rows = [{"context": other.context, "spans": [vars(span) for span in found]} for other, found in schedules]
-        content = {"contexts": rows}
+    rows = [
+        {"context": other.context, "spans": [vars(span) for span in found]}
+        for other, found in _by_context(spans, scenario, options)
+    ]
+    content = {"spans": rows[0]["spans"]} if options.contexts is None else {"contexts": rows}
     about = {"scenario": scenario.to_dict(), "max_batch": options.max_batch, **provenance(options)}
     print(json.dumps({"about": about, **content}, indent=2, ensure_ascii=False))
 
@@ -138,8 +140,16 @@ def _spans(scenario: Scenario, options: argparse.Namespace) -> list[Span]:
     return draft_schedule(scenario, options.max_batch, options.min_length)
 
 
-def _by_context(scenario: Scenario, options: argparse.Namespace) -> list[Scenario]:
-    return [scenario.replace(context=context) for context in options.contexts or (scenario.context,)]
+def _by_context(
+    spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace
+) -> Iterator[tuple[Scenario, Sequence[Span]]]:
+    """Yield the scenario with its spans; with ``--contexts``, that of each context."""
+    if options.contexts is None:
+        yield scenario, spans
+        return
+    for context in options.contexts:
+        other = scenario.replace(context=context)
+        yield other, _spans(other, options)
 
 
 def _warn_of_contexts(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
@@ -147,10 +157,10 @@ def _warn_of_contexts(spans: Sequence[Span], scenario: Scenario, options: argpar
     sizes = np.arange(options.max_batch)
     lengths = np.repeat([span.draft_length for span in spans], [span.last - span.first + 1 for span in spans])
     losses = []
-    for other in _by_context(scenario, options):
-        goodput = schedule_goodput(other, options.max_batch)
+    for context in options.contexts:
+        goodput = schedule_goodput(scenario.replace(context=context), options.max_batch)
         loss = 1.0 - (goodput[sizes, lengths] / goodput.max(-1)).min()
-        losses.append(f"{100.0 * loss:.1f} % at {other.context:,}")
+        losses.append(f"{100.0 * loss:.1f} % at {context:,}")
     _warn(
         options,
         f"{options.format} knows batch sizes only: this is the schedule after {scenario.context:,} tokens of context "
@@ -199,7 +209,7 @@ def _run(options: argparse.Namespace) -> None:
         scenario = scenario.replace(server_draft_time=time)
     elif options.method != "draft-model" and not times:
         raise ValueError(f"draft_time: expected the time per drafted token with method {options.method}, got none")
-    longest = max(other.context for other in _by_context(scenario, options))
+    longest = max(options.contexts or (scenario.context,))
     if longest > _LONG_CONTEXT and not scenario.server_draft_context_time:
         _warn(
             options,
@@ -210,12 +220,7 @@ def _run(options: argparse.Namespace) -> None:
     _check_zero(spans, scenario, options)
     if options.format in _METHODS and options.contexts is not None:
         _warn_of_contexts(spans, scenario, options)
-    if options.format != "table":
-        _FORMATS[options.format](spans, scenario, options)
-        return
-    for number, other in enumerate(_by_context(scenario, options)):
-        print("\n" * bool(number), end="")
-        _table(_spans(other, options), other, options)
+    _FORMATS[options.format](spans, scenario, options)
 
 
 COMMAND = Command(

@@ -99,16 +99,17 @@ GROWS = ["--set", "server_draft_context_time=1e-7", "--set", "server_draft_conte
 
 
 @pytest.mark.parametrize(
-    ("options", "warns"),
-    [("--set context=8192", False), ("--set context=8193", True), ("--contexts 9000 1", True)],
+    ("options", "context", "warned"),
+    [("--set context=8192", 8192, 0), ("--set context=8193", 8193, 8193), ("--contexts 9000 1", 1024, 9000)],
 )
 @pytest.mark.parametrize("grows", [[], GROWS])
-def test_a_warning_of_a_context_whose_cost_for_the_draft_is_unknown(capsys, options, warns, grows):
+def test_a_warning_of_a_context_whose_cost_for_the_draft_is_unknown(capsys, options, context, warned, grows):
     assert main(["schedule", *QWEN, *options.split(), *grows, "--min-length", "1", "--format", "json"]) == 0
     text = capsys.readouterr()
-    assert "about" in json.loads(text.out)
-    assert ("the draft's own context of" in text.err) == (warns and not grows)
-    assert text.err.count("\n") == (warns and not grows)
+    warns = bool(warned) and not grows
+    assert json.loads(text.out)["about"]["scenario"]["context"] == context
+    assert (f"the draft's own context of {warned} tokens" in text.err) == warns
+    assert text.err.count("\n") == warns
 
 
 CONTEXTS = ["--contexts", "1024", "32768", "131072", *GROWS, "--set", "context_time=2e-8"]
