@@ -23,6 +23,7 @@ from multispin_env.checks import (
 from multispin_env.field_files import ProfileFile
 from multispin_env.pairs import check_pairs
 from multispin_env.registry import DEVICES, FLEETS, Registry
+from multispin_env.server import MAX_CONTEXT
 
 LOADS = ("cold", "sustained")
 
@@ -31,8 +32,6 @@ Row = tuple[Any, ...]
 
 Devices whose draft times grow with the context have two more: ``draft_context_time`` and ``draft_context``.
 """
-
-MAX_CONTEXT = 10_000_000  # tokens
 
 _NUMBERS = "draft_time", "sustained_time", "joules_per_token", "draft_context_time", "draft_context"
 
@@ -184,14 +183,10 @@ class Devices:
 
         Without a row they are those of the scenario, which all have the same c_k / T_k.
         """
-        ratio, measured_after = self._growth_law(row)
-        return 1.0 + ratio * np.maximum(context - measured_after, 0.0)
-
-    def _growth_law(self, row: IntArray | None) -> tuple[Any, Any]:
-        if row is None:
-            return self.draft_context_time / self.mean_draft_time, float(self.draft_context)
-        ratio, measured_after = self.rows[3:, np.asarray(row, dtype=np.int64)]
-        return ratio, measured_after
+        ratio, measured_after = self.draft_context_time / self.mean_draft_time, float(self.draft_context)
+        if row is not None:
+            ratio, measured_after = self.rows[3:, np.asarray(row, dtype=np.int64)]
+        return np.asarray(1.0 + ratio * np.maximum(context - measured_after, 0.0))
 
     def later_time(self, draft_time: FloatArray, context: Callable[[], IntArray], row: IntArray | None) -> FloatArray:
         """Return the draft times (..., K) after ``context()`` (..., K) tokens, from those after the scenario's."""
@@ -211,10 +206,9 @@ class Devices:
         row = np.arange(len(self.fleet)) if self.fleet else None
         spread = self.draft_time_spread * np.array([-1.0, 1.0])
         measured = self.rows[1] / self.mean_draft_time if self.fleet else 1.0 + spread
-        times = measured * self.growth(self.context, row)
-        if ends:
-            times = np.concatenate([measured, measured * self.growth(MAX_CONTEXT, row)])
-        return float(times.min()), float(times.max())
+        shortest, longest = (0, MAX_CONTEXT) if ends else (self.context, self.context)
+        low, high = (measured * self.growth(context, row) for context in (shortest, longest))
+        return float(low.min()), float(high.max())
 
     @property
     def middle_gain(self) -> float:

@@ -18,7 +18,7 @@ from multispin_env.checks import (
 )
 from multispin_env.field_files import ProfileFile
 from multispin_env.registry import DRAFTS, Registry
-from multispin_env.server import VerificationLaw, check_draft_pieces, line_time, lines_after
+from multispin_env.server import MAX_CONTEXT, VerificationLaw, check_draft_pieces, line_time, lines_after
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,7 +154,7 @@ class DraftProfile(ProfileFile):
     target: str = checked_field("", check_name, ("", *TARGETS))
     joules_per_token: float | None = checked_field(None, check_real, 0.0, open_low=True)
     draft_context_time: float = checked_field(0.0, check_real, 0.0)
-    draft_context: int = checked_field(0, check_integer, 0, 10_000_000)
+    draft_context: int = checked_field(0, check_integer, 0, MAX_CONTEXT)
     context_source: str = checked_field("", check_instance, str, "text")
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ from multispin_env.checks import (
     checked_field,
     shown,
 )
-from multispin_env.device import LOADS, MAX_CONTEXT, Devices, Row, with_fleet
+from multispin_env.device import LOADS, Devices, Row, with_fleet
 from multispin_env.draft import PAYLOADS, TARGETS, DraftProfile, check_shifts
 from multispin_env.field_files import is_file_name, make_from_fields, read_fields, write_fields
 from multispin_env.pairs import check_pairs
@@ -30,6 +30,7 @@ from multispin_env.registry import ACCEPTANCES, CHANNELS, DRAFTS, LINKS, SCENARI
 from multispin_env.server import (
     DRAFTING,
     LAW,
+    MAX_CONTEXT,
     VerificationLaw,
     check_draft_pieces,
     check_pieces,

@@ -20,6 +20,8 @@ from multispin_env.field_files import ProfileFile, is_file_name
 from multispin_env.files import sibling_file
 from multispin_env.registry import SERVERS, Registry
 
+MAX_CONTEXT = 10_000_000  # tokens
+
 LAW = (
     "verification_fixed_time",
     "verification_time_per_draft",
@@ -192,7 +194,7 @@ class Server(ProfileFile):
     draft_time: float | None = checked_field(None, check_real, 0.0, open_low=True)
     draft_pieces: tuple[tuple[float, float], ...] = ()
     draft_context_time: float = checked_field(0.0, check_real, 0.0)
-    draft_context: int = checked_field(0, check_integer, 0, 10_000_000)
+    draft_context: int = checked_field(0, check_integer, 0, MAX_CONTEXT)
 
     def __post_init__(self) -> None:
         self.check_profile()

@@ -117,8 +117,10 @@ def compare_drafts(
             continue
         drafted = scenario.replace(draft=name)
         if profile.draft_time is not None:
-            times = {name: getattr(drafted, name) * time_factor for name in ("mean_draft_time", "draft_context_time")}
-            drafted = drafted.replace(**times)
+            drafted = drafted.replace(
+                mean_draft_time=drafted.mean_draft_time * time_factor,
+                draft_context_time=drafted.draft_context_time * time_factor,
+            )
         rows.append(_device_row(profile.name, drafted.replace(**settings), assumed, states, seed))
     best = max(row.goodput for row in rows)
     return sorted((replace(row, share=row.goodput / best) for row in rows), key=lambda row: -row.goodput)

@@ -68,9 +68,11 @@ class Profile:
             ]
             if self.drafting is not None:
                 time, error = describe_pieces(server.draft_pieces), self.drafting.error
-                lines.insert(3, f"A drafted token for each of n requests takes {time} (errors at most {error:.1%}).")
                 growth = f"adds {1e9 * server.draft_context_time:.4g} ns"
-                lines.insert(4, f"Each of their tokens of context beyond {server.draft_context} {growth}.")
+                lines[3:3] = [
+                    f"A drafted token for each of n requests takes {time} (errors at most {error:.1%}).",
+                    f"Each of their tokens of context beyond {server.draft_context} {growth}.",
+                ]
             return "\n".join(lines)
         ratios = [max(self.passes.seconds[cell]) / min(self.passes.seconds[cell]) for cell in self.cells]
         busy = "; the machine was busy: measure again when it is idle" if np.median(ratios) > 1.5 else ""

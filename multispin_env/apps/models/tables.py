@@ -129,13 +129,19 @@ def make_table_profile(
     (drafts, tokens), without = cell_sizes(cells), np.array([target.seconds(cell, 1) for cell in cells])
     context_tokens = np.concatenate([drafts, context * drafts])
     fit = fit_cells(context_tokens, np.tile(tokens, 2), np.concatenate([without, passes.medians(cells)]))
-    drafting = fit_pieces(np.array(batches, dtype=np.float64), passes.medians(drafted)) if draft else None
+    drafting: Fit | None = None
+    times_of_drafts: dict[str, Any] = {}
     parts = [f"{len(cells)} cells of batch and length for each, within {_errors(fit)}"]
-    growth = None if drafting is None else _fit_growth(drafter, drafting, batches, context)
-    if drafting is not None and growth is not None:
-        longest = context * _LONGER[-1]
+    if draft:
+        drafting = fit_pieces(np.array(batches, dtype=np.float64), passes.medians(drafted))
+        growth = _fit_growth(drafter, drafting, batches, context)
         parts.append(f"draft times after {context} tokens within {_errors(drafting)}")
-        parts.append(f"after up to {longest} within {_errors(growth)}")
+        parts.append(f"after up to {context * _LONGER[-1]} within {_errors(growth)}")
+        times_of_drafts = {
+            "draft_pieces": drafting.pieces,
+            "draft_context_time": growth.time_per_draft,
+            "draft_context": context,
+        }
     version = _sdk("perf_database").get_latest_database_version(machine.system, _BACKEND)
     kernels = f"kernels of {_BACKEND} {version}, {' and '.join(sorted(estimates)) or 'measured'}"
     server = make_server(
@@ -144,9 +150,7 @@ def make_table_profile(
         model=f"{model} on {machine}" + (f", drafts by {draft} on one of them" if draft else ""),
         source=f"{_package()}: {kernels}, after 1 and {context} tokens of context; {', '.join(parts)}",
         by="context_time",
-        draft_pieces=() if drafting is None else drafting.pieces,
-        draft_context_time=0.0 if growth is None else growth.time_per_draft,
-        draft_context=0 if growth is None else context,
+        **times_of_drafts,
     )
     return Profile(server, cells, passes, context, drafting)
 
