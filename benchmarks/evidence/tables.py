@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-import multispin_env as ms
 from benchmarks.evidence.fit import TABLES
 from benchmarks.figures.context import MODELS as DRAFT_MODELS
 from benchmarks.tools import Options, Row, show
@@ -111,7 +110,7 @@ def recorded() -> Iterator[Row]:
 
 
 def by_context() -> Iterator[Row]:
-    """Return errors of the profiles at a context, and its effect on 60 devices that draft for one of them."""
+    """Return errors of the profiles at a context."""
     cells = [PassCell(VERIFY, batch, length) for batch in BATCHES for length in LENGTHS]
     steps = {name: StepTimes(machine, MODELS[name.rpartition("-")[2]]) for name, machine in MACHINES.items()}
     drafts, tokens = cell_sizes(cells)
@@ -121,26 +120,17 @@ def by_context() -> Iterator[Row]:
             server, looked_up = SERVERS.load(name), np.array([of_target.seconds(cell, context) for cell in cells])
             law = law_times(server.context_time * context, np.array(server.pieces), drafts, tokens)
             errors.append(np.abs(law / looked_up - 1.0))
-        scenario = ms.Scenario.preset("qwen3.5", server="h100-32b", num_users=60, min_draft_length=0, payload="ids")
-        scenario = scenario.replace(context=context)
-        state = ms.sample_state(scenario, np.random.default_rng(0), size=100)
-        decision = ms.make_controller("optimal", scenario)(state)
-        goodput = float(ms.expected_outcome(scenario, state, decision).goodput.mean())
         yield {
             "context": context,
             "worst error": f"{np.max(errors):.0%}",
             "median error": f"{np.median(errors):.1%}",
-            "60 drafts of 4 (ms)": f"{float(scenario.law.time(60, 300)) / MS:.1f}",
-            "alone": f"{scenario.autoregressive_goodput:.0f}",
-            "devices draft": f"{goodput:.0f}",
-            "mean L": f"{decision.draft_length.mean():.1f}",
         }
 
 
 def growth() -> Iterator[Row]:
     """Compare the estimate of what a token of context adds to a drafted one, in 16 bits, with the tables."""
-    names = {"Qwen3-0.6B": "Qwen/Qwen3-0.6B", "Qwen3-1.7B": "Qwen/Qwen3-1.7B", "Qwen3-8B": "Qwen/Qwen3-8B"}
-    for model, name in (names | {"Llama-3.1-8B": "meta-llama/Meta-Llama-3.1-8B"}).items():
+    for name in (DRAFT, "Qwen/Qwen3-1.7B", MODELS["8b"], "meta-llama/Meta-Llama-3.1-8B"):
+        model = name.rpartition("/")[2].removeprefix("Meta-")
         for system in ("a100_sxm", "h100_sxm", "l40s", "b200_sxm"):
             steps = StepTimes(Machine(system), name)
             estimate = DRAFT_MODELS[model].context_time(steps.step(1, CONTEXT), 16.0)
@@ -166,4 +156,4 @@ def run(options: Namespace) -> None:
     show("laws from tables", rows(options.out))
     show("recorded passes and tables", recorded())
     show("what a token of context adds to a drafted one: estimate and tables", growth())
-    show("by context: errors of all, and h100-32b (tokens/s)", by_context())
+    show("errors of all by context", by_context())

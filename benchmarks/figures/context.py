@@ -39,7 +39,6 @@ MODELS = {
     "Qwen3-0.6B": DraftModel(28, 8, 128, 0.596e9),
     "Qwen3-1.7B": DraftModel(28, 8, 128, 1.721e9),
     "Qwen3-8B": DraftModel(36, 8, 128, 7.568e9),
-    "Qwen3-32B": DraftModel(64, 8, 128, 31.98e9),
     "Llama-3.1-8B": DraftModel(32, 8, 128, 7.505e9),
 }
 
@@ -74,7 +73,12 @@ def context_rows(scale: Scale, context: int) -> list[Row]:
     """Return the gains after a context."""
     states, users = scale.pick((100, 60), (2, 4))
     return [
-        {"panel": server, "line": draft, "context": context, **gain(server, draft, context, states, 0, users)._asdict()}
+        {
+            "panel": server,
+            "line": draft,
+            "context": context,
+            **gain(server, draft, context, states, scale.seed, users)._asdict(),
+        }
         for server in SERVERS
         for draft in DRAFTS
     ]
