@@ -60,7 +60,7 @@ def test_optimum_and_certificate_of_two_devices(tmp_path):
 
 
 def test_growth_equals_longer_draft_times():
-    """Every rule of both families, the bounds and the slopes of the reward."""
+    """Every rule of both families but the paper's, and the capacity by formulas."""
     long = ms.Scenario.preset("llama2", num_users=3, max_draft_length=8, **GROWS)
     factor = 1.0 + 8e-3 / long.mean_draft_time
     same = long.replace(draft_context_time=0.0, mean_draft_time=long.mean_draft_time * factor)
