@@ -1,7 +1,7 @@
 """Measure how long your models take to verify and to draft, and fit the verification law.
 
 The verification time of the target model is measured by batch size and draft length, the time of the draft model per
-token.
+token after two contexts.
 
 Writes STEM.toml, a server profile for --server STEM.toml of every command, STEM.csv with each measured pass, and
 STEM.png. To resume a stopped run, repeat the command.
@@ -28,11 +28,13 @@ from multispin_env.apps.models.passes import VERIFY, PassCell, Passes, check_cel
 from multispin_env.apps.models.profile import (
     DRAFT_CELL,
     HEADER,
+    LONG_DRAFT_CELL,
     PICTURE_SIZE,
     Profile,
     cell_sizes,
     draw_profile,
     make_profile,
+    pass_contexts,
     table_lines,
 )
 from multispin_env.apps.reproduce.drawing import save
@@ -140,14 +142,14 @@ def _measure(options: argparse.Namespace, cells: list[PassCell], passes_file: Pa
 
     from multispin_env.apps.models.rounds import Stopwatch, describe_setting
 
-    setting = describe_setting(pair, options.dtype, context)
+    setting, contexts = describe_setting(pair, options.dtype, context), pass_contexts(context, pair.draft.context)
     passes = Passes(passes_file, setting)
-    measured = [*cells, DRAFT_CELL]
+    measured = [*cells, *(cell for cell in (DRAFT_CELL, LONG_DRAFT_CELL) if cell.what in contexts)]
     if any(passes.count(cell) < repeats for cell in measured):
-        watch = Stopwatch(pair, max(cell.batch for cell in cells), context, rng)
+        watch = Stopwatch(pair, max(cell.batch for cell in cells), contexts, rng)
         with Progress(1) as progress:
             measure(measured, passes, repeats, rng, watch, progress.begin("passes"))
-    return make_profile(options.out.name, cells, passes, setting)
+    return make_profile(options.out.name, cells, passes, setting, contexts)
 
 
 COMMAND = Command(

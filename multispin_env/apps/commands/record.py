@@ -108,8 +108,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _scenario(options: argparse.Namespace) -> Scenario:
     fields = {name: vars(options)[name] for name in ("total_bandwidth", "server") if vars(options)[name] is not None}
     scenario = Scenario.resolve(options.scenario or DEFAULT_SCENARIO).replace(**fields)
-    draft_time = with_law({"server": options.server}).get("server_draft_time")
-    return scenario if draft_time is None else scenario.replace(mean_draft_time=draft_time)
+    law = with_law({"server": options.server})
+    names = {"mean_draft_time": "server_draft_time"}
+    names |= {name: f"server_{name}" for name in ("draft_context_time", "draft_context")}
+    return scenario.replace(**{name: law[of] for name, of in names.items()}) if "server_draft_time" in law else scenario
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -195,7 +195,8 @@ class Journal(Generic[T]):
         return part
 
 
-VERIFY, DRAFT = "verify", "draft"  # pass of the target over a batch; consecutive tokens of the draft model
+VERIFY, DRAFT, LONG_DRAFT = "verify", "draft", "long-draft"
+"""Pass of the target over a batch; consecutive tokens of the draft model; the same after a longer context."""
 
 HEADER = "what,batch,length,seconds"
 
@@ -203,7 +204,7 @@ HEADER = "what,batch,length,seconds"
 class PassCell(NamedTuple):
     """Kind and size of a measured pass."""
 
-    what: str  # `VERIFY` or `DRAFT`
+    what: str  # `VERIFY`, `DRAFT` or `LONG_DRAFT`
     batch: int  # K, texts
     length: int  # L, drafted tokens of each text
 
@@ -247,7 +248,7 @@ def _pass(line: str) -> tuple[PassCell, float]:
         kind, batch, length, seconds = parts[0], int(parts[1]), int(parts[2]), float(parts[3])
     except ValueError:
         raise ValueError(f"passes: expected {HEADER!r} with numbers, got {shown(line)}") from None
-    check_name("what", kind, (VERIFY, DRAFT))
+    check_name("what", kind, (VERIFY, DRAFT, LONG_DRAFT))
     cell = PassCell(kind, check_integer("batch", batch, 1, 1_000_000), check_integer("length", length, 0, 1_000_000))
     return cell, check_real("seconds", seconds, 0.0, open_low=True)
 

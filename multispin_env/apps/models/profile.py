@@ -1,13 +1,23 @@
 """Profile of a server from measured passes: the fitted verification time as a table, as text, and as a picture."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from multispin_env.apps.models.passes import DRAFT, Fit, PassCell, Passes, Setting, fit_cells, law_times
+from multispin_env.apps.models.passes import (
+    DRAFT,
+    LONG_DRAFT,
+    VERIFY,
+    Fit,
+    PassCell,
+    Passes,
+    Setting,
+    fit_cells,
+    law_times,
+)
 from multispin_env.apps.reproduce.drawing import BLACK, COLOURS, legend_below
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import Cells
@@ -15,6 +25,9 @@ from multispin_env.server import Server
 from multispin_env.units import MS
 
 DRAFT_CELL = PassCell(DRAFT, 1, 8)  # drafting is measured on eight consecutive tokens
+LONG_DRAFT_CELL = PassCell(LONG_DRAFT, *DRAFT_CELL[1:])
+
+_MORE_CONTEXT = 4096  # tokens of context more, after which drafting is measured again
 
 HEADER: Cells = ("batch", "length", "tokens", "pass (ms)", "spread (ms)", "fit (ms)", "error")
 
@@ -25,7 +38,7 @@ class Profile:
 
     server: Server
     cells: Sequence[PassCell]  # measured verifications, by batch and length
-    passes: Passes  # of the cells and of `DRAFT_CELL`
+    passes: Passes  # of the cells, of `DRAFT_CELL` and, if it was measured, of `LONG_DRAFT_CELL`
     context: int = 0  # tokens of context per draft, if the times are from tables
     drafting: Fit | None = None  # of T_srv by number of requests, if the times are from tables
 
@@ -81,6 +94,9 @@ class Profile:
             f"The longest pass of a cell takes {np.median(ratios):.2f} times the shortest (median over cells){busy}.",
             f"A drafted token takes {draft_time:.4g} ms (median of {passes} passes of {DRAFT_CELL.length} tokens).",
         ]
+        if self.passes.count(LONG_DRAFT_CELL):
+            growth = f"adds {1e9 * server.draft_context_time:.4g} ns"
+            lines.append(f"Each token of context beyond {server.draft_context} {growth}.")
         return "\n".join(lines)
 
 
@@ -97,20 +113,40 @@ def formula(server: Server) -> str:
     return f"{drafts}{context}{describe_pieces(server.pieces)}"
 
 
-def make_profile(name: str, cells: Sequence[PassCell], passes: Passes, setting: Setting) -> Profile:
-    """Fit the verification time and make the server; the cells and `DRAFT_CELL` must have been measured."""
+def pass_contexts(context: int, longest: int) -> dict[str, int]:
+    """Return the tokens of context of each kind of pass, for a draft model that reads at most ``longest`` tokens.
+
+    `LONG_DRAFT` is missing if its context could not be twice as long.
+    """
+    longer = min(context + _MORE_CONTEXT, longest - DRAFT_CELL.length)
+    return {VERIFY: context, DRAFT: context} | ({LONG_DRAFT: longer} if longer >= 2 * context else {})
+
+
+def make_profile(
+    name: str, cells: Sequence[PassCell], passes: Passes, setting: Setting, contexts: Mapping[str, int]
+) -> Profile:
+    """Fit the verification time and make the server; the cells and drafts of all ``contexts`` must have been measured.
+
+    ``contexts`` are those of `pass_contexts`.
+    """
     fit = fit_cells(*cell_sizes(cells), passes.medians(cells))
     least = min(passes.count(cell) for cell in cells)
     same = setting["target"] == setting["draft"]
+    draft_time, growth, also = passes.medians([DRAFT_CELL])[0] / DRAFT_CELL.length, 0.0, ""
+    if LONG_DRAFT in contexts:
+        long_time = passes.medians([LONG_DRAFT_CELL])[0] / DRAFT_CELL.length
+        growth = max((long_time - draft_time) / (contexts[LONG_DRAFT] - contexts[DRAFT]), 0.0)
+        also = f", drafts also after {contexts[LONG_DRAFT]} tokens"
     server = make_server(
         fit,
         name=name,
         model=f"{setting['target']} in {setting['dtype']}, drafts by {'itself' if same else setting['draft']}",
         source=f"multispin profile on {setting['device']}, after {setting['context']} tokens: {len(cells)} cells of "
-        f"batch and length, {least} passes each, within {fit.error:.1%}",
+        f"batch and length, {least} passes each, within {fit.error:.1%}{also}",
         padded=True,
-        draft_time=round_digits(passes.medians([DRAFT_CELL])[0] / DRAFT_CELL.length),
-        draft_context=setting["context"],
+        draft_time=round_digits(draft_time),
+        draft_context_time=round_digits(growth),
+        draft_context=contexts[DRAFT],
     )
     return Profile(server, cells, passes)
 

@@ -1,6 +1,6 @@
 """Passes of real models: measured times, rounds of emulated devices, and recorded texts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -30,33 +30,32 @@ class Stopwatch:
     """Timer of verification and draft passes after a context.
 
     Measures only the network, with the logits of all positions: no tokenizer, and no sampling. The draft model takes
-    the most likely token, so each token depends on the one before. First ``context`` random tokens are read for each
-    text of the largest ``batch``.
+    the most likely token, so each token depends on the one before. First random tokens are read for each text of the
+    largest ``batch``, as many as the ``contexts`` have for each kind of pass.
     """
 
     def __init__(
         self,
         pair: Pair,
         batch: int,
-        context: int,
+        contexts: Mapping[str, int],
         rng: np.random.Generator,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
-        self.size, self.context, self.rng, self.clock = pair.vocabulary_size, context, rng, clock
-        self.target = Sequences(pair.target, batch, self.size)
-        self.draft = Sequences(pair.draft, 1, self.size)
-        for sequences in (self.target, self.draft):
-            rows = np.arange(len(sequences.length))
-            sequences.read(rows, self._tokens(len(rows), context), last=1)
+        self.size, self.contexts, self.rng, self.clock = pair.vocabulary_size, contexts, rng, clock
+        self.sequences: dict[str, Sequences] = {}  # by kind of pass
+        for what, context in contexts.items():
+            model, rows = (pair.target, batch) if what == VERIFY else (pair.draft, 1)
+            self.sequences[what] = Sequences(model, rows, self.size)
+            self.sequences[what].read(np.arange(rows), self._tokens(rows, context), last=1)
 
     def __call__(self, cell: PassCell) -> float:
         """Return the seconds of a pass, and reset the texts."""
-        verifies = cell.what == VERIFY
-        sequences, rows = self.target if verifies else self.draft, np.arange(cell.batch)
+        sequences, rows = self.sequences[cell.what], np.arange(cell.batch)
         texts = self._tokens(cell.batch, cell.length + 1)
         wait_for(sequences.model)
         start = self.clock()
-        if verifies:
+        if cell.what == VERIFY:
             sequences.read(rows, texts)
         else:
             token = texts[0][0]
@@ -64,7 +63,7 @@ class Stopwatch:
                 token = int(sequences.read(rows, [[token]], last=1)[0, 0].argmax())
         wait_for(sequences.model)
         seconds = self.clock() - start
-        sequences.trim(rows, np.full(cell.batch, self.context))
+        sequences.trim(rows, np.full(cell.batch, self.contexts[cell.what]))
         return seconds
 
     def _tokens(self, rows: int, count: int) -> list[list[int]]:

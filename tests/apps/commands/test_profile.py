@@ -6,7 +6,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.models import rounds
-from multispin_env.apps.models.passes import DRAFT
+from multispin_env.apps.models.passes import DRAFT, VERIFY
 from tests.apps.models.tiny import save_tiny
 
 
@@ -24,7 +24,9 @@ class Fake:
         if self.error is not None and self.calls == 30:
             raise self.error
         self.calls += 1
-        return 0.008 * cell.length if cell.what == DRAFT else 0.001 * cell.batch + 0.02 + 0.0005 * cell.tokens
+        if cell.what == VERIFY:
+            return 0.001 * cell.batch + 0.02 + 0.0005 * cell.tokens
+        return (0.008 if cell.what == DRAFT else 0.008376) * cell.length
 
 
 @pytest.fixture
@@ -44,21 +46,29 @@ def test_a_profile_from_start_to_use(models, fake, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "A pass of K drafts takes 1 ms K + 20 ms + 0.5 ms n.\n" in printed
     assert "A drafted token takes 8 ms (median of 5 passes of 8 tokens).\n" in printed
+    assert "Each token of context beyond 128 adds 1000 ns.\n" in printed  # to 504, with 8 more the most of the model
     assert printed.splitlines()[2].split() == ["1", "0", "1", "21.50", "21.50", "to", "21.50", "21.50", "+0.0%"]
-    assert fake.calls == 21 * 6
+    assert fake.calls == 22 * 6
     server = ms.Server.load(f"{stem}.toml")
     assert (server.name, server.draft_time, server.time_per_draft) == ("mine-server", 0.008, 0.001)
+    assert (server.draft_context, server.draft_context_time) == (128, 1e-6)
     assert (tmp_path / "mine-server.png").stat().st_size > 10_000
     assert main(["schedule", "--server", f"{stem}.toml", "--max-batch", "4"]) == 0
-    assert "draft time 8 ms" in capsys.readouterr().out
+    assert "draft time 8.896 to 11.58 ms" in capsys.readouterr().out
     files = [Path(f"{stem}{suffix}") for suffix in (".csv", ".png", ".toml")]
     assert sorted(tmp_path.iterdir()) == files
 
     first = [file.read_bytes() for file in files]
     assert run(models, stem) == 0
     assert capsys.readouterr() == (printed, "")
-    assert fake.calls == 21 * 6
+    assert fake.calls == 22 * 6
     assert [file.read_bytes() for file in files] == first
+
+    old = re.sub("long-draft,.*\n", "", files[0].read_text(encoding="utf-8"))  # of a version with one context
+    files[0].write_text(old, encoding="utf-8", newline="\n")
+    assert run(models, stem) == 0
+    assert capsys.readouterr().out == printed
+    assert fake.calls == 22 * 6 + 6
 
 
 def test_a_killed_run_goes_on(models, fake, tmp_path):
@@ -67,10 +77,10 @@ def test_a_killed_run_goes_on(models, fake, tmp_path):
     assert run(models, tmp_path / "mine", *small) == 130
     assert not (tmp_path / "mine.toml").exists()
     saved = (tmp_path / "mine.csv").read_text(encoding="utf-8")
-    assert saved.count("\n") == 2 + 25
+    assert saved.count("\n") == 2 + 24
     fake.error = None
     assert run(models, tmp_path / "mine", *small) == 0
-    assert fake.calls == 30 + 5 * 9 - 25 + 5
+    assert fake.calls == 30 + 6 * 9 - 24 + 6
     assert (tmp_path / "mine.csv").read_text(encoding="utf-8").startswith(saved)
     assert ms.Server.load(tmp_path / "mine.toml").time_per_draft == pytest.approx(0.001)
 
@@ -87,7 +97,7 @@ def test_real_passes_of_a_rounded_draft(models, tmp_path, capsys):
     small = ("--batches", "1", "3", "--lengths", "0", "2", "--repeats", "2", "--context", "8")
     assert main(["profile", "--target", models[0], "--draft-bits", "4", "--out", str(stem), *small]) == 0
     lines = (tmp_path / "mine.csv").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 2 + 5 * 2
+    assert len(lines) == 2 + 6 * 2
     assert f"{models[0]} at 4 bits" in lines[0]
     server = ms.Server.load(f"{stem}.toml")
     assert server.draft_time > 0.0

@@ -3,6 +3,7 @@ import re
 import shutil
 import signal
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -269,3 +270,14 @@ def test_an_acceptance_length_makes_a_scenario(here, capsys):
     (task,) = ms.Scenario.load("mine.toml").tasks
     assert task.name == "all"
     assert float(expected_tokens(4, np.array(task.acceptance_rate))) == pytest.approx(2.9)
+
+
+def test_draft_times_and_their_growth_are_those_of_a_measured_server(here):
+    profile = ms.registry.SERVERS.load("cpu-1.5b")
+    measured = replace(profile, name="box", draft_time=0.02, draft_context_time=1e-6, draft_context=128)
+    measured.save(Path("box.toml"))
+    words = ["--acceptance-length", "2.9", "--drafted", "4", "--scenario", "qwen3.5", "--out", "mine"]
+    assert main(["record", *words, "--server", "box.toml"]) == 0
+    scenario = ms.Scenario.load("mine.toml")
+    assert (scenario.mean_draft_time, scenario.draft_context_time, scenario.draft_context) == (0.02, 1e-6, 128)
+    assert (scenario.server_draft_time, scenario.server_draft_context_time) == (0.02, 1e-6)

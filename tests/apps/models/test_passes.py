@@ -112,7 +112,7 @@ FOREIGN = [
     ('{begin}"context": 128}}\nwhat\n', "mine.csv, line 2: expected 'what,batch,length,seconds', got 'what'"),
     ("{good}verify,1,2\n", "mine.csv, line 3: passes: expected 'what,batch,length,seconds', got 'verify,1,2'"),
     ("{good}verify,1,x,0.1\n", "line 3: passes: expected .* with numbers, got 'verify,1,x,0.1'"),
-    ("{good}check,1,2,0.1\n", r"line 3: what: expected one of \['verify', 'draft'\], got 'check'"),
+    ("{good}check,1,2,0.1\n", r"line 3: what: expected one of \['verify', 'draft', 'long-draft'\], got 'check'"),
     ("{good}verify,0,2,0.1\n", "line 3: batch: expected an integer in 1..1000000, got 0"),
     ("{good}verify,1,-1,0.1\n", "line 3: length: expected an integer in 0..1000000, got -1"),
     ("{good}verify,1,2,nan\n", "line 3: seconds: expected a finite number in .*, got nan"),

@@ -12,7 +12,7 @@ from multispin_env.apps.models import halves, network, rounds
 from multispin_env.apps.models.counts import KEPT
 from multispin_env.apps.models.halves import Drafter, Requests, Verifier, draft_seed, prompt_index
 from multispin_env.apps.models.network import Pair, round_weights
-from multispin_env.apps.models.passes import DRAFT, VERIFY, PassCell
+from multispin_env.apps.models.passes import DRAFT, LONG_DRAFT, VERIFY, PassCell
 from multispin_env.apps.models.rounds import Stopwatch, describe_setting, record_texts
 from tests.apps.models.tiny import WORDS, tiny_model
 
@@ -334,19 +334,20 @@ def mine():
 
 def test_a_pass_is_what_it_is_called(mine):
     clock = Clock(mine)
-    watch = Stopwatch(mine, 4, 20, np.random.default_rng(0), clock)
-    assert clock.shapes == [("tiny-0", (4, 20), 1), ("tiny-1", (1, 20), 1)]
+    watch = Stopwatch(mine, 4, {VERIFY: 20, DRAFT: 20, LONG_DRAFT: 50}, np.random.default_rng(0), clock)
+    assert clock.shapes == [("tiny-0", (4, 20), 1), ("tiny-1", (1, 20), 1), ("tiny-1", (1, 50), 1)]
     assert clock.looks == []
     for batch, length in ((4, 3), (1, 0), (2, 7)):
         clock.shapes.clear()
         assert watch(PassCell(VERIFY, batch, length)) == 2.0 + 0.5 * batch * (length + 1)
         assert clock.shapes == [("tiny-0", (batch, length + 1), length + 1)]
         assert clock.looks[-2:] == [0, 1]
-        assert watch.target.length.tolist() == [20] * 4  # passes leave the context as it was
-    clock.shapes.clear()
-    assert watch(PassCell(DRAFT, 1, 5)) == 5.0
-    assert clock.shapes == [("tiny-1", (1, 1), 1)] * 5
-    assert watch.draft.length.tolist() == [20]
+        assert watch.sequences[VERIFY].length.tolist() == [20] * 4  # passes leave the context as it was
+    for what, context in ((DRAFT, 20), (LONG_DRAFT, 50)):
+        clock.shapes.clear()
+        assert watch(PassCell(what, 1, 5)) == 5.0
+        assert clock.shapes == [("tiny-1", (1, 1), 1)] * 5
+        assert watch.sequences[what].length.tolist() == [context]
 
 
 def test_a_device_is_waited_for_before_each_look_at_the_clock(mine, monkeypatch):
@@ -356,7 +357,8 @@ def test_a_device_is_waited_for_before_each_look_at_the_clock(mine, monkeypatch)
         network.wait_for(model)
     assert waited == [th.device("cuda:1")]
     monkeypatch.setattr(rounds, "wait_for", lambda model: order.append(f"wait for {model.name}"))
-    watch = Stopwatch(mine, 1, 4, np.random.default_rng(0), lambda: order.append("look") or float(len(order)))
+    contexts, rng = {VERIFY: 4, DRAFT: 4}, np.random.default_rng(0)
+    watch = Stopwatch(mine, 1, contexts, rng, lambda: order.append("look") or float(len(order)))
     watch(PassCell(VERIFY, 1, 1))
     watch(PassCell(DRAFT, 1, 2))
     assert order == ["wait for tiny-0", "look"] * 2 + ["wait for tiny-1", "look"] * 2

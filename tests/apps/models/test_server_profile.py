@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from multispin_env.apps.models.passes import VERIFY, PassCell, Passes
-from multispin_env.apps.models.profile import DRAFT_CELL, make_profile, table_lines
+from multispin_env.apps.models.profile import (
+    DRAFT_CELL,
+    LONG_DRAFT_CELL,
+    make_profile,
+    pass_contexts,
+    table_lines,
+)
 
 SETTING = {"target": "large", "draft": "small", "device": "cpu with 1 thread", "dtype": "float32", "context": 128}
 CELLS = [PassCell(VERIFY, batch, length) for batch in (1, 2, 4, 8) for length in (0, 1, 4, 8, 16)]
@@ -12,14 +18,16 @@ def law(cell):
     return 0.0005 * cell.batch + max(0.020, 0.005 + 0.0005 * cell.tokens)
 
 
-def profile_of(tmp_path, passes_of, setting=SETTING, cells=CELLS):
+def profile_of(tmp_path, passes_of, setting=SETTING, cells=CELLS, longest=200, long_drafts=()):
     passes = Passes(tmp_path / "mine.csv", setting)
     for cell in cells:
         for seconds in passes_of(cell):
             passes.add(cell, seconds)
     for seconds in (0.08, 0.016, 0.024):
         passes.add(DRAFT_CELL, seconds)
-    return make_profile("mine", cells, passes, setting)
+    for seconds in long_drafts:
+        passes.add(LONG_DRAFT_CELL, seconds)
+    return make_profile("mine", cells, passes, setting, pass_contexts(128, longest))
 
 
 @pytest.fixture
@@ -38,6 +46,25 @@ def test_the_server_is_the_law(profile):
     assert (
         "cpu with 1 thread, after 128 tokens: 20 cells of batch and length, 3 passes each, within 0.0%" in server.source
     )
+
+
+@pytest.mark.parametrize(
+    ("longest", "longer", "long_drafts", "added"),
+    [
+        (8192, 128 + 4096, (0.9, 0.032, 0.030), 0.008 / 8 / 4096),
+        (1032, 1024, (0.032,), 0.008 / 8 / 896),  # as far as the model reads
+        (264, 256, (0.023,), 0.0),  # faster: noise
+        (263, None, (), 0.0),  # too short a model
+    ],
+)
+def test_the_growth_of_drafts_is_that_between_two_contexts(longest, longer, long_drafts, added, tmp_path):
+    profile = profile_of(tmp_path, lambda cell: (law(cell),), longest=longest, long_drafts=long_drafts)
+    server, is_measured = profile.server, longer is not None
+    assert pass_contexts(128, longest).get("long-draft") == longer
+    assert (server.draft_time, server.draft_context) == (0.003, 128)
+    assert server.draft_context_time == pytest.approx(added, rel=1e-4, abs=0.0)
+    assert (f", drafts also after {longer} tokens" in server.source) == is_measured
+    assert (f"Each token of context beyond 128 adds {1e9 * added:.4g} ns." in profile.describe()) == is_measured
 
 
 def test_table_and_words(profile):
