@@ -1,0 +1,36 @@
+"""Growth of the draft times of the shipped profiles: the numbers of `tools.context_times`, and facts by hand."""
+
+import pytest
+
+from multispin_env.registry import DEVICES, DRAFTS
+from tools.context_times import RUNS, profiles
+
+UNKNOWN = {
+    "iphone-17-pro-ane",  # a context of bounded size
+    "jetson-orin-nano-super",  # bits not stated
+    "mac-m4-max-ane",
+    "macbook-air-m3-cpu",
+    "prompt-lookup",  # no model
+}
+
+
+def test_files_have_the_numbers_of_the_tool():
+    for profile, time in profiles():
+        run = RUNS.get(profile.name)
+        expected = (run.context_time(time, profile.draft_context), run.source) if run else (0.0, "")
+        assert (profile.draft_context_time, profile.context_source) == expected, profile.name
+    assert {profile.name for profile, _ in profiles()} - set(RUNS) == UNKNOWN
+    assert set(RUNS) <= {*DEVICES.names(), *DRAFTS.names()}
+
+
+@pytest.mark.parametrize(
+    ("name", "draft_time", "cache", "weights"),
+    [
+        ("rk3588-npu", 0.05992, 2 * 2 * 28 * 2 * 128, 1.544e9 + 160 * 28_672),  # and its cache after 160 tokens
+        ("pixel-8-q8", 0.0625, 2 * 2 * 4 * 256, 8.5 / 8 * 1.0e9),  # 4 of 26 layers have no window
+        ("galaxy-s25-ultra-npu", 0.01111, 2 * 2 * 6 * 8 * 64, 4 / 8 * 1.17e9),  # 6 of 16 layers are attention
+        ("snapdragon-8-elite-npu", 0.01559, 2 * 16 * 8 * 64, 0.749e9 + 4096 * 16_384),  # a cache of 8 bits
+    ],
+)
+def test_growth_by_hand(name, draft_time, cache, weights):
+    assert DEVICES.load(name).draft_context_time == pytest.approx(draft_time * cache / weights, rel=1e-3)
