@@ -127,7 +127,7 @@ def best_num_groups(scenario: Scenario) -> int:
     options = (2, 3, 1) if scenario.draft_ahead else (2, 3)
     system = ContinuousSystem.of(scenario.replace(channel="static"), Groups.discipline)
     passes = passes * 3 // 4
-    rates = [long_run_averages(Groups(scenario, n), system, state, 1.5, 3.0, passes).rate.sum() for n in options]
+    rates = [long_run_averages(Groups(scenario, n).decide, system, state, 1.5, 3.0, passes).rate.sum() for n in options]
     return options[int(np.argmax(rates))]
 
 

@@ -98,8 +98,8 @@ def best_price_factor(scenario: Scenario, chain_weight: float) -> float:
     rounds = max_rounds(scenario.num_users)
 
     def mean_rate(factor: float) -> float:
-        controller = AheadPrice(scenario, rho=factor * without, chain_weight=chain_weight)
-        rate = long_run_averages(controller, system, state, _WARM_UP * cycle, _ROUNDS * cycle, rounds).rate
+        decide = AheadPrice(scenario, rho=factor * without, chain_weight=chain_weight).decide_continuous
+        rate = long_run_averages(decide, system, state, _WARM_UP * cycle, _ROUNDS * cycle, rounds).rate
         return float((rate / without).mean())
 
     return max(PRICE_FACTORS, key=mean_rate)
