@@ -112,12 +112,22 @@ def _starts(rounds: AheadRound, windows: FloatArray, parts: FloatArray) -> IntAr
     problem = rounds.problem
     sent = np.clip(np.floor(rounds.head_start), problem.low, problem.high).astype(np.int64)
     server = problem.verification_time(sent[:, None])[:, 0]
-    lengths = []
+    longest = int(problem.high.max())
+    lengths = np.broadcast_to(np.arange(longest + 1)[:, None, None], (longest + 1, *problem.low.shape))
+    drafting = drafting_time(rounds.scenario, lengths, problem.draft_time, rounds.head_start)
+    air, tokens = problem.token_time * lengths, problem.expected(lengths)
+    tokens[(lengths < problem.low) | (lengths > problem.high)] = -np.inf
+    best = []
     for latency in windows:
-        time = latency + server
+        time, room = latency + server, latency[:, None] - drafting
         cost = _cost_of_second(rounds, sent, time)
-        lengths.append(_best_alone(rounds, cost, latency, time, parts * cost * latency))
-    return np.stack([*np.concatenate(lengths), sent, problem.low], 1)
+        fits = room > 0.0
+        share = np.where(fits, air / np.where(fits, room, 1.0), _LATE)
+        value = tokens if problem.padded else tokens - (cost * problem.lines[-1, 1])[:, None] * lengths
+        if rounds.chain_weight:
+            value = value + rounds.chain_value(lengths, np.broadcast_to(time, lengths.shape[:2]))
+        best += [(value - factor[:, None] * share).argmax(0) for factor in parts * cost * latency]
+    return np.stack([*best, sent, problem.low], 1)
 
 
 def _cost_of_second(rounds: AheadRound, lengths: IntArray, time: FloatArray) -> FloatArray:
@@ -129,24 +139,6 @@ def _cost_of_second(rounds: AheadRound, lengths: IntArray, time: FloatArray) -> 
     grows = rounds.hits.gain(lengths) * ((left > 0.0) & (left < rounds.scenario.max_draft_length))
     growth: FloatArray = rounds.chain_weight * np.add.reduce(grows, -1) / draft_time.shape[-1]
     return rounds.rho * np.maximum(1.0 - growth, _LEAST_PART)
-
-
-def _best_alone(
-    rounds: AheadRound, cost: FloatArray, latency: FloatArray, time: FloatArray, price: FloatArray
-) -> IntArray:
-    problem, chain = rounds.problem, rounds.head_start
-    low, high = problem.low, problem.high
-    lengths = np.broadcast_to(np.arange(int(high.max()) + 1)[:, None, None], (int(high.max()) + 1, *low.shape))
-    room = latency[:, None] - drafting_time(rounds.scenario, lengths, problem.draft_time, chain)
-    fits = room > 0.0
-    share = np.where(fits, problem.token_time * lengths / np.where(fits, room, 1.0), _LATE)
-    value = problem.expected(lengths)
-    if not problem.padded:
-        value -= (cost * problem.lines[-1, 1])[:, None] * lengths
-    if rounds.chain_weight:
-        value += rounds.chain_value(lengths, np.broadcast_to(time, lengths.shape[:2]))
-    value[(lengths < low) | (lengths > high)] = -np.inf
-    return np.stack([(value - factor[:, None] * share).argmax(0) for factor in price])
 
 
 def _windows(problem: Problem) -> FloatArray:
