@@ -73,6 +73,12 @@ def pytest_collection_finish():
     gc.enable()
 
 
+def pytest_collection_modifyitems(config, items):
+    """Begin the slow tests with the documentation: else one worker plays its longest examples while the others wait."""
+    if config.option.markexpr == "slow":
+        items.sort(key=lambda item: item.path.parent.name != "docs")
+
+
 slow_left_out = 0  # number of slow tests deselected by default
 
 
