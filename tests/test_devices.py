@@ -72,8 +72,11 @@ def test_devices_are_cold_unless_a_file_says_more():
 
 def test_labels_belong_to_the_numbers():
     stored = FLEET.to_dict()
-    changed = stored | {"fleet": [[*row[:4], 9.0] if row[0] != "my board" else row for row in stored["fleet"]]}
-    assert [row[0] for row in ms.Scenario.from_dict(changed).fleet] == ["", "", "my board"]
+    known, others = [row for row in stored["fleet"] if row[0] != "my board"], [["my board", 0.25, 0.02, 0.02, 0.0]]
+    for rows in ([[*row[:4], 9.0, *row[5:]] for row in known], [[*row[:5], 2e-6, 128] for row in known]):
+        assert [row[0] for row in QWEN.replace(fleet=rows + others).fleet] == ["", "", "my board"]
+    without_growth = [row[:5] for row in known]
+    assert [row[0] for row in QWEN.replace(fleet=without_growth + others).fleet] == [row[0] for row in known + others]
     assert FLEET.label == "qwen3.5, fleet of 3 devices"
     assert QWEN.replace(fleet="boards", device_load="sustained").label == "qwen3.5, fleet boards under sustained load"
 
