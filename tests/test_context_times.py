@@ -2,8 +2,8 @@
 
 import pytest
 
-from multispin_env.registry import DEVICES, DRAFTS
-from tools.context_times import RUNS, profiles
+from multispin_env.registry import DEVICES
+from tools.context_times import PROFILE_MODELS, estimate, profiles, source
 
 UNKNOWN = {
     "iphone-17-pro-ane",  # a context of bounded size
@@ -16,11 +16,10 @@ UNKNOWN = {
 
 def test_files_have_the_numbers_of_the_tool():
     for profile, time in profiles():
-        run = RUNS.get(profile.name)
-        expected = (run.context_time(time, profile.draft_context), run.source) if run else (0.0, "")
+        model = PROFILE_MODELS.get(profile.name)
+        expected = (estimate(profile, time), source(model)) if model else (0.0, "")
         assert (profile.draft_context_time, profile.context_source) == expected, profile.name
-    assert {profile.name for profile, _ in profiles()} - set(RUNS) == UNKNOWN
-    assert set(RUNS) <= {*DEVICES.names(), *DRAFTS.names()}
+    assert {profile.name for profile, _ in profiles()} ^ set(PROFILE_MODELS) == UNKNOWN
 
 
 @pytest.mark.parametrize(
