@@ -100,6 +100,15 @@ class DeviceProfile(ProfileFile):
         growth = (self.draft_context_time, float(self.draft_context)) if self.draft_context_time else ()
         return *times, self.joules_per_token or 0.0, *growth
 
+    def time_after(self, context: int, load: str = LOADS[0]) -> float:
+        """Return the draft time in s/token after ``context`` tokens, cold or under sustained load."""
+        growth = _growth(self.draft_context_time / self.draft_time, float(self.draft_context), context)
+        return self.numbers[LOADS.index(load)] * float(growth)
+
+
+def _growth(ratio: FloatArray | float, measured_after: FloatArray | float, context: IntArray | int) -> FloatArray:
+    return np.asarray(1.0 + ratio * np.maximum(context - measured_after, 0.0))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet(ProfileFile):
@@ -186,7 +195,7 @@ class Devices:
         ratio, measured_after = self.draft_context_time / self.mean_draft_time, float(self.draft_context)
         if row is not None:
             ratio, measured_after = self.rows[3:, np.asarray(row, dtype=np.int64)]
-        return np.asarray(1.0 + ratio * np.maximum(context - measured_after, 0.0))
+        return _growth(ratio, measured_after, context)
 
     def later_time(self, draft_time: FloatArray, context: Callable[[], IntArray], row: IntArray | None) -> FloatArray:
         """Return the draft times (..., K) after ``context()`` (..., K) tokens, from those after the scenario's."""
