@@ -64,8 +64,8 @@ MEASURED_TWICE = (
     ("M4 Max, MLX", QuantizedModel("Qwen3-8B", 4.5), (83, 98.29), (10_785, 72.0)),
     ("iPhone 17 Pro, MLX", QuantizedModel("Qwen3-4B", 4.5), (83, 20.3), (2745, 14.6)),
     ("iPhone 17 Pro, Core AI, GPU", QuantizedModel("Qwen3-4B", 4.0), (83, 17.0), (4041, 11.9)),
-    ("iPhone 17 Pro, Core AI, Neural Engine", QuantizedModel("Qwen3-4B", 4.0), (83, 27.4), (4041, 10.5)),
     ("iPhone 17 Pro, LiteRT", QuantizedModel("Qwen3-4B", 4.0), (83, 15.3), (2745, 13.7)),
+    ("iPhone 17 Pro, Core AI, Neural Engine", QuantizedModel("Qwen3-4B", 4.0), (83, 27.4), (4041, 10.5)),
 )
 """Devices with the model and two pairs (tokens of context, tokens/s)."""
 
