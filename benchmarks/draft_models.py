@@ -57,7 +57,7 @@ class QuantizedModel(NamedTuple):
 
     @property
     def cache(self) -> int:
-        """Bytes of keys and values that each token of context adds."""
+        """Bytes of keys and values that a token reads for each token before it."""
         layers, heads, head_size, _ = self.configuration
         return 2 * layers * heads * head_size * self.cache_bits // 8
 

@@ -1,7 +1,7 @@
 """Seconds that a token of context adds to a drafted one, for the profiles: ``python -m tools.context_times``.
 
-The first table has the estimate of each profile with a draft time, the second what it is for devices that were measured
-after two contexts.
+The first table has the estimates of the profiles; the second compares estimates with devices measured after two
+contexts.
 """
 
 from collections.abc import Iterator
@@ -107,7 +107,7 @@ def estimates() -> Iterator[Row]:
 
 
 def comparisons() -> Iterator[Row]:
-    """Return estimates from the shorter context against the slope between both."""
+    """Return estimates from the time after the shorter context, and the slope between both."""
     for device, model, (short, fast), (long, slow) in MEASURED_TWICE:
         measured = (1.0 / slow - 1.0 / fast) / (long - short)
         estimated = model.context_time(1.0 / fast, short)
