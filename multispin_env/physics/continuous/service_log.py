@@ -121,8 +121,6 @@ class ServiceLog:
         counted = begun >= self._warm_up
         if playing is not None:
             counted = counted & playing
-        if not counted.any():
-            return
         devices = counted[:, None]
         self._time += counted * outcome.duration
         ended, timely = devices & served.finished, devices & served.in_time
