@@ -79,8 +79,13 @@ class AheadRound(Batched):
         """Return the value (β ρ / K) T h A' (..., n, K), in tokens, of the chains left after τ (..., n) s."""
         draft_time = self.problem.draft_time
         left = chain_left(self.scenario, lengths, draft_time, self.head_start, time[..., None])
-        scale = self.chain_weight / draft_time.shape[-1] * self.rho
-        return np.asarray(self.hits.gain(lengths) * left * (scale[:, None] * draft_time))
+        return np.asarray(self.hits.gain(lengths) * left * self.chain_scale)
+
+    @property
+    def chain_scale(self) -> FloatArray:
+        """Value (β ρ / K) T (n, K) of a token of a chain that remains useful."""
+        scale = self.chain_weight / self.problem.draft_time.shape[-1] * self.rho
+        return scale[:, None] * self.problem.draft_time
 
 
 def best_lengths(rounds: AheadRound) -> IntArray:
@@ -112,11 +117,11 @@ def _starts(rounds: AheadRound, windows: FloatArray, parts: FloatArray) -> IntAr
     problem = rounds.problem
     sent = np.clip(np.floor(rounds.head_start), problem.low, problem.high).astype(np.int64)
     server = problem.verification_time(sent[:, None])[:, 0]
-    lengths = []
+    alone, lengths = _Alone.of(rounds), []
     for latency in windows:
         time = latency + server
         cost = _cost_of_second(rounds, sent, time)
-        lengths.append(_best_alone(rounds, cost, latency, time, parts * cost * latency))
+        lengths.append(alone.best(rounds, cost, latency, time, parts * cost * latency))
     return np.stack([*np.concatenate(lengths), sent, problem.low], 1)
 
 
@@ -131,22 +136,42 @@ def _cost_of_second(rounds: AheadRound, lengths: IntArray, time: FloatArray) -> 
     return rounds.rho * np.maximum(1.0 - growth, _LEAST_PART)
 
 
-def _best_alone(
-    rounds: AheadRound, cost: FloatArray, latency: FloatArray, time: FloatArray, price: FloatArray
-) -> IntArray:
-    problem, chain = rounds.problem, rounds.head_start
-    low, high = problem.low, problem.high
-    lengths = np.broadcast_to(np.arange(int(high.max()) + 1)[:, None, None], (int(high.max()) + 1, *low.shape))
-    room = latency[:, None] - drafting_time(rounds.scenario, lengths, problem.draft_time, chain)
-    fits = room > 0.0
-    share = np.where(fits, problem.token_time * lengths / np.where(fits, room, 1.0), _LATE)
-    value = problem.expected(lengths)
-    if not problem.padded:
-        value -= (cost * problem.lines[-1, 1])[:, None] * lengths
-    if rounds.chain_weight:
-        value += rounds.chain_value(lengths, np.broadcast_to(time, lengths.shape[:2]))
-    value[(lengths < low) | (lengths > high)] = -np.inf
-    return np.stack([(value - factor[:, None] * share).argmax(0) for factor in price])
+@dataclass(frozen=True, slots=True)
+class _Alone:
+    """Terms (n, K, L) of all lengths that do not depend on the latency."""
+
+    lengths: IntArray
+    drafting: FloatArray  # s
+    sending: FloatArray  # s of the whole band
+    tokens: FloatArray  # −∞ for lengths that are not allowed
+    hit: FloatArray  # probability of a hit; 1 if chains have no value
+
+    @classmethod
+    def of(cls, rounds: AheadRound) -> Self:
+        problem, longest = rounds.problem, int(rounds.problem.high.max())
+        lengths = np.broadcast_to(np.arange(longest + 1)[:, None, None], (longest + 1, *problem.low.shape))
+        drafting = drafting_time(rounds.scenario, lengths, problem.draft_time, rounds.head_start)
+        tokens = problem.expected(lengths)
+        tokens[(lengths < problem.low) | (lengths > problem.high)] = -np.inf
+        hit = rounds.hits.gain(lengths) if rounds.chain_weight else lengths**0.0
+        terms = (lengths, drafting, problem.token_time * lengths, tokens, hit)
+        return cls(*(np.ascontiguousarray(np.moveaxis(term, 0, -1)) for term in terms))
+
+    def best(
+        self, rounds: AheadRound, cost: FloatArray, latency: FloatArray, time: FloatArray, price: FloatArray
+    ) -> IntArray:
+        """Return the best lengths (p, n, K) at a latency (n,) and prices (p, n) of a share of the band."""
+        problem, value = rounds.problem, self.tokens
+        room = latency[:, None, None] - self.drafting
+        fits = room > 0.0
+        share = np.where(fits, self.sending / np.where(fits, room, 1.0), _LATE)
+        if not problem.padded:
+            value = value - (cost * problem.lines[-1, 1])[:, None, None] * self.lengths
+        if rounds.chain_weight:
+            draft_time, head_start = problem.draft_time[..., None], rounds.head_start[..., None]
+            left = chain_left(rounds.scenario, self.lengths, draft_time, head_start, time[:, None, None])
+            value = value + self.hit * left * rounds.chain_scale[..., None]
+        return np.stack([(value - factor[:, None, None] * share).argmax(-1) for factor in price])
 
 
 def _windows(problem: Problem) -> FloatArray:
