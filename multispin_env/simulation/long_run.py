@@ -59,7 +59,7 @@ def long_run(
     check_real("horizon", horizon, 0.0, open_low=True)
     checked = checked_state(controller.scenario, state)
     system = ContinuousSystem.of(controller.scenario.replace(channel=channel), controller.discipline)
-    return long_run_averages(controller, system, checked, warm_up, horizon, seed=seed)
+    return long_run_averages(controller.decide_continuous, system, checked, warm_up, horizon, seed=seed)
 
 
 def serve(

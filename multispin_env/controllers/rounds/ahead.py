@@ -99,7 +99,7 @@ def best_price_factor(scenario: Scenario, chain_weight: float) -> float:
 
     def mean_rate(factor: float) -> float:
         controller = AheadPrice(scenario, rho=factor * without, chain_weight=chain_weight)
-        rate = long_run_averages(controller, system, state, _WARM_UP * cycle, _ROUNDS * cycle, rounds).rate
-        return float((rate / without).mean())
+        run = long_run_averages(controller.decide_continuous, system, state, _WARM_UP * cycle, _ROUNDS * cycle, rounds)
+        return float((run.rate / without).mean())
 
     return max(PRICE_FACTORS, key=mean_rate)
