@@ -1,6 +1,5 @@
 """Checks of decisions and states without the barrier."""
 
-
 import numpy as np
 from numpy.typing import NDArray
 
