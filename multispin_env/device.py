@@ -27,7 +27,7 @@ from multispin_env.server import MAX_CONTEXT
 
 LOADS = ("cold", "sustained")
 
-Row = tuple[Any, ...]
+Row = tuple[str, float, float, float, float, *tuple[float, ...]]
 """Label, share, draft time cold and under sustained load in s/token, and joules of a drafted token, 0 if unknown.
 
 Devices whose draft times grow with the context have two more: ``draft_context_time`` and ``draft_context``.
@@ -100,6 +100,15 @@ class DeviceProfile(ProfileFile):
         growth = (self.draft_context_time, float(self.draft_context)) if self.draft_context_time else ()
         return *times, self.joules_per_token or 0.0, *growth
 
+    def time_after(self, context: int, load: str = LOADS[0]) -> float:
+        """Return the draft time in s/token after ``context`` tokens, cold or under sustained load."""
+        growth = _growth(self.draft_context_time / self.draft_time, float(self.draft_context), context)
+        return self.numbers[LOADS.index(load)] * float(growth)
+
+
+def _growth(ratio: FloatArray | float, measured_after: FloatArray | float, context: IntArray | int) -> FloatArray:
+    return np.asarray(1.0 + ratio * np.maximum(context - measured_after, 0.0))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet(ProfileFile):
@@ -171,7 +180,7 @@ class Devices:
     @cached_property  # read whenever devices are drawn
     def rows(self) -> FloatArray:
         """Numbers (5, n) of the rows: share, draft time under the ``device_load``, joules of a token, c / T and C_0."""
-        numbers = np.array([(*row[1:], 0.0, 0.0)[:6] for row in self.fleet], dtype=np.float64).reshape(-1, 6)
+        numbers = np.array([[*row[1:], 0.0, 0.0][:6] for row in self.fleet], dtype=np.float64).reshape(-1, 6)
         shares, cold, sustained, joules, added, measured_after = numbers.T
         times = (cold, sustained)[LOADS.index(self.device_load)]
         return np.stack(
@@ -186,7 +195,7 @@ class Devices:
         ratio, measured_after = self.draft_context_time / self.mean_draft_time, float(self.draft_context)
         if row is not None:
             ratio, measured_after = self.rows[3:, np.asarray(row, dtype=np.int64)]
-        return np.asarray(1.0 + ratio * np.maximum(context - measured_after, 0.0))
+        return _growth(ratio, measured_after, context)
 
     def later_time(self, draft_time: FloatArray, context: Callable[[], IntArray], row: IntArray | None) -> FloatArray:
         """Return the draft times (..., K) after ``context()`` (..., K) tokens, from those after the scenario's."""
@@ -235,8 +244,8 @@ class Devices:
 def fleet_rows(rows: Any) -> tuple[Row, ...]:
     """Return rows of a fleet as in `Row`, with the numbers of profiles for rows without.
 
-    A label becomes "" if its profile has other times or joules. ``ValueError`` for an unknown profile, a number out of
-    range, and shares whose sum is not 1.
+    A label becomes "" if its profile has other numbers than the row. ``ValueError`` for an unknown profile, a number
+    out of range, and shares whose sum is not 1.
     """
     if not isinstance(rows, tuple | list) or not rows:
         raise ValueError(f"fleet: expected rows (device, share), got {shown(rows)}")
@@ -265,7 +274,7 @@ def _row(where: str, row: Any) -> Row:
     )
     if not any(measured[3:4]):  # draft times that do not grow
         measured = measured[:3]
-    if label in DEVICES.names() and DEVICES.load(label).numbers[:3] != measured[:3]:
+    if label in DEVICES.names() and DEVICES.load(label).numbers[: len(measured)] != measured:
         label = ""
     return (label, float(share), *measured)
 
@@ -285,7 +294,7 @@ def with_fleet(values: Mapping[str, Any], read_files: bool = True) -> dict[str, 
         return dict(values)
     check_pairs("fleet", values)
     rows = Fleet.resolve(fleet, read_files).devices if isinstance(fleet, str) else fleet_rows(fleet)
-    mean = fsum(row[1] * row[2 + LOADS.index(load)] for row in rows)
+    mean = fsum(share * numbers[LOADS.index(load)] for _, share, *numbers in rows)
     if values.get("mean_draft_time", mean) != mean:
         raise ValueError(f"mean_draft_time: expected none, or {mean!r} of the fleet, got {values['mean_draft_time']!r}")
     return {**values, "fleet": rows, "mean_draft_time": mean}

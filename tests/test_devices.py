@@ -24,8 +24,8 @@ QWEN = ms.Scenario.preset("qwen3.5", num_users=3)
 MINE = [["iphone-16-pro-gpu", 0.5], ["raspberry-pi-5-hailo-10h", 0.25], ["my board", 0.25, 0.08, 0.16, 0.5]]
 FLEET = QWEN.replace(fleet=MINE)
 LOADS = {"cold": (0.02661, 0.1446, 0.08), "sustained": (0.04433, 0.1446, 0.16)}
+GROWTH = ((8.589e-07, 692), (4.691e-06, 532), (0.0, 0))  # s a token of context, after tokens
 JOULES = (0.1, 0.2705, 0.5)  # the first was not measured
-PAIRS = LOADS["cold"], JOULES
 
 
 @pytest.mark.parametrize("name", DEVICES.names())
@@ -49,8 +49,9 @@ def test_tables_have_the_numbers_of_the_profiles(page, models):
 @pytest.mark.parametrize("load", LOADS)
 def test_a_scenario_has_the_numbers_of_its_fleet(load, tmp_path):
     scenario = FLEET.replace(device_load=load)
-    shares, times, joules, growth, _ = scenario.devices.rows
-    assert not growth.any()
+    shares, times, joules, *growth = scenario.devices.rows
+    expected = [(added / cold, after) for (added, after), cold in zip(GROWTH, LOADS["cold"], strict=True)]
+    np.testing.assert_allclose(np.transpose(growth), expected, 1e-14)
     assert (tuple(shares), tuple(times), tuple(joules)) == ((0.5, 0.25, 0.25), LOADS[load], JOULES)
     assert scenario.mean_draft_time == pytest.approx(float(np.dot(shares, times)), rel=1e-15)
     assert scenario.replace(num_users=7, server="a100-32b").mean_draft_time == scenario.mean_draft_time
@@ -72,8 +73,11 @@ def test_devices_are_cold_unless_a_file_says_more():
 
 def test_labels_belong_to_the_numbers():
     stored = FLEET.to_dict()
-    changed = stored | {"fleet": [[*row[:4], 9.0] if row[0] != "my board" else row for row in stored["fleet"]]}
-    assert [row[0] for row in ms.Scenario.from_dict(changed).fleet] == ["", "", "my board"]
+    known, others = [row for row in stored["fleet"] if row[0] != "my board"], [["my board", 0.25, 0.02, 0.02, 0.0]]
+    for rows in ([[*row[:4], 9.0, *row[5:]] for row in known], [[*row[:5], 2e-6, 128] for row in known]):
+        assert [row[0] for row in QWEN.replace(fleet=rows + others).fleet] == ["", "", "my board"]
+    without_growth = [row[:5] for row in known]
+    assert [row[0] for row in QWEN.replace(fleet=without_growth + others).fleet] == [row[0] for row in known + others]
     assert FLEET.label == "qwen3.5, fleet of 3 devices"
     assert QWEN.replace(fleet="boards", device_load="sustained").label == "qwen3.5, fleet boards under sustained load"
 
@@ -90,9 +94,35 @@ def test_names_files_and_rows_are_the_same_fleet(name, tmp_path):
     assert ms.Scenario.load(file) == scenario
 
 
+@pytest.mark.parametrize("name", FLEETS.names())
+def test_named_fleets_have_the_growth_of_their_profiles(name):
+    scenario = QWEN.replace(fleet=name, num_users=50)
+    profiles = [DEVICES.load(label) for label, *_ in scenario.fleet]
+    growth = np.array([(profile.draft_context_time, profile.draft_context) for profile in profiles])
+    assert [row[5:] for row in scenario.fleet] == [(added, after) if added else () for added, after in growth.tolist()]
+    short, long = (ms.sample_state(scenario.replace(context=context), 0) for context in (1024, 32_768))
+    added, after = growth[long.fleet_row].T
+    np.testing.assert_allclose(long.draft_time - short.draft_time, added * (32_768 - np.maximum(after, 1024)), 1e-12)
+    assert (added > 0.0).any()
+
+
+def test_a_long_context_slows_a_measured_device():
+    env_id, fields = "MultiSpin/Heterogeneous-v0", {"num_users": 2, "fleet": [["rk3588-npu", 1.0]]}
+    envs = [gym.make(env_id, scenario="qwen3.5", context=context, **fields).unwrapped for context in (1024, 32_768)]
+    observations = [env.reset(seed=0)[0] for env in envs]
+    times = [env.state.draft_time for env in envs]
+    assert times[0] == pytest.approx([0.05992 + 1.109e-6 * (1024 - 160)] * 2)
+    assert times[1] - times[0] == pytest.approx([1.109e-6 * 31_744] * 2)
+    assert observations[1]["compute"] == pytest.approx(times[1] / 0.05992)
+
+
 def test_shares_in_draws():
     state = ms.sample_state(FLEET, 0, size=20_000)
-    rows = [(state.draft_time == time) & (state.draft_energy == joules) for time, joules in zip(*PAIRS, strict=True)]
+    times = [time + added * (1024 - after) for time, (added, after) in zip(LOADS["cold"], GROWTH, strict=True)]
+    rows = [
+        np.isclose(state.draft_time, time, 1e-12, 0.0) & (state.draft_energy == joules)
+        for time, joules in zip(times, JOULES, strict=True)
+    ]
     assert [float(row.mean()) for row in rows] == pytest.approx([0.5, 0.25, 0.25], abs=0.01)
     others = ms.sample_state(QWEN, 0, size=20_000)  # the same channels and tasks
     assert (state.spectral_efficiency == others.spectral_efficiency).all()
@@ -226,8 +256,15 @@ def test_commands(capsys, tmp_path):
     assert QWEN.replace(**parse_settings([fleet, f"mean_draft_time={FLEET.mean_draft_time}"])) == FLEET
     file = tmp_path / "devices.csv"
     file.write_text("device,snr_db,acceptance_rate\niphone-16-pro-gpu,15,0.8\nrk3588-npu,20,0.7\n", encoding="utf-8")
-    for load, time in (("cold", 0.02661), ("sustained", 0.04433)):
-        assert main(["solve", str(file), "--json", "--set", f"device_load={load}"]) == 0
+    later = 1.0 + 8.589e-07 / 0.02661 * (32_768 - 692)
+    for load, context, time in (
+        ("cold", 692, 0.02661),
+        ("sustained", 692, 0.04433),
+        ("cold", 32_768, 0.02661 * later),
+        ("sustained", 32_768, 0.04433 * later),
+    ):
+        settings = ["--set", f"device_load={load}", f"context={context}", "min_draft_length=1"]
+        assert main(["solve", str(file), "--json", *settings]) == 0
         first, second = json.loads(capsys.readouterr().out)["rows"]
         assert (first["name"], second["name"]) == ("iphone-16-pro-gpu", "rk3588-npu")
         assert first["draft_time"] == pytest.approx(time * first["draft_length"])
@@ -235,6 +272,7 @@ def test_commands(capsys, tmp_path):
         (["--fleet", "phones"], "fleet: expected none with the devices of "),
         (["--set", "fleet=phones"], "fleet: expected none with the devices of "),
         (["--set", "device_load=warm"], "device_load: expected one of ['cold', 'sustained'], got 'warm'"),
+        (["--set", "context=long"], "context: expected an integer in 0.."),
     ):
         assert main(["solve", str(file), *words]) == 2
         assert sentence in capsys.readouterr().err

@@ -3,19 +3,19 @@
 from argparse import Namespace
 from collections.abc import Iterator
 
-from benchmarks.figures.context import BITS, CONTEXTS, DRAFTS, MODELS, SERVERS, gain
+from benchmarks.draft_models import MODELS, QuantizedModel
+from benchmarks.figures.context import BITS, CONTEXTS, DRAFTS, SERVERS, gain
 from benchmarks.tools import Options, Row, show
 
 
 def models() -> Iterator[Row]:
     """Return the configurations, and the context after which a draft takes twice as long."""
-    for name, model in MODELS.items():
-        added = model.context_time(1.0, BITS)
+    for model in (QuantizedModel(name, BITS) for name in MODELS):
         yield {
-            "model": name,
+            "model": model.name,
             "bytes of a token": f"{model.cache:,}",
-            "weights (GB)": f"{model.weights * BITS / 8e9:.3f}",
-            "draft time doubles after": f"{1.0 / added:,.0f}",
+            "weights (GB)": f"{model.weights / 1e9:.3f}",
+            "draft time doubles after": f"{1.0 / model.context_time(1.0):,.0f}",
         }
 
 

@@ -1,13 +1,14 @@
 """Headlines by fleet: who wins with the paper's devices and with measured ones, with and without lost uploads.
 
-If uploads are *lost*, one in ten is sent again 8 ms later. *ms* is the mean time of a drafted token. The first table
-has mean tokens/s of random static systems: the server alone, one that drafts for all, and devices that draft in rounds,
-without the barrier, or ahead (in rounds or not, as is better; if uploads are lost, not). *Over server* is the paired
-mean ratio of the best of the last three to the server that drafts, with its standard error. `groups` has its defaults,
-and no policy without drafting ahead exceeds *bound*. The second table has the least K with which devices exceed the
-server that drafts, on the servers of ``benchmarks.figures --only does-it-pay``; the third the most devices of llama2
-that get a token in time, with ids. *Over server* is there rounds over server drafts, and *formula* what Lyu et al.
-(arXiv 2606.25091) expect of it, 1 + L T_srv / T_ver with the server's best length L, from the server's time alone.
+If uploads are *lost*, one in ten is sent again 8 ms later. *ms* is the mean measured time of a drafted token, before
+its growth with the context. The first table has mean tokens/s of random static systems: the server alone, one that
+drafts for all, and devices that draft in rounds, without the barrier, or ahead (in rounds or not, as is better; if
+uploads are lost, not). *Over server* is the paired mean ratio of the best of the last three to the server that drafts,
+with its standard error. `groups` has its defaults, and no policy without drafting ahead exceeds *bound*. The second
+table has the least K with which devices exceed the server that drafts, on the servers of ``benchmarks.figures --only
+does-it-pay``; the third the most devices of llama2 that get a token in time, with ids. *Over server* is there rounds
+over server drafts, and *formula* what Lyu et al. (arXiv 2606.25091) expect of it, 1 + L T_srv / T_ver with the server's
+best length L, from the server's time alone.
 """
 
 from argparse import Namespace

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from benchmarks.draft_models import QuantizedModel
 from benchmarks.evidence.fit import TABLES
-from benchmarks.figures.context import MODELS as DRAFT_MODELS
 from benchmarks.tools import Options, Row, show
 from multispin_env.apps.models.passes import VERIFY, PassCell, fit_law, law_times
 from multispin_env.apps.models.profile import Profile, cell_sizes
@@ -133,7 +133,7 @@ def growth() -> Iterator[Row]:
         model = name.rpartition("/")[2].removeprefix("Meta-")
         for system in ("a100_sxm", "h100_sxm", "l40s", "b200_sxm"):
             steps = StepTimes(Machine(system), name)
-            estimate = DRAFT_MODELS[model].context_time(steps.step(1, CONTEXT), 16.0)
+            estimate = QuantizedModel(model, 16.0).context_time(steps.step(1, CONTEXT))
             found = [
                 (steps.step(batch, 32 * CONTEXT) - steps.step(batch, CONTEXT)) / (31 * CONTEXT * batch)
                 for batch in (1, 64)

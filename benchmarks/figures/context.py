@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.draft_models import MODELS, QuantizedModel
 from multispin_env.apps.reproduce.drawing import BLACK, BLUE, ORANGE, Series, Sweep
 from multispin_env.apps.reproduce.figure import FigureSpec, Row, Scale
 from multispin_env.controllers.names import make_controller
@@ -14,34 +15,6 @@ from multispin_env.scenario import Scenario
 CONTEXTS = (1024, 8192, 32_768, 131_072)
 SERVERS = ("h100-32b", "l40s-8b", "b200-70b", "a100-8b")
 BITS = 4.5  # of a weight in 4 bits, with the scale of each block of 32
-
-
-class DraftModel(NamedTuple):
-    """Configuration of a model, from its config.json."""
-
-    layers: int
-    heads: int  # of keys and values
-    head_size: int
-    weights: float  # that a token reads: all but an embedding that is no output layer
-
-    @property
-    def cache(self) -> int:
-        """Bytes of keys and values in 16 bits that each token of context adds."""
-        return 2 * 2 * self.layers * self.heads * self.head_size
-
-    def context_time(self, draft_time: float, bits: float) -> float:
-        """Estimate c in s from a draft time in s: that of reading the cache as fast as the weights."""
-        return draft_time * self.cache / (self.weights * bits / 8.0)
-
-
-MODELS = {
-    "Llama-3.2-1B": DraftModel(16, 8, 64, 1.236e9),
-    "Qwen3-0.6B": DraftModel(28, 8, 128, 0.596e9),
-    "Qwen3-1.7B": DraftModel(28, 8, 128, 1.721e9),
-    "Qwen3-8B": DraftModel(36, 8, 128, 7.568e9),
-    "Llama-3.1-8B": DraftModel(32, 8, 128, 7.505e9),
-}
-
 DRAFTS = ("no cache", "Llama-3.2-1B", "Qwen3-0.6B")
 
 
@@ -58,7 +31,7 @@ def gain(server: str, draft: str, context: int, states: int, seed: int = 0, num_
     """Return the gain of devices with a draft time of 10 ms in ``qwen3.5``, by the estimate of c."""
     fields = {"server": server, "num_users": num_users, "min_draft_length": 0, "payload": "ids", "context": context}
     short = Scenario.preset("qwen3.5", **fields)
-    added = MODELS[draft].context_time(short.mean_draft_time, BITS) if draft in MODELS else 0.0
+    added = QuantizedModel(draft, BITS).context_time(short.mean_draft_time) if draft in MODELS else 0.0
     scenario = short.replace(draft_context_time=added)
     state, planned = (sample_state(system, np.random.default_rng(seed), states) for system in (scenario, short))
     oracle = make_controller("optimal", scenario)

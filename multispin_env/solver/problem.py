@@ -242,7 +242,7 @@ def make_problem(
         token_time=token_time,
         acceptance_rate=state.acceptance_rate.reshape(flat),
         weights=np.where(weights < _MIN_WEIGHT, 0.0, np.minimum(weights, MAX_WEIGHT)).reshape(flat),
-        low=np.where(free < 0, scenario.min_draft_length, free),
+        low=np.maximum(free, scenario.min_draft_length),
         high=np.where(free < 0, longest, free),
         constant_time=np.full(len(draft_time), constant),
         lines=lines,

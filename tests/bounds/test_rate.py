@@ -7,8 +7,16 @@ import pytest
 from scipy import integrate, optimize
 
 import multispin_env as ms
-from multispin_env.bounds.rate import DEEP_FADES, fading_states
-from multispin_env.bounds.rate_program import Program
+from multispin_env.bounds.rate import (
+    DEEP_FADES,
+    _add_uploads,
+    add_idle,
+    add_skips,
+    fading_states,
+    make_kinds,
+    make_systems,
+)
+from multispin_env.bounds.rate_program import Program, add_set, add_times, make_rates, useful_sets
 from multispin_env.draft import expected_tokens
 from multispin_env.solver.problem import user_times
 from tests.controllers.continuous import periodic
@@ -83,6 +91,29 @@ def test_tight_is_nearly_reached_where_two_devices_take_turns():
     ratios = [best_found(*system, 2) / ms.rate_bound(*system, tight=True).value for system in systems]
     assert max(ratios) > 0.99
     assert min(ratios) > 0.9
+
+
+@pytest.mark.parametrize(("seed", "users"), [(2, 3), (34, 4), (40, 5)])
+def test_tight_is_the_bound_with_the_rows_of_all_uploads(seed, users):
+    """`rate_bound` adds the rows that are violated, one after the other."""
+    scenario, state = tiny(seed, users, 3)
+    (system,), unit = make_systems(scenario, state, "static", None, True, False)
+    kinds = make_kinds(system)
+    rates = make_rates(system, len(kinds.skips))
+    add_times(rates)
+    for member in useful_sets(system):
+        add_set(rates, system, member)
+    add_skips(rates, kinds)
+    slack = add_idle(rates, system, kinds)
+    without = rates.program.solve().bound
+    spare = np.maximum(kinds.skipped_time[:, None] - system.drafting[:, 0], 0.0)
+    for index in range(users):
+        limits = spare[:, kinds.before == index]
+        for limit in np.unique(limits[np.isfinite(limits)]):
+            _add_uploads(rates, system, kinds, slack, spare, index, limit)
+    bound = rates.program.solve().bound
+    assert bound < without / 1.001
+    assert ms.rate_bound(scenario, state, tight=True).value * unit == pytest.approx(bound, rel=1e-6)
 
 
 def test_periodic_tables_that_are_known():

@@ -56,11 +56,16 @@ def with_option(rng, problem, option):
     return problem
 
 
-def brute_force(problem):
-    """Best value (n,) over every decision, 0 where none is in time."""
+def every_decision(problem):
+    """Lengths (n, m, K) up to the largest of any row."""
     axes = [np.arange(int(problem.high.max()) + 1)] * problem.low.shape[1]
     lengths = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes)).astype(float)
-    every = np.broadcast_to(lengths, (len(problem), *lengths.shape))
+    return np.broadcast_to(lengths, (len(problem), *lengths.shape))
+
+
+def brute_force(problem):
+    """Best value (n,) over every decision, 0 where none is in time."""
+    every = every_decision(problem)
     value = problem.value(every)
     allowed = ((every >= problem.low[:, None]) & (every <= problem.high[:, None])).all(-1)
     if problem.tpot < np.inf:

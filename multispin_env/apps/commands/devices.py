@@ -63,8 +63,10 @@ class Devices:
     profiled: bool = False  # whether a row names a device profile
 
 
-def read_devices(file: Path, load: str = LOADS[0]) -> Devices:
-    """Read devices from a file, or from standard input for ``-``; draft times of profiles are those under a ``load``.
+def read_devices(file: Path, load: str = LOADS[0], context: int = 0) -> Devices:
+    """Read devices from a file, or from standard input for ``-``.
+
+    Draft times of profiles are those under a ``load`` after ``context`` tokens, those of columns are taken as they are.
 
     The format is JSON if the suffix is ``.json``, or if it isn't ``.csv`` and the text begins with a bracket, else CSV.
     ``ValueError`` names the file, the row (from 1, without the header), the column and the expected value.
@@ -72,18 +74,18 @@ def read_devices(file: Path, load: str = LOADS[0]) -> Devices:
     where = "stdin" if file == STDOUT else str(file)
     try:
         with located(where), nullcontext(sys.stdin.buffer) if file == STDOUT else file.open("rb") as stream:
-            return _devices(read_limited(stream, _MAX_BYTES), file.suffix.lower(), load)
+            return _devices(read_limited(stream, _MAX_BYTES), file.suffix.lower(), load, context)
     except OSError as error:
         raise ValueError(f"file: expected a CSV or JSON file, got {where!r} ({error.strerror})") from None
 
 
-def _devices(content: bytes, suffix: str, load: str) -> Devices:
+def _devices(content: bytes, suffix: str, load: str, context: int) -> Devices:
     text = decode_text(content)
     is_json = suffix == ".json" or (suffix != ".csv" and text.lstrip()[:1] in ("[", "{"))
     records = _json_records(text) if is_json else _csv_records(content)
     if not records:
         raise ValueError("expected at least one device, got no rows")
-    names, required, weights = zip(*map(_device, count(1), records, repeat(load)), strict=True)
+    names, required, weights = zip(*map(_device, count(1), records, repeat(load), repeat(context)), strict=True)
     weighted = any("weight" in record for record in records)
     if weighted and not any(weights):
         raise ValueError("weight: expected at least one number > 0, got only zeros")
@@ -91,7 +93,7 @@ def _devices(content: bytes, suffix: str, load: str) -> Devices:
     return Devices(names, SystemState(*np.array(required).T), np.array(weights) if weighted else None, profiled)
 
 
-def _device(row: int, record: _Record, load: str) -> tuple[str, list[float], float]:
+def _device(row: int, record: _Record, load: str, context: int) -> tuple[str, list[float], float]:
     """Return the name, the values of `_REQUIRED` and the weight of a device."""
     values = []
     for group in _REQUIRED:
@@ -100,7 +102,7 @@ def _device(row: int, record: _Record, load: str) -> tuple[str, list[float], flo
             raise ValueError(f"row {row}, {' or '.join(group)}: expected a number, got nothing")
         if column == "device":
             check_name(f"row {row}, device", record[column], DEVICES.names())
-            values.append(DEVICES.load(record[column]).numbers[LOADS.index(load)])
+            values.append(DEVICES.load(record[column]).time_after(context, load))
         else:
             values.append(_checked(record[column], column, row))
     name = check_label(f"row {row}, name", record.get("name", record.get("device", str(row))))

@@ -5,7 +5,8 @@ one length.
 
 The file is CSV with a header, or a JSON list of objects with the same keys; "-" reads standard input. Each row is one
 device. Columns:
-  draft_time_s or draft_time_ms   time of the draft model per token, or device, the name of a device profile
+  draft_time_s or draft_time_ms   time of the draft model per token, or device, the name of a device profile, whose
+                                  time is that after the context of the scenario
   spectral_efficiency or snr_db   of the uplink: bit/s/Hz, or signal-to-noise ratio with r = log2(1 + snr)
   acceptance_rate                 probability that the target model accepts a drafted token
   name, weight                    optional: a label, and the weight of the tokens of this device (default 1)
@@ -34,7 +35,7 @@ from multispin_env.apps.terminal.arguments import (
 from multispin_env.apps.terminal.output import STDOUT, check_outputs, provenance, write_output
 from multispin_env.arrays import FloatArray
 from multispin_env.certificates.write import certificate
-from multispin_env.checks import check_name, listed, shown
+from multispin_env.checks import check_integer, check_name, listed, shown
 from multispin_env.controllers.names import (
     CUSTOM_CONTROLLER,
     check_controller,
@@ -50,6 +51,7 @@ from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, Outcome
 from multispin_env.registry import option_names
 from multispin_env.scenario import Scenario
+from multispin_env.server import MAX_CONTEXT
 from multispin_env.solver.certify import CertifiedDecision, is_compiled
 from multispin_env.units import MHZ, MS
 
@@ -266,9 +268,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def read_system(options: argparse.Namespace, file: Path) -> tuple[Devices, Scenario]:
     """Return the devices of a file and the scenario of the options; ``ValueError`` for options about devices."""
     fields = collect_arguments(options)
-    load = fields.get("device_load", Scenario.resolve(options.scenario or DEFAULT_SCENARIO).device_load)
+    base = Scenario.resolve(options.scenario or DEFAULT_SCENARIO)
+    load, context = (fields.get(name, getattr(base, name)) for name in ("device_load", "context"))
     check_name("device_load", load, LOADS)
-    devices = read_devices(file, load)
+    devices = read_devices(file, load, check_integer("context", context, 0, MAX_CONTEXT))
     num_users = len(devices.names)
     if "num_users" in fields:
         raise ValueError(

@@ -101,6 +101,8 @@ MAX_DEVICES = 40  # so that answers are quick
 
 AS_IS = "as in the scenario"  # option that keeps the scenario's value
 
+CONTEXTS = tuple(str(1024 * 2**power) for power in range(8))  # tokens
+
 
 def law_label(scenario: Scenario) -> str:
     """Return the name of a scenario's server, or the formula of its verification time for K drafts and n tokens."""
@@ -131,6 +133,7 @@ class SystemSettings:
     fleet: str = control_field(
         AS_IS, Choice("fleet", (AS_IS, *FLEETS.names()), lambda s: s.devices.fleet_name or "none")
     )
+    context: str = control_field(AS_IS, Choice("context, tokens", (AS_IS, *CONTEXTS), lambda base: base.context))
     payload: str = control_field(AS_IS, Choice("payload", (AS_IS, *PAYLOADS), lambda base: base.payload))
     shortest: str = control_field(AS_IS, Choice("min. draft length", (AS_IS, "0", "1"), lambda s: s.min_draft_length))
 
@@ -211,7 +214,8 @@ class SystemSettings:
             if base.draft_context_time:
                 changes["draft_context_time"] = base.draft_context_time * self.draft_factor
         changes |= {name: value for name in ("server", "fleet", "payload") if (value := getattr(self, name)) != AS_IS}
-        return changes | ({} if self.shortest == AS_IS else {"min_draft_length": int(self.shortest)})
+        menus = {"context": self.context, "min_draft_length": self.shortest}
+        return changes | {name: int(value) for name, value in menus.items() if value != AS_IS}
 
     def system(self, sources: ScenarioSources) -> Scenario:
         """Return the scenario with all changes; ``ValueError`` if not allowed or inconsistent."""

@@ -66,6 +66,7 @@ class Profile:
     def describe(self) -> str:
         """Return text on the fitted verification time, its errors, and the draft time; for tables also the source."""
         server, errors = self.server, np.abs(self.errors)
+        growth = f"of context beyond {server.draft_context} adds {1e9 * server.draft_context_time:.4g} ns."
         padded = "K (longest draft + 1), as shorter drafts are padded (padded = true)"
         lines = [
             f"A pass of K drafts{' with C tokens of context' if server.context_time else ''} takes {formula(server)}.",
@@ -81,10 +82,9 @@ class Profile:
             ]
             if self.drafting is not None:
                 time, error = describe_pieces(server.draft_pieces), self.drafting.error
-                growth = f"adds {1e9 * server.draft_context_time:.4g} ns"
                 lines[3:3] = [
                     f"A drafted token for each of n requests takes {time} (errors at most {error:.1%}).",
-                    f"Each of their tokens of context beyond {server.draft_context} {growth}.",
+                    f"Each of their tokens {growth}",
                 ]
             return "\n".join(lines)
         ratios = [max(self.passes.seconds[cell]) / min(self.passes.seconds[cell]) for cell in self.cells]
@@ -95,8 +95,7 @@ class Profile:
             f"A drafted token takes {draft_time:.4g} ms (median of {passes} passes of {DRAFT_CELL.length} tokens).",
         ]
         if self.passes.count(LONG_DRAFT_CELL):
-            growth = f"adds {1e9 * server.draft_context_time:.4g} ns"
-            lines.append(f"Each token of context beyond {server.draft_context} {growth}.")
+            lines.append(f"Each token {growth}")
         return "\n".join(lines)
 
 

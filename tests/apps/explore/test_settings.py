@@ -13,7 +13,7 @@ HERE = ScenarioSources()
 def test_a_link_restores_every_field():
     settings = RoundSettings(
         scenario="qwen3.5", num_users=3, megahertz=4.5, snr_shift=-2.5, spread=0.35, draft_factor=2.2,
-        server="a100-32b", fleet="phones", payload="ids", shortest="0", seed=7, moved=2,
+        server="a100-32b", fleet="phones", context="8192", payload="ids", shortest="0", seed=7, moved=2,
         moved_db=5.5, edits="1.snr_db=12.5;3.acceptance=0.7",
     )  # fmt: skip
     assert all(getattr(settings, entry.name) != entry.default for entry in fields(settings)), "each differs"
@@ -50,14 +50,15 @@ def test_sliders_change_what_they_say(preset):
     assert SystemSettings(preset).system(HERE) == base.replace(num_users=20, total_bandwidth=10e6)
     moved = SystemSettings(
         preset, num_users=5, megahertz=2.5, snr_shift=3.0, spread=0.0, draft_factor=2.0, server="a100-70b",
-        payload="ids", shortest="0",
+        context="32768", payload="ids", shortest="0",
     ).system(HERE)  # fmt: skip
     middle = pytest.approx((base.mean_gain_low + base.mean_gain_high) / 2)
     assert (moved.num_users, moved.total_bandwidth) == (5, 2.5e6)
     assert moved.transmit_snr_db == base.transmit_snr_db + 3.0
     assert moved.mean_draft_time == pytest.approx(2.0 * base.mean_draft_time)
     assert (moved.draft_time_spread, moved.mean_gain_low, moved.mean_gain_high) == (0.0, middle, middle)
-    assert (moved.server, moved.payload, moved.min_draft_length) == ("a100-70b", "ids", 0)
+    assert (moved.server, moved.context) == ("a100-70b", 32_768)
+    assert (moved.payload, moved.min_draft_length) == ("ids", 0)
     assert SystemSettings(preset, fleet="boards").system(HERE).devices.fleet_name == "boards"
     wide = SystemSettings(spread=2.0).system(HERE)  # stays a scenario: of 0.15, and of 0.2 to 0.5
     spread = wide.draft_time_spread, wide.mean_gain_low, wide.mean_gain_high
@@ -86,6 +87,8 @@ def test_options_make_the_same_system(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Scenario.preset("r1", num_users=4).save("own.json")
     for sources, name in ((HERE, "llama2"), (ScenarioSources(tmp_path / "own.json"), str(tmp_path / "own.json"))):
-        settings = SystemSettings(name, num_users=3, spread=1.4, server="a100-32b", payload="ids", shortest="0")
+        settings = SystemSettings(
+            name, num_users=3, spread=1.4, server="a100-32b", context="8192", payload="ids", shortest="0"
+        )
         options = COMMAND.parser("x").parse_args([*settings.option_words(sources, "num_users"), "-"])
         assert resolve_scenario(options, num_users=3) == settings.system(sources)

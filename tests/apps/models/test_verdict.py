@@ -2,6 +2,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import multispin_env as ms
 from multispin_env.apps.models.contender import LiveRound
@@ -10,6 +11,7 @@ from multispin_env.apps.models.verdict import (
     PASS,
     ROUND,
     TOKENS,
+    _draw_rounds,
     _rounds_before,
     block_length,
     verdict_cells,
@@ -87,3 +89,16 @@ def test_a_block_is_as_long_as_a_request_but_there_are_some(count, number, expec
 def test_the_timeline_ends_with_the_window():
     rounds = [made(k) for k in range(100)]  # 0.6 s each
     assert [len(_rounds_before(window, rounds)) for window in (1.3, 1e3)] == [3, 60]
+
+
+def test_the_timeline_shows_each_token_when_it_is_drafted():
+    axes = Figure().subplots()
+    _draw_rounds(axes, [made(0), made(1)])  # 600 ms each, 200 of which draft four tokens, then 100 upload them
+    drawn = {
+        bars.get_label(): np.array(sorted((bar.get_x(), bar.get_width()) for bar in bars if bar.get_width() > 0.0))
+        for bars in axes.containers
+    }
+    assert drawn["drafting, accepted"] == pytest.approx(np.array([(0, 50), (600, 50)]))
+    refused = [(begin + token, 50) for begin in (0, 600) for token in (50, 100, 150)]
+    assert drawn["drafting, refused"] == pytest.approx(np.array(refused))
+    assert drawn["uploading"] == pytest.approx(np.array([(200, 100), (800, 100)]))

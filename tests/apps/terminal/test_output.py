@@ -128,6 +128,19 @@ def test_an_error_is_one_sentence(error, status, words, capsys):
     assert capsys.readouterr().err == f"multispin x: {words}\n"
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("unbuffered", [False, True])
+def test_lines_for_people_are_written_at_once(unbuffered, terminal, monkeypatch):
+    for name in ("stdout", "stderr"):
+        stream = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=unbuffered)
+        monkeypatch.setattr(sys, name, stream)
+        monkeypatch.setattr(sys, f"__{name}__", stream)
+    monkeypatch.setattr(output._Stream, "isatty", lambda stream: terminal, raising=False)
+    at_once = []
+    assert exit_status("x", lambda: at_once.extend((sys.stdout.line_buffering, sys.stderr.line_buffering))) == 0
+    assert at_once == [unbuffered or terminal, True]
+
+
 STREAMS = """
 import os, sys
 from multispin_env.apps.terminal.output import exit_status

@@ -126,6 +126,14 @@ def test_endless_requests_share_their_arrays():
     same(ms.ContinuousState.joined([core.state[:1], core.state[1:]]), core.state)
 
 
+def test_a_state_may_hold_requests_of_both_kinds():
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    state = core_of(scenario).state
+    endless = state.demand.wanted[0, 0]
+    demand = state.demand.changed(wanted=np.array([[endless, 5, 0]]), output=np.array([[endless, 7, 0]]))
+    same(checked_continuous_state(scenario, state.changed(demand=demand)).demand, demand)
+
+
 def decisions(core, rng, discipline="serial"):
     decision = joined([random_order(core.system.scenario, discipline, rng) for _ in range(core.num_envs)])
     if core.queues is None:
