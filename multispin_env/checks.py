@@ -127,7 +127,7 @@ def check_bool(field: str, value: Any) -> bool:
 
 def check_integer(field: str, value: Any, low: int, high: int | None = None) -> int:
     """Return ``value`` as ``int``; ``ValueError`` unless it is an integer in [low, high], by default to `INT64_MAX`."""
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    whole = type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
     most = INT64_MAX if high is None else high
     if not whole or not low <= int(value) <= most:
         too_large = whole and int(value) > most
@@ -136,8 +136,12 @@ def check_integer(field: str, value: Any, low: int, high: int | None = None) -> 
     return int(value)
 
 
-def as_float(value: Real) -> float:
-    """Return a number as ``float``; infinity if it overflows."""
+def as_float(value: Any) -> float:
+    """Return a number as ``float``; infinity if it overflows, NaN for what is no real number."""
+    if type(value) is float:  # checks of abstract classes are slow
+        return value
+    if not isinstance(value, Real):
+        return np.nan
     try:
         return float(value)
     except OverflowError:
@@ -154,10 +158,10 @@ def check_real(
     open_high: bool = False,
 ) -> float:
     """Return ``value`` as ``float``; ``ValueError`` unless it is a finite number in the interval."""
-    number = np.nan if isinstance(value, bool) or not isinstance(value, Real) else as_float(value)
+    number = np.nan if isinstance(value, bool) else as_float(value)
     below = number <= low if open_low else number < low
     above = number >= high if open_high else number > high
-    if below or above or not np.isfinite(number):
+    if below or above or not -np.inf < number < np.inf:
         interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or np.isinf(high) else ']'}"
         raise ValueError(f"{field}: expected a finite number in {interval}, got {shown(value)}")
     return number
@@ -223,7 +227,7 @@ def check_plausible(arguments: Mapping[str, Any], where: str = "") -> None:
 def _check_unit(field: str, value: Any, unit: _Unit, depth: int = 2) -> None:
     for index, part in enumerate(value if depth and isinstance(value, tuple | list) else ()):
         _check_unit(f"{field}[{index}]", part, unit, depth - 1)
-    number = as_float(value) if isinstance(value, Real) else np.nan
+    number = as_float(value)
     if not 0.0 < number < np.inf or unit.low <= number <= unit.high:
         return
     limit = f"at least {unit.low:g}" if number < unit.low else f"at most {unit.high:g}"

@@ -376,6 +376,8 @@ class Scenario:
         token, payload and target. ``fleet``, a name of `FLEETS`, a file (`Fleet.load`) or rows, and ``device_load`` set
         the mean draft time.
         """
+        if not overrides:
+            return self
         check_keywords("Scenario", overrides, self.field_names())
         same_server = overrides.get("server", self.server) == self.server
         drafting = DRAFTING if "server_draft_pieces" not in overrides else DRAFTING[:1]

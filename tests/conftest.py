@@ -119,7 +119,9 @@ def small_energy_law(scenario):
 
 @pytest.fixture
 def quick_prices(monkeypatch):
-    """Replace the measured prices of time, for tests in which any price will do."""
+    """Replace measured prices of time and the measured number of groups, for tests in which any will do."""
+    monkeypatch.setattr("multispin_env.controllers.continuous.groups.best_num_groups", lambda scenario: 2)
+    monkeypatch.setattr("multispin_env.controllers.rounds.ahead.best_price_factor", lambda scenario, weight: 1.0)
     rooms = ("rounds.ahead", "continuous.endless", "continuous.serving")
     for name in (*(f"{room}.reference_rate" for room in rooms), "continuous.serving.reference_tokens_in_time"):
         monkeypatch.setattr(f"multispin_env.envs.{name}", lambda system, *rule: 22.0 * system.scenario.num_users)

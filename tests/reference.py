@@ -99,8 +99,11 @@ def share_of_rate(rate, need, efficiency):
     return math.exp(brentq(lambda x: rate(math.exp(x), efficiency) / need - 1.0, low, 0.0, xtol=1e-15, rtol=1e-15))
 
 
-def linked_latency(scenario, state, rate, lengths):
-    """φ in s at which all drafts are sent, for devices with any rate curve and access delays."""
+def linked_latency(scenario, state, rate, lengths, most=math.inf):
+    """φ in s at which all drafts are sent, for devices with any rate curve and access delays; infinite above ``most``.
+
+    One sum of shares tells whether φ is at most ``most``; finding it takes about 25 of them.
+    """
     users, band = scenario.num_users, scenario.bits_per_token / scenario.total_bandwidth
     delays = (scenario.access_delay or (0.0,)) * (users if len(scenario.access_delay) < 2 else 1)
     devices = zip(lengths, state.draft_time.tolist(), delays, state.spectral_efficiency.tolist(), strict=True)
@@ -112,6 +115,8 @@ def linked_latency(scenario, state, rate, lengths):
         return sum(min(share_of_rate(rate, bits / (phi - start), r), 1e9) for start, bits, r in jobs) - 1.0
 
     low = max(start + bits / rate(1.0, r) for start, bits, r in jobs) * (1.0 + 1e-15)
+    if low > most or (most < math.inf and excess(most) > 0.0):
+        return math.inf
     if excess(low) <= 0.0:
         return low
     step = 1e-6
@@ -129,8 +134,8 @@ def mean_repetitions(loss, users):
     return math.fsum(terms[1:])
 
 
-def linked_rounds(scenario, state, rate, fixed=None):
-    """Yield lengths, tokens of each device, and time of a round of every decision."""
+def linked_rounds(scenario, state, rate, fixed=None, most=lambda tokens: math.inf):
+    """Yield lengths, tokens of each device, and time of a round of every decision that takes at most ``most`` s."""
     fixed = [-1] * scenario.num_users if fixed is None else fixed
     ranges = [range(scenario.min_draft_length, scenario.max_draft_length + 1) if f < 0 else [int(f)] for f in fixed]
     repeats = 0.0
@@ -138,5 +143,7 @@ def linked_rounds(scenario, state, rate, fixed=None):
         repeats = scenario.repeat_time * mean_repetitions(scenario.upload_loss, scenario.num_users)
     for lengths in product(*ranges):
         tokens = np.array([expected_tokens(n, a) for n, a in zip(lengths, state.acceptance_rate, strict=True)])
-        time = linked_latency(scenario, state, rate, lengths) + server_time(scenario, lengths)
-        yield lengths, tokens, time + (repeats if any(lengths) else 0.0)
+        server = server_time(scenario, lengths) + (repeats if any(lengths) else 0.0)
+        latency = linked_latency(scenario, state, rate, lengths, most(tokens) - server)
+        if latency < math.inf:
+            yield lengths, tokens, latency + server

@@ -100,7 +100,7 @@ def test_without_the_barrier(scenario):
 
 
 @pytest.mark.parametrize("scenario", [PAPER, SERVER], ids=["paper", "server"])
-def test_repeated_uploads_are_planned_as_a_delay(scenario):
+def test_repeated_uploads_are_planned_as_a_delay(scenario, quick_prices):
     losing = scenario.replace(**LOSS)
     late = scenario.replace(access_delay=losing.uplink.mean_repeats)
     state = free_state(ms.sample_state(scenario, 3, 3))

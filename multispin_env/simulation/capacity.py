@@ -476,10 +476,10 @@ def nested_states(scenario: Scenario, states: int, seed: int) -> Callable[[int],
 
     @cache
     def device(index: int) -> SystemState:
-        return sample_state(alone, np.random.default_rng([seed, index]), states)
+        return sample_state(alone, np.random.default_rng([seed, index]), states).mapped(np.transpose)
 
     def first(users: int) -> SystemState:
-        columns = [device(index).mapped(np.transpose) for index in range(users)]
+        columns = [device(index) for index in range(users)]
         return SystemState.joined(columns).mapped(lambda array: array.T.copy())
 
     return first

@@ -59,8 +59,7 @@ def long_run(
     check_real("horizon", horizon, 0.0, open_low=True)
     checked = checked_state(controller.scenario, state)
     system = ContinuousSystem.of(controller.scenario.replace(channel=channel), controller.discipline)
-    decide = controller.decide_continuous  # the states need no check
-    return long_run_averages(decide, system, checked, warm_up, horizon, seed=seed)
+    return long_run_averages(controller.decide_continuous, system, checked, warm_up, horizon, seed=seed)
 
 
 def serve(

@@ -28,7 +28,7 @@ def reference_rate(system: ContinuousSystem, name: str = REFERENCE, max_passes: 
     core.reset()
     rule = make_controller(name, system.scenario)
     tokens, time, running = np.zeros(copies), np.zeros(copies), np.ones(copies, dtype=np.bool_)
-    for begun, outcome in play(core, rule, passes):
+    for begun, outcome in play(core, rule.decide_continuous, passes):
         counted = (begun >= WARM_UP) & running
         tokens += counted * outcome.tokens.sum(-1)
         time += counted * outcome.duration

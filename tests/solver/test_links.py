@@ -53,8 +53,12 @@ def best(scenario, state, weights=None, fixed=None, tpot=None, rounds=None):
     """Value and lengths of the best decision, by trying every one; ``rounds`` are all of them."""
     weights = np.ones(scenario.num_users) if weights is None else weights
     found = (0.0, None)
+
+    def most(tokens):
+        return 1.000_001 * (weights * tokens).sum() / found[0] if found[0] else np.inf  # else it is not the best
+
     for lengths, tokens, time in rounds or reference.linked_rounds(
-        scenario, state, RATES[scenario.link](scenario), fixed
+        scenario, state, RATES[scenario.link](scenario), fixed, most
     ):
         if tpot is None or (time <= tpot * tokens * (1.0 + 1e-11)).all():
             value = (weights * tokens).sum() / time

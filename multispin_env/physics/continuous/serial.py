@@ -8,10 +8,10 @@ upload that is released when all earlier work is done, so that no earlier upload
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.compiling import compiled
+from multispin_env.compiling import compiled, compiled_part
 
 
-@compiled
+@compiled_part
 def busy_until(start: FloatArray, work: FloatArray, position: IntArray, last: int, first: int, end: int) -> float:
     """Return when the band has done the uploads first, ..., end - 1 of one environment up to position ``last``."""
     now = 0.0
@@ -46,7 +46,7 @@ def serial_ends(start: FloatArray, work: FloatArray, position: IntArray) -> Floa
 @compiled
 def serial_left(start: FloatArray, work: FloatArray, position: IntArray, now: FloatArray) -> FloatArray:
     """Return the work left at ``now`` (n,) of the uploads (n, K) in the busy period that began last, else 0."""
-    left = np.zeros(start.shape)
+    left, order = np.zeros(start.shape), np.empty(start.shape[1], np.int64)
     for env in range(start.shape[0]):
         first, end, busy = 0, 0, 0.0
         while end < start.shape[1] and start[env, end] <= now[env]:
@@ -54,10 +54,15 @@ def serial_left(start: FloatArray, work: FloatArray, position: IntArray, now: Fl
                 first = end
             busy = max(busy, start[env, end]) + work[env, end]
             end += 1
+        order[:] = -1  # uploads of the period by position; `np.argsort` takes a second to compile
+        for k in range(first, end):
+            order[position[env, k]] = k
         before = 0.0
-        for k in first + np.argsort(position[env, first:end]):
-            until = busy_until(start[env], work[env], position[env], position[env, k], first, end)
+        for upload in order:
+            if upload < 0:
+                continue
+            until = busy_until(start[env], work[env], position[env], position[env, upload], first, end)
             waiting = max(until - now[env], 0.0)
-            left[env, k] = waiting - before
+            left[env, upload] = waiting - before
             before = waiting
     return left

@@ -24,7 +24,8 @@ def checked_continuous_decision(
     low, high = scenario.min_draft_length, scenario.max_draft_length
     length = _whole("draft_length", decision.draft_length, shape, low, high)
     join = _whole("join", decision.join, shape, 0, 2)
-    require("join", join, np.broadcast_to((join > 0).any(-1, keepdims=True), shape), "1 or 2 for at least one device")
+    if not (some := (join > 0).any(-1, keepdims=True)).all():
+        require("join", join, np.broadcast_to(some, shape), "1 or 2 for at least one device")
     priority = share = None
     if uplink is serial and decision.priority is None:
         priority = np.zeros(shape)
@@ -66,6 +67,9 @@ def _array(field: str, value: object, shape: tuple[int, ...]) -> FloatArray:
 
 
 def _whole(field: str, value: object, shape: tuple[int, ...], low: int, high: int) -> IntArray:
+    integers = value if isinstance(value, np.ndarray) and value.dtype == np.int64 and value.shape == shape else None
+    if integers is not None and low <= integers.min(initial=low) <= integers.max(initial=low) <= high:
+        return integers.copy()
     array = _array(field, value, shape)
     require(field, array, (array == np.round(array)) & (array >= low) & (array <= high), f"integers in {low}..{high}")
     return array.astype(np.int64)

@@ -4,6 +4,7 @@ import copy
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -22,9 +23,8 @@ from multispin_env.evaluation.suite.entries import CURVES, ENTRY, SCORES
 from multispin_env.files import lock_folder
 from tests.repository import ROOT
 
-pytestmark = pytest.mark.slow
-
-pytest.importorskip("onnxscript")
+# no import: the quick tests would do it in each worker
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("onnxscript") is None, reason="needs onnxscript")]
 
 NAMES = ("round-8", "resize")
 

@@ -234,14 +234,15 @@ def test_every_place_is_what_uncached_passes_say(temperature, pair):
     refused = 0
     for prompt, text in zip(TEXTS, texts, strict=True):
         assert len(text.token) <= 40
-        for position, token in enumerate(text.token):
-            before = [*prompt, *text.token[:position]]
-            p, q = (law(model, before, temperature)[-1] for model in (pair.target, pair.draft))
+        whole, chosen = [*prompt, *text.token[:-1]], temperature or 1.0
+        given = (pair.target, temperature), (pair.draft, temperature), (pair.draft, chosen)
+        laws_of_places = zip(*(law(model, whole, value)[len(prompt) - 1 :] for model, value in given), strict=True)
+        # drafts for a greedy target are not all certain: ``soft``
+        for position, (token, (p, q, soft)) in enumerate(zip(text.token, laws_of_places, strict=True)):
             assert text.overlap[position] == pytest.approx(np.minimum(p, q).sum(), abs=1e-5)
             fewer = [np.minimum(p, of_largest(q, count)).sum() for count in KEPT]
             assert text.kept[position] == pytest.approx(fewer, abs=1e-5)
             assert fewer[0] == pytest.approx(p[q.argmax()])
-            soft = law(pair.draft, before, temperature or 1.0)[-1]  # drafts for a greedy target are not all certain
             second, first = np.sort(soft)[-2:]
             entropy = -(soft * np.log(soft)).sum() / np.log(WORDS)
             assert text.confidence[position][1:] == pytest.approx([first - second, entropy], abs=1e-5)

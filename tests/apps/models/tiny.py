@@ -1,13 +1,12 @@
-"""Random Llamas of a few thousand weights with a tokenizer of a few words, made where they are needed."""
+"""Random Llamas of a few thousand weights with a tokenizer of a few words, made where they are needed.
+
+Transformers is imported late: a worker that runs no test of models would spend two seconds.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import torch as th
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from multispin_env.apps.models.network import Model
 
@@ -16,6 +15,11 @@ WORDS = 24
 
 
 def tiny_tokenizer(words: int = WORDS, reverse: bool = False) -> Any:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import PreTrainedTokenizerFast
+
     numbers = range(words - 1, 1, -1) if reverse else range(2, words)
     vocabulary = {"<end>": 0, "<unknown>": 1} | {f"w{index}": number for index, number in enumerate(numbers, start=2)}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unknown>"))
@@ -25,6 +29,8 @@ def tiny_tokenizer(words: int = WORDS, reverse: bool = False) -> Any:
 
 def tiny_model(seed: int, words: int = WORDS, hidden: int = 16, context: int = 512, scale: float = 1.0) -> Model:
     """Make a model with clearly uneven distributions of the next token."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     with th.random.fork_rng():
         th.manual_seed(seed)
         network = LlamaForCausalLM(

@@ -2,8 +2,8 @@
 
 import itertools
 
-PERIODS = 24
-COUNTED = 12
+PERIODS = 16
+COUNTED = 8
 
 
 def rate(table, draft_time, token_time, acceptance_rate, verification_time, delay=0.0):

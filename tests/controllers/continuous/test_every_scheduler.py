@@ -28,15 +28,16 @@ def test_orders_are_legal_in_any_state(name, data):
     if data.draw(st.booleans()):
         state = state.changed(demand=Demand.endless(state.phase.shape), phase=state.phase % 4)
     before = state.copy()
+    options = {"groups": data.draw(st.sampled_from((1, 2, 3)))} if name == "groups" else {}
     with np.errstate(all="raise", under="ignore"):
-        decision = ms.make_controller(name, scenario)(state)
+        decision = ms.make_controller(name, scenario, **options)(state)
     assert equal(state, before)
     uplink = ContinuousSystem.of(scenario, ms.make_controller(name, scenario).discipline).uplink
     check_drop(checked_continuous_decision(scenario, uplink, decision, len(state.time)), state)
     busy = state.phase != Phase.IDLE
     assert ((decision.join > Join.LEAVE).any(-1) & ((decision.join > 0) & busy | ~busy.any(-1)[:, None]).any(-1)).all()
     for env in range(len(state.time)):
-        assert equal(ms.make_controller(name, scenario)(state[env]), decision[env])
+        assert equal(ms.make_controller(name, scenario, **options)(state[env]), decision[env])
 
 
 @pytest.mark.parametrize("name", ["groups", "prices", "own-pace", "turbospec", "tetris"])
