@@ -101,7 +101,19 @@ class DeviceProfile(ProfileFile):
         return *times, self.joules_per_token or 0.0, *growth
 
     def time_after(self, context: int, load: str = LOADS[0]) -> float:
-        """Return the draft time in s/token after ``context`` tokens, cold or under sustained load."""
+        """Return the draft time in s/token after ``context`` tokens, under a ``load`` of `LOADS`.
+
+        ``ValueError`` for another load or a context out of range.
+
+        Examples
+        --------
+        >>> import multispin_env as ms
+        >>> phone = ms.registry.DEVICES.load("iphone-16-pro-gpu")
+        >>> round(phone.time_after(32_768), 4), round(phone.time_after(32_768, "sustained"), 4)
+        (0.0542, 0.0902)
+        """
+        check_name("load", load, LOADS)
+        check_integer("context", context, 0, MAX_CONTEXT)
         growth = _growth(self.draft_context_time / self.draft_time, float(self.draft_context), context)
         return self.numbers[LOADS.index(load)] * float(growth)
 

@@ -116,6 +116,15 @@ def test_a_long_context_slows_a_measured_device():
     assert observations[1]["compute"] == pytest.approx(times[1] / 0.05992)
 
 
+def test_a_time_after_a_context_needs_a_load_and_a_context():
+    profile = DEVICES.load("rk3588-npu")
+    assert profile.time_after(0) == profile.time_after(160) == profile.draft_time
+    with pytest.raises(ValueError, match=r"load: expected one of \['cold', 'sustained'\], got 'warm'"):
+        profile.time_after(0, "warm")
+    with pytest.raises(ValueError, match=r"context: expected an integer in 0\.\.10000000, got -1"):
+        profile.time_after(-1)
+
+
 def test_shares_in_draws():
     state = ms.sample_state(FLEET, 0, size=20_000)
     times = [time + added * (1024 - after) for time, (added, after) in zip(LOADS["cold"], GROWTH, strict=True)]
