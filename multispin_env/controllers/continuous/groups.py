@@ -100,19 +100,19 @@ class Groups(ContinuousController):
         turn = np.arange(scenario.num_users) % self.num_groups  # initial batches
         later = np.where(batch == 0, turn, batch - 1 + self.num_groups)
         aim = np.where(free | idle, later, state.aim)
+        work = Background.of(scenario, state, faded)
+        has_price = self.rho is not None or (free & ~faded).any()  # where no draft starts, none is used
+        rho = price_of_delay(scenario, state, self.rho if has_price else 0.0, self.num_groups)
+        rho = rho * per_state("delay_weight", self.delay_weight, len(rho))
+        position = aim - batch
+        by_ratio = self.rho is None and self.num_groups == 1
         weight = None
         if self.weights is not None:
             flat = np.asarray(self.weights, dtype=np.float64)
             weight = checked_weights(flat if flat.ndim < 2 else flat.reshape(-1, flat.shape[-1]), state.phase.shape)
-        length = np.where(free, scenario.min_draft_length, state.draft_length)
-        if (free & ~faded).any():
-            work, position = Background.of(scenario, state, faded), aim - batch
-            rho = price_of_delay(scenario, state, self.rho, self.num_groups)
-            rho = rho * per_state("delay_weight", self.delay_weight, len(rho))
-            by_ratio = self.rho is None and self.num_groups == 1
-            length = fit_lengths(
-                state, work, free, faded, position, rho, air_price=self.air_price, weight=weight, by_ratio=by_ratio
-            )
+        length = fit_lengths(
+            state, work, free, faded, position, rho, air_price=self.air_price, weight=weight, by_ratio=by_ratio
+        )
         return batch_decision(state, length_for_idle(scenario, state, length), aim, faded)
 
 
