@@ -479,8 +479,7 @@ def nested_states(scenario: Scenario, states: int, seed: int) -> Callable[[int],
         return sample_state(alone, np.random.default_rng([seed, index]), states).mapped(np.transpose)
 
     def first(users: int) -> SystemState:
-        columns = [device(index) for index in range(users)]
-        return SystemState.joined(columns).mapped(lambda array: array.T.copy())
+        return SystemState.joined([device(index) for index in range(users)]).mapped(lambda array: array.T.copy())
 
     return first
 

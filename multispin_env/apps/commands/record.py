@@ -109,9 +109,13 @@ def _scenario(options: argparse.Namespace) -> Scenario:
     fields = {name: vars(options)[name] for name in ("total_bandwidth", "server") if vars(options)[name] is not None}
     scenario = Scenario.resolve(options.scenario or DEFAULT_SCENARIO).replace(**fields)
     law = with_law({"server": options.server})
-    names = {"mean_draft_time": "server_draft_time"}
-    names |= {name: f"server_{name}" for name in ("draft_context_time", "draft_context")}
-    return scenario.replace(**{name: law[of] for name, of in names.items()}) if "server_draft_time" in law else scenario
+    if "server_draft_time" not in law:
+        return scenario
+    return scenario.replace(
+        mean_draft_time=law["server_draft_time"],
+        draft_context_time=law["server_draft_context_time"],
+        draft_context=law["server_draft_context"],
+    )
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -25,7 +25,7 @@ from multispin_env.server import Server
 from multispin_env.units import MS
 
 DRAFT_CELL = PassCell(DRAFT, 1, 8)  # drafting is measured on eight consecutive tokens
-LONG_DRAFT_CELL = PassCell(LONG_DRAFT, *DRAFT_CELL[1:])
+LONG_DRAFT_CELL = DRAFT_CELL._replace(what=LONG_DRAFT)
 
 _MORE_CONTEXT = 4096  # tokens of context more, after which drafting is measured again
 

@@ -24,8 +24,7 @@ def checked_continuous_decision(
     low, high = scenario.min_draft_length, scenario.max_draft_length
     length = _whole("draft_length", decision.draft_length, shape, low, high)
     join = _whole("join", decision.join, shape, 0, 2)
-    if not (some := (join > 0).any(-1, keepdims=True)).all():
-        require("join", join, np.broadcast_to(some, shape), "1 or 2 for at least one device")
+    require("join", join, join.max(-1, keepdims=True) > 0, "1 or 2 for at least one device")
     priority = share = None
     if uplink is serial and decision.priority is None:
         priority = np.zeros(shape)
