@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import multispin_agents
 import multispin_env as ms
-from multispin_env.apps.testbed import Settings, Testbed, draft_for, load_model, new_key, read_prompts
+from multispin_lab.testbed import Settings, Testbed, draft_for, load_model, new_key, read_prompts
 
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
 
@@ -78,7 +78,7 @@ def main(rounds: int = 40) -> dict[str, list[float]]:
         try:
             testbed.connections.wait(2)
             agent = multispin_agents.load(HIDDEN).on(scenario)
-            real = gym.make("multispin_env.apps.testbed:MultiSpin/Testbed-v0", testbed=testbed, **agent.arguments)
+            real = gym.make("multispin_lab.testbed:MultiSpin/Testbed-v0", testbed=testbed, **agent.arguments)
             simulated = gym.make(HIDDEN, reward="sampled", **agent.arguments)
             environments: list[Any] = [simulated.unwrapped, real.unwrapped]
             goodput = {}

@@ -55,15 +55,15 @@ from multispin_env.physics.types import BatteryState, Decision, Observed, Outcom
 from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.scenario import Scenario, Task
 from multispin_env.server import Server
-from multispin_env.simulation.capacity import Capacity, capacity
 from multispin_env.simulation.long_run import long_run, serve
 from multispin_env.solver.certify import CertifiedDecision
 from multispin_env.solver.energy import EnergyBound
 from multispin_env.solver.sensitivities import Sensitivities, sensitivities
+from multispin_lab.planning.capacity import Capacity, capacity
 
 if TYPE_CHECKING:
-    from multispin_env.evaluation import suite
     from multispin_env.evaluation.public import ComparisonTable, compare, evaluate
+    from multispin_lab import suite
 
 __version__ = "0.1.0"
 
@@ -86,7 +86,7 @@ register_packaged_environments()
 
 def __getattr__(name: str) -> Any:  # imports at first use, so that importing this package stays fast
     if name == "suite":
-        return import_module("multispin_env.evaluation.suite")
+        return import_module("multispin_lab.suite")
     if name in ("ComparisonTable", "compare", "evaluate"):
         return getattr(import_module("multispin_env.evaluation.public"), name)
     raise AttributeError(f"module 'multispin_env' has no attribute {name!r}")

@@ -175,14 +175,14 @@ def import_environment(name: str) -> str:
 
 
 def import_project_module(module: str) -> Any:
-    """Import a module of ``multispin_env`` or ``multispin_agents``.
+    """Import a module of ``multispin_env``, ``multispin_agents`` or ``multispin_lab``.
 
     ``ImportError`` with the remedy if the module is missing, and Python's own error if a dependency is not installed.
     """
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] not in ("multispin_env", "multispin_agents"):
+        if str(error.name).partition(".")[0] not in ("multispin_env", "multispin_agents", "multispin_lab"):
             raise
         raise ImportError(f"the module {error.name!r} is missing; install multispin_env again") from error
 
@@ -389,23 +389,6 @@ ENVIRONMENTS: Registry = Registry(
         "MultiSpin/Serving-v0": "multispin_env.envs.continuous.serving:Serving",
     },
     classes=True,
-)
-
-FIGURES: Registry = Registry(
-    "figure",
-    "multispin_env.apps.reproduce.figure:FigureSpec",
-    {
-        "draft-length": "multispin_env.apps.reproduce.sweeps:DRAFT_LENGTH",
-        "bandwidth": "multispin_env.apps.reproduce.sweeps:BANDWIDTH",
-        "users": "multispin_env.apps.reproduce.sweeps:USERS",
-        "devices": "multispin_env.apps.reproduce.allocations:DEVICES",
-        "remark-2": "multispin_env.apps.reproduce.allocations:REMARK_2",
-        "verification": "multispin_env.apps.reproduce.sweeps:VERIFICATION",
-        "calibration": "multispin_env.apps.reproduce.optimum:CALIBRATION",
-        "recorded": "multispin_env.apps.reproduce.sweeps:RECORDED",
-        "certificate": "multispin_env.apps.reproduce.optimum:REGRETS",
-        "claims": "multispin_env.apps.reproduce.claims:CLAIMS",
-    },
 )
 
 

@@ -17,7 +17,6 @@ from multispin_agents import AGENTS
 from multispin_agents.base import BaseSettings
 from multispin_env import registry
 from multispin_env.apps.commands.main import main as multispin
-from multispin_env.apps.reproduce.figure import FigureSpec
 from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.controllers.base import ContinuousController, Modifier
 from multispin_env.controllers.estimators import Estimator
@@ -33,6 +32,8 @@ from multispin_env.evaluation.episodes import play_episodes
 from multispin_env.physics.acceptance import ByTask
 from multispin_env.physics.arrivals import GapArrivals
 from multispin_env.physics.radio import Independent
+from multispin_lab.reproduce import FIGURES
+from multispin_lab.reproduce.figure import FigureSpec
 from tests.families import RULES
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
@@ -183,7 +184,7 @@ OUTSIDE = [
     (registry.CONTINUOUS_ENCODINGS, "mine", Turned),
     (registry.MODIFIERS, "stubborn", Stubborn),
     (AGENTS, "mine", Learner()),
-    (registry.FIGURES, "mine", FigureSpec("Mine", "A line.", lambda scale: (2, 3), points, draw_points)),
+    (FIGURES, "mine", FigureSpec("Mine", "A line.", lambda scale: (2, 3), points, draw_points)),
 ]
 """A part of each kind; two have other names, as they share a table or a name with another part."""
 

@@ -11,11 +11,11 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import multispin_env as ms
-from multispin_env.baselines.at_server import colocated
 from multispin_env.certificates import check as checker
 from multispin_env.controllers.names import controller_names
 from multispin_env.draft import DraftProfile
 from multispin_env.registry import DEVICES, DRAFTS
+from multispin_lab.planning.at_server import colocated
 from tests.reference import best_goodput
 
 GROWS = {"draft_context_time": 1e-6, "draft_context": 1000, "context": 9000}  # 8 ms more for a device with T̄

@@ -13,11 +13,11 @@ import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.terminal.arguments import parse_settings
 from multispin_env.envs.observations import ObservationCodec
-from multispin_env.evaluation.suite.frozen import DATA
-from multispin_env.evaluation.suite.version import read_tasks
 from multispin_env.physics.continuous.core import free_state
 from multispin_env.physics.energy import token_energy
 from multispin_env.registry import DEVICES, FLEETS
+from multispin_lab.suite.frozen import DATA
+from multispin_lab.suite.version import read_tasks
 from tools.device_table import device_table
 
 QWEN = ms.Scenario.preset("qwen3.5", num_users=3)

@@ -13,7 +13,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.apps.commands.devices import read_devices
 from multispin_env.checks import UNITS, check_plausible
-from multispin_env.simulation.capacity import LoadSearch
+from multispin_lab.planning.capacity import LoadSearch
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
 

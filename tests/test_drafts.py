@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.apps.commands.drafts import compare_drafts
 from multispin_env.apps.commands.main import main
 from multispin_env.registry import DRAFTS
+from multispin_lab.commands.drafts import compare_drafts
 
 LLAMA = ms.Scenario.preset("llama2", num_users=4)
 QWEN = ms.Scenario.preset("qwen3.5", server="a100-32b", payload="ids", min_draft_length=0)

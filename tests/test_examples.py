@@ -47,7 +47,7 @@ CHECKS = {
     "own_scenario": (lambda goodput: goodput > 12 / (0.030 + 12 * 0.008), {}),
 }
 
-PUBLIC = {"multispin_env", "multispin_env.wrappers", "multispin_env.parallel", "multispin_env.apps.testbed"}
+PUBLIC = {"multispin_env", "multispin_env.wrappers", "multispin_env.parallel", "multispin_lab.testbed"}
 """Modules of the package that users import from."""
 
 

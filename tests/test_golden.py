@@ -17,7 +17,7 @@ from multispin_agents.checkpoints import load_checkpoint
 from multispin_agents.models import read_policy
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.policy import load_policy
-from multispin_env.evaluation.suite.entries import check_files, policy_values, read_entry
+from multispin_lab.suite.entries import check_files, policy_values, read_entry
 from tools.hashes import steps_hash
 
 pytest.importorskip("onnxruntime")

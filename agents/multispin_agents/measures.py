@@ -13,7 +13,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from multispin_agents.policies import policy_of
 from multispin_agents.runs import RunConfig
-from multispin_env.apps.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, save
 from multispin_env.apps.terminal.output import Progress
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.config import EnvConfig
@@ -27,6 +26,7 @@ from multispin_env.evaluation.cases import (
     validation_cases,
 )
 from multispin_env.evaluation.comparison import METRICS, OTHER_SYSTEMS, Row, comparison_cells
+from multispin_env.evaluation.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, save
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.statistics import aligned, to_csv, to_json

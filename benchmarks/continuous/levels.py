@@ -11,7 +11,7 @@ from itertools import product
 
 import multispin_env as ms
 from benchmarks.tools import PAIRS, Options, show
-from multispin_env.simulation.capacity import MAX_USERS
+from multispin_lab.planning.capacity import MAX_USERS
 
 LEVELS = ((0.5, 0.06), (1.0, 0.1), (2.0, 0.15))
 """Limits of TTFT in seconds and of TPOT in seconds a token."""

@@ -31,13 +31,13 @@ from multispin_env.controllers.names import make_controller
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.evaluation.cases import CERTIFICATE, Episodes
 from multispin_env.evaluation.contenders import native
-from multispin_env.evaluation.suite.tasks import PUBLIC, SuiteTask
-from multispin_env.evaluation.suite.version import task
 from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.tokens import tokens_from_exponential
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.solver.problem import TINY, make_problem
 from multispin_env.solver.samples import SampleDecision, SampleProblem, paces_of
+from multispin_lab.suite.tasks import PUBLIC, SuiteTask
+from multispin_lab.suite.version import task
 
 EXPECTED, FRESH, FRESH_SEED = "optimal+expected", 8192, 99
 TWINS = ("ahead-price", "optimal")

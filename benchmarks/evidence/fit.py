@@ -1,7 +1,7 @@
 """Laws of verification fitted to measured passes.
 
 Each law is a maximum of affine pieces a + b n of the n tokens in a pass, a, b ≥ 0, whose largest relative error is
-least (`multispin_env.apps.models.passes`). The table has the pieces, the error, and that of the profile that ships with
+least (`multispin_lab.models.passes`). The table has the pieces, the error, and that of the profile that ships with
 the package.
 """
 
@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.tools import Row, show
-from multispin_env.apps.models.passes import fit_law
 from multispin_env.registry import SERVERS
 from multispin_env.server import line_time
 from multispin_env.units import MS
+from multispin_lab.models.passes import fit_law
 
 
 class Measured(NamedTuple):

@@ -21,12 +21,12 @@ import numpy as np
 import multispin_env as ms
 from benchmarks.figures.pays import PAY, five_rates, pay_scenario, winner_of
 from benchmarks.tools import HELP, Options, Row, plus_minus, show
-from multispin_env.apps.reproduce.figure import Scale
 from multispin_env.baselines.systems import colocated_round_time
 from multispin_env.draft import expected_tokens
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
 from multispin_env.physics.types import SystemState
-from multispin_env.simulation.capacity import nested_states
+from multispin_lab.planning.capacity import nested_states
+from multispin_lab.reproduce.figure import Scale
 
 LOST: dict[str, dict[str, Any]] = {"": {}, "lost": {"upload_loss": 0.1, "repeat_time": 0.008}}
 PAPER, DISTRIBUTIONS = "paper", "paper, distributions"

@@ -19,9 +19,9 @@ from typing_extensions import override
 
 import multispin_env as ms
 from benchmarks.tools import Options, Row, show
-from multispin_env.apps.reproduce.figure import scenario_at
 from multispin_env.arrays import FloatArray
 from multispin_env.physics.types import SystemState
+from multispin_lab.reproduce.figure import scenario_at
 
 SYSTEMS = (("llama2", ""), ("qwen3.5", ""), ("llama2", "a100-32b"), ("llama2", "l40s-8b"))
 CHANGES: dict[str, dict[str, Any]] = {

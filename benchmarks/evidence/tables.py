@@ -14,9 +14,11 @@ import numpy as np
 from benchmarks.draft_models import QuantizedModel
 from benchmarks.evidence.fit import TABLES
 from benchmarks.tools import Options, Row, show
-from multispin_env.apps.models.passes import VERIFY, PassCell, fit_law, law_times
-from multispin_env.apps.models.profile import Profile, cell_sizes
-from multispin_env.apps.models.tables import (
+from multispin_env.registry import SERVERS
+from multispin_env.units import MS
+from multispin_lab.models.passes import VERIFY, PassCell, fit_law, law_times
+from multispin_lab.models.profile import Profile, cell_sizes
+from multispin_lab.models.tables import (
     BATCHES,
     CONTEXT,
     LENGTHS,
@@ -24,8 +26,6 @@ from multispin_env.apps.models.tables import (
     StepTimes,
     make_table_profile,
 )
-from multispin_env.registry import SERVERS
-from multispin_env.units import MS
 
 MODELS = {
     "8b": "Qwen/Qwen3-8B",

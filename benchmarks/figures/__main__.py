@@ -9,9 +9,9 @@ from benchmarks.figures.no_barrier import BARRIER, LOAD
 from benchmarks.figures.pays import CAPACITY, PAY
 from benchmarks.figures.search import SEARCH
 from benchmarks.figures.uplink import LOSSES, SHARES
-from multispin_env.apps.commands.reproduce import COMMAND
 from multispin_env.apps.terminal.output import exit_status
-from multispin_env.registry import FIGURES
+from multispin_lab.commands.reproduce import COMMAND
+from multispin_lab.reproduce import FIGURES
 
 OURS = {
     "does-it-pay": PAY, "barrier": BARRIER, "load": LOAD, "capacity": CAPACITY, "losses": LOSSES, "shares": SHARES,

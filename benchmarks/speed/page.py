@@ -13,8 +13,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.tools import Options, Row, show
-from multispin_env.apps.explore.page import VIEWS
-from tests.apps.explore.browser import browser, redraw, resize, served, visit
+from multispin_lab.explore.page import VIEWS
+from tests.lab.explore.browser import browser, redraw, resize, served, visit
 
 MOVED = {"megahertz": (5.0, 0.5), "snr_shift": (-10.0, 0.5), "seed": (0, 1)}
 """Views, with the sliders that are moved, their start and their step."""

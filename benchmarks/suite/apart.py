@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from itertools import chain
 
 from benchmarks.tools import Options, Row, interval_text, show
-from multispin_env.evaluation.suite.statistics import Score
-from multispin_env.evaluation.suite.tasks import BLIND, SuiteTask
-from multispin_env.evaluation.suite.version import task, tasks
+from multispin_lab.suite.statistics import Score
+from multispin_lab.suite.tasks import BLIND, SuiteTask
+from multispin_lab.suite.version import task, tasks
 
 OPTIONS: Options = {"tasks": (None, "names (default: all)", {"nargs": "*"})}
 

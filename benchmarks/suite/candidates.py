@@ -16,7 +16,7 @@ from benchmarks.suite.freeze import bounds_of
 from benchmarks.tools import HELP, Options, Row, show
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.cases import CERTIFICATE
-from multispin_env.evaluation.suite.tasks import MIDDLE_ACTIONS, RANDOM_ACTIONS, UNTRAINED, SuiteTask
+from multispin_lab.suite.tasks import MIDDLE_ACTIONS, RANDOM_ACTIONS, UNTRAINED, SuiteTask
 
 PHONES = (  # label, share, draft time cold and under sustained load in s/token, joules (0: not measured)
     ("iphone-16-pro-gpu", 0.125, 0.02661, 0.04433, 0.0),

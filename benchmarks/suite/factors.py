@@ -17,11 +17,11 @@ from benchmarks.suite.potential import score
 from benchmarks.tools import Options, Row, show
 from multispin_agents import DevicePolicy
 from multispin_agents.policies import policy_of
-from multispin_agents.suite import own_config
 from multispin_env.envs.config import EnvConfig
-from multispin_env.evaluation.suite.frozen import own_content
-from multispin_env.evaluation.suite.tasks import MIDDLE_ACTIONS, OWN
-from multispin_env.evaluation.suite.version import task
+from multispin_lab.suite.frozen import own_content
+from multispin_lab.suite.tasks import MIDDLE_ACTIONS, OWN
+from multispin_lab.suite.trainer import own_config
+from multispin_lab.suite.version import task
 
 NETWORKS: dict[str, str | type[ActorCriticPolicy]] = {"MLP": "MultiInputPolicy", "Device": DevicePolicy}
 

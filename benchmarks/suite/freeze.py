@@ -17,11 +17,11 @@ from multispin_env.bounds.rate import BOUNDED_CHANNELS, rate_bound
 from multispin_env.envs.continuous.endless import Continuous
 from multispin_env.evaluation.cases import CERTIFICATE, Episodes
 from multispin_env.evaluation.contenders import native
-from multispin_env.evaluation.suite.frozen import DATA, FROZEN_VALUES, VERSION, frozen_content
-from multispin_env.evaluation.suite.statistics import Performance
-from multispin_env.evaluation.suite.tasks import MIDDLE_ACTIONS, RANDOM_ACTIONS, UNTRAINED, SuiteTask
-from multispin_env.evaluation.suite.version import task, tasks
 from multispin_env.files import write_atomically
+from multispin_lab.suite.frozen import DATA, FROZEN_VALUES, VERSION, frozen_content
+from multispin_lab.suite.statistics import Performance
+from multispin_lab.suite.tasks import MIDDLE_ACTIONS, RANDOM_ACTIONS, UNTRAINED, SuiteTask
+from multispin_lab.suite.version import task, tasks
 from tools.hashes import steps_hash
 
 Content = dict[str, Any]

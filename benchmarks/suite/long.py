@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.tools import Options, Row, show
-from multispin_agents.suite import Cell, train_missing, with_curve
 from multispin_env.apps.executors import Serial
-from multispin_env.evaluation.suite.entries import CURVE
+from multispin_lab.suite.entries import CURVE
+from multispin_lab.suite.trainer import Cell, train_missing, with_curve
 
 FOLDER = Path(__file__).parents[2] / "docs" / "results" / "suite" / "long"
 

@@ -4,10 +4,10 @@ import json
 from argparse import Namespace
 
 from benchmarks.tools import show
-from multispin_env.evaluation.suite.frozen import DATA, own_content
-from multispin_env.evaluation.suite.tasks import MIDDLE_ACTIONS, OWN, UNTRAINED
-from multispin_env.evaluation.suite.version import task
 from multispin_env.files import write_atomically
+from multispin_lab.suite.frozen import DATA, own_content
+from multispin_lab.suite.tasks import MIDDLE_ACTIONS, OWN, UNTRAINED
+from multispin_lab.suite.version import task
 
 
 def run(options: Namespace) -> None:

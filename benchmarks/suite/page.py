@@ -8,11 +8,11 @@ from pathlib import Path
 
 from benchmarks.tools import Options
 from multispin_env.evaluation.statistics import markdown, table
-from multispin_env.evaluation.suite.entries import AROUND, KINDS
-from multispin_env.evaluation.suite.frozen import own_content
-from multispin_env.evaluation.suite.leaderboard import LETTERS
-from multispin_env.evaluation.suite.version import task
 from multispin_env.files import write_atomically
+from multispin_lab.suite.entries import AROUND, KINDS
+from multispin_lab.suite.frozen import own_content
+from multispin_lab.suite.leaderboard import LETTERS
+from multispin_lab.suite.version import task
 
 DOCS = Path(__file__).parents[2] / "docs"
 FILE, PAGE = DOCS / "results" / "suite" / "leaderboard.csv", DOCS / "evidence" / "suite.md"

@@ -18,12 +18,12 @@ from typing_extensions import override
 
 from benchmarks.tools import Options, Row, show
 from multispin_agents.policies import policy_of
-from multispin_agents.suite import BudgetSpentError, Cell, PolicyRecorder
 from multispin_agents.vec_env import NativeVecEnv
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.rounds.energy import SHAPED
-from multispin_env.evaluation.suite.version import task
 from multispin_env.solver.energy import energy_law
+from multispin_lab.suite.trainer import BudgetSpentError, Cell, PolicyRecorder
+from multispin_lab.suite.version import task
 
 PRICE, SLOPE = SHAPED.keywords["price"], SHAPED.keywords["slope"]
 

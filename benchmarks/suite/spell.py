@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from multispin_env.envs.config import EnvConfig
-from multispin_env.evaluation.suite.frozen import DATA, VERSION
-from multispin_env.evaluation.suite.version import with_none
 from multispin_env.files import parse_toml, write_atomically
+from multispin_lab.suite.frozen import DATA, VERSION
+from multispin_lab.suite.version import with_none
 
 FILE = DATA / f"{VERSION}.toml"
 

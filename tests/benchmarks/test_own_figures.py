@@ -9,9 +9,10 @@ import multispin_env as ms
 from benchmarks.figures import pays
 from benchmarks.figures.__main__ import OURS, main
 from benchmarks.figures.no_barrier import BARRIER_STYLES, BOUND, BarrierRow, draw_barrier
-from multispin_env.apps.reproduce.figure import Scale
-from multispin_env.registry import FIGURES, SERVERS
-from tests.apps.reproduce.test_figures import check_rows_and_picture
+from multispin_env.registry import SERVERS
+from multispin_lab.reproduce import FIGURES
+from multispin_lab.reproduce.figure import Scale
+from tests.lab.reproduce.test_figures import check_rows_and_picture
 
 
 @pytest.mark.slow

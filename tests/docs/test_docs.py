@@ -19,11 +19,11 @@ import multispin_env as ms
 from benchmarks.evidence.tables import MACHINES
 from benchmarks.suite import page as suite_page
 from multispin_env.apps.commands.main import main
-from multispin_env.apps.models.profile import describe_pieces, formula
 from multispin_env.envs.rounds.known import HeterogeneousEnv
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import OTHER_SYSTEMS
 from multispin_env.registry import ENVIRONMENTS
+from multispin_lab.models.profile import describe_pieces, formula
 from tests.families import ROUNDS
 from tests.repository import ROOT
 from tools import architecture, libraries, notebook

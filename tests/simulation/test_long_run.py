@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.baselines.at_server import SERVER_ONLY
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.continuous.core import ContinuousCore, free_state
+from multispin_lab.planning.at_server import SERVER_ONLY
 from tests.controllers.continuous.states import LIMITS, workload
 
 SCENARIO = ms.Scenario.preset("llama2", num_users=3)

@@ -21,7 +21,7 @@ class _Entry(NamedTuple):
     alias: str = ""  # equivalent command line; its file calls `run_alias`
 
 
-_HERE, _AGENTS = "multispin_env.apps.commands.", "multispin_agents."
+_HERE, _AGENTS, _LAB = "multispin_env.apps.commands.", "multispin_agents.", "multispin_lab.commands."
 
 COMMANDS = {
     "train": _Entry(
@@ -31,22 +31,22 @@ COMMANDS = {
         _AGENTS + "evaluate", "compare a saved agent with controllers", "train", "python -m multispin_agents.evaluate"
     ),
     "compare": _Entry(_HERE + "compare", "compare controllers and plug-ins on the same episodes"),
-    "suite": _Entry(_HERE + "suite", "list the benchmark tasks; train, evaluate and rank entries", "suite"),
-    "reproduce": _Entry(_HERE + "reproduce", "compute the paper's figures and check its claims", "render"),
+    "suite": _Entry(_LAB + "suite", "list the benchmark tasks; train, evaluate and rank entries", "suite"),
+    "reproduce": _Entry(_LAB + "reproduce", "compute the paper's figures and check its claims", "render"),
     "watch": _Entry(_HERE + "watch", "show controllers while they decide", "render"),
-    "explore": _Entry(_HERE + "explore", "open a page with sliders in the browser", "app"),
+    "explore": _Entry(_LAB + "explore", "open a page with sliders in the browser", "app"),
     "solve": _Entry(_HERE + "solve", "compute the decision for your own devices, from CSV or JSON"),
-    "check": _Entry(_HERE + "check", "check a proof of the optimum of solve, without the solver"),
-    "capacity": _Entry(_HERE + "capacity", "find the largest load within limits on TTFT, TPOT and E2EL"),
-    "schedule": _Entry(_HERE + "schedule", "compute draft lengths by batch size, for vLLM, TensorRT-LLM or SGLang"),
-    "drafts": _Entry(_HERE + "drafts", "compare draft models and methods by the goodput of the optimum"),
-    "profile": _Entry(_HERE + "profile", "measure how long your models take, as a server for scenarios", "models"),
+    "check": _Entry(_LAB + "check", "check a proof of the optimum of solve, without the solver"),
+    "capacity": _Entry(_LAB + "capacity", "find the largest load within limits on TTFT, TPOT and E2EL"),
+    "schedule": _Entry(_LAB + "schedule", "compute draft lengths by batch size, for vLLM, TensorRT-LLM or SGLang"),
+    "drafts": _Entry(_LAB + "drafts", "compare draft models and methods by the goodput of the optimum"),
+    "profile": _Entry(_LAB + "profile", "measure how long your models take, as a server for scenarios", "models"),
     "record": _Entry(
-        _HERE + "record", "measure how often your target model accepts your draft model, by task", "models"
+        _LAB + "record", "measure how often your target model accepts your draft model, by task", "models"
     ),
-    "live": _Entry(_HERE + "live", "run real models for emulated devices and compare with the prediction", "models"),
-    "testbed": _Entry(_HERE + "testbed", "verify the drafts of real devices that join over the network", "testbed"),
-    "join": _Entry(_HERE + "join", "draft on this machine for a server of testbed", "testbed"),
+    "live": _Entry(_LAB + "live", "run real models for emulated devices and compare with the prediction", "models"),
+    "testbed": _Entry(_LAB + "testbed", "verify the drafts of real devices that join over the network", "testbed"),
+    "join": _Entry(_LAB + "join", "draft on this machine for a server of testbed", "testbed"),
     "export": _Entry(_AGENTS + "export", "write a saved agent as ONNX", "export", "python -m multispin_agents.export"),
 }
 

@@ -16,7 +16,7 @@ import pytest
 from multispin_env.apps.commands import main as entry
 from multispin_env.apps.terminal.arguments import RESERVED, separate_settings
 from multispin_env.checks import UNITS
-from multispin_env.registry import FIGURES
+from multispin_lab.reproduce import FIGURES
 
 ROOT = Path(__file__).parents[3]
 

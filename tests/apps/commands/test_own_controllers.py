@@ -8,7 +8,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.registry import ENVIRONMENTS, LINKS
-from tests.apps.commands.test_capacity import short  # noqa: F401 - a fixture
+from tests.lab.commands.test_capacity import short  # noqa: F401 - a fixture
 
 MODULE = """
 from dataclasses import dataclass

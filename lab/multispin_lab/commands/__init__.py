@@ -1,0 +1,1 @@
+"""Commands of the lab: one module for each, with a ``COMMAND``."""

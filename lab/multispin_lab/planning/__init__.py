@@ -1,0 +1,1 @@
+"""Answers for a server: how many devices or requests it serves in time."""
