@@ -13,12 +13,14 @@ class InTime(ms.ContinuousController):
 
     part: float = 0.6
 
-    def decide(self, state: ms.ContinuousState) -> ms.ContinuousDecision:
+    def decide(self, state: ms.physics.ContinuousState) -> ms.ContinuousDecision:
         """Return lengths that fit into this time; the shortest upload comes first."""
         scenario = self.scenario
         fitting = np.floor(self.part * scenario.verification_time / state.draft_time)
         length = np.clip(fitting, scenario.min_draft_length, scenario.max_draft_length).astype(np.int64)
-        return ms.ContinuousDecision(length, np.full(length.shape, ms.Join.TAKE), priority=np.zeros(length.shape))
+        return ms.ContinuousDecision(
+            length, np.full(length.shape, ms.physics.Join.TAKE), priority=np.zeros(length.shape)
+        )
 
 
 def main() -> dict[str, float]:

@@ -26,7 +26,9 @@ class SameTime(ms.RoundsController):
         return self.with_equal_latency(lengths, state)
 
 
-def main(episodes: int = 50, horizon: float = 5.0) -> tuple[ms.ComparisonTable, ms.ComparisonTable]:
+def main(
+    episodes: int = 50, horizon: float = 5.0
+) -> tuple[ms.evaluation.ComparisonTable, ms.evaluation.ComparisonTable]:
     """Compare the controller with others in the same episodes; return the tables of both families."""
     rivals = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
     rounds = ms.compare("MultiSpin/Heterogeneous-v0", [SameTime, *rivals], num_users=8, rounds=64, episodes=episodes)

@@ -46,7 +46,7 @@ class Slowest(ms.RoundsConfig):
 ms.register_environment(Slowest)
 
 
-def main() -> ms.ComparisonTable:
+def main() -> ms.evaluation.ComparisonTable:
     """Play one step in the environment, and compare controllers in it."""
     env = gym.make("Mine/Slowest-v0", num_users=4)
     env.reset(seed=0)

@@ -48,7 +48,7 @@ def main(rounds: int = 32) -> list[list[int]]:
     server = FakeServer(scenario)
     # known from past requests: mean and spread of acceptance rates by task; channel reports are not delayed
     means = tuple(task.acceptance_rate for task in scenario.tasks)
-    assumptions = ms.Assumptions(means, (0.15,) * len(means), correlation=1.0, delay=0)
+    assumptions = ms.controllers.Assumptions(means, (0.15,) * len(means), correlation=1.0, delay=0)
     plug_in = ms.make_controller("optimal+filter", scenario, assumptions=assumptions)
 
     # before the first report every request is new: the decision uses the prior

@@ -6,11 +6,11 @@ import multispin_env as ms
 def main(copies: int = 16, horizon: float = 30.0) -> dict[str, float]:
     """Print service metrics; return the requests in time per second of each rule."""
     scenario = ms.Scenario.preset("llama2", num_users=8)
-    workload = ms.Workload(
-        arrivals=ms.make_arrivals("gamma", burstiness=0.25),
-        lengths=ms.make_lengths("geometric", mean_output=60.0),
+    workload = ms.requests.Workload(
+        arrivals=ms.requests.make_arrivals("gamma", burstiness=0.25),
+        lengths=ms.requests.make_lengths("geometric", mean_output=60.0),
         rate=2.0,
-        level=ms.ServiceLevel(ttft=1.0, tpot=0.06),
+        level=ms.requests.ServiceLevel(ttft=1.0, tpot=0.06),
     )
     goodput = {}
     for name in ("optimal", "greedy", "load-aware"):

@@ -72,7 +72,7 @@ def states(draw, users):
     )
     alpha = rng.choice([0.0, 0.3, 0.9, 1.0], shape) if draw(st.booleans()) else rng.random(shape)
     work = rng.choice([0.0, 0.01, 3.0], (2, *shape))
-    return ms.ContinuousState(
+    return ms.physics.ContinuousState(
         rng.choice([1e-3, 0.01, 10.0], shape),
         rng.choice([1e-4, 0.5, 8.0], shape),
         *(alpha, phase, rng.integers(1, 26, shape) * under_way),

@@ -115,7 +115,7 @@ class Turned(Turn, PlainCodec):
 @dataclass(frozen=True, eq=False)
 class WaitForAll(ContinuousController):
     def decide(self, state):
-        return ms.ContinuousDecision(np.full(state.phase.shape, 1), np.full(state.phase.shape, ms.Join.WAIT))
+        return ms.ContinuousDecision(np.full(state.phase.shape, 1), np.full(state.phase.shape, ms.physics.Join.WAIT))
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +160,7 @@ def draw_points(rows, figure):
     figure.subplots().plot(*([row[name] for row in rows] for name in ("users", "tokens")))
 
 
-MINE = ms.DraftProfile(name="mine", model="m", target_model="t", source="s", licence="MIT", acceptance=(0.9, 0.8))
+MINE = ms.draft.DraftProfile(name="mine", model="m", target_model="t", source="s", licence="MIT", acceptance=(0.9, 0.8))
 
 OUTSIDE = [
     (registry.SCENARIOS, "mine", replace(ms.Scenario.preset("llama2"), name="mine")),
@@ -170,7 +170,7 @@ OUTSIDE = [
     (
         registry.FLEETS,
         "mine",
-        ms.Fleet(name="mine", about="a", devices=(("pixel-8-q8", 0.5), ("a", 0.5, 0.1, 0.1, 0.0))),
+        ms.device.Fleet(name="mine", about="a", devices=(("pixel-8-q8", 0.5), ("a", 0.5, 0.1, 0.1, 0.0))),
     ),
     (registry.CHANNELS, "mine", Steady()),
     (registry.LINKS, "mine", Sublinear()),
@@ -195,7 +195,7 @@ def outside():
         table.register(name, part)
     ms.register_environment(Doubled)
     yield
-    ms.unregister_environment("Mine/Doubled-v0")
+    ms.envs.unregister_environment("Mine/Doubled-v0")
     for table, name, _ in OUTSIDE:
         table.unregister(name)
 
@@ -237,12 +237,14 @@ def test_environments_play_with_every_part(env_id, arguments):
 @pytest.mark.parametrize("lengths", with_mine(registry.LENGTHS))
 @pytest.mark.parametrize("arrivals", with_mine(registry.ARRIVALS))
 def test_workloads(arrivals, lengths):
-    workload = ms.Workload(arrivals=ms.make_arrivals(arrivals), rate=3.0, lengths=ms.make_lengths(lengths))
+    workload = ms.requests.Workload(
+        arrivals=ms.requests.make_arrivals(arrivals), rate=3.0, lengths=ms.requests.make_lengths(lengths)
+    )
     coming = workload.open(np.random.default_rng(0), 3)(5)
     assert all(array.shape == (5, 3) for array in coming)
     if arrivals == "mine":
         assert (coming.gap == 1.0).all()
-        assert ms.make_arrivals("mine", late=2.0).late == 2.0
+        assert ms.requests.make_arrivals("mine", late=2.0).late == 2.0
     if lengths == "mine":
         assert (coming.output == 1).all()
 
@@ -304,7 +306,7 @@ def test_an_environment_from_outside_follows_its_class():
 
 
 def test_tables_hold_controllers_and_systems_from_outside(monkeypatch):
-    monkeypatch.setitem(SYSTEMS, "mine", lambda scenario, state: 0.5 * ms.p2p_goodput(scenario, state))
+    monkeypatch.setitem(SYSTEMS, "mine", lambda scenario, state: 0.5 * ms.baselines.p2p_goodput(scenario, state))
     scenario = ms.Scenario.preset("llama2", num_users=3)
     states = StateCases.draw(scenario, 3)
     assert states.contenders.count("mine") == 1

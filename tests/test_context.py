@@ -11,6 +11,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import multispin_env as ms
+import multispin_lab
 from multispin_env.certificates import check as checker
 from multispin_env.controllers.names import controller_names
 from multispin_env.draft import DraftProfile
@@ -76,7 +77,7 @@ def test_growth_equals_longer_draft_times():
             for system in (long, same)
         ]
         np.testing.assert_allclose(*rates, 1e-9, err_msg=name)
-    np.testing.assert_allclose(*(ms.capacity(system, tpot=0.5, states=20) for system in (long, same)), 0)
+    np.testing.assert_allclose(*(multispin_lab.capacity(system, tpot=0.5, states=20) for system in (long, same)), 0)
 
 
 @pytest.mark.parametrize("env_id", ["Heterogeneous", "Continuous", "Serving"])
@@ -105,7 +106,9 @@ def test_server_that_drafts():
     assert [longer.draft_step_time(n) for n in (1, 10)] == pytest.approx([2.1e-3 + 8e-5, 4e-3 + 8e-4], rel=1e-14)
     same = scenario.replace(server_draft_pieces=((2e-3, 1.8e-4), (1e-3, 3.8e-4)))
     state = ms.sample_state(scenario, 0)
-    assert ms.colocated_goodput(longer, state) == pytest.approx(float(ms.colocated_goodput(same, state)), rel=1e-14)
+    assert ms.baselines.colocated_goodput(longer, state) == pytest.approx(
+        float(ms.baselines.colocated_goodput(same, state)), rel=1e-14
+    )
     laws = [colocated(system)[4].scenario.law for system in (longer, same)]
     assert laws[0].drafting == tuple(pytest.approx(line) for line in laws[1].drafting)
     alone = scenario.replace(server_draft_time=4e-3)

@@ -36,7 +36,7 @@ def test_profile(name, tmp_path):
     assert (profile.sustained_time or 1.0) >= 0.9 * profile.draft_time
     for file in ("mine.toml", "mine.json"):
         profile.save(tmp_path / file)
-        assert ms.DeviceProfile.load(tmp_path / file) == profile
+        assert ms.device.DeviceProfile.load(tmp_path / file) == profile
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_a_profile_needs_a_time(tmp_path):
     DEVICES.load("pixel-8-q8").save(file)
     file.write_text(re.sub("(?m)^draft_time.*$", "", file.read_text(encoding="utf-8")), encoding="utf-8")
     with pytest.raises(ValueError, match="draft_time: expected a value"):
-        ms.DeviceProfile.load(file)
+        ms.device.DeviceProfile.load(file)
 
 
 def test_commands(capsys, tmp_path):

@@ -11,8 +11,21 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+import multispin_lab
 from multispin_env.apps.commands.devices import read_devices
+from multispin_env.baselines import (
+    autoregressive_goodput,
+    centralized_goodput,
+    colocated_goodput,
+    overlapping_goodput,
+    p2p_goodput,
+)
+from multispin_env.bounds import rate_optimum
 from multispin_env.checks import UNITS, check_plausible
+from multispin_env.controllers import Assumptions
+from multispin_env.device import DeviceProfile
+from multispin_env.draft import DraftProfile
+from multispin_env.requests import ServiceLevel, Workload, make_arrivals, make_lengths
 from multispin_lab.planning.capacity import LoadSearch
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
@@ -21,8 +34,11 @@ SCENARIO = ms.Scenario.preset("llama2", num_users=3)
 STATE = ms.sample_state(SCENARIO, 0)
 OPTIMAL, GREEDY = (ms.make_controller(name, SCENARIO) for name in ("optimal", "greedy"))
 DECISION = OPTIMAL(STATE)
-WORKLOAD = ms.Workload(
-    arrivals=ms.make_arrivals("poisson"), rate=1.0, lengths=ms.make_lengths("geometric"), level=ms.ServiceLevel(ttft=1)
+WORKLOAD = Workload(
+    arrivals=make_arrivals("poisson"),
+    rate=1.0,
+    lengths=make_lengths("geometric"),
+    level=ServiceLevel(ttft=1),
 )
 
 
@@ -33,8 +49,8 @@ def encode(env_id, decision):
 
 
 OF_A_STATE = (
-    ms.upper_bound, ms.sensitivities, ms.rate_bound, ms.rate_optimum, ms.p2p_goodput,
-    ms.autoregressive_goodput, ms.centralized_goodput, ms.colocated_goodput, ms.overlapping_goodput,
+    ms.upper_bound, ms.sensitivities, ms.rate_bound, rate_optimum, p2p_goodput,
+    autoregressive_goodput, centralized_goodput, colocated_goodput, overlapping_goodput,
 )  # fmt: skip
 
 KINDS = [
@@ -44,7 +60,7 @@ KINDS = [
     ("scenario", lambda: ms.make_controller("optimal", "llama2")),
     ("assumptions", lambda: ms.make_controller("optimal+filter", SCENARIO, 3)),
     ("scenario", lambda: ms.controller_names("rounds", "llama2")),
-    ("scenario", lambda: ms.Assumptions.of("llama2")),
+    ("scenario", lambda: Assumptions.of("llama2")),
     ("scenario", lambda: ms.sample_state("llama2", 0)),
     ("rng", lambda: ms.sample_state(SCENARIO, "x")),
     ("rng", lambda: ms.sampled_outcome(SCENARIO, STATE, DECISION, -1)),
@@ -61,9 +77,9 @@ KINDS = [
     ("workload", lambda: ms.serve(GREEDY, 3)),
     ("controller", lambda: ms.long_run("optimal", STATE)),
     ("state", lambda: ms.long_run(GREEDY, 3)),
-    ("scenario", lambda: ms.capacity("llama2", tpot=0.1)),
-    ("workload", lambda: ms.capacity(SCENARIO, workload=3)),
-    ("controller", lambda: ms.capacity(SCENARIO, workload=WORKLOAD, controller=GREEDY)),
+    ("scenario", lambda: multispin_lab.capacity("llama2", tpot=0.1)),
+    ("workload", lambda: multispin_lab.capacity(SCENARIO, workload=3)),
+    ("controller", lambda: multispin_lab.capacity(SCENARIO, workload=WORKLOAD, controller=GREEDY)),
     *(("scenario", lambda function=function: function("llama2", STATE)) for function in OF_A_STATE),
     *(("state", lambda function=function: function(SCENARIO, 3)) for function in OF_A_STATE),
 ]
@@ -81,12 +97,12 @@ def server(**fields):
 
 def draft(**fields):
     texts = dict.fromkeys(("name", "model", "target_model", "source", "licence"), "a")
-    return ms.DraftProfile(**texts, acceptance=0.8, **fields)
+    return DraftProfile(**texts, acceptance=0.8, **fields)
 
 
 def device(**fields):
     texts = dict.fromkeys(("name", "chip", "model", "source", "licence", "date"), "a")
-    return ms.DeviceProfile(**{"draft_time": 0.02, **texts} | fields)
+    return DeviceProfile(**{"draft_time": 0.02, **texts} | fields)
 
 
 def fleet(**numbers):
@@ -139,12 +155,12 @@ WRONG_UNITS = [  # fields, a number in the unit that is mistaken for theirs, the
     ("draft_time_ms", 13_000, 13, 0.1, devices),
     ("tpot", 50, 0.05, 20.0, optimal),
     ("tpot", 50, 0.05, 20.0, partial(ms.oracle, SCENARIO)),
-    ("tpot", 50, 0.05, 20.0, partial(ms.capacity, SCENARIO, system="autoregressive", states=1)),
+    ("tpot", 50, 0.05, 20.0, partial(multispin_lab.capacity, SCENARIO, system="autoregressive", states=1)),
     ("need", 40, 0.04, 20.0, partial(ms.make_controller, "greedy+deadlines", SCENARIO)),
-    ("ttft", 500, 0.5, 90.0, ms.ServiceLevel),
-    ("tpot", np.float32(65.0), 0.065, 7.39, ms.ServiceLevel),
-    ("e2el", 20_000, 20, 3600, ms.ServiceLevel),
-    ("e2el_per_token", 80, 0.08, 5.0, ms.ServiceLevel),
+    ("ttft", 500, 0.5, 90.0, ServiceLevel),
+    ("tpot", np.float32(65.0), 0.065, 7.39, ServiceLevel),
+    ("e2el", 20_000, 20, 3600, ServiceLevel),
+    ("e2el_per_token", 80, 0.08, 5.0, ServiceLevel),
     ("tpot e2el_per_token", 80, 0.08, 5.0, serving),
     ("load", 85, 0.85, (0.5, 3.0), serving),
     ("load", (0.5, 85), (0.5, 0.85), 10, serving),

@@ -16,7 +16,7 @@ from multispin_lab.commands.drafts import compare_drafts
 LLAMA = ms.Scenario.preset("llama2", num_users=4)
 QWEN = ms.Scenario.preset("qwen3.5", server="a100-32b", payload="ids", min_draft_length=0)
 TEXT = {"name": "mine", "model": "small", "target_model": "large", "source": "measured", "licence": "MIT"}
-OWN = ms.DraftProfile(
+OWN = ms.draft.DraftProfile(
     **TEXT,
     acceptance=(("code", 0.9), ("chat", 0.7)),
     draft_length=4,
@@ -26,7 +26,7 @@ OWN = ms.DraftProfile(
     target="sampling",
     joules_per_token=0.5,
 )
-HEADS = ms.DraftProfile(**TEXT, acceptance=0.8, draft_pieces=((0.002, 0.0), (0.001, 1e-4)), one_pass=True)
+HEADS = ms.draft.DraftProfile(**TEXT, acceptance=0.8, draft_pieces=((0.002, 0.0), (0.001, 1e-4)), one_pass=True)
 
 
 def test_the_default_table_is_that_of_the_measurement():
@@ -61,7 +61,9 @@ def test_every_model_of_acceptance_knows_the_payload():
     for acceptance in ("by-task", "by-request"):
         prior = ms.registry.ACCEPTANCES.load(acceptance).prior(few)
         assert prior.mean == pytest.approx(expected)
-        assert ms.Assumptions.of(few.replace(acceptance=acceptance)).acceptance_mean == pytest.approx(expected)
+        assert ms.controllers.Assumptions.of(few.replace(acceptance=acceptance)).acceptance_mean == pytest.approx(
+            expected
+        )
     state = ms.sample_state(few, 0, 200)
     assert np.unique(state.acceptance_rate) == pytest.approx(np.sort(expected))
     with pytest.raises(ValueError, match=r"kept_probabilities: expected the upload of all probabilities .*, got 1"):
@@ -155,7 +157,7 @@ def test_scenarios_with_a_draft_survive_dicts_and_files(tmp_path):
 @pytest.mark.parametrize("ending", ["toml", "json"])
 def test_a_profile_is_read_as_it_was_written(profile, ending, tmp_path):
     profile.save(tmp_path / f"mine.{ending}")
-    assert ms.DraftProfile.load(tmp_path / f"mine.{ending}") == profile
+    assert ms.draft.DraftProfile.load(tmp_path / f"mine.{ending}") == profile
 
 
 @pytest.mark.parametrize(
@@ -185,7 +187,7 @@ def test_bad_files_are_one_sentence_with_file_and_field(line, sentence, tmp_path
     text = "".join(f'{name} = "{value}"\n' for name, value in TEXT.items())
     file.write_text(text + line, encoding="utf-8")
     with pytest.raises(ValueError, match=rf"bad\.toml.*: .*{sentence}") as error:
-        ms.DraftProfile.load(file)
+        ms.draft.DraftProfile.load(file)
     assert "\n" not in str(error.value)
 
 
@@ -196,9 +198,9 @@ def test_rates_have_the_measured_tokens():
         outcomes = [(n, rate ** (n - 1) * (1.0 - rate)) for n in range(1, length + 1)] + [(length + 1, rate**length)]
         return sum(n * probability for n, probability in outcomes)
 
-    point = ms.DraftProfile(**TEXT, acceptance_length=3.3, draft_length=6)
+    point = ms.draft.DraftProfile(**TEXT, acceptance_length=3.3, draft_length=6)
     assert mean(point.rates[0][1], 6) == pytest.approx(3.3, rel=1e-9)
-    places = ms.DraftProfile(**TEXT, acceptance=(0.9, 0.6, 0.5))
+    places = ms.draft.DraftProfile(**TEXT, acceptance=(0.9, 0.6, 0.5))
     assert mean(places.rates[0][1], 3) == pytest.approx(1.0 + 0.9 + 0.54 + 0.27, rel=1e-9)
     both = OWN.tokens(np.array([0, 3]))
     assert both == pytest.approx([1.0, (mean(0.9, 3) + mean(0.7, 3)) / 2], rel=1e-12)

@@ -65,7 +65,7 @@ def test_commands_take_the_parts_of_examples(monkeypatch, capsys):
             assert capsys.readouterr().out.startswith(f"Mine/Slowest-v0, channel={channel}, rounds=2")
     finally:
         ms.registry.CHANNELS.unregister(channel)
-        ms.unregister_environment("Mine/Slowest-v0")
+        ms.envs.unregister_environment("Mine/Slowest-v0")
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
@@ -79,7 +79,7 @@ def test_example(name, tmp_path, monkeypatch):
         assert check(run_path(str(EXAMPLES / f"{name}.py"))["main"](**options))
     finally:
         for env_id in set(ms.registry.ENVIRONMENTS.names()).difference(before):
-            ms.unregister_environment(env_id)
+            ms.envs.unregister_environment(env_id)
 
 
 def test_the_hyperparameters_for_rl_zoo_are_those_of_an_environment_and_an_agent():

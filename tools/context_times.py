@@ -70,14 +70,14 @@ MEASURED_TWICE = (
 """Devices with the model and two pairs (tokens of context, tokens/s)."""
 
 
-def profiles() -> Iterator[tuple[ms.DeviceProfile | DraftProfile, float]]:
+def profiles() -> Iterator[tuple[ms.device.DeviceProfile | DraftProfile, float]]:
     """Yield the profiles with a time of a drafted token, and that time."""
     for profile in (table.load(name) for table in (DEVICES, DRAFTS) for name in table.names()):
         if (time := profile.draft_time) is not None:
             yield profile, time
 
 
-def estimate(profile: ms.DeviceProfile | DraftProfile, time: float) -> float:
+def estimate(profile: ms.device.DeviceProfile | DraftProfile, time: float) -> float:
     """Return ``draft_context_time`` of a profile of `PROFILE_MODELS`, with four digits."""
     return float(f"{PROFILE_MODELS[profile.name].context_time(time, profile.draft_context):.4g}")
 

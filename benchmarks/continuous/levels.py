@@ -10,6 +10,7 @@ import argparse
 from itertools import product
 
 import multispin_env as ms
+import multispin_lab
 from benchmarks.tools import PAIRS, Options, show
 from multispin_lab.planning.capacity import MAX_USERS
 
@@ -20,16 +21,16 @@ RULES = ("optimal", "groups+deadlines", "prices+deadlines", "greedy+deadlines", 
 EVERY, START = 120.0, 16
 
 
-def users(rule: str, preset: str, arrivals: str, level: ms.ServiceLevel) -> str:
+def users(rule: str, preset: str, arrivals: str, level: ms.requests.ServiceLevel) -> str:
     """Return the largest number of users of a rule, with its interval."""
-    workload = ms.Workload(
-        arrivals=ms.make_arrivals(arrivals),
-        lengths=None if arrivals == "trace" else ms.make_lengths("geometric", mean_output=60.0),
+    workload = ms.requests.Workload(
+        arrivals=ms.requests.make_arrivals(arrivals),
+        lengths=None if arrivals == "trace" else ms.requests.make_lengths("geometric", mean_output=60.0),
         rate=START / EVERY,
         level=level,
     )
     scenario = ms.Scenario.preset(preset, num_users=START)
-    result = ms.capacity(scenario, workload=workload, controller=rule, by="users", percent=90.0, copies=8)
+    result = multispin_lab.capacity(scenario, workload=workload, controller=rule, by="users", percent=90.0, copies=8)
     return f"{result.value:.0f}" + (
         " or more" if result.value >= MAX_USERS else f" ({result.low:.0f} to {result.high:.0f})"
     )
@@ -43,7 +44,10 @@ def run(options: argparse.Namespace) -> None:
         "users of a server",
         (
             {"pair, requests, TTFT, TPOT": f"{preset}, {arrivals}, {ttft:g} s, {1e3 * tpot:g} ms"}
-            | {rule: users(rule, preset, arrivals, ms.ServiceLevel(ttft=ttft, tpot=tpot)) for rule in options.rules}
+            | {
+                rule: users(rule, preset, arrivals, ms.requests.ServiceLevel(ttft=ttft, tpot=tpot))
+                for rule in options.rules
+            }
             for preset, arrivals, (ttft, tpot) in product(options.presets, options.arrivals, LEVELS)
         ),
     )

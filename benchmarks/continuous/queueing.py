@@ -50,8 +50,10 @@ def simulated(
     Devices (n, K) are greedy with a fixed length.
     """
     copies = len(state.draft_time)
-    lengths = ms.make_lengths("geometric", mean_output=MEAN_OUTPUT)
-    workload = ms.Workload(arrivals=ms.make_arrivals("poisson"), lengths=lengths, rate=rate, level=ms.ServiceLevel())
+    lengths = ms.requests.make_lengths("geometric", mean_output=MEAN_OUTPUT)
+    workload = ms.requests.Workload(
+        arrivals=ms.requests.make_arrivals("poisson"), lengths=lengths, rate=rate, level=ms.requests.ServiceLevel()
+    )
     system = ContinuousSystem.of(scenario.replace(channel="static"), workload=workload)
     core = seeded_core(system, copies, 0, drawn=True)
     core.hold(state)

@@ -58,7 +58,7 @@ def decide(instance: Instance) -> tuple[int, int]:
         assert (decision.draft_length <= scenario.max_draft_length).all()
         assert np.isfinite(decision.bandwidth).all()
         assert (decision.bandwidth.sum(-1) <= scenario.total_bandwidth * (1.0 + 1e-6)).all()
-    assert isinstance(decision, ms.CertifiedDecision)
+    assert isinstance(decision, ms.solver.CertifiedDecision)
     assert np.isfinite(decision.value).all()
     assert (decision.bound >= decision.value).all()
     return len(weights), int(decision.certified.sum())

@@ -42,11 +42,11 @@ class Service:
     ) -> ServiceRun:
         """Simulate a rule; requests of a seed are the same for every rule."""
         gaps = {} if burstiness == 1.0 else {"burstiness": burstiness}
-        workload = ms.Workload.at_load(
+        workload = ms.requests.Workload.at_load(
             load * self.full,
-            arrivals=ms.make_arrivals("poisson" if burstiness == 1.0 else "gamma", **gaps),
-            lengths=ms.make_lengths("geometric", mean_output=60.0),
-            level=ms.ServiceLevel(e2el=0.5, e2el_per_token=self.per_token),
+            arrivals=ms.requests.make_arrivals("poisson" if burstiness == 1.0 else "gamma", **gaps),
+            lengths=ms.requests.make_lengths("geometric", mean_output=60.0),
+            level=ms.requests.ServiceLevel(e2el=0.5, e2el_per_token=self.per_token),
         )
         controller = ms.make_controller(rule, self.system.scenario, **options)
         return ms.serve(controller, workload, copies=copies, channel="static", seed=seed)
@@ -63,10 +63,10 @@ BARRIER = "wait-for-all"
 class WaitForAll(Greedy):
     """Rule with the lengths of `Greedy` in which each batch waits for all devices with a request."""
 
-    def decide(self, state: ms.ContinuousState) -> ms.ContinuousDecision:
+    def decide(self, state: ms.physics.ContinuousState) -> ms.ContinuousDecision:
         """Keep its order, without leaving drafts out."""
         order = super().decide(state)
-        return order.changed(join=np.full(order.join.shape, ms.Join.WAIT))
+        return order.changed(join=np.full(order.join.shape, ms.physics.Join.WAIT))
 
 
 CONTROLLERS.register(BARRIER, WaitForAll)

@@ -38,7 +38,7 @@ class Plainest(ms.ContinuousController):
     @override
     def decide(self, state: ContinuousState) -> ms.ContinuousDecision:
         length = np.clip(np.floor(state.head_start), self.scenario.min_draft_length, self.most).astype(np.int64)
-        join = ms.Join.WAIT if self.waits else ms.Join.TAKE
+        join = ms.physics.Join.WAIT if self.waits else ms.physics.Join.TAKE
         return ms.ContinuousDecision(length, np.full(length.shape, join))
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 import multispin_env as ms
+import multispin_lab
 from benchmarks.figures.pays import PAY, five_rates, pay_scenario, winner_of
 from benchmarks.tools import HELP, Options, Row, plus_minus, show
 from multispin_env.baselines.systems import colocated_round_time
@@ -88,8 +89,10 @@ def in_time(server: str, tpot: float, fleet: str, states: int) -> Row:
     """Return how many devices get a token each ``tpot`` seconds."""
     scenario = pay_scenario("llama2", server, **of_fleet(fleet))
     systems = {"no drafts": "autoregressive", "server drafts": "colocated", "rounds": "multi-spin"}
-    found = {name: ms.capacity(scenario, tpot=tpot, system=of, states=states) for name, of in systems.items()}
-    lost = ms.capacity(scenario.replace(**LOST["lost"]), tpot=tpot, states=states)
+    found = {
+        name: multispin_lab.capacity(scenario, tpot=tpot, system=of, states=states) for name, of in systems.items()
+    }
+    lost = multispin_lab.capacity(scenario.replace(**LOST["lost"]), tpot=tpot, states=states)
     return {
         "server": server, "ms a token": f"{1e3 * tpot:g}", "fleet": fleet, **found, "rounds, lost": lost,
         "over server": f"{found['rounds'] / found['server drafts']:.2f}",

@@ -38,7 +38,7 @@ class Plain(ms.Link):
         return share * np.log1p(snr / share) / np.log(2.0)
 
 
-def proven(scenario: ms.Scenario, state: SystemState) -> tuple[ms.CertifiedDecision, float]:
+def proven(scenario: ms.Scenario, state: SystemState) -> tuple[ms.solver.CertifiedDecision, float]:
     """Return certified decisions, and ms of the processor for each."""
     controller: Any = ms.make_controller("optimal", scenario, certify=1e-6)
     start = process_time()

@@ -35,14 +35,14 @@ class Plan(ms.ContinuousController):
 
     tables: tuple[IntArray, ...]
 
-    def decide(self, state: ms.ContinuousState) -> ms.ContinuousDecision:
+    def decide(self, state: ms.physics.ContinuousState) -> ms.ContinuousDecision:
         """Wait for the devices of the next batch; give new drafts the length of their device's next batch."""
         batch = state.batch[:, None]
         turned = [np.roll(table, -int(turn), 0) for table, turn in zip(self.tables, state.batch, strict=True)]
         offset = np.stack([(table > 0).argmax(0) for table in turned])  # batches until each device's next
         length = np.stack([table[ahead, np.arange(len(ahead))] for table, ahead in zip(turned, offset, strict=True)])
-        aim = np.where(state.phase == ms.Phase.FREE, batch + offset, state.aim)
-        join = np.where(aim <= batch, ms.Join.WAIT, ms.Join.LEAVE)
+        aim = np.where(state.phase == ms.physics.Phase.FREE, batch + offset, state.aim)
+        join = np.where(aim <= batch, ms.physics.Join.WAIT, ms.physics.Join.LEAVE)
         return ms.ContinuousDecision(length, join, priority=aim.astype(np.float64), aim=aim)
 
 

@@ -90,8 +90,8 @@ def play_core(scenario: ms.Scenario, state: ms.SystemState, batches: int) -> Con
     length = np.full(state.draft_time.shape, LENGTH)
     for batch in range(batches):
         new = np.where(batch == 0, turn, batch - 1 + GROUPS) + np.zeros_like(length)
-        aim = np.where(core.state.phase == ms.Phase.FREE, new, core.state.aim)
-        join = np.where(aim == batch, ms.Join.WAIT, ms.Join.LEAVE)
+        aim = np.where(core.state.phase == ms.physics.Phase.FREE, new, core.state.aim)
+        join = np.where(aim == batch, ms.physics.Join.WAIT, ms.physics.Join.LEAVE)
         core.step(ms.ContinuousDecision(length, join, priority=aim.astype(np.float64), aim=aim))
     return core
 

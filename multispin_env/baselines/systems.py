@@ -23,7 +23,7 @@ def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     >>> import numpy as np, multispin_env as ms
     >>> scenario = ms.Scenario.preset("llama2", num_users=3)
     >>> state = ms.sample_state(scenario, np.random.default_rng(0), size=5)
-    >>> ms.p2p_goodput(scenario, state).shape
+    >>> ms.baselines.p2p_goodput(scenario, state).shape
     (5,)
     """
     state = checked_state(scenario, state)
@@ -45,7 +45,7 @@ def centralized_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     >>> import numpy as np, multispin_env as ms
     >>> scenario = ms.Scenario.preset("llama2", num_users=3)
     >>> state = ms.sample_state(scenario, np.random.default_rng(0), size=5)
-    >>> ms.centralized_goodput(scenario, state).shape
+    >>> ms.baselines.centralized_goodput(scenario, state).shape
     (5,)
     """
     state = checked_state(scenario, state)
@@ -62,7 +62,7 @@ def autoregressive_goodput(scenario: Scenario, state: SystemState | None = None)
     --------
     >>> import multispin_env as ms
     >>> scenario = ms.Scenario.preset("qwen3.5", server="a100-32b")
-    >>> round(float(ms.autoregressive_goodput(scenario)))
+    >>> round(float(ms.baselines.autoregressive_goodput(scenario)))
     658
     """
     check_instance("scenario", scenario, Scenario)
@@ -81,7 +81,7 @@ def colocated_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     >>> import numpy as np, multispin_env as ms
     >>> scenario = ms.Scenario.preset("qwen3.5", server="a100-32b")
     >>> state = ms.sample_state(scenario, np.random.default_rng(0), size=5)
-    >>> bool((ms.colocated_goodput(scenario, state) >= ms.autoregressive_goodput(scenario)).all())
+    >>> bool((ms.baselines.colocated_goodput(scenario, state) >= ms.baselines.autoregressive_goodput(scenario)).all())
     True
     """
     state, lengths = checked_state(scenario, state), np.arange(scenario.max_draft_length + 1)
@@ -100,7 +100,8 @@ def overlapping_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     >>> import numpy as np, multispin_env as ms
     >>> scenario = ms.Scenario.preset("qwen3.5", server="a100-32b")
     >>> state = ms.sample_state(scenario, np.random.default_rng(0), size=5)
-    >>> bool((ms.overlapping_goodput(scenario, state) >= ms.colocated_goodput(scenario, state)).all())
+    >>> in_turn = ms.baselines.colocated_goodput(scenario, state)
+    >>> bool((ms.baselines.overlapping_goodput(scenario, state) >= in_turn).all())
     True
     """
     state = checked_state(scenario, state)
@@ -189,7 +190,7 @@ def schedule_goodput(scenario: Scenario, max_batch: int) -> FloatArray:
     """Return the goodput n E[N | L] / (L T_srv(n) + T_ver(n, n (L + 1))) for n = 1..max_batch and L = 0..L_max.
 
     In tokens/s, (max_batch, L_max + 1), with E[N | L] the mean over the scenario's tasks. This is
-    `multispin_env.colocated_goodput` of each length, without the acceptance rate of each device.
+    `multispin_env.baselines.colocated_goodput` of each length, without the acceptance rate of each device.
     """
     check_integer("max_batch", max_batch, 1, 100_000)  # about a second and 0.1 GB
     lengths = np.arange(scenario.max_draft_length + 1)

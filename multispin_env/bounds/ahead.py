@@ -89,7 +89,7 @@ def rate_optimum(scenario: Scenario, state: SystemState, *, step: float = 0.5) -
     >>> import numpy as np, multispin_env as ms
     >>> scenario = ms.Scenario.preset("llama2", num_users=1, min_draft_length=0, draft_ahead=True)
     >>> state = ms.SystemState(np.full(1, 0.012), np.full(1, 6.0), np.full(1, 0.7))
-    >>> best = ms.rate_optimum(scenario, state)
+    >>> best = ms.bounds.rate_optimum(scenario, state)
     >>> bool(best.rate_without_ahead < best.myopic_rate < best.rate <= best.bound < best.rate + 1e-9)
     True
     """
@@ -145,7 +145,7 @@ def ahead_rate(
     >>> scenario = ms.Scenario.preset("llama2", num_users=1, min_draft_length=0, draft_ahead=True)
     >>> state = ms.SystemState(np.full(1, 0.012), np.full(1, 6.0), np.full(1, 0.7))
     >>> fixed = ms.make_controller("fixed", scenario, draft_length=4)
-    >>> bool(ahead_rate(scenario, state, fixed) < ms.rate_optimum(scenario, state).rate)
+    >>> bool(ahead_rate(scenario, state, fixed) < ms.bounds.rate_optimum(scenario, state).rate)
     True
     """
     state, users = checked_state(scenario, state), scenario.num_users

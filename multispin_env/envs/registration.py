@@ -27,7 +27,7 @@ def register_environment(config: type[EnvConfig]) -> None:
     >>> ms.register_environment(Own)
     >>> gym.make("Mine/Own-v0", num_users=2).action_space.shape
     (2, 2)
-    >>> ms.unregister_environment("Mine/Own-v0")
+    >>> ms.envs.unregister_environment("Mine/Own-v0")
     """
     if not isinstance(vars(config).get("env_id") if isinstance(config, type) else None, str):
         raise ValueError(f"config: expected a class derived from EnvConfig with its own env_id, got {config!r}")
@@ -46,7 +46,7 @@ def unregister_environment(env_id: str) -> None:
     >>> class Gone(ms.RoundsConfig):
     ...     env_id = "Mine/Gone-v0"
     >>> ms.register_environment(Gone)
-    >>> ms.unregister_environment("Mine/Gone-v0")
+    >>> ms.envs.unregister_environment("Mine/Gone-v0")
     >>> "Mine/Gone-v0" in ms.registry.ENVIRONMENTS.names()
     False
     """

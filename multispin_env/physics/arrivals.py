@@ -67,7 +67,7 @@ def make_arrivals(name: str, **options: Any) -> Arrivals:
     Examples
     --------
     >>> import multispin_env as ms
-    >>> ms.make_arrivals("gamma", burstiness=0.25).closed, ms.make_arrivals("think").closed
+    >>> ms.requests.make_arrivals("gamma", burstiness=0.25).closed, ms.requests.make_arrivals("think").closed
     (False, True)
     """
     return make_part(ARRIVALS, name, options)

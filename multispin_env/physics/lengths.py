@@ -42,7 +42,7 @@ def make_lengths(name: str, **options: Any) -> Lengths:
     Examples
     --------
     >>> import multispin_env as ms
-    >>> ms.make_lengths("geometric", mean_output=100.0).mean_output
+    >>> ms.requests.make_lengths("geometric", mean_output=100.0).mean_output
     100.0
     """
     return make_part(LENGTHS, name, options)

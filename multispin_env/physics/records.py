@@ -162,7 +162,7 @@ def load_records(path: str | PathLike[str] | None = None) -> Records:
     Examples
     --------
     >>> import multispin_env as ms
-    >>> records = ms.load_records()
+    >>> records = ms.physics.load_records()
     >>> len(records.length), len(records.accepted), records.num_tasks
     (48, 4331, 4)
     """

@@ -49,7 +49,7 @@ class RequestTrace:
     Examples
     --------
     >>> import multispin_env as ms
-    >>> trace = ms.RequestTrace([7.0, 8.5, 9.0], prompt=[0, 20, 5], output=[1, 60, 3])
+    >>> trace = ms.requests.RequestTrace([7.0, 8.5, 9.0], prompt=[0, 20, 5], output=[1, 60, 3])
     >>> trace.arrived_at.tolist(), trace.period, trace.rate
     ([0.0, 1.5, 2.0], 3.0, 1.0)
     """
@@ -141,7 +141,7 @@ def load_trace(trace: str | PathLike[str] | RequestTrace) -> RequestTrace:
     Examples
     --------
     >>> import multispin_env as ms
-    >>> trace = ms.load_trace("azure-chat")
+    >>> trace = ms.requests.load_trace("azure-chat")
     >>> len(trace.output), round(trace.rate, 2), round(float(trace.output.mean()))
     (19366, 5.53, 211)
     """

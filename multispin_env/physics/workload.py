@@ -99,11 +99,11 @@ class Workload:
     Examples
     --------
     >>> import numpy as np, multispin_env as ms
-    >>> workload = ms.Workload(
-    ...     arrivals=ms.make_arrivals("poisson"),
+    >>> workload = ms.requests.Workload(
+    ...     arrivals=ms.requests.make_arrivals("poisson"),
     ...     rate=1.5,
-    ...     lengths=ms.make_lengths("geometric", mean_output=40.0),
-    ...     level=ms.ServiceLevel(e2el=0.5, e2el_per_token=0.08),
+    ...     lengths=ms.requests.make_lengths("geometric", mean_output=40.0),
+    ...     level=ms.requests.ServiceLevel(e2el=0.5, e2el_per_token=0.08),
     ... )
     >>> workload.tokens_per_second
     60.0
@@ -144,8 +144,8 @@ class Workload:
         Examples
         --------
         >>> import multispin_env as ms
-        >>> parts = {"arrivals": ms.make_arrivals("poisson"), "lengths": ms.make_lengths("geometric")}
-        >>> ms.Workload.at_load(120.0, **parts).rate
+        >>> parts = {"arrivals": ms.requests.make_arrivals("poisson"), "lengths": ms.requests.make_lengths("geometric")}
+        >>> ms.requests.Workload.at_load(120.0, **parts).rate
         2.0
         """
         workload = cls(rate=tokens_per_second, **parts)

@@ -104,11 +104,11 @@ def serve(
     --------
     >>> import multispin_env as ms
     >>> scenario = ms.Scenario.preset("llama2", num_users=8)
-    >>> workload = ms.Workload(
-    ...     arrivals=ms.make_arrivals("poisson"),
-    ...     lengths=ms.make_lengths("geometric", mean_output=60.0),
+    >>> workload = ms.requests.Workload(
+    ...     arrivals=ms.requests.make_arrivals("poisson"),
+    ...     lengths=ms.requests.make_lengths("geometric", mean_output=60.0),
     ...     rate=2.0,
-    ...     level=ms.ServiceLevel(e2el=0.5, e2el_per_token=0.08),
+    ...     level=ms.requests.ServiceLevel(e2el=0.5, e2el_per_token=0.08),
     ... )
     >>> barrier, greedy = (ms.make_controller(name, scenario) for name in ("optimal", "greedy"))
     >>> slow, fast = (ms.serve(rule, workload, copies=4, horizon=20.0) for rule in (barrier, greedy))

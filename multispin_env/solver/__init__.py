@@ -1,1 +1,6 @@
 """Optimum of one round: problem, a compiled search with a proof, and relaxation, fast rule and search in NumPy."""
+
+from multispin_env.solver.certify import CertifiedDecision
+from multispin_env.solver.sensitivities import Sensitivities
+
+__all__ = ["CertifiedDecision", "Sensitivities"]

@@ -71,19 +71,19 @@ CELLS = [  # the paper's server with drafts of 0 tokens is a little faster than 
 
 @pytest.mark.parametrize(("pair", "server", "alpha", "least", "without", "rate", "ratio"), CELLS)
 def test_one_device_has_the_stated_optimum(pair, server, alpha, least, without, rate, ratio):
-    best = ms.rate_optimum(*system(pair, server, [alpha], least), step=0.125)
+    best = ms.bounds.rate_optimum(*system(pair, server, [alpha], least), step=0.125)
     assert [best.rate_without_ahead, best.rate] == pytest.approx([without, rate], abs=0.051)
     assert best.myopic_rate / best.rate == pytest.approx(ratio, abs=0.0006)
     assert 0.0 <= best.bound - best.rate + 1e-12 <= 1e-9
     scenario, state = system(pair, server, [alpha], least, max_draft_length=16)
-    rate = ms.rate_optimum(scenario, state, step=0.5).rate
+    rate = ms.bounds.rate_optimum(scenario, state, step=0.5).rate
     above, below = (of_a_run(scenario, state, rate * (1.0 + change), 0.5) for change in (1e-6, -1e-6))
     assert above < 0.0 < below
 
 
 def test_waiting_or_less_bandwidth_gains_nothing():
     scenario, state = system("qwen3.5", "", [0.965], max_draft_length=10)
-    best = ms.rate_optimum(scenario, state)
+    best = ms.bounds.rate_optimum(scenario, state)
     assert of_a_run(scenario, state, best.rate * (1.0 + 1e-6), 0.5, (0.0, 0.002, 0.01, 0.04)) < 0.0
     rng = np.random.default_rng(0)
 
@@ -97,7 +97,7 @@ def test_waiting_or_less_bandwidth_gains_nothing():
 def test_a_case_solved_by_hand():
     # after a miss no draft; 30 ms later, with probability 0.7, there are 2 tokens, and so after every hit
     scenario, state = simple()
-    best = ms.rate_optimum(scenario, state)
+    best = ms.bounds.rate_optimum(scenario, state)
     hits = 0.7 / (1.0 - 0.343)  # rounds with a head start of 2, for each one without
     assert best.rate == pytest.approx((1.0 + 2.19 * hits) / (1.0 + hits) / 0.03, abs=1e-6)
     assert best.lengths(np.array([[0.0], [2.0]])).tolist() == [[0], [2]]
@@ -107,7 +107,7 @@ def test_a_case_solved_by_hand():
 
 
 def test_head_starts_are_rounded_to_the_nearest_point_of_the_grid():
-    best = ms.rate_optimum(*simple())
+    best = ms.bounds.rate_optimum(*simple())
     for part, nearest in ((0.4, best.draft_length[:-1]), (0.6, best.draft_length[1:])):
         between = best.head_start[:-1] + part * best.head_start[1]
         assert (best.lengths(between[:, None]) == nearest).all()
@@ -122,12 +122,14 @@ TWO = [
 
 @pytest.mark.parametrize(("pair", "server", "alphas", "factors", "least", "without", "rate"), TWO)
 def test_two_devices(pair, server, alphas, factors, least, without, rate):
-    best = ms.rate_optimum(*system(pair, server, alphas, least, factors), step=1.0)
+    best = ms.bounds.rate_optimum(*system(pair, server, alphas, least, factors), step=1.0)
     assert best.rate_without_ahead == pytest.approx(without, abs=0.051)
     assert best.rate == pytest.approx(rate, rel=0.02)
     assert best.myopic_rate <= best.rate <= best.bound + 1e-12 <= best.rate + 2e-9
     one, other = (
-        ms.rate_optimum(*system(pair, server, alphas[::order], least, factors[::order], max_draft_length=8), step=1.0)
+        ms.bounds.rate_optimum(
+            *system(pair, server, alphas[::order], least, factors[::order], max_draft_length=8), step=1.0
+        )
         for order in (1, -1)
     )
     for name in ("rate", "myopic_rate", "rate_without_ahead"):
@@ -137,7 +139,7 @@ def test_two_devices(pair, server, alphas, factors, least, without, rate):
 def test_the_package_plays_it_to_the_same_rate():
     # with head starts off the grid, each rounded to the nearest point
     scenario, state = system("qwen3.5", "a100-32b", [0.81, 0.965], max_draft_length=12)
-    best = ms.rate_optimum(scenario, state)
+    best = ms.bounds.rate_optimum(scenario, state)
 
     class Best(ms.RoundsController):
         def decide(self, state):
@@ -153,7 +155,7 @@ def test_random_systems(seed):
     scenario, state = drawn_system(seed)
     scenario = scenario.replace(num_users=1, max_draft_length=1 + seed % 12)
     state = state.mapped(lambda array: array[:1])
-    best, slack = ms.rate_optimum(scenario, state), 1.0 + 1e-10
+    best, slack = ms.bounds.rate_optimum(scenario, state), 1.0 + 1e-10
     assert max(best.rate_without_ahead, best.myopic_rate) <= best.rate * slack
     assert best.rate <= best.bound * slack <= best.rate * slack**2
     drafts = ms.make_controller("fixed", scenario, draft_length=1 + seed % scenario.max_draft_length)
@@ -165,13 +167,18 @@ def test_random_systems(seed):
 def test_many_systems_at_once():
     scenario, _ = simple()
     state = ms.sample_state(scenario, np.random.default_rng(0), size=3)
-    together, alone = ms.rate_optimum(scenario, state), [ms.rate_optimum(scenario, state[i]) for i in range(3)]
+    together, alone = (
+        ms.bounds.rate_optimum(scenario, state),
+        [ms.bounds.rate_optimum(scenario, state[i]) for i in range(3)],
+    )
     for name in ("rate", "bound", "myopic_rate", "rate_without_ahead", "draft_length"):
         assert (getattr(together, name) == [getattr(best, name) for best in alone]).all()
     assert alone[1].rate.shape == ()
 
 
-@pytest.mark.parametrize("function", [ms.rate_optimum, lambda *args, **fields: ahead_rate(*args, None, **fields)])
+@pytest.mark.parametrize(
+    "function", [ms.bounds.rate_optimum, lambda *args, **fields: ahead_rate(*args, None, **fields)]
+)
 @pytest.mark.parametrize(
     ("change", "fields", "message"),
     [
@@ -200,7 +207,7 @@ def test_a_rule_plays_one_system():
 def test_three_devices_need_a_coarse_grid():
     scenario, state = system("llama2", "a100-32b", [0.7] * 3)
     with pytest.raises(ValueError, match=r"num_users: .* 3 devices with .* step larger than 0\.5"):
-        ms.rate_optimum(scenario, state)
-    best = ms.rate_optimum(scenario.replace(max_draft_length=3), state, step=1.0)
+        ms.bounds.rate_optimum(scenario, state)
+    best = ms.bounds.rate_optimum(scenario.replace(max_draft_length=3), state, step=1.0)
     assert best.rate_without_ahead < best.myopic_rate <= best.rate
     assert best.draft_length.shape == (4, 4, 4, 3)

@@ -23,7 +23,7 @@ def test_a_candidate_with_hits_independent_of_lengths_is_exceeded():
     scenario, state = simple()
     length = np.arange(6)
     candidate = (expected_tokens(length, 0.7) / ((1.0 - 0.7 ** (length + 1)) * length * 0.01 + 0.03)).max()
-    best = ms.rate_optimum(scenario, state, step=1.0).rate  # the grid is exact: all times are whole drafts
+    best = ms.bounds.rate_optimum(scenario, state, step=1.0).rate  # the grid is exact: all times are whole drafts
     assert candidate == pytest.approx(50.76, abs=0.005)
     assert best == pytest.approx(53.80, abs=0.005)
     assert candidate < best <= ms.rate_bound(scenario, state).value <= 1.05 * best
@@ -41,7 +41,7 @@ def test_a_candidate_with_hits_independent_of_lengths_is_exceeded():
 )
 def test_the_exact_optimum_of_known_cells(preset, server, least, pick, ratio):
     scenario, state = cell(preset, server, least, pick)
-    best = ms.rate_optimum(scenario, state, step=0.125).rate
+    best = ms.bounds.rate_optimum(scenario, state, step=0.125).rate
     assert best / ms.rate_bound(scenario, state).value == pytest.approx(ratio, abs=6e-4)
 
 
@@ -51,7 +51,7 @@ def test_no_best_policy_of_one_device_is_above():
         scenario, state = drawn_system(seed)
         scenario = scenario.replace(num_users=1, max_draft_length=min(scenario.max_draft_length, 8))
         state = state.mapped(lambda array: array[:1])
-        ratios.append(ms.rate_optimum(scenario, state, step=0.25).rate / ms.rate_bound(scenario, state).value)
+        ratios.append(ms.bounds.rate_optimum(scenario, state, step=0.25).rate / ms.rate_bound(scenario, state).value)
     assert max(ratios) <= ROUNDING
     assert np.median(ratios) > 0.9
 
@@ -137,7 +137,7 @@ def test_no_best_policy_of_rounds_with_two_devices_is_above():
         if scenario.num_users > 1 and scenario.max_draft_length == 3:
             scenario, state = scenario.replace(num_users=2), state.mapped(lambda array: array[:2])
             best, bounds = (
-                ms.rate_optimum(scenario, state),
+                ms.bounds.rate_optimum(scenario, state),
                 (ms.rate_bound(scenario, state, barrier=b) for b in (True, False)),
             )
             ratios.append([float(best.rate / bound.value) for bound in bounds])
@@ -153,5 +153,5 @@ def test_a_bound_on_rounds_alone():
         here = scenario.replace(draft_ahead=draft_ahead)
         rounds, bound = ms.rate_bound(here, state, barrier=True).value, ms.rate_bound(here, state).value
         assert rounds < 0.95 * bound
-        known = ms.upper_bound(here, state) if not draft_ahead else ms.rate_optimum(here, state).rate
+        known = ms.upper_bound(here, state) if not draft_ahead else ms.bounds.rate_optimum(here, state).rate
         assert 0.8 * rounds < known <= rounds

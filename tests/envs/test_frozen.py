@@ -57,7 +57,7 @@ def test_error_of_an_old_id_names_the_new_one(make, capsys):
             make("Mine/Renewed-v0")
         assert main(["compare", "--env", "Mine/Renewed-v0"]) == 2
     finally:
-        ms.unregister_environment("Mine/Renewed-v1")
+        ms.envs.unregister_environment("Mine/Renewed-v1")
     assert "did you mean 'Mine/Renewed-v1'" in capsys.readouterr().err
 
 

@@ -165,7 +165,7 @@ test_refusals = refusals(
     (lambda: make(autoreset_mode="Never"), r"autoreset_mode: expected one of \['NextStep', .*\], got 'Never'"),
     (lambda: make(copy="yes"), "copy: expected True or False, got 'yes'"),
     (lambda: make(render_mode="human"), r"render_mode: expected one of \['rgb_array'\], got 'human'"),
-    (lambda: ms.unregister_environment("Mine/Brief-v0"), "Mine/Brief-v0"),
+    (lambda: ms.envs.unregister_environment("Mine/Brief-v0"), "Mine/Brief-v0"),
     (lambda: ms.register_environment(ENVIRONMENTS.load(FULL)), FULL),
     (lambda: ms.register_environment(type("Reused", (Heterogeneous,), {})), "^config: .* with its own env_id"),
     (
@@ -183,7 +183,7 @@ def test_register_and_unregister():
     for _ in range(2):
         ms.register_environment(Brief)
         vector, single = make("Mine/Brief-v0").unwrapped, gym.make("Mine/Brief-v0").unwrapped
-        ms.unregister_environment("Mine/Brief-v0")
+        ms.envs.unregister_environment("Mine/Brief-v0")
         assert "Mine/Brief-v0" not in (*gym.registry, *ENVIRONMENTS.names())
         for env in (vector, single):
             env.reset(seed=0)

@@ -135,7 +135,7 @@ def test_systems_play_the_states_of_episodes():
     env, expected = episodes.env().unwrapped, []
     env.reset(seed=5)
     for _ in range(5):
-        expected.append(ms.colocated_goodput(env.scenario, env.state))
+        expected.append(ms.baselines.colocated_goodput(env.scenario, env.state))
         env.step(env.action_space.sample())
     stats = episodes.play("colocated")
     assert stats.goodput == pytest.approx(np.mean(expected, 0), rel=1e-12)
@@ -182,6 +182,6 @@ def test_without_an_optimum_and_contenders_all_controllers_of_rounds_play():
     try:
         table = ms.compare("Mine/Open-v0", num_users=2, rounds=4, episodes=2)
     finally:
-        ms.unregister_environment("Mine/Open-v0")
+        ms.envs.unregister_environment("Mine/Open-v0")
     assert {"optimal", "fixed"} <= {row.name for row in table.rows}
     assert table.reference == "optimal"

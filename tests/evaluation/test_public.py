@@ -103,7 +103,7 @@ def test_an_own_reward_is_not_mixed_with_goodput():
         with pytest.raises(ValueError, match=r"^reward: expected 'expected' or 'sampled' with your own Hurry, got 'sh"):
             ms.EnvConfig.of("Mine/Hurried-v0", reward="share").make()
     finally:
-        ms.unregister_environment("Mine/Hurried-v0")
+        ms.envs.unregister_environment("Mine/Hurried-v0")
 
 
 def test_shares_and_joules_are_not_mixed_with_goodput_of_other_systems():

@@ -120,8 +120,8 @@ test_refusals = refusals(
     (lambda: played(acceptance_rate=[1.1, 0.0]), r"acceptance_rate\[0\]: expected numbers in \[0, 1\], got 1\.1"),
     (lambda: played(acceptance_rate=[0.5]), rf"acceptance_rate: {SHAPE}, one entry per user, got \(1,\)"),
     (lambda: played(batteries=0.5), r"batteries: expected a BatteryState, got 0\.5"),
-    (lambda: played(batteries=ms.BatteryState(*np.ones((3, 1)))), f"affordable: {SHAPE}"),
-    (lambda: played(batteries=ms.BatteryState(*np.full((3, 2), 1.5))), r"level\[0\]: .* \[0, 1\], got 1\.5"),
+    (lambda: played(batteries=ms.physics.BatteryState(*np.ones((3, 1)))), f"affordable: {SHAPE}"),
+    (lambda: played(batteries=ms.physics.BatteryState(*np.full((3, 2), 1.5))), r"level\[0\]: .* \[0, 1\], got 1\.5"),
     (lambda: played(head_start=[1.0, 4.0]), r"^head_start\[0\]: expected zeros where draft_ahead is False, got 1\.0$"),
     (lambda: played(np.ones((3, 2)), np.full((2, 2), 1e5)), "shapes: expected .* broadcast together, got draft_length"),
     (
@@ -195,7 +195,7 @@ WHOLES = [
     ms.Observed(ROWS.draft_time, ROWS.spectral_efficiency, age=np.arange(6).reshape(3, 2)),
     ms.Decision(np.arange(6).reshape(3, 2), ROWS.draft_time),
     ms.Outcome(np.arange(3.0), ROWS.draft_time, np.arange(3.0), *[ROWS.draft_time] * 3, np.arange(3.0)),
-    ms.CertifiedDecision(np.arange(6).reshape(3, 2), ROWS.draft_time, np.arange(3.0), np.arange(3.0), 1e-6),
+    ms.solver.CertifiedDecision(np.arange(6).reshape(3, 2), ROWS.draft_time, np.arange(3.0), np.arange(3.0), 1e-6),
 ]
 
 

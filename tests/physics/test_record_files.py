@@ -178,8 +178,14 @@ CSV = [
         *((load_records, "npz", content, message) for content, message in FILES),
         *((load_records, "npz", lambda x=changes: archive(GOOD | x), message) for changes, message in RECORDS),
         *((load_records, "npz", lambda x=array: with_accepted(x()), f"accepted: {text}") for array, text in ARRAYS),
-        *((ms.load_trace, "npz", lambda x=changes: archive(TRACE | x), message) for changes, message in TRACES),
-        *((ms.load_trace, "csv", lambda x=x: x if isinstance(x, bytes) else x.encode(), text) for x, text in CSV),
+        *(
+            (ms.requests.load_trace, "npz", lambda x=changes: archive(TRACE | x), message)
+            for changes, message in TRACES
+        ),
+        *(
+            (ms.requests.load_trace, "csv", lambda x=x: x if isinstance(x, bytes) else x.encode(), text)
+            for x, text in CSV
+        ),
     ],
     ids=lambda value: value[-40:] if isinstance(value, str) else "",
 )
@@ -202,7 +208,7 @@ def test_longer_traces_than_a_limit_are_refused(tmp_path, monkeypatch):
     (tmp_path / "mine.csv").write_text(HEADER + "1,2,3\n" * 3, encoding="utf-8")
     monkeypatch.setattr(traces, "MOST_NUMBERS", 2)
     with pytest.raises(ValueError, match=r"mine\.csv: rows: expected at most 2, got more"):
-        ms.load_trace(tmp_path / "mine.csv")
+        ms.requests.load_trace(tmp_path / "mine.csv")
 
 
 def terabyte(path):
@@ -210,7 +216,9 @@ def terabyte(path):
         file.truncate(2**40)
 
 
-@pytest.mark.parametrize(("load", "suffix"), [(load_records, "npz"), (ms.load_trace, "npz"), (ms.load_trace, "csv")])
+@pytest.mark.parametrize(
+    ("load", "suffix"), [(load_records, "npz"), (ms.requests.load_trace, "npz"), (ms.requests.load_trace, "csv")]
+)
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -228,7 +236,7 @@ def test_unreadable_files(tmp_path, load, suffix, make, message):
 
 def test_changed_files_of_the_package(monkeypatch):
     traces._packaged.cache_clear()
-    for module, load in ((records, load_records), (traces, lambda: ms.load_trace("azure-chat"))):
+    for module, load in ((records, load_records), (traces, lambda: ms.requests.load_trace("azure-chat"))):
         monkeypatch.setattr(module, "PACKAGED_SHA256", "0" * 64)
         with pytest.raises(ValueError, match=r"records/\w+\.npz: expected the file with SHA-256 0{64}, got a changed"):
             load()
@@ -239,7 +247,7 @@ def test_damage_raises_nothing_but_value_errors(tmp_path, rng):
     traces = ((archive(TRACE, np.savez_compressed), "npz"), (text, "csv"))
     for load, whole, suffix in (
         (load_records, archive(GOOD, np.savez_compressed), "npz"),
-        *((ms.load_trace, *trace) for trace in traces),
+        *((ms.requests.load_trace, *trace) for trace in traces),
     ):
         for _ in range(60):
             content = bytearray(whole)
@@ -298,7 +306,7 @@ def test_a_written_record_is_read_back(tmp_path):
                 load_extras(path, records)
 
 
-SAME = ms.RequestTrace([5.0, 6.5, 7.0], [0, 20, 5], [1, 60, 3])
+SAME = ms.requests.RequestTrace([5.0, 6.5, 7.0], [0, 20, 5], [1, 60, 3])
 PACKAGED = {
     "azure-chat": (19366, 5.53, [[181, 1020, 4083], [41, 129, 451]]),
     "azure-code": (8819, 2.57, [[75, 1469, 7303], [6, 13, 90]]),
@@ -307,11 +315,11 @@ PACKAGED = {
 
 @pytest.mark.parametrize("name", PACKAGED)
 def test_traces_of_the_package(name):
-    trace, (requests, rate, quantiles) = ms.load_trace(name), PACKAGED[name]
+    trace, (requests, rate, quantiles) = ms.requests.load_trace(name), PACKAGED[name]
     assert (len(trace.output), round(trace.rate, 2)) == (requests, rate)
     measured = [np.quantile(tokens, [0.05, 0.5, 0.95]) for tokens in (trace.prompt, trace.output)]
     assert np.array(measured) == pytest.approx(np.array(quantiles), abs=1.0)
-    assert ms.load_trace(name) is trace
+    assert ms.requests.load_trace(name) is trace
     with pytest.raises(ValueError, match="read-only"):
         trace.output[0] = 1
 
@@ -320,15 +328,15 @@ def test_one_trace_in_every_form(tmp_path):
     np.savez(tmp_path / "mine.npz", other=np.ones(2), **TRACE)
     rows = "id, output ,arrived_at,prompt\na,1,5,0\n\nb,60,6.5,20\n c ,3.0,7.0,5\n"
     (tmp_path / "mine.csv").write_text(rows, encoding="utf-8")
-    assert ms.load_trace(tmp_path / "mine.npz") == SAME
-    assert ms.load_trace(str(tmp_path / "mine.csv")) == SAME
-    assert ms.load_trace(SAME) is SAME
-    assert hash(ms.load_trace(tmp_path / "mine.csv")) == hash(SAME)
-    assert ms.RequestTrace([5.0, 6.5, 7.000001], [0, 20, 5], [1, 60, 3]) != SAME
+    assert ms.requests.load_trace(tmp_path / "mine.npz") == SAME
+    assert ms.requests.load_trace(str(tmp_path / "mine.csv")) == SAME
+    assert ms.requests.load_trace(SAME) is SAME
+    assert hash(ms.requests.load_trace(tmp_path / "mine.csv")) == hash(SAME)
+    assert ms.requests.RequestTrace([5.0, 6.5, 7.000001], [0, 20, 5], [1, 60, 3]) != SAME
 
 
 def test_microseconds_survive_large_clocks():
-    trace = ms.RequestTrace(1.7e9 + np.arange(1000) * 0.123456, np.zeros(1000), np.ones(1000))
+    trace = ms.requests.RequestTrace(1.7e9 + np.arange(1000) * 0.123456, np.zeros(1000), np.ones(1000))
     assert np.abs(trace.arrived_at - np.arange(1000) * 0.123456).max() < 1.1e-6
 
 
@@ -339,5 +347,8 @@ test_refusals = refusals(
     (lambda: load_records().half(2), r"half: expected an integer in 0\.\.1, got 2"),
     (lambda: SINGLE.half(0), "task: expected at least 2 prompts of each task, got 1 of task 1"),
     (lambda: Records([0], *list(GOOD.values())[1:]), "task: expected a one-dimensional array of integers, got list"),
-    *((partial(ms.RequestTrace, bad, [0], [1]), r"^arrived_at: expected one number for each .* \[") for bad in LISTS),
+    *(
+        (partial(ms.requests.RequestTrace, bad, [0], [1]), r"^arrived_at: expected one number for each .* \[")
+        for bad in LISTS
+    ),
 )

@@ -31,7 +31,7 @@ def drawn(law):
     ],
 )
 def test_means_are_those_of_the_draws(name, options):
-    law = ms.make_lengths(name, **options)
+    law = ms.requests.make_lengths(name, **options)
     prompt, output = drawn(law)
     assert output.min() >= 1
     assert prompt.min() >= 0
@@ -47,12 +47,14 @@ def test_means_are_those_of_the_draws(name, options):
 
 
 def test_logarithms_are_normal_and_the_mean_does_not_depend_on_the_end_of_the_sum(monkeypatch):
-    law = ms.make_lengths("log-normal", median_output=500.0, sigma_output=0.5, median_prompt=9000.0, sigma_prompt=1.2)
+    law = ms.requests.make_lengths(
+        "log-normal", median_output=500.0, sigma_output=0.5, median_prompt=9000.0, sigma_prompt=1.2
+    )
     for tokens, median, sigma in zip(drawn(law), (9000.0, 500.0), (1.2, 0.5), strict=True):
         assert np.log(tokens).mean() == pytest.approx(np.log(median), abs=5.0 * sigma / np.sqrt(tokens.size))
         assert np.log(tokens).std() == pytest.approx(sigma, rel=0.01)
     for median, sigma in ((0.5, 3.0), (129.0, 0.86), (30_000.0, 0.5), (1e6, 3.0)):
-        law = ms.make_lengths("log-normal", median_output=median, sigma_output=sigma)
+        law = ms.requests.make_lengths("log-normal", median_output=median, sigma_output=sigma)
         means = []
         for summed in (20_000, 300_000):
             monkeypatch.setattr(lengths, "SUMMED", summed)
@@ -62,7 +64,7 @@ def test_logarithms_are_normal_and_the_mean_does_not_depend_on_the_end_of_the_su
 
 
 def gaps_of(arrivals, rate, users, rows, seed=0):
-    lengths = ms.make_lengths("geometric")
+    lengths = ms.requests.make_lengths("geometric")
     return arrivals.open(np.random.default_rng(seed), np.full(users, rate), lengths)(rows).gap
 
 
@@ -84,7 +86,7 @@ def counts_until(gap, times):
     ],
 )
 def test_variation_of_gaps(name, options, variation):
-    gap = gaps_of(ms.make_arrivals(name, **options), 4.0, 100, 4000)[1:]
+    gap = gaps_of(ms.requests.make_arrivals(name, **options), 4.0, 100, 4000)[1:]
     assert gap.mean() == pytest.approx(0.25, abs=5.0 * 0.25 * variation / np.sqrt(gap.size))
     assert gap.std() / gap.mean() == pytest.approx(variation, rel=0.02)
     assert np.corrcoef(gap[:-1].reshape(-1), gap[1:].reshape(-1))[0, 1] == pytest.approx(0.0, abs=5.0 / 400**0.5 / 30)
@@ -97,7 +99,7 @@ def test_variation_of_gaps(name, options, variation):
 def test_as_many_come_early_as_late(name, options):
     """Expected counts are rate · t from the start; a gamma process that began with a whole gap fails this."""
     times = np.array([0.1, 0.5, 2.0, 5.0])
-    arrivals = ms.make_arrivals(name, **options)
+    arrivals = ms.requests.make_arrivals(name, **options)
     users = 1 if name == "ramp" else 3000  # one phase for all devices
     episodes = [gaps_of(arrivals, 2.0, users, 120, seed) for seed in range(3000 // users)]
     counts = np.concatenate([counts_until(gap, times) for gap in episodes], 1)
@@ -107,7 +109,7 @@ def test_as_many_come_early_as_late(name, options):
 
 @pytest.mark.parametrize("options", [{}, {"low": 0.0}, {"low": 1e-6}, {"low": 1.5}, {"phase": 0.3}])
 def test_counts_follow_the_integrated_rate(options):
-    ramp = ms.make_arrivals("ramp", period=8.0, **options)
+    ramp = ms.requests.make_arrivals("ramp", period=8.0, **options)
     times = np.linspace(0.5, 20.0, 40)
     counts = counts_until(gaps_of(ramp, 2.0, 4000, 120), times)
     begin = 8.0 * ramp.phase
@@ -125,7 +127,7 @@ def test_counts_follow_the_integrated_rate(options):
 
 def replay(arrivals, rows, shares=None, users=1, rate=None, seed=0):
     """Times, prompts, outputs and devices of a replay, sorted by time, until a device has no further request."""
-    workload = ms.Workload(arrivals=arrivals, rate=rate, shares=shares)
+    workload = ms.requests.Workload(arrivals=arrivals, rate=rate, shares=shares)
     drawn = workload.open(np.random.default_rng(seed), users)(rows)
     times = np.cumsum(drawn.gap, axis=0)
     device = np.broadcast_to(np.arange(users), times.shape)
@@ -135,9 +137,9 @@ def replay(arrivals, rows, shares=None, users=1, rate=None, seed=0):
 
 @pytest.mark.parametrize("name", ["azure-chat", "azure-code"])
 def test_a_replay_is_the_file_to_the_microsecond(name):
-    trace = ms.load_trace(name)
+    trace = ms.requests.load_trace(name)
     n, shares = len(trace.output), (1.0, 2.0, 3.0, 4.0)
-    arrivals = ms.make_arrivals("trace", trace=name, start=0)
+    arrivals = ms.requests.make_arrivals("trace", trace=name, start=0)
     times, prompt, output, device = replay(arrivals, int(0.15 * n), shares, 4)  # more than once round for the first
     assert len(times) > 1.2 * n / 4
     request = np.arange(len(times))
@@ -148,28 +150,31 @@ def test_a_replay_is_the_file_to_the_microsecond(name):
     count = np.bincount(device.astype(int))
     share = np.array(shares) / 10.0
     assert (np.abs(count - share * len(times)) < 5.0 * np.sqrt(share * len(times))).all()
-    drawn = ms.Workload(arrivals=arrivals, shares=(1000.0, 1.0)).open(np.random.default_rng(0), 2)(16)
+    drawn = ms.requests.Workload(arrivals=arrivals, shares=(1000.0, 1.0)).open(np.random.default_rng(0), 2)(16)
     assert 100.0 < drawn.gap[:, 1].sum() / drawn.gap[:, 0].sum() < 10_000.0
 
 
-SMALL = ms.RequestTrace([0.0, 0.5, 0.5, 4.0], prompt=[0, 1, 2, 3], output=[1, 2, 3, 4])
+SMALL = ms.requests.RequestTrace([0.0, 0.5, 0.5, 4.0], prompt=[0, 1, 2, 3], output=[1, 2, 3, 4])
 """Goes round in 4 + 4/3 s."""
 
 
 def test_a_trace_goes_round_at_the_rate_of_the_workload():
     assert SMALL.period == pytest.approx(16.0 / 3.0, abs=1e-6)
-    times, prompt, *_ = replay(ms.make_arrivals("trace", trace=SMALL, start=1), 9, rate=2.0 * SMALL.rate)
+    times, prompt, *_ = replay(ms.requests.make_arrivals("trace", trace=SMALL, start=1), 9, rate=2.0 * SMALL.rate)
     once = np.array([0.0, 0.0, 3.5, SMALL.period - 0.5]) / 2.0
     assert times[:8] == pytest.approx([*once, *(once + SMALL.period / 2.0)], abs=1e-12)
     assert prompt.tolist() == [1, 2, 3, 0, 1, 2, 3, 0, 1]
-    parts = {"arrivals": ms.make_arrivals("trace", trace=SMALL, start=0), "lengths": ms.make_lengths("geometric")}
-    drawn = ms.Workload(**parts).open(np.random.default_rng(0), 1)(4)
+    parts = {
+        "arrivals": ms.requests.make_arrivals("trace", trace=SMALL, start=0),
+        "lengths": ms.requests.make_lengths("geometric"),
+    }
+    drawn = ms.requests.Workload(**parts).open(np.random.default_rng(0), 1)(4)
     assert drawn.gap[:, 0].tolist() == [0.0, 0.5, 0.0, 3.5]
     assert drawn.output.max() > 4  # lengths of another law
 
 
 def test_an_episode_begins_at_any_time_of_the_trace():
-    arrivals = ms.make_arrivals("trace", trace=SMALL)
+    arrivals = ms.requests.make_arrivals("trace", trace=SMALL)
     times = np.array([0.2, 1.0, 3.0])
     counts = np.array([counts_until(gaps_of(arrivals, 1.5, 2, 40, seed), times).sum(1) for seed in range(1500)])
     expected = 3.0 * times
@@ -180,9 +185,9 @@ PROCESSES, LAWS = ARRIVALS.names(), LENGTHS.names()
 
 
 def workload(arrivals="poisson", lengths="geometric", **fields):
-    arrivals = ms.make_arrivals(arrivals) if isinstance(arrivals, str) else arrivals
-    lengths = None if lengths is None else ms.make_lengths(lengths)
-    return ms.Workload(**{"arrivals": arrivals, "rate": 3.0, "lengths": lengths} | fields)
+    arrivals = ms.requests.make_arrivals(arrivals) if isinstance(arrivals, str) else arrivals
+    lengths = None if lengths is None else ms.requests.make_lengths(lengths)
+    return ms.requests.Workload(**{"arrivals": arrivals, "rate": 3.0, "lengths": lengths} | fields)
 
 
 def same(first, second):
@@ -210,8 +215,12 @@ def test_sources(arrivals, lengths):
 @pytest.mark.parametrize("arrivals", PROCESSES)
 def test_mean_rates_are_those_of_the_shares(arrivals):
     users, rows, shares = 30, 400, tuple(1.0 + 0.1 * k for k in range(30))
-    trace = {"trace": ms.RequestTrace(np.arange(500) * 0.7, np.zeros(500), np.ones(500))} if arrivals == "trace" else {}
-    requests = workload(ms.make_arrivals(arrivals, **trace), rate=6.0, shares=shares)
+    trace = (
+        {"trace": ms.requests.RequestTrace(np.arange(500) * 0.7, np.zeros(500), np.ones(500))}
+        if arrivals == "trace"
+        else {}
+    )
+    requests = workload(ms.requests.make_arrivals(arrivals, **trace), rate=6.0, shares=shares)
     gap = requests.open(np.random.default_rng(8), users)(rows).gap
     scaled = gap * 6.0 * np.array(shares)[None] / sum(shares)  # in mean gaps of each device
     error = 5.0 * scaled.std() / np.sqrt(gap.size)
@@ -230,18 +239,21 @@ def test_each_episode_draws_a_rate_of_the_pair():
 
 
 def test_a_load_becomes_a_rate():
-    parts = {"arrivals": ms.make_arrivals("poisson"), "lengths": ms.make_lengths("geometric", mean_output=50.0)}
-    assert ms.Workload.at_load(100.0, **parts).rate == 2.0
-    assert ms.Workload.at_load((100.0, 200.0), **parts).rates == (2.0, 4.0)
-    assert ms.Workload.at_load((100.0, 200.0), **parts).tokens_per_second == 150.0
-    trace = ms.Workload.at_load(100.0, arrivals=ms.make_arrivals("trace"))
-    assert trace.mean_output == ms.load_trace("azure-chat").output.mean()
+    parts = {
+        "arrivals": ms.requests.make_arrivals("poisson"),
+        "lengths": ms.requests.make_lengths("geometric", mean_output=50.0),
+    }
+    assert ms.requests.Workload.at_load(100.0, **parts).rate == 2.0
+    assert ms.requests.Workload.at_load((100.0, 200.0), **parts).rates == (2.0, 4.0)
+    assert ms.requests.Workload.at_load((100.0, 200.0), **parts).tokens_per_second == 150.0
+    trace = ms.requests.Workload.at_load(100.0, arrivals=ms.requests.make_arrivals("trace"))
+    assert trace.mean_output == ms.requests.load_trace("azure-chat").output.mean()
     drawn = trace.open(np.random.default_rng(0), 1)(19366)
     assert drawn.output.sum() / drawn.gap.sum() == pytest.approx(100.0, rel=1e-3)  # once round, but for one gap
 
 
 def test_levels():
-    level = ms.ServiceLevel(ttft=1.0, tpot=0.1, e2el=5.0)
+    level = ms.requests.ServiceLevel(ttft=1.0, tpot=0.1, e2el=5.0)
     assert level.first_due(10.0) == 11.0
     assert level.due(10.0, 21) == pytest.approx(13.0)
     assert level.due(10.0, 101) == 15.0
@@ -249,23 +261,53 @@ def test_levels():
     assert due == pytest.approx([12.5, 11.0])  # the second was late, and it was over at 11
     met = level.met(np.array([1.0, 1.1, 0.5, 0.5]), np.array([0.1, 0.1, 0.11, 0.1]), np.full(4, 4.9), np.full(4, 9))
     assert met.tolist() == [True, False, False, True]
-    assert ms.ServiceLevel().met(np.array([1e9]), np.array([1e9]), np.array([1e9]), np.array([1])).all()
+    assert ms.requests.ServiceLevel().met(np.array([1e9]), np.array([1e9]), np.array([1e9]), np.array([1])).all()
 
 
 OPTIONS = [
-    (ms.make_arrivals, "gamma", {"burstiness": 0.0}, r"expected a finite number in \[0\.001, 1e\+06\], got 0\.0"),
-    (ms.make_arrivals, "ramp", {"low": -0.1}, r"expected a finite number in \[0, 1e\+06\], got -0\.1"),
-    (ms.make_arrivals, "ramp", {"high": 0.2}, r"expected a finite number in \[0\.5, 1e\+06\], got 0\.2"),
-    (ms.make_arrivals, "ramp", {"period": 0.0}, r"expected a finite number in .*, got 0\.0"),
-    (ms.make_arrivals, "ramp", {"phase": 1.0}, r"expected a finite number in \[0, 1\), got 1\.0"),
-    (ms.make_arrivals, "trace", {"start": 19366}, r"expected an integer in 0\.\.19365, got 19366"),
-    (ms.make_arrivals, "trace", {"trace": "azure-chats"}, r".*got 'azure-chats'; did you mean 'azure-chat'\?"),
-    (ms.make_lengths, "geometric", {"mean_output": 0.5}, r"expected a finite number in \[1, 1e\+06\], got 0\.5"),
-    (ms.make_lengths, "geometric", {"mean_prompt": 0.5}, r"expected a finite number in \[1, 1e\+06\], got 0\.5"),
-    (ms.make_lengths, "log-normal", {"median_output": 0.0}, r"expected a finite number in \(0, 1e\+06\], got 0"),
-    (ms.make_lengths, "log-normal", {"median_prompt": -1.0}, r"expected a finite number in \[0, 1e\+06\], got -1"),
-    (ms.make_lengths, "log-normal", {"sigma_output": 4.0}, r"expected a finite number in \[0, 3\], got 4\.0"),
-    (ms.make_lengths, "log-normal", {"sigma_prompt": -0.1}, r"expected a finite number in \[0, 3\], got -0\.1"),
+    (
+        ms.requests.make_arrivals,
+        "gamma",
+        {"burstiness": 0.0},
+        r"expected a finite number in \[0\.001, 1e\+06\], got 0\.0",
+    ),
+    (ms.requests.make_arrivals, "ramp", {"low": -0.1}, r"expected a finite number in \[0, 1e\+06\], got -0\.1"),
+    (ms.requests.make_arrivals, "ramp", {"high": 0.2}, r"expected a finite number in \[0\.5, 1e\+06\], got 0\.2"),
+    (ms.requests.make_arrivals, "ramp", {"period": 0.0}, r"expected a finite number in .*, got 0\.0"),
+    (ms.requests.make_arrivals, "ramp", {"phase": 1.0}, r"expected a finite number in \[0, 1\), got 1\.0"),
+    (ms.requests.make_arrivals, "trace", {"start": 19366}, r"expected an integer in 0\.\.19365, got 19366"),
+    (ms.requests.make_arrivals, "trace", {"trace": "azure-chats"}, r".*got 'azure-chats'; did you mean 'azure-chat'\?"),
+    (
+        ms.requests.make_lengths,
+        "geometric",
+        {"mean_output": 0.5},
+        r"expected a finite number in \[1, 1e\+06\], got 0\.5",
+    ),
+    (
+        ms.requests.make_lengths,
+        "geometric",
+        {"mean_prompt": 0.5},
+        r"expected a finite number in \[1, 1e\+06\], got 0\.5",
+    ),
+    (
+        ms.requests.make_lengths,
+        "log-normal",
+        {"median_output": 0.0},
+        r"expected a finite number in \(0, 1e\+06\], got 0",
+    ),
+    (
+        ms.requests.make_lengths,
+        "log-normal",
+        {"median_prompt": -1.0},
+        r"expected a finite number in \[0, 1e\+06\], got -1",
+    ),
+    (ms.requests.make_lengths, "log-normal", {"sigma_output": 4.0}, r"expected a finite number in \[0, 3\], got 4\.0"),
+    (
+        ms.requests.make_lengths,
+        "log-normal",
+        {"sigma_prompt": -0.1},
+        r"expected a finite number in \[0, 3\], got -0\.1",
+    ),
 ]
 WORKLOADS = [
     ({"rate": 0.0}, r"rate: expected a finite number in \[1e-09, 1e\+09\], got 0\.0"),
@@ -287,16 +329,20 @@ LIMITS = itertools.product(("ttft", "tpot", "e2el"), (0.0, -np.inf))
 
 
 def opened(**fields):
-    parts = {"arrivals": ms.make_arrivals("poisson"), "rate": 1.0, "lengths": ms.make_lengths("geometric")}
-    return ms.Workload(**parts | fields).open(np.random.default_rng(0), 3)
+    parts = {
+        "arrivals": ms.requests.make_arrivals("poisson"),
+        "rate": 1.0,
+        "lengths": ms.requests.make_lengths("geometric"),
+    }
+    return ms.requests.Workload(**parts | fields).open(np.random.default_rng(0), 3)
 
 
 test_refusals = refusals(
     *((partial(make, name, **bad), f"^{next(iter(bad))}[^:]*: {message}") for make, name, bad, message in OPTIONS),
     *((partial(opened, **fields), f"^{message}") for fields, message in WORKLOADS),
-    *((partial(ms.ServiceLevel, **{name: x}), rf"^{name}: .* \(0, inf\), got {x}") for name, x in LIMITS),
+    *((partial(ms.requests.ServiceLevel, **{name: x}), rf"^{name}: .* \(0, inf\), got {x}") for name, x in LIMITS),
     (
-        lambda: ms.make_arrivals("trace", trace=ms.RequestTrace([1.0, 1.0], [0, 0], [1, 1])),
+        lambda: ms.requests.make_arrivals("trace", trace=ms.requests.RequestTrace([1.0, 1.0], [0, 0], [1, 1])),
         "arrived_at: expected at least two different times, got 2 equal times",
     ),
 )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+import multispin_lab
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.continuous.core import ContinuousCore, free_state
 from multispin_lab.planning.at_server import SERVER_ONLY
@@ -74,7 +75,7 @@ def test_other_links_are_refused():
         lambda: ms.long_run(ms.make_controller("optimal", scenario), state),
         lambda: ms.serve(rule, WORKLOAD),
         lambda: ms.rate_bound(scenario, state),
-        lambda: ms.capacity(scenario, workload=WORKLOAD),
+        lambda: multispin_lab.capacity(scenario, workload=WORKLOAD),
         lambda: ms.EnvConfig.of("MultiSpin/Continuous-v0", scenario=scenario),
         lambda: ms.EnvConfig.of("MultiSpin/Serving-v0", scenario=scenario),
         lambda: rule(continuous),

@@ -186,7 +186,7 @@ def test_the_optimum_is_found_where_uploads_take_a_millionth_of_the_round():
 
 def test_gaps_by_hand():
     ones, value, bound = np.ones((4, 2)), np.array([2.0, 4.0, 0.0, 0.0]), np.array([3.0, 4.0, 0.0, 1.0])
-    decision = ms.CertifiedDecision(ones.astype(int), ones, value, bound, 0.5)
+    decision = ms.solver.CertifiedDecision(ones.astype(int), ones, value, bound, 0.5)
     assert decision.gap.tolist() == [0.5, 0.0, 0.0, np.inf]
     assert decision.certified.tolist() == [True, True, True, False]
     assert decision[1:].gap.tolist() == [0.0, 0.0, np.inf]

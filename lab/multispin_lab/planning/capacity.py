@@ -207,20 +207,20 @@ def capacity(
 
     Examples
     --------
-    >>> import multispin_env as ms
+    >>> import multispin_env as ms, multispin_lab
     >>> scenario = ms.Scenario.preset("qwen3.5", server="a100-32b", min_draft_length=0, payload="ids")
-    >>> ms.capacity(scenario, tpot=0.04, system="autoregressive")
+    >>> multispin_lab.capacity(scenario, tpot=0.04, system="autoregressive")
     82
     >>> scenario = ms.Scenario.preset("llama2", num_users=4)
-    >>> workload = ms.Workload(
-    ...     arrivals=ms.make_arrivals("poisson"),
-    ...     lengths=ms.make_lengths("geometric", mean_output=20.0),
+    >>> workload = ms.requests.Workload(
+    ...     arrivals=ms.requests.make_arrivals("poisson"),
+    ...     lengths=ms.requests.make_lengths("geometric", mean_output=20.0),
     ...     rate=1.0,
-    ...     level=ms.ServiceLevel(ttft=3.0),
+    ...     level=ms.requests.ServiceLevel(ttft=3.0),
     ... )
     >>> few = {"copies": 4, "warm_up": 2.0, "horizon": 10.0, "requests": 60}
-    >>> drafts = ms.capacity(scenario, workload=workload, controller="greedy", **few)
-    >>> drafts.value > ms.capacity(scenario, workload=workload, controller="autoregressive", **few).value
+    >>> drafts = multispin_lab.capacity(scenario, workload=workload, controller="greedy", **few)
+    >>> drafts.value > multispin_lab.capacity(scenario, workload=workload, controller="autoregressive", **few).value
     True
     """
     check_instance("scenario", scenario, Scenario)

@@ -83,8 +83,8 @@ def record(
 
     Examples
     --------
-    >>> import multispin_env as ms
-    >>> data = ms.suite.record(ms.suite.task("late"), "fixed", episodes=2)  # doctest: +SKIP
+    >>> import multispin_lab
+    >>> data = multispin_lab.suite.record(multispin_lab.suite.task("late"), "fixed", episodes=2)  # doctest: +SKIP
     >>> data.total_steps  # doctest: +SKIP
     128
     """

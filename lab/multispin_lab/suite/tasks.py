@@ -123,8 +123,8 @@ class SuiteTask:
 
     Examples
     --------
-    >>> import multispin_env as ms
-    >>> task = ms.suite.task("late")
+    >>> import multispin_lab
+    >>> task = multispin_lab.suite.task("late")
     >>> env = task.make_vec(4, seed=0)
     >>> env.num_envs, task.reference
     (4, 'optimal+quantile')
@@ -180,8 +180,8 @@ class SuiteTask:
 
         Examples
         --------
-        >>> import multispin_env as ms
-        >>> round(ms.suite.task("round-8").score("optimal").score.mean, 6)
+        >>> import multispin_lab
+        >>> round(multispin_lab.suite.task("round-8").score("optimal").score.mean, 6)
         1.0
         """
         return Score.of(self.performance(self.values(contender, eval_seed)[None], eval_seed))

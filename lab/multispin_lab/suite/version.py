@@ -49,8 +49,8 @@ def tasks() -> tuple[SuiteTask, ...]:
 
     Examples
     --------
-    >>> import multispin_env as ms
-    >>> [task.name for task in ms.suite.tasks()][:3]
+    >>> import multispin_lab
+    >>> [task.name for task in multispin_lab.suite.tasks()][:3]
     ['round-8', 'round-50', 'resize']
     """
     return tuple(_tasks().values())
@@ -61,8 +61,8 @@ def task(name: str) -> SuiteTask:
 
     Examples
     --------
-    >>> import multispin_env as ms
-    >>> ms.suite.task("resize").hard
+    >>> import multispin_lab
+    >>> multispin_lab.suite.task("resize").hard
     'learnt with 8 devices, played with 2 to 200'
     """
     check_name("task", name, _tasks())

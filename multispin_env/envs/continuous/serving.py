@@ -113,12 +113,13 @@ class Serving(ContinuousConfig):
       of each episode is drawn uniformly, so that one policy learns all loads.
     - `full_rate`: tokens/s at a load of 1, > 0; default `None`: the rate of the controller `groups` on a serial uplink
       with endless requests, measured once.
-    - `arrivals`: `"poisson"` (default), `"gamma"`, `"think"`, `"ramp"`, `"trace"` or a result of `ms.make_arrivals`.
-    - `lengths`: `"geometric"`, `"log-normal"`, `"trace"` or a result of `ms.make_lengths`; default `None`: the lengths
-      in the arrivals if they have any (as a trace does), otherwise `"geometric"`.
+    - `arrivals`: `"poisson"` (default), `"gamma"`, `"think"`, `"ramp"`, `"trace"` or a result of
+      `ms.requests.make_arrivals`.
+    - `lengths`: `"geometric"`, `"log-normal"`, `"trace"` or a result of `ms.requests.make_lengths`; default `None`: the
+      lengths in the arrivals if they have any (as a trace does), otherwise `"geometric"`.
     - `burstiness` (for `"gamma"`), `mean_output` and `mean_prompt` (tokens, for `"geometric"`), `trace` (name of a
-      trace), `start` (number of the recorded request that arrives at time 0): options of `ms.make_arrivals` and
-      `ms.make_lengths`; default `None`: their defaults, with a mean answer of 60 tokens.
+      trace), `start` (number of the recorded request that arrives at time 0): options of `ms.requests.make_arrivals`
+      and `ms.requests.make_lengths`; default `None`: their defaults, with a mean answer of 60 tokens.
     - `ttft`, `tpot`: limits of the time to first token and of the time per later token, in seconds > 0; default
       `None`: no limit.
     - `e2el`, `e2el_per_token`: the last of n tokens is due `e2el` + n `e2el_per_token` seconds after the arrival.

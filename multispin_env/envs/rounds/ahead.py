@@ -42,8 +42,8 @@ class DraftAhead(RoundsConfig):
     α_k / (2 − α_k) with `"shared-seed"` and α_k² with `"independent"`. The distribution of N_k does not change.
 
     So a decision influences later rounds: a longer draft gains more tokens now, but hits are rarer. The controller
-    `optimal`, which maximises the rate of one round, is no longer the best policy. `ms.rate_optimum` is the best rate
-    of one or two devices with constant channels; for more devices no optimum is known.
+    `optimal`, which maximises the rate of one round, is no longer the best policy. `ms.bounds.rate_optimum` is the best
+    rate of one or two devices with constant channels; for more devices no optimum is known.
 
     ## Action Space
 

@@ -196,7 +196,7 @@ def test_an_environment(capsys, module, refused):
             assert capsys.readouterr().out.startswith("Mine/Own-v0, rounds=3, margin=0.2, ")
         assert "'Mine/Own-v0'" in refused("compare", ["--env", "own_env:Own"])
     finally:
-        ms.unregister_environment("Mine/Own-v0")
+        ms.envs.unregister_environment("Mine/Own-v0")
         del sys.modules["own_env"]
 
 

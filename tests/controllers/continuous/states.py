@@ -43,5 +43,10 @@ LIMITS = {"e2el": 0.5, "e2el_per_token": 0.08}
 
 
 def workload(arrivals="poisson", rate=2.0, mean_output=15.0, **level):
-    lengths = ms.make_lengths("geometric", mean_output=mean_output)
-    return ms.Workload(arrivals=ms.make_arrivals(arrivals), lengths=lengths, rate=rate, level=ms.ServiceLevel(**level))
+    lengths = ms.requests.make_lengths("geometric", mean_output=mean_output)
+    return ms.requests.Workload(
+        arrivals=ms.requests.make_arrivals(arrivals),
+        lengths=lengths,
+        rate=rate,
+        level=ms.requests.ServiceLevel(**level),
+    )

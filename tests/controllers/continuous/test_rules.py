@@ -70,7 +70,7 @@ def test_decisions_keep_a_system_going(name, system):
         with np.errstate(invalid="raise", divide="raise", over="raise"):
             for _ in range(15):
                 tokens += core.step(rule(core.state)).tokens.sum(0)
-                idle |= bool((core.state.phase == ms.Phase.IDLE).any())
+                idle |= bool((core.state.phase == ms.physics.Phase.IDLE).any())
         assert (tokens > 0.0).all()
         assert idle == (work is not None)
         if name not in ("ema-tiers", "plus-two-minus-one"):  # these have memory
@@ -83,7 +83,7 @@ def test_chains_are_sent(name):
     rule = ms.make_controller(name, ahead("ids", 6))
     state = visited(rule)
     none, some, many = (rule(state.changed(head_start=np.full(state.phase.shape, chain))) for chain in (0.0, 4.0, 12.0))
-    free = state.phase == ms.Phase.FREE
+    free = state.phase == ms.physics.Phase.FREE
     assert (some.draft_length[free] >= 4).all()
     assert (many.draft_length[free] != none.draft_length[free]).any()
 
@@ -115,7 +115,7 @@ def test_cycles(draft_ahead):
         per_token = spent(chain, 0.0)[length] / tokens[length]
         assert cycle.time_per_token(best)[env, device] == pytest.approx(per_token, rel=1e-12)
         assert not state.busy[env, device] or work.release[env, device] == pytest.approx(0.01 + drafts[length])
-        if state.phase[env, device] == ms.Phase.FREE:
+        if state.phase[env, device] == ms.physics.Phase.FREE:
             assert first[env, device] == pytest.approx(0.01 + scenario.law.time(1, 1))
 
 
@@ -148,11 +148,11 @@ def test_laxities_and_drops(state):
     decision = Deadlines(SCENARIO, base, need=0.05)(state)
     laxity = demand.due - now - 0.05 * demand.wanted
     upload = SCENARIO.bits_per_token / (SCENARIO.total_bandwidth * state.spectral_efficiency)
-    begun = (state.phase != ms.Phase.FREE) & (state.phase != ms.Phase.IDLE)
+    begun = (state.phase != ms.physics.Phase.FREE) & (state.phase != ms.physics.Phase.IDLE)
     first = np.where(begun, state.drafting_left + state.air_left, state.draft_time + upload)
     first += SCENARIO.verification_fixed_time + SCENARIO.verification_time_per_draft
     laxity = np.clip(np.minimum(laxity, demand.first_due - now - first), -MAX_LAXITY, MAX_LAXITY)
-    busy = state.phase != ms.Phase.IDLE
+    busy = state.phase != ms.physics.Phase.IDLE
     assert (decision.drop == (busy & (laxity < 0.0))).all()
     assert decision.drop.any()
     assert not decision.drop.all()

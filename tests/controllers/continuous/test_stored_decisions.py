@@ -63,7 +63,7 @@ def launch_of(scenario, state, rows=slice(None)):
         state = state.changed(head_start=rng.uniform(0.0, 8.0, state.phase.shape))
     work = Background.of(scenario, state, rng.random(state.phase.shape) < 0.1)
     weight, rho = rng.uniform(0.5, 2.0, state.phase.shape), rng.uniform(20.0, 300.0, NUM_ENVS)
-    starts = state.phase == ms.Phase.FREE
+    starts = state.phase == ms.physics.Phase.FREE
     rows = np.flatnonzero(starts.any(-1))[rows]
     background, due = work[rows].up_to(1), work[rows].due(1)
     return Launch.of(

@@ -27,7 +27,7 @@ def test_lengths_are_the_best_of_all(name, kept):
     rng = np.random.default_rng(0)
     capacity, level = energy * rng.uniform(2.0, 20.0, energy.shape), rng.random(energy.shape)
     law = energy_law(scenario)
-    batteries = ms.BatteryState(
+    batteries = ms.physics.BatteryState(
         np.minimum(np.floor(level * capacity / energy), 5).astype(int),
         level,
         capacity,
@@ -64,7 +64,7 @@ def test_lengths_are_the_best_of_all(name, kept):
 @pytest.mark.filterwarnings("error")
 def test_a_battery_without_capacity_is_refused():
     scenario, ones = ms.Scenario.preset("llama2", **SMALL), np.ones(2)
-    batteries = ms.BatteryState(ones.astype(int), ones, np.array([1.0, 0.0]), charge=ones)
+    batteries = ms.physics.BatteryState(ones.astype(int), ones, np.array([1.0, 0.0]), charge=ones)
     state = ms.sample_state(scenario, 0).changed(batteries=batteries)
     for name in ("drift", "energy-prices"):
         with pytest.raises(ValueError, match=r"^capacity\[1\]: expected numbers > 0, got 0"):

@@ -172,11 +172,11 @@ def test_systems_by_hand(preset, rng, low, bandwidth, server):
     state = ms.sample_state(scenario, rng)
     upload = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency)
     p2p = [alone(scenario, a, t) for a, t in zip(state.acceptance_rate, state.draft_time + upload, strict=True)]
-    assert ms.p2p_goodput(scenario, state) == pytest.approx(np.mean(p2p))
+    assert ms.baselines.p2p_goodput(scenario, state) == pytest.approx(np.mean(p2p))
     central = [alone(scenario, a, scenario.server_draft_time) for a in state.acceptance_rate]
-    assert ms.centralized_goodput(scenario, state) == pytest.approx(np.mean(central))
+    assert ms.baselines.centralized_goodput(scenario, state) == pytest.approx(np.mean(central))
     batch = ms.sample_state(scenario, rng, 3)
-    for system in (ms.p2p_goodput, ms.centralized_goodput):
+    for system in (ms.baselines.p2p_goodput, ms.baselines.centralized_goodput):
         assert system(scenario, batch) == pytest.approx([float(system(scenario, batch[i])) for i in range(3)])
 
 
@@ -226,10 +226,10 @@ BY_BATCH = {"server_draft_pieces": ((0.002, 0.0), (0.0005, 0.0008))}  # 2.9 ms f
 
 def test_colocated_by_plain_python(rng):
     state = ms.sample_state(SERVER, rng, 4)
-    base = ms.autoregressive_goodput(SERVER)
+    base = ms.baselines.autoregressive_goodput(SERVER)
     assert base == 3 / SERVER.law.time(3, 3)
-    assert (ms.autoregressive_goodput(SERVER, state) == np.full(4, base)).all()
-    assert (ms.colocated_goodput(SERVER.replace(server_draft_time=1.0), state) == base).all()
+    assert (ms.baselines.autoregressive_goodput(SERVER, state) == np.full(4, base)).all()
+    assert (ms.baselines.colocated_goodput(SERVER.replace(server_draft_time=1.0), state) == base).all()
     for users, fields in ((1, {}), (3, {}), (1, BY_BATCH), (2, BY_BATCH), (5, BY_BATCH), (40, BY_BATCH)):
         server = SERVER.replace(num_users=users, **fields)
         state = ms.sample_state(server, rng)
@@ -241,9 +241,11 @@ def test_colocated_by_plain_python(rng):
             drafting, verifying = length * step, server.law.time(users, users * (length + 1))
             in_turn.append(tokens / (drafting + verifying))
             at_once.append(tokens / max(drafting, verifying))
-        assert ms.colocated_goodput(server, state) == pytest.approx(max(in_turn), rel=1e-12)
-        assert ms.overlapping_goodput(server, state) == pytest.approx(max(at_once), rel=1e-12)
-        assert ms.centralized_goodput(server, state) == ms.centralized_goodput(SERVER.replace(num_users=users), state)
+        assert ms.baselines.colocated_goodput(server, state) == pytest.approx(max(in_turn), rel=1e-12)
+        assert ms.baselines.overlapping_goodput(server, state) == pytest.approx(max(at_once), rel=1e-12)
+        assert ms.baselines.centralized_goodput(server, state) == ms.baselines.centralized_goodput(
+            SERVER.replace(num_users=users), state
+        )
 
 
 @pytest.mark.parametrize(("users", "tolerance"), [(1, 1e-9), (50, 1e-9), (51, 1e-4)])

@@ -5,11 +5,11 @@ import multispin_env as ms
 from multispin_env.controllers.names import make_controller
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 
-BUSY = ms.Workload(
-    arrivals=ms.make_arrivals("poisson"),
+BUSY = ms.requests.Workload(
+    arrivals=ms.requests.make_arrivals("poisson"),
     rate=4.0,
-    lengths=ms.make_lengths("geometric", mean_output=20.0, mean_prompt=30.0),
-    level=ms.ServiceLevel(ttft=1.5, e2el=1.0, e2el_per_token=0.08),
+    lengths=ms.requests.make_lengths("geometric", mean_output=20.0, mean_prompt=30.0),
+    level=ms.requests.ServiceLevel(ttft=1.5, e2el=1.0, e2el_per_token=0.08),
 )
 """Load at which some requests wait, and some are late."""
 

@@ -18,7 +18,7 @@ def test_inverse(limits, ahead):
     entries = CONTINUOUS_STATE if limits is None else SERVING_STATE
     codec, phases, late = ObservationCodec(scenario, (*entries, *["head_start"] * bool(ahead)), 150.0), set(), 0
     space = batch_space(codec.space, 8)
-    workload = None if limits is None else replace(BUSY, level=ms.ServiceLevel(**limits))
+    workload = None if limits is None else replace(BUSY, level=ms.requests.ServiceLevel(**limits))
     for state in states_of(scenario, 8, 60 if workload else 25, "greedy" if workload else "groups", workload):
         observation = codec.encode(state)
         assert space.contains(observation)
@@ -34,7 +34,7 @@ def test_inverse(limits, ahead):
             continue
         for name in ("wanted", "output", "prompt", "queue"):
             assert (getattr(decoded.demand, name) == getattr(demand, name)).all(), name
-        arrived = np.where(state.phase != ms.Phase.IDLE, demand.arrived - now, 0.0)
+        arrived = np.where(state.phase != ms.physics.Phase.IDLE, demand.arrived - now, 0.0)
         assert decoded.demand.arrived == pytest.approx(arrived, rel=1e-4, abs=1e-5)
         for name in ("first_due", "due"):
             expected = getattr(demand, name) - now

@@ -104,7 +104,9 @@ def test_zero_of_residual_is_its_rule(reference, rules, workload, ahead):
 def test_columns_of_residual():
     scenario = ms.Scenario.preset("llama2", num_users=6)
     codec, rule = codec_of("residual", scenario, timeout=0.7), ms.make_controller("groups", scenario)
-    (*_, state) = (state for state in states_of(scenario, steps=6) if (state.phase[:, 0] == ms.Phase.FREE).any())
+    (*_, state) = (
+        state for state in states_of(scenario, steps=6) if (state.phase[:, 0] == ms.physics.Phase.FREE).any()
+    )
     decision = rule(state)
 
     def moved(column, value):
@@ -117,16 +119,16 @@ def test_columns_of_residual():
     assert (1.5 * moved(0, -5.0).draft_length[:, 0] < decision.draft_length[:, 0]).all()
     assert (moved(0, 1.0).draft_length[:, 1:] == decision.draft_length[:, 1:]).all()
     aside = moved(1, -4.8)
-    assert (aside.join[:, 0] == ms.Join.TAKE).all()
+    assert (aside.join[:, 0] == ms.physics.Join.TAKE).all()
     assert (aside.priority[:, 0] > aside.priority[:, 1:].max(-1)).all()
     later = moved(1, 4.0)
-    free = state.phase[:, 0] == ms.Phase.FREE
+    free = state.phase[:, 0] == ms.physics.Phase.FREE
     assert (later.aim[free, 0] == decision.aim[free, 0] + 1).all()
     assert (codec.encode(later, state)[free, 0, 1] > 3.5).all()
-    waited = decision.join[:, 0] == ms.Join.WAIT
-    others = (decision.join[:, 1:] == ms.Join.WAIT).any(-1)
-    assert (later.join[waited & others, 0] == ms.Join.LEAVE).all()
-    assert (moved(1, -4.0).join[decision.join[:, 0] == ms.Join.LEAVE, 0] == ms.Join.WAIT).all()
+    waited = decision.join[:, 0] == ms.physics.Join.WAIT
+    others = (decision.join[:, 1:] == ms.physics.Join.WAIT).any(-1)
+    assert (later.join[waited & others, 0] == ms.physics.Join.LEAVE).all()
+    assert (moved(1, -4.0).join[decision.join[:, 0] == ms.physics.Join.LEAVE, 0] == ms.physics.Join.WAIT).all()
     for end in (5.0, -5.0):
         change = moved(2, end).priority - moved(2, 0.0).priority
         assert (change[:, 0] == np.sign(end)).all()
@@ -140,7 +142,7 @@ def test_drops(name, rng):
     assert codec.columns == plain.columns + 1
     idle = 0
     for state in states_of(scenario, 20, 30, "greedy", BUSY):
-        busy = state.phase != ms.Phase.IDLE
+        busy = state.phase != ms.physics.Phase.IDLE
         decision = replace(random_decision(scenario, rng, 20), drop=busy & (rng.random((20, 5)) < 0.4))
         action = codec.encode(decision, state)
         again = codec.decode(action, state)
@@ -212,7 +214,7 @@ def test_decisions_in_which_all_are_left(name):
     if name == "plain":
         action = np.zeros((3, 3), np.float32)
         action[:, 1] = -5.0
-        assert (env.decode_action(action).join == ms.Join.TAKE).all()
+        assert (env.decode_action(action).join == ms.physics.Join.TAKE).all()
         action[1, 1] = 5.0
         assert env.decode_action(action).join.tolist() == [0, 2, 0]
 

@@ -104,7 +104,7 @@ def test_old_channels_are_those_of_the_last_cycle(env_id, law):
         assert (info["tokens"] == other_info["tokens"]).all()
         assert (observation["ready"] == fresh["ready"]).all()
         after, verified = env.state, info["tokens"] > 0.0
-        start = (after.phase == ms.Phase.FREE) | (after.phase == ms.Phase.IDLE)
+        start = (after.phase == ms.physics.Phase.FREE) | (after.phase == ms.physics.Phase.IDLE)
         last = np.where(start, np.where(verified, before.spectral_efficiency, last), after.spectral_efficiency)
         assert (env.observed.state.spectral_efficiency == last).all()
         assert env.decode_observation(observation).state.spectral_efficiency == pytest.approx(last, rel=1e-5)

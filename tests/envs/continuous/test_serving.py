@@ -97,12 +97,12 @@ def test_overdue_requests_are_counted_once_after_the_end():
 def test_drops_need_a_request(encoding):
     env = gym.make(ID, action=encoding, **SMALL).unwrapped
     observation, _ = env.reset(seed=0)
-    assert (env.state.phase == ms.Phase.IDLE).all()
+    assert (env.state.phase == ms.physics.Phase.IDLE).all()
     assert observation["phase"].reshape(3, 5)[:, 4].tolist() == [1.0] * 3
     action = np.zeros(env.action_space.shape, np.float32)
     action[:, -1] = 5.0
     for _ in range(30):
-        busy = env.state.phase != ms.Phase.IDLE
+        busy = env.state.phase != ms.physics.Phase.IDLE
         assert (env.decode_action(action).drop == busy).all()
         assert (env.step(action)[-1]["dropped"] == busy).all()
 
@@ -121,10 +121,12 @@ def test_workload_of_the_arguments():
     changed = {"load": [0.2, 0.9], "arrivals": "gamma", "burstiness": 0.5, "mean_output": 20, **limits}
     workload = config.replace(**changed).workload
     assert workload.rate == pytest.approx((0.2 * full / 20.0, 0.9 * full / 20.0))
-    assert workload.arrivals == ms.make_arrivals("gamma", burstiness=0.5)
+    assert workload.arrivals == ms.requests.make_arrivals("gamma", burstiness=0.5)
     assert (workload.level.ttft, workload.level.tpot, workload.level.e2el) == (1.0, 0.2, np.inf)
-    arrivals = ms.make_arrivals("ramp", low=0.0, high=2.0, period=5.0)
-    workload = config.replace(arrivals=arrivals, lengths=ms.make_lengths("geometric", mean_output=9.0)).workload
+    arrivals = ms.requests.make_arrivals("ramp", low=0.0, high=2.0, period=5.0)
+    workload = config.replace(
+        arrivals=arrivals, lengths=ms.requests.make_lengths("geometric", mean_output=9.0)
+    ).workload
     assert workload.arrivals is arrivals
     assert workload.mean_output == 9.0
     for preset, users, bandwidth, limit in (("llama2", 8, 10e6, 0.083), ("qwen3.5", 20, 5e6, 0.108)):
@@ -164,7 +166,7 @@ def test_mean_reward_of_the_reference_at_the_default_price_is_zero():
 
 def test_start_of_a_trace():
     """The first recorded request arrives at time 0."""
-    trace = ms.load_trace("azure-chat")
+    trace = ms.requests.load_trace("azure-chat")
     start = int(np.argmax(trace.output))
     env = gym.make(ID, num_users=2, arrivals="trace", start=start, action="full")
     for seed in (0, 1):
@@ -176,7 +178,9 @@ def test_start_of_a_trace():
 
 def test_arrivals_become_rare_after_the_episode():
     """Earlier ones are those of the workload, for any size of blocks."""
-    workload = ms.Workload(arrivals=ms.make_arrivals("poisson"), rate=6.0, lengths=ms.make_lengths("geometric"))
+    workload = ms.requests.Workload(
+        arrivals=ms.requests.make_arrivals("poisson"), rate=6.0, lengths=ms.requests.make_lengths("geometric")
+    )
     thinning = replace(workload, thins_after=20.0)
     source, twin, plain = (kind.open(np.random.default_rng(3), 2) for kind in (thinning, thinning, workload))
     rows = source(300)

@@ -193,7 +193,7 @@ class Lossy(Heterogeneous):
 def lossy():
     ms.register_environment(Lossy)
     yield "Mine/Lossy-v0"
-    ms.unregister_environment("Mine/Lossy-v0")
+    ms.envs.unregister_environment("Mine/Lossy-v0")
 
 
 def test_own_physics_uses_arguments_of_its_environment(lossy):
@@ -240,4 +240,4 @@ def test_an_own_environment_without_contenders_is_compared_and_entries_are_check
         with pytest.raises(ValueError, match=r"^entries: .*mean 'channel'"):
             gym.make("Mine/Unknown-v0")
     finally:
-        ms.unregister_environment("Mine/Unknown-v0")
+        ms.envs.unregister_environment("Mine/Unknown-v0")

@@ -355,4 +355,4 @@ def test_a_device_alone_is_one_device_of_its_kind(uplink, rng):
         one = scenario.replace(num_users=1, access_delay=float(delay))
         part = state.mapped(lambda array, k=k: array[k : k + 1])
         alone.append(max(tokens.sum() / time for _, tokens, time in reference.linked_rounds(one, part, rate)))
-    assert float(ms.p2p_goodput(scenario, state)) == pytest.approx(np.mean(alone), rel=1e-9)
+    assert float(ms.baselines.p2p_goodput(scenario, state)) == pytest.approx(np.mean(alone), rel=1e-9)

@@ -30,7 +30,9 @@ def test_inverse_and_bounds(scenario, rng):
 def test_entries_by_hand():
     scenario = ms.Scenario.preset("llama2", num_users=2)
     of_rounds = tuple(
-        key for key, entry in ENTRIES.items() if entry.field in (*ms.Observed.__slots__, *ms.BatteryState.__slots__)
+        key
+        for key, entry in ENTRIES.items()
+        if entry.field in (*ms.Observed.__slots__, *ms.physics.BatteryState.__slots__)
     )
     codec = ObservationCodec(scenario, of_rounds, rho=30.0)
     snr = 10.0**2.35

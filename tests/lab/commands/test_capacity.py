@@ -107,7 +107,9 @@ def test_finished_controllers_are_shown_and_written_after_an_interrupt(capsys, t
         return run(search, report, progress)
 
     greedy = ms.make_controller("greedy", ms.Scenario.preset("llama2", num_users=3))
-    workload = ms.Workload(arrivals=ms.make_arrivals("poisson"), lengths=ms.make_lengths("geometric"), rate=0.5)
+    workload = ms.requests.Workload(
+        arrivals=ms.requests.make_arrivals("poisson"), lengths=ms.requests.make_lengths("geometric"), rate=0.5
+    )
     first = LoadPoint(0.5, ms.serve(greedy, workload, copies=2, horizon=20.0))
     run = LoadSearch.run
     monkeypatch.setattr(LoadSearch, "run", interrupted)

@@ -85,7 +85,7 @@ def test_the_files_are_what_the_environment_takes(models, here, whole, capsys):
     shifts = dict(scenario.acceptance_shifts)
     assert shifts[1] < shifts[4] < shifts[16] < 0.0 == shifts[64]
     assert files()["mine.npz"] == whole["mine.npz"]
-    records = ms.load_records("mine.npz")
+    records = ms.physics.load_records("mine.npz")
     extras = load_extras("mine.npz", records)
     assert list(extras) == list(EXTRAS)
     env = gym.make("MultiSpin/RecordedAcceptance-v0", scenario="mine.toml", records="mine.npz", num_users=2)
@@ -118,7 +118,7 @@ def test_texts_of_the_record_are_those_of_the_models(models, here, whole):
     groups = [rounds.record_texts(pair, encoded[first : first + 2], first, 40, 1.0, 3) for first in (0, 2, 4)]
     texts = [text for group in groups for text in group]
     long = [index for index, text in enumerate(texts) if len(text.token) >= 8]
-    records = ms.load_records("mine.npz")
+    records = ms.physics.load_records("mine.npz")
     assert records.task.tolist() == [index % 2 for index in long]
     assert records.length.tolist() == [len(texts[index].token) for index in long]
     for name, kind in (("probability", np.float16), ("accepted", bool)):

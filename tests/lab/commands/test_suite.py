@@ -14,6 +14,7 @@ import pytest
 
 import multispin_agents
 import multispin_env as ms
+import multispin_lab
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.executors import Serial
 from multispin_env.envs.config import EnvConfig
@@ -34,7 +35,7 @@ from multispin_lab.suite.entries import (
     save_values,
 )
 
-TASKS = ms.suite.tasks()
+TASKS = multispin_lab.suite.tasks()
 FIRST = TASKS[0]
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -115,7 +116,7 @@ def entry(tmp_path):
 
 
 def use_tasks(monkeypatch, names):
-    tasks = [ms.suite.task(name) for name in names]
+    tasks = [multispin_lab.suite.task(name) for name in names]
     for module in ("apps.commands.suite", "evaluation.suite.entries", "evaluation.suite.leaderboard"):
         monkeypatch.setattr(f"multispin_env.{module}.tasks", lambda: tasks)
 
@@ -235,8 +236,8 @@ def test_an_entry_is_made_of_a_rule(name, score, monkeypatch, tmp_path):
 
 def test_an_entry_of_the_references_names_the_rule_of_each_task():
     names = "fair", "late"
-    policies = rule_policies("reference", [ms.suite.task(name) for name in names])
-    assert policies == {name: [{"rule": ms.suite.task(name).reference}] for name in names}
+    policies = rule_policies("reference", [multispin_lab.suite.task(name) for name in names])
+    assert policies == {name: [{"rule": multispin_lab.suite.task(name).reference}] for name in names}
 
 
 def test_a_rule_may_play_some_tasks(few, tmp_path):
@@ -254,7 +255,7 @@ def test_no_rule_replaces_another_entry(error, small, tmp_path):
 
 
 def test_a_method_with_another_policy_in_one_task_replaces_nothing(tmp_path):
-    tasks = [ms.suite.task(name) for name in ("late", "fair")]
+    tasks = [multispin_lab.suite.task(name) for name in ("late", "fair")]
     save_entry(tmp_path, rule_entry("optimal+quantile", tasks))  # the reference of the first
     check_replaced(tmp_path, rule_policies("optimal+quantile", tasks[:1]))
     with pytest.raises(ValueError, match=r"^out: expected a new folder, or one with an entry of this method"):

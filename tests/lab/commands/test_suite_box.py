@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import multispin_env as ms
+import multispin_lab
 from multispin_env.evaluation.policy import ONNX, POLICY, describe
 from multispin_env.files import MIB
 from multispin_lab.commands.suite_box import ProcessLimits, has_limits, play_policy
 from tests.apps.executors.test_executors import soon
 
-TASK = ms.suite.task("round-8")
+TASK = multispin_lab.suite.task("round-8")
 CELL = TASK.name, 0, "folder", "policy"
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -110,7 +110,7 @@ def test_a_run_of_this_project_plays_within_the_limits(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["resize", "no-barrier-20", "texts"])
 def test_a_good_policy_plays_within_the_limits_in_large_tasks(name, tmp_path):
-    write(tmp_path, "flat = Tanh(compute)", task=ms.suite.task(name))
+    write(tmp_path, "flat = Tanh(compute)", task=multispin_lab.suite.task(name))
     plays_the_same(tmp_path, name)
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import multispin_env as ms
+import multispin_lab
 from multispin_env.apps.commands.main import main
 
 minari = pytest.importorskip("minari")
@@ -42,7 +42,7 @@ def test_stored_actions_played_again_give_what_is_stored(name, by):
     assert write(name, by, "--seed", "5", "--out", "mine/some-v1") == 0
     data = minari.load_dataset("mine/some-v1")
     env = data.recover_environment()
-    assert env.unwrapped.config == ms.suite.task(name).make().unwrapped.config
+    assert env.unwrapped.config == multispin_lab.suite.task(name).make().unwrapped.config
     assert data.action_space == env.action_space
     seeds = [about["seed"] for about in data.storage.get_episode_metadata(data.episode_indices)]
     assert seeds == [5, 6, 7]
@@ -86,12 +86,12 @@ def test_functions_are_recorded_and_episodes_to_learn_in_alone():
     def always(observation):
         return np.full((*observation["compute"].shape, 1), 0.3)
 
-    task = ms.suite.task("resize")
-    data = ms.suite.record(task, always, 2)
+    task = multispin_lab.suite.task("resize")
+    data = multispin_lab.suite.record(task, always, 2)
     assert data.storage.metadata["dataset_id"] == "multispin/resize/always-v0"
     assert all((episode.actions == np.float32(0.3)).all() for episode in data)
     with pytest.raises(ValueError, match="seed: "):
-        ms.suite.record(task, "optimal", 2, seed=task.seed - 1, out="mine/late-v0")
+        multispin_lab.suite.record(task, "optimal", 2, seed=task.seed - 1, out="mine/late-v0")
 
 
 @pytest.mark.slow

@@ -54,8 +54,8 @@ def test_numbers_are_those_of_one_system_after_the_other(result):
     for cell in result.pay[::5]:
         entry = scenario.replace(num_users=cell.num_users, total_bandwidth=cell.megahertz * 1e6, min_draft_length=0)
         state, goodput = mean(entry, "optimal")
-        assert goodput / ms.autoregressive_goodput(entry) == pytest.approx(cell.over_alone)
-        assert goodput / ms.colocated_goodput(entry, state).mean() == pytest.approx(cell.over_colocated)
+        assert goodput / ms.baselines.autoregressive_goodput(entry) == pytest.approx(cell.over_alone)
+        assert goodput / ms.baselines.colocated_goodput(entry, state).mean() == pytest.approx(cell.over_colocated)
 
 
 def test_cells_of_the_map_have_the_colour_of_the_winner(result):

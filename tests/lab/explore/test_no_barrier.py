@@ -80,6 +80,6 @@ def test_bad_settings_are_refused(values, message):
 def test_a_rush_is_where_most_is_asked_for(seed):
     rng = np.random.default_rng(seed)
     times = np.sort(rng.uniform(0.0, 100.0, 60).round(3))
-    trace = ms.RequestTrace(times, prompt=np.zeros(60, int), output=rng.integers(1, 50, 60))
+    trace = ms.requests.RequestTrace(times, prompt=np.zeros(60, int), output=rng.integers(1, 50, 60))
     asked = [trace.output[(begin <= times) & (times < begin + 10.0)].sum() for begin in times]
     assert rush_start(trace, 30.0) == sum(times < times[np.argmax(asked)] - 10.0)

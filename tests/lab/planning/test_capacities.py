@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+import multispin_lab
 from multispin_env.draft import expected_tokens
 from multispin_env.registry import SERVERS
 from multispin_env.solver import pace
@@ -51,7 +52,7 @@ def test_blocks_do_not_change_what_is_feasible(monkeypatch, rng):
 
 def test_capacity_is_the_last_that_is_served():
     scenario = SERVED.replace(total_bandwidth=1e6)
-    most, devices = ms.capacity(scenario, tpot=0.03, states=40), nested_states(scenario, 40, 0)
+    most, devices = multispin_lab.capacity(scenario, tpot=0.03, states=40), nested_states(scenario, 40, 0)
     assert most > 0
     for users, enough in ((most, True), (most + 1, False)):
         feasible = FEASIBLE["multi-spin"](scenario.replace(num_users=users), devices(users), 0.03)
@@ -62,22 +63,22 @@ def test_capacity_is_the_last_that_is_served():
 def test_one_access_delay_per_device_where_their_number_is_fixed():
     few = {"copies": 2, "warm_up": 0.5, "horizon": 1.0, "requests": 4, "controller": "own-pace", "most": 4.0}
     late = [SERVED.replace(access_delay=delay) for delay in (0.02, (0.02, 0.02, 0.02), (0.02, 0.02, 0.1))]
-    runs = [ms.capacity(scenario, workload=workload(e2el=20.0), **few).run for scenario in late]
+    runs = [multispin_lab.capacity(scenario, workload=workload(e2el=20.0), **few).run for scenario in late]
     medians = [run.pooled.e2el[0] for run in runs]
     assert medians[0] == medians[1] < medians[2]
     for options in ({"tpot": 0.04}, {"workload": workload(**LIMITS), "by": "users"}):
         with pytest.raises(ValueError, match=r"^access_delay: expected one number for all devices, .* got \(0.02, "):
-            ms.capacity(late[2], **options)
+            multispin_lab.capacity(late[2], **options)
 
 
 def test_capacities_of_a_server_alone(monkeypatch):
     ((start, slope),) = SERVERS.load("a100-32b").pieces
-    assert ms.capacity(SERVED, tpot=0.04, system="autoregressive") == int((0.04 - start) / slope)
-    assert ms.capacity(SERVED, tpot=start, system="autoregressive") == 0
-    drafts = ms.capacity(SERVED, tpot=0.04, system="colocated", states=5)
-    assert drafts >= ms.capacity(SERVED, tpot=0.04, system="autoregressive")
+    assert multispin_lab.capacity(SERVED, tpot=0.04, system="autoregressive") == int((0.04 - start) / slope)
+    assert multispin_lab.capacity(SERVED, tpot=start, system="autoregressive") == 0
+    drafts = multispin_lab.capacity(SERVED, tpot=0.04, system="colocated", states=5)
+    assert drafts >= multispin_lab.capacity(SERVED, tpot=0.04, system="autoregressive")
     monkeypatch.setattr(capacity_module, "MAX_COMPUTED", 300)
-    assert ms.capacity(SERVED, tpot=4.0, system="autoregressive", states=1) == 300
+    assert multispin_lab.capacity(SERVED, tpot=4.0, system="autoregressive", states=1) == 300
 
 
 def test_a_server_that_drafts_for_all_serves_fewer_where_a_batch_drafts_slowly():
@@ -91,9 +92,11 @@ def test_a_server_that_drafts_for_all_serves_fewer_where_a_batch_drafts_slowly()
         rounds = ((length * step + start + slope * users * (length + 1), length) for length in range(6))
         return any(time <= 0.04 * sum(0.8**position for position in range(length + 1)) for time, length in rounds)
 
-    most = ms.capacity(scenario, tpot=0.04, system="colocated", states=1)
+    most = multispin_lab.capacity(scenario, tpot=0.04, system="colocated", states=1)
     assert [served(users) for users in (most, most + 1)] == [True, False]
-    assert most < ms.capacity(scenario.replace(server_draft_time=0.003), tpot=0.04, system="colocated", states=1)
+    assert most < multispin_lab.capacity(
+        scenario.replace(server_draft_time=0.003), tpot=0.04, system="colocated", states=1
+    )
 
 
 SCENARIO = ms.Scenario.preset("llama2", num_users=4)
@@ -116,7 +119,7 @@ def found():
     """Capacity in requests/s for the workload above, by a coarse search."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(capacity_module, "CLOSE_RATIO", 1.2)
-        return ms.capacity(SCENARIO, workload=WORKLOAD, controller=greedy, percent=85.0, **FEW)
+        return multispin_lab.capacity(SCENARIO, workload=WORKLOAD, controller=greedy, percent=85.0, **FEW)
 
 
 def meets_level(result, load):
@@ -141,7 +144,7 @@ def test_load_is_that_of_a_slow_scan(found):
 
 @pytest.mark.slow
 def test_a_long_run_of_other_copies_agrees_with_the_interval():
-    result = ms.capacity(SCENARIO, workload=WORKLOAD, controller="greedy", percent=90.0, copies=32)
+    result = multispin_lab.capacity(SCENARIO, workload=WORKLOAD, controller="greedy", percent=90.0, copies=32)
     controller, window = ms.make_controller("greedy", SCENARIO), {"warm_up": 50.0, "horizon": 100.0}
     loads = [replace(WORKLOAD, rate=rate) for rate in (result.low / 1.03, result.high * 1.03)]
     below, above = (LoadPoint(0.0, ms.serve(controller, load, copies=96, seed=1, **window)).share for load in loads)
@@ -169,9 +172,9 @@ def test_the_largest_load_is_found_from_any_start(whole, rng):
 def test_a_bad_estimate_ends_at_the_same_capacity(monkeypatch, coarse, by, factor):
     closed = workload("think", rate=2.0, **LIMITS)
     few = {"workload": closed, "controller": greedy, "percent": 85.0, "by": by, **FEWER}
-    right, estimate = ms.capacity(SCENARIO, **few), capacity_module.estimated_tokens
+    right, estimate = multispin_lab.capacity(SCENARIO, **few), capacity_module.estimated_tokens
     monkeypatch.setattr(capacity_module, "estimated_tokens", lambda *of: factor * estimate(*of))
-    other = ms.capacity(SCENARIO, **few)
+    other = multispin_lab.capacity(SCENARIO, **few)
     assert 0.0 < right.low <= right.value
     assert abs(np.log(other.value / right.value)) < 0.2 or abs(other.value - right.value) <= 1.0
 
@@ -193,7 +196,7 @@ def test_capacity_of_the_server_alone_follows_from_its_passes():
     """Closed requests without think time: K devices are served if a pass of K is within the limit of TPOT."""
     limit = 0.5 * float(SCENARIO.law.time(6, 6) + SCENARIO.law.time(7, 7))
     closed = workload("think", rate=SCENARIO.num_users * 1e3, mean_output=200.0, tpot=limit)
-    result = ms.capacity(SCENARIO, workload=closed, controller="autoregressive", by="users", **FEW)
+    result = multispin_lab.capacity(SCENARIO, workload=closed, controller="autoregressive", by="users", **FEW)
     assert result.value == 6.0
     assert result.summary.startswith("95 % of requests are within all limits up to 6 devices (95 % interval 6 to 6)")
 
@@ -202,22 +205,24 @@ def test_a_server_that_drafts_is_never_worse_than_alone(coarse):
     scenario = SCENARIO.replace(server="a100-32b", max_draft_length=2)
     load, few = workload(rate=8.0, e2el=0.3, e2el_per_token=0.03), FEWER
     names = ("colocated", "autoregressive")
-    drafts, alone = (ms.capacity(scenario, workload=load, controller=name, **few).value for name in names)
+    drafts, alone = (multispin_lab.capacity(scenario, workload=load, controller=name, **few).value for name in names)
     assert drafts >= alone / 1.2
 
 
 def test_summary_if_no_load_or_all_loads_meet_the_level():
     few = {**FEW, "copies": 2, "requests": 2}
-    result = ms.capacity(SCENARIO, workload=workload(ttft=1e-3), controller="greedy", **few)
+    result = multispin_lab.capacity(SCENARIO, workload=workload(ttft=1e-3), controller="greedy", **few)
     assert (result.value, result.low, result.high, result.run) == (0.0, 0.0, 0.0, None)
     assert result.summary.startswith("No load meets the service level: even at 0.00195 requests/s only 0.0 %")
     easy = workload("think", rate=100.0, mean_output=2.0, ttft=60.0)
-    result = ms.capacity(SCENARIO, workload=easy, controller=greedy, **{**FEW, "horizon": 1.0})
+    result = multispin_lab.capacity(SCENARIO, workload=easy, controller=greedy, **{**FEW, "horizon": 1.0})
     assert result.value == result.low == result.high == 100.0 * 2.0**10
     assert result.summary.startswith("All loads up to 1.024e+05 requests/s meet the service level")
 
 
-LONG = replace(workload(rate=8.0, tpot=0.2), lengths=ms.make_lengths("geometric", mean_output=60.0, mean_prompt=300.0))
+LONG = replace(
+    workload(rate=8.0, tpot=0.2), lengths=ms.requests.make_lengths("geometric", mean_output=60.0, mean_prompt=300.0)
+)
 
 
 def test_share_within_the_memory_is_that_of_simulated_contexts(monkeypatch):
@@ -243,11 +248,11 @@ def test_memory_limits_the_capacity_if_latencies_do_not(coarse):
     few = {"workload": LONG, "controller": "autoregressive", **FEWER, "by": "users", "most": 20}
     scenario = SCENARIO.replace(server="a100-32b")
     runs = []
-    free = ms.capacity(scenario, **few, progress=runs.append)
+    free = multispin_lab.capacity(scenario, **few, progress=runs.append)
     assert (free.value, free.tries[-1].load) == (20.0, 20.0)
     assert sorted(runs) == runs
     assert len(runs) > len(free.tries)  # also within runs
-    tight = ms.capacity(scenario, **few, kv_tokens=6000.0)
+    tight = multispin_lab.capacity(scenario, **few, kv_tokens=6000.0)
     assert 0.0 < tight.value < 20.0
     assert tight.summary.endswith("; with more, the contexts exceed the KV memory.")
     above = next(point for point in tight.tries if point.load > tight.value)
@@ -259,7 +264,7 @@ def test_controllers_differ(coarse):
     assert {*rule_names()} == {*ms.controller_names(), "autoregressive", "colocated"} - without
     few = {"workload": WORKLOAD, "percent": 85.0, **FEWER}
     names = ("optimal", "greedy+deadlines", "autoregressive+deadlines")
-    optimal, greedy, alone = (ms.capacity(SCENARIO, controller=name, **few).value for name in names)
+    optimal, greedy, alone = (multispin_lab.capacity(SCENARIO, controller=name, **few).value for name in names)
     assert 0.0 < optimal < greedy
     assert alone > 0.1
 
@@ -293,10 +298,10 @@ OPTIONS = {"workload": WORKLOAD, "controller": "greedy", **FEW}
 )
 def test_bad_arguments(bad, words):
     with pytest.raises(ValueError, match=words):
-        ms.capacity(SCENARIO, **bad)
+        multispin_lab.capacity(SCENARIO, **bad)
     for options in ({"tpot": 0.04, "copies": 4}, {"workload": WORKLOAD, "system": "multi-spin"}):
         with pytest.raises(TypeError, match=r"capacity: got .* '(copies|system)' \(expected one of \['"):
-            ms.capacity(SCENARIO, **options)
+            multispin_lab.capacity(SCENARIO, **options)
 
 
 def test_a_load_below_the_result_is_in_time_too(monkeypatch):
@@ -312,7 +317,7 @@ def test_a_load_below_the_result_is_in_time_too(monkeypatch):
 
     monkeypatch.setattr(capacity_module, "_Trial", trial)
     monkeypatch.setattr(LoadSearch, "estimate", lambda _: (200.0, 0))
-    result = ms.capacity(SCENARIO, workload=WORKLOAD, by="users")
+    result = multispin_lab.capacity(SCENARIO, workload=WORKLOAD, by="users")
     late = next(position for position, point in enumerate(result.tries) if point.share < 0.95)
     assert [point.load for point in result.tries[late - 1 : late + 1]] == [39.0, 40.0]
     assert result.value == 39.0
@@ -320,10 +325,10 @@ def test_a_load_below_the_result_is_in_time_too(monkeypatch):
 
 def test_loads_are_reported_one_by_one(capsys):
     points = []
-    most = ms.capacity(SERVED, tpot=0.035, system="autoregressive", report=points.append)
+    most = multispin_lab.capacity(SERVED, tpot=0.035, system="autoregressive", report=points.append)
     assert most == max(point.load for point in points if point.share >= 0.95) > 1
     few = {"controller": "greedy", "copies": 2, "warm_up": 0.0, "horizon": 2.0, "requests": 4}
-    result = ms.capacity(SERVED, workload=workload(ttft=3.0), report=print, **few)
+    result = multispin_lab.capacity(SERVED, workload=workload(ttft=3.0), report=print, **few)
     expected = [f"load {point.load:.4g}: {100.0 * point.share:.1f} % in time" for point in result.tries]
     assert sorted(capsys.readouterr().out.splitlines()) == sorted(expected)
 

@@ -141,7 +141,7 @@ def test_ratios_of_the_calibration(monkeypatch):
     assert (rows[6]["states"], rows[6]["goodput"]) == (3, pytest.approx(best))
     over_fixed = mean_goodput("optimal", narrow, state) / mean_goodput("fixed", narrow, state)
     assert rows[6]["over_fixed"] == pytest.approx(over_fixed)
-    assert rows[6]["over_p2p"] == pytest.approx(best / ms.p2p_goodput(wide, state).mean())
+    assert rows[6]["over_p2p"] == pytest.approx(best / ms.baselines.p2p_goodput(wide, state).mean())
     leads = mean_goodput("uniform-bandwidth", wide, state) / mean_goodput("homogeneous", wide, state)
     assert rows[6]["uniform_over_homogeneous"] == pytest.approx(leads)
 

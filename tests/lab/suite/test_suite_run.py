@@ -12,7 +12,7 @@ import torch as th
 from sb3_contrib import ARS, RecurrentPPO
 from stable_baselines3 import PPO, SAC
 
-import multispin_env as ms
+import multispin_lab
 from multispin_agents.base import DirectLearner
 from multispin_agents.policies import TracedNetwork, policy_of
 from multispin_agents.runs import write_record
@@ -60,7 +60,7 @@ def remembering(policy, env, **others):
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    few = tuple(ms.suite.task(name) for name in NAMES)
+    few = tuple(multispin_lab.suite.task(name) for name in NAMES)
     for module in (
         "multispin_lab.suite.trainer",
         "multispin_lab.commands.suite",
@@ -106,7 +106,7 @@ def test_a_method_of_another_library_becomes_an_entry_in_one_call_and_in_parts(t
     assert scores["round-8"][0] != scores["round-8"][1]
     assert main(["suite", "evaluate", str(out), "--check"]) == 0
     assert main(["suite", "table", str(out), "--out", str(board)]) == 0
-    reached = ms.suite.task("round-8").performance(np.array(scores["round-8"])).mean_scores
+    reached = multispin_lab.suite.task("round-8").performance(np.array(scores["round-8"])).mean_scores
     assert read(out / CURVES)["round-8"][-1] == pytest.approx(reached)
     assert "| reported after 1% |" in (board / "leaderboard.md").read_text(encoding="utf-8")
     assert all((board / f"{name}.png").stat().st_size > 10_000 for name in ("profile", "curves"))
@@ -141,7 +141,7 @@ def test_a_network_is_exported_as_its_library_plays_it(tmp_path, method):
     entries = list(config.observations.space.spaces)
     for policy in (policy_of(model, config), load_policy(tmp_path)):
         for _ in range(2):
-            envs, memory = ms.suite.task("late").make_vec(3, seed=0), None
+            envs, memory = multispin_lab.suite.task("late").make_vec(3, seed=0), None
             observation, _ = envs.reset(seed=0)
             policy.reset()
             for _ in range(4):
@@ -289,7 +289,7 @@ def test_other_entries_and_methods_without_tasks_are_refused(tmp_path, monkeypat
     assert run(tmp_path) == 2
     assert "out: expected a new folder, or one with an entry of this method" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
-    monkeypatch.setattr("multispin_lab.suite.trainer.tasks", lambda: (ms.suite.task("resize"),))
+    monkeypatch.setattr("multispin_lab.suite.trainer.tasks", lambda: (multispin_lab.suite.task("resize"),))
     assert run(tmp_path) == 2
     assert "agent: expected an agent that can learn in at least one task" in capsys.readouterr().err
 

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-import multispin_env as ms
+import multispin_lab
 from multispin_env.evaluation.contenders import native
 from multispin_lab.suite.frozen import DATA, own_content
 from multispin_lab.suite.statistics import (
@@ -24,7 +24,7 @@ from multispin_lab.suite.tasks import MIDDLE_ACTIONS, OWN, RANDOM_ACTIONS, UNTRA
 from multispin_lab.suite.version import read_tasks
 from tools.hashes import steps_hash
 
-TASKS = {task.name: task for task in ms.suite.tasks()}
+TASKS = {task.name: task for task in multispin_lab.suite.tasks()}
 TEXT = (DATA / "v1.toml").read_text(encoding="utf-8")
 
 

@@ -157,7 +157,7 @@ class Pair:
             close(getattr(first, name)[list(happened)], list(happened.values()))
             assert not getattr(first, name)[absent].any(), name
         if self.requests is None:
-            same(first.served, ms.Served.nothing((1, self.scenario.num_users))[0])
+            same(first.served, ms.physics.Served.nothing((1, self.scenario.num_users))[0])
         else:
             self._compare_served(first.served, second.served)
 
@@ -190,7 +190,7 @@ class Pair:
         close(state.acceptance_rate, [device.acceptance for device in devices])
         close(state.head_start, [device.head_start for device in devices])
         if self.requests is None:
-            same(state.demand, ms.Demand.endless((1, self.scenario.num_users))[0])
+            same(state.demand, ms.physics.Demand.endless((1, self.scenario.num_users))[0])
         else:
             self._compare_demands(state.demand)
 

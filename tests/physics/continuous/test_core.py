@@ -42,12 +42,14 @@ def test_a_batch_of_all_devices_is_a_round(preset, server, ahead):
         round_decision = optimal(state)
         expected = ms.expected_outcome(scenario, state, round_decision)
         share = round_decision.bandwidth / scenario.total_bandwidth
-        together = ms.ContinuousDecision(round_decision.draft_length, np.full((8, 6), ms.Join.WAIT), share=share)
+        together = ms.ContinuousDecision(
+            round_decision.draft_length, np.full((8, 6), ms.physics.Join.WAIT), share=share
+        )
         outcome = core.step(together)
         np.testing.assert_allclose(outcome.tokens, expected.tokens, rtol=1e-12)
         np.testing.assert_allclose(outcome.duration, expected.round_latency, rtol=1e-12)
         assert outcome.verified.all()
-        assert (core.state.phase == ms.Phase.FREE).all()
+        assert (core.state.phase == ms.physics.Phase.FREE).all()
         assert (core.state.spectral_efficiency != state.spectral_efficiency).all()  # a new channel each round
 
 
@@ -86,7 +88,7 @@ def test_without_hits_drafting_ahead_changes_no_bit(workload):
 
 def test_head_starts_of_new_requests_and_of_held_states():
     scenario = ms.Scenario.preset("llama2", num_users=5, min_draft_length=0, draft_ahead=True)
-    decision = ms.ContinuousDecision(np.full((4, 5), 1), np.full((4, 5), ms.Join.WAIT))
+    decision = ms.ContinuousDecision(np.full((4, 5), 1), np.full((4, 5), ms.physics.Join.WAIT))
     for mean_rounds in (1.0, np.inf):  # a request ends with each draft, or never
         core = core_of(scenario, 4, acceptance=ByRequest(0.0, mean_rounds))
         core.step(decision)
@@ -117,13 +119,13 @@ def test_endless_requests_share_their_arrays():
     core.step(GOOD, np.array([True, False]))
     core.reset(np.array([1]))
     demand = core.state.demand
-    assert demand is ms.Demand.endless((2, 3))
-    same(core.state[0].copy().demand, ms.Demand.endless((3,)))
-    assert core.step(GOOD).served is ms.Served.nothing((2, 3))
+    assert demand is ms.physics.Demand.endless((2, 3))
+    same(core.state[0].copy().demand, ms.physics.Demand.endless((3,)))
+    assert core.step(GOOD).served is ms.physics.Served.nothing((2, 3))
     with pytest.raises(ValueError, match="read-only"):
         demand.wanted[0] = 1
     same(demand[0], demand.changed(queue=demand.queue)[0])
-    same(ms.ContinuousState.joined([core.state[:1], core.state[1:]]), core.state)
+    same(ms.physics.ContinuousState.joined([core.state[:1], core.state[1:]]), core.state)
 
 
 def test_a_state_may_hold_requests_of_both_kinds():

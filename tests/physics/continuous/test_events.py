@@ -228,10 +228,10 @@ def test_requests_at_one_instant(discipline, closed):
         pair = exact_pair(discipline, scenario, held, requests_of(rng, scenario.num_users, "dyadic", closed, level))
         outcomes = []
         for _ in range(40):
-            idle = pair.core.state.phase == ms.Phase.IDLE
+            idle = pair.core.state.phase == ms.physics.Phase.IDLE
             outcomes += played(pair, rng, 1, dyadic=True)
             arrived = [request.arrived for device in pair.slow.devices for request in device.line.arrived]
             at_ends += arrived.count(pair.slow.now)
-            from_idle += (idle & (pair.core.state.phase == ms.Phase.FREE)).sum()
+            from_idle += (idle & (pair.core.state.phase == ms.physics.Phase.FREE)).sum()
         check_accounts(pair, outcomes)
     assert min(at_ends, from_idle) > 1

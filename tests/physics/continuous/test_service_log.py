@@ -54,7 +54,10 @@ def test_every_request_is_counted_once(course):
 
 def test_quantiles_and_warm_up(course):
     outcomes, _ = course
-    run, steps = logged(outcomes).result(), ms.ContinuousOutcome.joined([outcome[None] for outcome, _ in outcomes])
+    run, steps = (
+        logged(outcomes).result(),
+        ms.physics.ContinuousOutcome.joined([outcome[None] for outcome, _ in outcomes]),
+    )
     served = steps.served
     for env in range(5):
         gaps, finished = served.gap[:, env], served.finished[:, env]
