@@ -24,19 +24,17 @@ from multispin_env.server import Server
 from multispin_env.solver.sensitivities import sensitivities
 
 if TYPE_CHECKING:
-    from multispin_env import (
-        baselines,
-        bounds,
-        controllers,
-        device,
-        draft,
-        envs,
-        evaluation,
-        physics,
-        requests,
-        simulation,
-        solver,
-    )
+    from multispin_env import baselines as baselines
+    from multispin_env import bounds as bounds
+    from multispin_env import controllers as controllers
+    from multispin_env import device as device
+    from multispin_env import draft as draft
+    from multispin_env import envs as envs
+    from multispin_env import evaluation as evaluation
+    from multispin_env import physics as physics
+    from multispin_env import requests as requests
+    from multispin_env import simulation as simulation
+    from multispin_env import solver as solver
     from multispin_env.bounds.energy import energy_bound
     from multispin_env.bounds.rate import rate_bound
     from multispin_env.bounds.rate_certificate import rate_certificate
@@ -52,53 +50,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "ContinuousConfig",
-    "ContinuousController",
-    "ContinuousDecision",
-    "Controller",
-    "Decision",
-    "EnvConfig",
-    "Link",
-    "Objective",
-    "Observed",
-    "Outcome",
-    "PlugIn",
-    "RoundsConfig",
-    "RoundsController",
-    "RoundsSimulator",
-    "Scenario",
-    "Server",
-    "SystemState",
-    "Task",
-    "baselines",
-    "bounds",
-    "certificate",
-    "compare",
-    "controller_names",
-    "controllers",
-    "device",
-    "draft",
-    "energy_bound",
-    "envs",
-    "evaluate",
-    "evaluation",
-    "expected_outcome",
-    "long_run",
-    "make_controller",
-    "oracle",
-    "physics",
-    "rate_bound",
-    "rate_certificate",
-    "register_environment",
-    "registry",
-    "requests",
-    "sample_state",
-    "sampled_outcome",
-    "sensitivities",
-    "serve",
-    "simulation",
-    "solver",
-    "upper_bound",
+    "ContinuousConfig", "ContinuousController", "ContinuousDecision", "Controller", "Decision", "EnvConfig", "Link",
+    "Objective", "Observed", "Outcome", "PlugIn", "RoundsConfig", "RoundsController", "RoundsSimulator", "Scenario",
+    "Server", "SystemState", "Task", "certificate", "compare", "controller_names", "energy_bound", "evaluate",
+    "expected_outcome", "long_run", "make_controller", "oracle", "rate_bound", "rate_certificate",
+    "register_environment", "registry", "sample_state", "sampled_outcome", "sensitivities", "serve", "upper_bound",
 ]  # fmt: skip
 
 _LATE = {

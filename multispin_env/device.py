@@ -25,6 +25,8 @@ from multispin_env.pairs import check_pairs
 from multispin_env.registry import DEVICES, FLEETS, Registry
 from multispin_env.server import MAX_CONTEXT
 
+__all__ = ["DeviceProfile", "Fleet"]
+
 LOADS = ("cold", "sustained")
 
 Row = tuple[str, float, float, float, float, *tuple[float, ...]]

@@ -20,6 +20,8 @@ from multispin_env.field_files import ProfileFile
 from multispin_env.registry import DRAFTS, Registry
 from multispin_env.server import MAX_CONTEXT, VerificationLaw, check_draft_pieces, line_time, lines_after
 
+__all__ = ["DraftProfile"]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenLaw:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = ROOT / "multispin_env", ROOT / "agents" / "multispin_agents", ROOT / "lab" / "multispin_lab"
 
 
 def git(*arguments, fine=(0,)):

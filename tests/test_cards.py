@@ -5,14 +5,16 @@ import json
 import re
 import tomllib
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from zipfile import ZipFile
 
 import numpy as np
 import pytest
 
-PACKAGE = Path(str(resources.files("multispin_env")))
-CROISSANTS = sorted((PACKAGE / "data").rglob("*.croissant.json"))
+PACKAGES = [Path(str(resources.files(name))) for name in ("multispin_env", "multispin_lab")]
+SUFFIXES = "npz", "toml", "json"
+CROISSANTS = sorted(file for package in PACKAGES for file in (package / "data").rglob("*.croissant.json"))
 
 
 def fields_of(path):
@@ -25,10 +27,11 @@ def fields_of(path):
 
 
 def test_every_folder_of_data_has_its_card_and_every_array_file_metadata():
-    folders = {path for path in (PACKAGE / "data").rglob("*") if path.is_dir()}
-    assert folders == {path.parent for suffix in ("npz", "toml", "json") for path in PACKAGE.rglob(f"*.{suffix}")}
+    folders = {path for package in PACKAGES for path in (package / "data").rglob("*") if path.is_dir()}
+    files = {suffix: {*chain(*(package.rglob(f"*.{suffix}") for package in PACKAGES))} for suffix in SUFFIXES}
+    assert folders == {path.parent for suffix in SUFFIXES for path in files[suffix]}
     arrays = {path.parent / path.name.replace(".croissant.json", ".npz") for path in CROISSANTS}
-    assert arrays == set(PACKAGE.rglob("*.npz"))
+    assert arrays == files["npz"]
     for folder in folders:
         named = set(re.findall(r"`(\w+)`", (folder / "README.md").read_text(encoding="utf-8")))
         for path in {*folder.iterdir()} - {folder / "README.md", *CROISSANTS}:
@@ -43,7 +46,7 @@ def test_metadata_describe_the_file(path):
     content = file.read_bytes()
     assert archive["sha256"] == hashlib.sha256(content).hexdigest()
     assert archive["contentSize"] == f"{len(content)} B"
-    assert archive["contentUrl"].endswith(file.relative_to(PACKAGE.parent).as_posix())
+    assert archive["contentUrl"].endswith(file.relative_to(PACKAGES[0].parent).as_posix())
     assert [member["contentUrl"] for member in members] == ZipFile(file).namelist()
     with np.load(file) as arrays:
         described = {entry["name"]: entry["field"][0] for entry in metadata["recordSet"]}

@@ -333,7 +333,7 @@ def test_a_figure_from_outside_is_drawn_by_the_command(tmp_path):
 
 
 TABLES = {name: table for name, table in vars(registry).items() if isinstance(table, registry.Registry)}
-TABLES["AGENTS"] = AGENTS
+TABLES |= {"AGENTS": AGENTS, "FIGURES": FIGURES}
 ROW = re.compile(r"\| (\w[\w ]*?) +\| `([\w/.]+)` +\| `(\w+)` +\|")
 
 

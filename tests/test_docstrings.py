@@ -3,7 +3,6 @@ import inspect
 
 import pytest
 
-import multispin_env as ms
 from multispin_env import wrappers
 from multispin_env.baselines.systems import draft_schedule
 from multispin_env.controllers.rounds.homogeneous import Algorithm1, homogeneous_draft_length
@@ -12,15 +11,17 @@ from multispin_env.draft import expected_tokens
 from multispin_env.parallel import parallel_env
 from multispin_env.physics.rounds import jain_index
 from multispin_env.physics.tokens import sample_tokens
+from tools.pages import public_names
 
-FUNCTIONS = {name for name in ms.__all__ if inspect.isfunction(getattr(ms, name))}
+PUBLIC = {name.rpartition(".")[2]: value for name, value in public_names().items()}
+FUNCTIONS = {name for name, value in PUBLIC.items() if inspect.isfunction(value)}
 OTHERS = {
     **{name: getattr(wrappers, name) for name in wrappers.__all__},
     **{"Algorithm1": Algorithm1, "Optimal": Optimal},  # users make them by name, with `make_controller`
     **{f.__name__: f for f in (expected_tokens, sample_tokens, jain_index, homogeneous_draft_length, draft_schedule)},
     "parallel_env": parallel_env,
 }
-FINDER, VALUES = doctest.DocTestFinder(), {name: getattr(ms, name) for name in ms.__all__} | OTHERS
+FINDER, VALUES = doctest.DocTestFinder(), PUBLIC | OTHERS
 SLOW = {"capacity", "rate_optimum"}  # more than three seconds; their own tests are quick
 EXAMPLES = [test for name, value in VALUES.items() for test in FINDER.find(value, name, globs={}) if test.examples]
 

@@ -71,7 +71,7 @@ def test_commands_take_the_parts_of_examples(monkeypatch, capsys):
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
 def test_example(name, tmp_path, monkeypatch):
     code = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
-    assert set(re.findall(r"^ *(?:from|import) (multispin_env[\w.]*)", code, re.MULTILINE)) <= PUBLIC
+    assert set(re.findall(r"^ *(?:from|import) (multispin_(?:env|lab)[\w.]*)", code, re.MULTILINE)) <= PUBLIC
     monkeypatch.chdir(tmp_path)  # some write files
     check, options = CHECKS[name]
     before = ms.registry.ENVIRONMENTS.names()

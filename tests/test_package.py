@@ -1,3 +1,6 @@
+import importlib
+import inspect
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -6,12 +9,13 @@ import pytest
 
 import multispin_agents
 import multispin_env
-from tests.repository import ROOT
+from tests.repository import PACKAGES, ROOT
+from tools.pages import MODULES
 
 HEAVY = (
     *("torch", "stable_baselines3", "tensorboard", "safetensors", "rich", "onnx", "onnxruntime"),
     *("matplotlib", "pygame", "PIL", "numba", "scipy", "pettingzoo", "transformers", "starlette", "uvicorn"),
-    *(f"multispin_env.{name}" for name in ("wrappers", "apps.models", "apps.explore", "evaluation.public")),
+    *("multispin_lab", *(f"multispin_env.{name}" for name in ("wrappers", "evaluation.public"))),
 )
 """Packages that take longer to import than this one."""
 
@@ -39,14 +43,27 @@ def test_a_start_is_light(code, needed):
 
 
 def test_the_public_names_are_listed_and_no_others():
-    assert set(dir(multispin_env)) == {*multispin_env.__all__, "__version__"}
-    assert set(dir(multispin_env)) >= {"compare", "evaluate", "suite", "ComparisonTable"}
+    assert len(multispin_env.__all__) <= 36
+    assert set(dir(multispin_env)) == {*multispin_env.__all__, *MODULES, "__version__"}
+    assert set(dict(inspect.getmembers(multispin_env))) >= {"compare", "evaluate", "bounds"}  # imports each name
     for package in (multispin_agents, multispin_env):
         with pytest.raises(AttributeError, match="no attribute 'other'"):
             package.other  # noqa: B018
 
 
+def test_names_that_moved_are_where_the_changelog_says():
+    lines = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").rpartition("| before | now |")[2].splitlines()[2:]
+    moved = [(re.findall(r"`([\w.]+)`", line), line.rpartition("| `")[2].rstrip("` |")) for line in lines]
+    assert len(moved) > 10
+    for (*before, now), _ in moved:
+        home = importlib.import_module(now.replace("ms.", "multispin_env."))
+        for name in before:
+            module, _, attribute = name.replace("ms.", "multispin_env.").rpartition(".")
+            assert not hasattr(importlib.import_module(module), attribute), name
+            assert home.__name__.endswith(attribute) or attribute in home.__all__, name
+
+
 def test_sizes():
-    for path in (*ROOT.glob("multispin_env/**/*.py"), *ROOT.glob("agents/**/*.py"), ROOT / "train.py"):
+    for path in (*(path for package in PACKAGES for path in package.rglob("*.py")), ROOT / "train.py"):
         most = 860 if path.name == "exact.py" else 600  # a search that reads from top to bottom
         assert len(path.read_text(encoding="utf-8").splitlines()) <= most, path

@@ -17,7 +17,7 @@ from tests.repository import ROOT
 
 KINDS = "SystemState", "Observed", "ContinuousState"
 FIELDS = {field.name for field in fields(ms.SystemState)}
-FOLDERS = "multispin_env", "agents", "benchmarks", "examples", "tools"
+FOLDERS = "multispin_env", "agents", "lab", "benchmarks", "examples", "tools"
 
 
 def locals_of(function):

@@ -70,9 +70,10 @@ def test_the_index_shows_a_page_whose_links_all_lead_somewhere(metadata):
 
 
 def test_the_wheel_has_every_file_of_the_packages_and_nothing_else(wheel):
-    listed = git("ls-files", "--cached", "--others", "--exclude-standard", "multispin_env", "agents", "multispin.py")
+    tops = "multispin_env", "agents", "lab", "multispin.py"
+    listed = git("ls-files", "--cached", "--others", "--exclude-standard", *tops)
     files = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert files == {name.removeprefix("agents/") for name in listed if (ROOT / name).is_file()}
+    assert files == {name.removeprefix("agents/").removeprefix("lab/") for name in listed if (ROOT / name).is_file()}
 
 
 def test_the_wheel_has_its_licences(wheel, metadata):

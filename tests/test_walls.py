@@ -1,10 +1,10 @@
-"""Capabilities own their formulas: few files ask which uplink, devices or drafts a system has."""
+"""Few files ask for a capability, since capabilities own their formulas; the core and the agents know no lab."""
 
 import ast
 
 import pytest
 
-from tests.repository import ROOT
+from tests.repository import PACKAGES
 
 LIMITS = {
     "link": 8,
@@ -17,7 +17,7 @@ LIMITS = {
     "padded passes": 11,
     "context of drafts": 1,
 }
-"""Most files outside apps and evaluation with a condition on a capability; a limit may fall, never rise."""
+"""Most files outside apps, evaluation and products with a condition on a capability; a limit may fall, never rise."""
 
 NAMES = {
     "link": "constant_density curves linear simple of_paper",
@@ -53,15 +53,15 @@ def asked(source):
 
 
 def test_no_capability_is_asked_for_in_more_files():
-    package = ROOT / "multispin_env"
+    core, _, lab = PACKAGES
     found = {capability: [] for capability in NAMES}
-    for file in sorted(package.rglob("*.py")):
-        if file.relative_to(package).parts[0] in ("apps", "evaluation"):
+    for file in (*sorted(core.rglob("*.py")), *sorted((lab / "planning").rglob("*.py"))):
+        if {*file.relative_to(core.parent).parts[1:2]} & {"apps", "evaluation"}:
             continue
         names = asked(file.read_text("utf-8"))
         for capability, own in NAMES.items():
             if names & {*own.split()}:
-                found[capability].append(str(file.relative_to(package)))
+                found[capability].append(str(file.relative_to(core.parent)))
     assert {capability: (len(files), files) for capability, files in found.items()} == {
         capability: (LIMITS[capability], files) for capability, files in found.items()
     }, "a file that asks no more lowers its limit"
@@ -82,3 +82,44 @@ def test_no_capability_is_asked_for_in_more_files():
 def test_conditions_are_found(source):
     assert "fleet" in asked(source)
     assert "fleet" not in asked("x = fleet.draw(1); y = [fleet for z in y]")
+
+
+TABLE = "multispin_env/apps/commands/main.py", "multispin_env/registry.py"
+"""The table of commands, which names modules of the lab as text, and the function that imports them."""
+
+
+def lab_names(source):
+    """Return the names of the lab that a source text imports or holds as text, docstrings apart."""
+    tree = ast.parse(source)
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    named = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            named.append(node.module or "")
+        elif isinstance(node, ast.Import):
+            named += [alias.name for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            named.append(node.value)
+    return [name for name in named if "multispin_lab" in name]
+
+
+def test_the_core_and_the_agents_know_nothing_of_the_lab():
+    core, agents, _ = PACKAGES
+    files = {str(file.relative_to(core.parent)): file for top in (core, agents) for file in top.rglob("*.py")}
+    assert [name for name, file in files.items() if name not in TABLE and lab_names(file.read_text("utf-8"))] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import multispin_lab.suite",
+        "from multispin_lab.planning.capacity import capacity",
+        "def load(name):\n    from multispin_lab import suite\n    return suite",
+        'def __getattr__(name):\n    return import_module("multispin_lab.suite")',
+        'def __getattr__(name):\n    return import_module(f"multispin_lab.{name}")',
+        'TABLE = {"capacity": "multispin_lab.planning.capacity:capacity"}',
+    ],
+)
+def test_imports_of_the_lab_are_found(source):
+    assert lab_names(f"import numpy\n{source}")
+    assert not lab_names('"""As `multispin_lab.suite`."""\nimport multispin_env')

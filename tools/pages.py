@@ -7,11 +7,14 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
 import multispin_env as ms
+import multispin_lab
 from multispin_env.apps.commands.main import main
 from multispin_env.controllers.names import ContenderName
 from multispin_env.evaluation.cases import Episodes
@@ -121,24 +124,24 @@ def animate(env_id: str, path: Path) -> str:
 
 TABLES = {f"registry.{name}": table for name, table in vars(ms.registry).items() if isinstance(table, Registry)}
 
+MODULES = tuple(name for name in dir(ms) if inspect.ismodule(getattr(ms, name)) and name != "registry")
+"""Documented modules of the package, whose names are not at its top."""
+
 
 DOORS = ("wrappers.flat_vector", "wrappers.by_device", "parallel.parallel_env")
 """Public functions that are imported at first use."""
 
 
 def api_page() -> Page:
-    """Return the page of all public names of the package, by kind."""
-    values = {name: getattr(ms, name) for name in ms.__all__}
-    classes = [name for name, value in values.items() if inspect.isclass(value)]
-    functions = [name for name, value in values.items() if inspect.isfunction(value)]
+    """Return the page of all public names of the package, by module and kind."""
     lines = [f"| `{name}` | {', '.join(f'`{entry}`' for entry in table.names())} |" for name, table in TABLES.items()]
     parts = [
         "# API",
-        "All public names of `multispin_env`; other names may change without notice.",
-        "## Functions",
-        *_entries(functions),
-        "## Classes",
-        *_entries(classes),
+        "All public names of `multispin_env` and `multispin_lab`; other names may change without notice.",
+        *_entries(ms, "##", "Functions", "Classes"),
+        *(part for name in MODULES for part in _module(getattr(ms, name))),
+        *_module(multispin_lab),
+        *_module(multispin_lab.suite),
         "## For other libraries",
         *(f"::: multispin_env.{name}" for name in DOORS),
         "## Tables of names",
@@ -150,5 +153,20 @@ def api_page() -> Page:
     return Page("api.md", "API", "\n\n".join(parts) + "\n")
 
 
-def _entries(names: list[str]) -> list[str]:
-    return [f"::: multispin_env.{name}" for name in names]
+def public_names() -> dict[str, Any]:
+    """Return all public names, with their modules, and their values."""
+    modules = (ms, *(getattr(ms, name) for name in MODULES), multispin_lab, multispin_lab.suite)
+    return {f"{module.__name__}.{name}": getattr(module, name) for module in modules for name in module.__all__}
+
+
+def _module(module: ModuleType) -> list[str]:
+    return [f"## `{module.__name__}`", str(module.__doc__).strip(), *_entries(module, "###")]
+
+
+def _entries(module: ModuleType, level: str, *headings: str) -> list[str]:
+    values = {name: getattr(module, name) for name in module.__all__}
+    kinds = (inspect.isfunction, inspect.isclass)
+    lists = [[f"::: {module.__name__}.{name}" for name, value in values.items() if kind(value)] for kind in kinds]
+    if not headings:
+        return [*lists[0], *lists[1]]
+    return [line for heading, names in zip(headings, lists, strict=True) for line in (f"{level} {heading}", *names)]

@@ -14,7 +14,7 @@ import pytest
 import torch as th
 
 import multispin_env as ms
-from multispin_agents import AGENTS, train
+from multispin_agents import AGENTS, tracing, train
 from multispin_agents.cards import CARD, exported_card, is_foreign
 from multispin_agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from multispin_agents.models import build_model, load_run_model
@@ -24,7 +24,6 @@ from multispin_agents.tracing import TracedNetwork, largest_difference, random_o
 from multispin_env.apps.commands.main import main
 from multispin_env.envs.config import EnvConfig
 from multispin_env.evaluation.policy import load_policy
-from multispin_lab.suite import tracing
 from tests.cards import card_of, check_card
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"

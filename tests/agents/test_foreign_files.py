@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import multispin_agents
-from multispin_agents import checkpoints
+from multispin_agents import checkpoints, tracing
 from multispin_agents import training as train_command
 from multispin_agents.checkpoints import MODEL, load_checkpoint
 from multispin_agents.measures import Measure
@@ -18,7 +18,6 @@ from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.policy import POLICY, config_of, read_about
 from multispin_env.files import make_folder
 from multispin_env.physics.records import load_records
-from multispin_lab.suite import tracing
 
 RECORDED = "MultiSpin/RecordedAcceptance-v0"
 STOPPED = 15

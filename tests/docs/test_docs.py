@@ -29,6 +29,7 @@ from tests.families import ROUNDS
 from tests.repository import ROOT
 from tools import architecture, libraries, notebook
 from tools.check import check_site
+from tools.pages import public_names
 
 DOCS = ROOT / "docs"
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))}
@@ -136,7 +137,7 @@ def test_the_table_of_questions_has_every_environment_with_arguments_that_it_tak
         env_ids.add(env_id)
         names = re.findall(r"`([^`]+)`", f"{row[2]} {row[3]}")
         bases = {name.partition("+")[0] for name in names if not name.startswith("ms.")}
-        assert all(hasattr(ms, f"{base}_goodput") for base in bases - set(ms.controller_names()))
+        assert all(hasattr(ms.baselines, f"{base}_goodput") for base in bases - set(ms.controller_names()))
     assert env_ids == set(ENVIRONMENTS.names()), "docs/index.md: expected each id in the table of questions"
 
 
@@ -169,8 +170,9 @@ def test_the_file_of_servers_has_the_profiles_that_are_from_tables():
 def test_what_tables_and_pages_name_exists():
     named = re.findall(r"`(\w+)\.(\w+)`", " ".join(row[-1] for row in rows(REFERENCE / "symbols.md", "| symbol |")))
     assert len(named) > 20
+    public = {"ms": ms} | {name.rpartition(".")[2]: value for name, value in public_names().items()}
     for owner, name in named:
-        holder = ms if owner == "ms" else getattr(ms, owner)
+        holder = public[owner]
         assert hasattr(holder, name) or name in {field.name for field in fields(holder)}
     for _, file, name in rows(REFERENCE / "architecture.md", "| where is | file |"):
         body = ast.parse((ROOT / file.strip("` ")).read_text(encoding="utf-8")).body

@@ -15,6 +15,7 @@ from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.registry import ENVIRONMENTS
 from tests.envs.continuous.played import HIDDEN
 from tests.families import CLASSES
+from tools.pages import public_names
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
 
@@ -170,13 +171,13 @@ def test_messages_of_bad_arguments(name, options, message):
 
 def public_types():
     """Types of public names and of the properties of environments; pages explain the fields of configurations."""
-    values = [getattr(ms, name) for name in ms.__all__]
+    values = [*public_names().values()]
     for env_id in IDS:
         env = gym.make(env_id).unwrapped
         env.reset(seed=0)
         values += [getattr(env, name) for name in dir(env) if not name.startswith("_")]
     kinds = {value if isinstance(value, type) else type(value) for value in values}
-    kinds = {kind for kind in kinds if kind.__module__.startswith("multispin_env.")}
+    kinds = {kind for kind in kinds if kind.__module__.startswith(("multispin_env.", "multispin_lab."))}
     return {kind for kind in kinds if kind is EnvConfig or not issubclass(kind, EnvConfig)}
 
 

@@ -46,10 +46,18 @@ class Performance:
 
 @dataclass(frozen=True)
 class Score:
-    """Result of a method in one task, with 95 % intervals over the held-out cases."""
+    """Result of a method in one task, with 95 % intervals over the held-out cases.
 
-    value: Interval  # mean of the metric
-    score: Interval  # 0 for random actions and 1 for the reference, in the same cases
+    Parameters
+    ----------
+    value
+        Mean of the metric.
+    score
+        0 for random actions and 1 for the reference, in the same cases.
+    """
+
+    value: Interval
+    score: Interval
 
     @classmethod
     def of(cls, played: Performance) -> "Score":

@@ -121,6 +121,30 @@ class TrainingVectorEnv(_TrainingSeeds, VectorWrapper):  # type: ignore[type-arg
 class SuiteTask:
     """Task of the suite: a training environment, held-out episodes and a reference.
 
+    Parameters
+    ----------
+    name
+        Name of the task.
+    hard
+        Description of the difficulty.
+    config
+        Training environment.
+    metric
+        One of the metrics of ``multispin compare``.
+    budget
+        Maximum number of environment steps for training.
+    reference
+        Controller or plug-in whose score is 1.
+    bound
+        Upper bound on the mean of any policy: ``"reference"``, a controller that sees the true state, or a function of
+        `multispin_env.bounds`; ``None`` if unknown.
+    seed
+        Smallest seed of the held-out episodes.
+    size
+        Number of held-out episodes of each part.
+    held_out
+        Arguments of each part that differ from training.
+
     Examples
     --------
     >>> import multispin_lab
@@ -131,16 +155,15 @@ class SuiteTask:
     """
 
     name: str
-    hard: str  # description of the difficulty
-    config: EnvConfig  # training environment
-    metric: str  # one of `METRICS`
-    budget: int  # maximum number of environment steps for training
-    reference: str  # controller or plug-in whose score is 1
-    # upper bound on the mean of any policy: "reference", a controller that sees the true state, or a function of bounds
+    hard: str
+    config: EnvConfig
+    metric: str
+    budget: int
+    reference: str
     bound: str | None
-    seed: int  # the smallest of held-out episodes
-    size: int  # number of held-out episodes of each part
-    held_out: tuple[Mapping[str, Any], ...]  # for each part, the arguments that differ from training
+    seed: int
+    size: int
+    held_out: tuple[Mapping[str, Any], ...]
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -234,7 +234,7 @@ def test_counts_make_a_scenario(here, error):
     assert "log.csv: line 7, accepted: expected an integer in 0..4" in error("--from-counts", "log.csv", "--out", "m")
 
 
-PAGES = ROOT / "tests" / "apps" / "models" / "pages"
+PAGES = ROOT / "tests" / "lab" / "models" / "pages"
 
 
 def test_metrics_pages_make_a_scenario_with_a_task_each(here, capsys, error):

@@ -117,8 +117,8 @@ def entry(tmp_path):
 
 def use_tasks(monkeypatch, names):
     tasks = [multispin_lab.suite.task(name) for name in names]
-    for module in ("apps.commands.suite", "evaluation.suite.entries", "evaluation.suite.leaderboard"):
-        monkeypatch.setattr(f"multispin_env.{module}.tasks", lambda: tasks)
+    for module in ("commands.suite", "suite.entries", "suite.leaderboard"):
+        monkeypatch.setattr(f"multispin_lab.{module}.tasks", lambda: tasks)
 
 
 @pytest.fixture(autouse=True)
