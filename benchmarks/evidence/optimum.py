@@ -1,7 +1,8 @@
 """Evidence for the optimum: brute force, a second search, presets at all budgets, very wide parameters, controllers.
 
 The *second* search is `multispin_env.solver.search` in NumPy, from the shortest lengths; both have a tolerance of 1e-9.
-*Below* counts bounds below a decision that is known. A count of 0 omits a table.
+*Below* counts bounds below a decision that is known. Tokens over time are those of all rounds over their time, with the
+optimum of each round and at most (renewal reward). A count of 0 omits a table.
 """
 
 from argparse import Namespace
