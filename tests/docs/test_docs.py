@@ -112,6 +112,8 @@ def first_column(path, head):
 
 def test_tables_list_every_part():
     assert set(first_column(DOCS / "serving.md", "| `arrivals` |")) == set(ms.registry.ARRIVALS.names())
+    encodings = [name.strip('"') for name in first_column(DOCS / "environments.md", "| `action=` |")]
+    assert encodings == list(ms.registry.ENCODINGS.names()), "environments.md: expected a row of each encoding"
     shown, ids = first_column(ROOT / "README.md", "| id |"), list(ENVIRONMENTS.names())
     assert shown == ids, "README.md: expected a row of each id in the table of ids, in the order of `ENVIRONMENTS`"
     assert sorted(re.findall(r"`\[(\w+)\]`", "".join(table(ROOT / "README.md", "| extra |")))) == sorted(EXTRAS)
