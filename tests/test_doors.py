@@ -1,5 +1,6 @@
 """Public functions refuse arguments of another kind, or of another unit, in one sentence that names the argument."""
 
+import inspect
 import json
 import re
 import tempfile
@@ -181,6 +182,15 @@ def test_another_unit_is_refused(field, wrong, meant, extreme, door):
     assert str(refused.value).endswith(f"got {number:g}" if meant is None else f"; did you mean {hint:g}?")
     for value in (extreme, *(() if meant is None else (meant,))):
         door(**{field: value})
+
+
+def test_every_field_of_a_scenario_with_a_unit_is_tried():
+    entries = re.findall(r"^(\w+(?:, \w+)*)\n((?:    .*\n?|\n)+)", inspect.getdoc(ms.Scenario), re.MULTILINE)
+    meanings = {name: meaning for names, meaning in entries for name in names.split(", ")}
+    assert meanings.keys() >= set(ms.Scenario.field_names())
+    words = re.compile(r"\b(seconds?|Hz|watts?|joules?)\b", re.IGNORECASE)
+    with_unit = {name for name in ms.Scenario.field_names() if words.search(meanings[name])}
+    assert with_unit - UNITS.keys() == {"fleet"}, "checks.py: expected the unit of each field in UNITS"
 
 
 def test_every_unit_is_tried_and_shipped_values_have_it():

@@ -3,6 +3,7 @@
 import csv
 import json
 import pickle
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -235,8 +236,37 @@ def test_rows_are_optima_of_the_scenarios_with_each_draft(tmp_path):
     best = max(4 * (1 - 0.8 ** (n + 1)) / 0.2 / (0.002 * (n > 0) + drafts.law.time(4, 4 * (n + 1))) for n in range(26))
     assert rows["mineserver"].goodput == pytest.approx(best)
     assert max(row.share for row in rows.values()) == 1.0
-    slow = compare_drafts(base, ["qwen2.5-0.5b-q4"], {"mean_draft_time": 0.5}, 5)[-1]
+    slow = compare_drafts(base, ["qwen2.5-0.5b-q4"], {"mean_draft_time": 0.5}, 5)[0]
     assert (slow.draft, slow.assumed) == ("qwen2.5-0.5b-q4", True)
+    assert slow.goodput < compare_drafts(base, ["qwen2.5-0.5b-q4"], {}, 5)[0].goodput
+
+
+def test_a_time_factor_slows_all_devices_and_no_server():
+    names = ["qwen2.5-0.5b-q4", "vicuna-68m", "prompt-lookup", "eagle-3"]
+    before, after = ({row.draft: row for row in compare_drafts(LLAMA, names, {}, 5, 0, x)} for x in (1.0, 4.0))
+    assert {name for name, row in before.items() if after[name].goodput == row.goodput} == {"eagle-3"}
+    slow = LLAMA.replace(mean_draft_time=4.0 * LLAMA.mean_draft_time)
+    for name, fields in (("(scenario's own)", {}), ("vicuna-68m", {"draft": "vicuna-68m"})):
+        (own, *_) = [row for row in compare_drafts(slow.replace(**fields), [], {}, 5) if row.drafts_on == "devices"]
+        assert after[name].goodput == own.goodput
+    kept = {row.draft: row for row in compare_drafts(LLAMA, names, {"mean_draft_time": 0.01}, 5, 0, 4.0)}
+    assert (
+        kept["vicuna-68m"]
+        == {row.draft: row for row in compare_drafts(LLAMA, names, {"mean_draft_time": 0.01}, 5)}["vicuna-68m"]
+    )
+
+
+def test_each_target_has_a_table_with_its_own_shares(capsys):
+    words = ["--num-users", "3", "--profiles", "qwen2.5-0.5b-q4", "medusa", "--states", "2"]
+    assert main(["drafts", *words]) == 0
+    _, *tables = re.split(r"\n\n(\w+) target\n\n", capsys.readouterr().out)
+    assert tables[::2] == ["greedy", "sampling"]
+    for text, drafts in zip(tables[1::2], ({"qwen2.5-0.5b-q4", "medusa"}, {"(scenario's"}), strict=True):
+        lines = text.splitlines()[2:]
+        assert {line.split()[0] for line in lines} == drafts
+        assert " 1.000 " in lines[0]
+    assert main(["drafts", *words, "--set", "payload=ids"]) == 0
+    assert capsys.readouterr().out.count(" target\n") == 1
 
 
 def test_the_command_writes_what_it_prints(tmp_path, capsys, monkeypatch):
@@ -246,7 +276,9 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     with (tmp_path / "mine.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [line.split()[0] for line in printed.splitlines()[4:]] == [row["draft"].split()[0] for row in rows]
+    lines = [line.split() for line in printed.splitlines()]
+    drafts = [words[0] for words in lines if {"devices", "server"} & {*words}]
+    assert drafts == [row["draft"].split()[0] for row in rows]
     assert len(rows) == 3
     assert printed.count("assumed") == 2
     content = json.loads((tmp_path / "mine.json").read_text(encoding="utf-8"))
@@ -258,7 +290,7 @@ def test_rows_without_drafts_are_named(capsys):
     words = ["--server", "a100-7b-gemm", "--set", "min_draft_length=0", "--profiles"]
     assert main(["drafts", *words, "prompt-lookup", "medusa", "qwen2.5-3b-fp16", "--states", "2"]) == 0
     *table, _, last = capsys.readouterr().out.splitlines()
-    equal = [line.split("  ")[0] for line in table[4:] if " 1.00 " in line]
+    equal = [line.split("  ")[0] for line in table if " 1.00 " in line]
     assert len(equal) == 3
     assert last.endswith(f": {', '.join(equal)}")
 

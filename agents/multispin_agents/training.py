@@ -72,6 +72,9 @@ VALIDATIONS = 50
 EVERY_SECONDS = 5.0
 """Maximum time between checkpoints."""
 
+_ESTIMATED_FROM = 0.05
+"""Used fraction of the budget from which the remaining time is estimated; the first steps are not typical."""
+
 _LARGEST_FALL = 0.02
 """Largest relative decrease of the validation below its best value without a warning."""
 
@@ -217,7 +220,7 @@ class TrainingMonitor(BaseCallback):
 
 
 def _left(seconds: float, used: float) -> str:
-    return f", {seconds / used * (1.0 - used):.0f} s left" if used else ""
+    return f", {seconds / used * (1.0 - used):.0f} s left" if used >= _ESTIMATED_FROM else ""
 
 
 def _check_device(name: str) -> None:
@@ -260,6 +263,7 @@ def train(
         else:
             save_config(folder, config, limits)
         if budget.fraction_used(trained) >= 1.0:
+            console.print(f"the run has its {trained:,} steps; --timesteps {2 * trained} continues", soft_wrap=True)
             return None
         model.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
         best = load_checkpoint(folder, MODEL).score if resume else None

@@ -11,7 +11,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.baselines.systems import SYSTEMS
 from multispin_env.checks import check_name
 from multispin_env.evaluation.episodes import EpisodeStats
-from multispin_env.evaluation.statistics import Cells, mean_interval
+from multispin_env.evaluation.statistics import Cells, Interval, block_intervals, mean_interval
 
 OTHER_SYSTEMS = "other systems"  # title of their rows or bars
 QUANTILES = (5, 25, 50, 75, 95)  # percentiles of users' throughput over all episodes
@@ -102,12 +102,43 @@ class Metric:
     digits: int = 2  # after the decimal point
     # header and lines of an additional table of the same rows
     second_table: Callable[[Sequence[Row]], tuple[Cells, list[Cells]]] | None = None
+    # (n,) numbers by whose sum the sum of the values is divided; None for the mean of the values
+    per: Callable[[EpisodeStats], FloatArray] | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)  # format of each further column, of the details of a row
 
+    def intervals(self, stats: EpisodeStats, reference: EpisodeStats) -> list[Interval]:
+        """Return the metric and its paired difference to the reference, with their intervals."""
+        values, others = self.values(stats), self.values(reference)
+        if self.per is None:
+            return [mean_interval(values), mean_interval(values - others)]
+        sums = np.stack([values, self.per(stats), others, self.per(reference)], 1)
+        return block_intervals(sums, _ratio_and_difference, 1)
+
+
+def _ratio_and_difference(sums: FloatArray) -> FloatArray:
+    with np.errstate(divide="ignore", invalid="ignore"):  # a draw of cases may spend nothing
+        ratio, other = sums[..., 0] / sums[..., 1], sums[..., 2] / sums[..., 3]
+        return np.stack([ratio, ratio - other], -1)
+
+
+def _tokens(stats: EpisodeStats) -> FloatArray:
+    return np.asarray(stats.tokens.sum(-1))
+
+
+_LARGEST = {"largest episode": "{largest_share:.4f}"}  # its share of the time or joules of all episodes
 
 METRICS = {
     "goodput": Metric("goodput (tokens/s)", lambda stats: stats.goodput),
     "token_goodput": Metric("token goodput (tokens/s)", lambda stats: stats.throughput),
-    "tokens_per_joule": Metric("tokens per joule", lambda stats: stats.tokens_per_joule, digits=3),
+    "tokens_per_second": Metric(
+        "tokens per second",
+        _tokens,
+        per=lambda stats: stats.time,
+        columns={"mean of episodes": "{throughput:.2f}", **_LARGEST},
+    ),
+    "tokens_per_joule": Metric(
+        "tokens per joule", _tokens, digits=3, per=lambda stats: stats.spent_joules, columns=_LARGEST
+    ),
     "tokens_in_time": Metric(
         "tokens in time/s", lambda stats: stats.episode_values("tokens_in_time"), second_table=service_cells
     ),
@@ -132,18 +163,18 @@ def compare_episodes(
     idle = [name for name, stats in all_stats.items() if stats.joules is not None and not stats.joules.any()]
     if metric == "tokens_per_joule" and idle:
         raise ValueError(f"metric: expected one without joules, got {metric!r} where {', '.join(idle)} spent 0 J")
-    values = {name: METRICS[metric].values(stats) for name, stats in all_stats.items()}
-    best = values[reference]
-    rows = [
-        Row(
-            name,
-            *(mean := mean_interval(numbers)),
-            mean.mean / float(best.mean()) if METRICS[metric].has_share and best.any() else None,
-            *mean_interval(numbers - best),
-            details=_stats_details(all_stats[name]) | (_share_details(numbers / best) if shares else {}),
-        )
-        for name, numbers in values.items()
-    ]
+    shown, best = METRICS[metric], all_stats[reference]
+    intervals = {name: shown.intervals(stats, best) for name, stats in all_stats.items()}
+    top, rows = intervals[reference][0].mean, []
+    for name, (mean, difference) in intervals.items():
+        details = _stats_details(all_stats[name])
+        if shown.per is not None:
+            parts = shown.per(all_stats[name])
+            details["largest_share"] = float(parts.max() / parts.sum())
+        elif shares:
+            details |= _share_details(shown.values(all_stats[name]) / shown.values(best))
+        share = mean.mean / top if shown.has_share and top != 0.0 else None
+        rows.append(Row(name, *mean, share, *difference, details=details))
     # among rows that are equal up to rounding, the reference is first
     return sorted(rows, key=lambda row: (not row.decides, -round(row.mean, 9), row.name != reference))
 
@@ -177,7 +208,15 @@ def comparison_cells(rows: Sequence[Row], metric: str, reference: str = "referen
     shown = METRICS[metric]
     digits = shown.digits
     share = (f"of {reference}",) if shown.has_share else ()
-    header = ("decided by", shown.header, "95 % interval", *share, f"minus {reference}", "95 % interval")
+    header = (
+        "decided by",
+        shown.header,
+        "95 % interval",
+        *share,
+        f"minus {reference}",
+        "95 % interval",
+        *shown.columns,
+    )
     lines = [
         (
             row.name,
@@ -186,6 +225,7 @@ def comparison_cells(rows: Sequence[Row], metric: str, reference: str = "referen
             *(("–" if row.share is None else f"{row.share:.4f}",) if shown.has_share else ()),
             f"{row.difference:+.{digits}f}",
             f"{row.difference_low:+.{digits}f} to {row.difference_high:+.{digits}f}",
+            *(column.format_map(row.details) for column in shown.columns.values()),
         )
         for row in rows
     ]

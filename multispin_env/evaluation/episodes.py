@@ -74,17 +74,11 @@ class EpisodeStats:
         return np.asarray(self.tokens.sum(-1) / self.time)
 
     @property
-    def tokens_per_joule(self) -> FloatArray:
-        """Tokens of all cases divided by their joules, as (n,) numbers with this mean.
-
-        A case may spend nothing, so ratios of cases have no mean. The deviations are those of the linearised ratio
-        (delta method), so that intervals of the mean hold. ``ValueError`` without joules.
-        """
-        if self.joules is None or not self.joules.any():
+    def spent_joules(self) -> FloatArray:
+        """Joules of the devices, (n,); ``ValueError`` where the environment does not report them."""
+        if self.joules is None:
             raise ValueError("metric: expected joules for 'tokens_per_joule', got none")
-        tokens, joules = self.tokens.sum(-1), self.joules
-        ratio = tokens.sum() / joules.sum()
-        return np.asarray(ratio + (tokens - ratio * joules) / joules.mean())
+        return self.joules
 
     @property
     def user_throughput(self) -> FloatArray:

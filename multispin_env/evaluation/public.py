@@ -95,6 +95,7 @@ def compare(
         Name of the reference, which is added to the contenders; ``None`` for the best known reference.
     metric
         ``"goodput"``, ``"token_goodput"``, ``"return"``, ...; ``None`` for the metric that matches the reward.
+        ``"tokens_per_second"`` and ``"tokens_per_joule"`` divide the sums over all episodes, the others are means.
     **arguments
         Arguments of the environment, such as ``num_users=8``; models and functions use the encoding ``action``.
 

@@ -64,14 +64,16 @@ def block_intervals(
     """Return statistics of sums over successive rounds with 95 % intervals by the circular block bootstrap.
 
     Rounds of one request are dependent. So blocks of successive rounds are drawn with replacement; all starts are
-    equally likely, and the first round follows the last. Statistics of the same draw are paired. With few blocks, the
-    percentiles are too narrow: for m = n / block blocks they are stretched by sqrt(m / (m − 1)) and by the ratio of
-    Student's t quantile to the normal quantile.
+    equally likely, and the first round follows the last. Statistics of the same draw are paired. With few blocks, 95 %
+    percentiles are too narrow: for m = n / block blocks the normal quantile of their level is that of Student's t times
+    sqrt(m / (m − 1)) (expanded percentiles: Hesterberg, The American Statistician 69, 2015). Each limit is the
+    statistic of a draw, so that of a ratio of positive sums is not negative.
 
     ``numbers`` (n, c) has c numbers of n ≥ 2 successive rounds. ``statistic`` maps sums over rounds (..., c) to
-    (..., m), such as ratios of sums. A block has 1 to n / 2 rounds. Each ``mean`` is the statistic of all rounds.
+    (..., m), such as ratios of sums; draws in which it is NaN do not count, and limits may be infinite. A block has 1
+    round, if rounds are independent, to n / 2 rounds. Each ``mean`` is the statistic of all rounds.
     """
-    from scipy.special import ndtri, stdtrit  # imported late, as above
+    from scipy.special import ndtr, stdtrit  # imported late, as above
 
     numbers = np.asarray(numbers, dtype=np.float64)
     if numbers.ndim != 2 or len(numbers) < 2:
@@ -81,13 +83,13 @@ def block_intervals(
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     starts = np.arange(count)[:, None]
     sums = numbers[(starts + np.arange(block)) % count].sum(1)  # (n, c), by the start of the block
-    drawn = generator.integers(0, count, (RESAMPLES, round(count / block)))
-    resampled = statistic(sums[drawn].sum(1))
-    means = statistic(numbers.sum(0))
-    levels = np.array([0.5 - LEVEL / 2.0, 0.5 + LEVEL / 2.0])
     blocks = count / block
-    stretch = np.sqrt(blocks / (blocks - 1.0)) * stdtrit(blocks - 1.0, levels[1]) / ndtri(levels[1])
-    limits = means + stretch * (np.quantile(resampled, levels, axis=0) - means)
+    drawn = (generator.integers(0, count, round(blocks)) for _ in range(RESAMPLES))
+    resampled = statistic(np.array([sums[rows].sum(0) for rows in drawn]))
+    means = statistic(numbers.sum(0))
+    high = ndtr(np.sqrt(blocks / (blocks - 1.0)) * stdtrit(blocks - 1.0, 0.5 + LEVEL / 2.0))
+    # an interpolation between infinite values would be NaN
+    limits = np.nanquantile(resampled, [1.0 - high, high], axis=0, method="inverted_cdf")
     return [Interval(float(mean), float(low), float(high)) for mean, low, high in zip(means, *limits, strict=True)]
 
 

@@ -130,6 +130,17 @@ def test_a_validation_is_printed_logged_and_a_row_of_the_curve(tmp_path, clock, 
     assert (tmp_path / CURVE).read_text(encoding="utf-8").splitlines() == ["timesteps,seconds,score", "100,68.0,0.5"]
 
 
+def test_no_time_is_estimated_from_the_first_steps(tmp_path, clock, saves):
+    monitor, printed = monitored(tmp_path, Budget(1000, None))
+    estimates = []
+    for steps in (10, 45, 60):
+        clock[0] += 5.0
+        step(monitor, steps)
+        estimates.append(monitor._progress.tasks[0].fields["left"])
+    assert estimates == ["", "", ", 235 s left"]
+    assert printed.getvalue().splitlines()[-1].split() == ["training", "1%", "5", "s", "0.5000", "of", "it"]
+
+
 def test_the_bar_ends_with_the_training_and_so_does_a_last_validation(tmp_path, clock, saves):
     monitor, printed = monitored(tmp_path, Budget(400, None), terminal=True)
     monitor.on_training_start({}, {})

@@ -8,7 +8,7 @@ import pytest
 from stable_baselines3 import PPO
 
 import multispin_env as ms
-from benchmarks.evidence import ahead
+from benchmarks.evidence import ahead, optimum
 from benchmarks.plan.__main__ import main as plan
 from benchmarks.suite import candidates, potential
 from benchmarks.tools import run_tool
@@ -16,6 +16,7 @@ from multispin_agents.vec_env import NativeVecEnv
 from multispin_env.physics.records import load_records
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.solver.energy import energy_law
+from multispin_env.solver.problem import make_problem
 from tests.repository import ROOT
 
 pytestmark = pytest.mark.slow
@@ -65,7 +66,8 @@ def test_training_learns_the_same_bit_for_bit(printed):
 
 def test_optimum(printed):
     out = printed(
-        evidence, "optimum --ids 0 --mixed 2 --settings 2 --hostile 5 --preset 1 --leads 1 --wide 1 --extreme 3"
+        evidence,
+        "optimum --ids 0 --mixed 2 --settings 2 --hostile 5 --preset 1 --leads 1 --wide 1 --extreme 3 --renewal 2",
     )
     assert cells(out, "all ")[:3] == [2.0, 4.0, 0.0]
     instances, error, not_certified, below, *_ = cells(out, "paper ")
@@ -74,6 +76,23 @@ def test_optimum(printed):
     assert not_certified == below == 0.0
     for table in ("presets", "very wide parameters", "legal instances far from any network", "against the best of all"):
         assert f"\n{table}" in out
+
+
+@pytest.mark.parametrize("longest", [1, 4])
+def test_tokens_over_time_equal_all_decisions(longest):
+    scenario = ms.Scenario.preset("llama2", num_users=3, max_draft_length=longest, min_draft_length=longest // 4)
+    problem = make_problem(scenario, ms.sample_state(scenario, 1, 40))
+    lengths = np.stack(np.meshgrid(*[np.arange(longest // 4, longest + 1)] * 3), -1).reshape(-1, 3).astype(float)
+    every = np.broadcast_to(lengths, (40, *lengths.shape))
+    tokens, time = problem.tokens(every), problem.latency(every) + problem.verification_time(every)
+    row = optimum.over_time(scenario, 40)
+    surplus = tokens - row["most"] * time
+    assert abs(surplus.max(-1).mean()) < 1e-8
+    best = every[np.arange(40), surplus.argmax(-1)]
+    start = problem.low.astype(float)
+    assert (best == optimum.most_surplus(problem, row["most"], start)).all()
+    assert surplus.max(-1).min() < 0.0 < surplus.max(-1).max()
+    assert row["of rounds"] <= row["most"]
 
 
 def test_servers(printed):

@@ -20,6 +20,7 @@ import multispin_lab
 from benchmarks.evidence.tables import MACHINES
 from benchmarks.suite import page as suite_page
 from multispin_env.apps.commands.main import main
+from multispin_env.checks import missing_package
 from multispin_env.envs.rounds.known import HeterogeneousEnv
 from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import OTHER_SYSTEMS
@@ -114,6 +115,8 @@ def first_column(path, head):
 
 def test_tables_list_every_part():
     assert set(first_column(DOCS / "serving.md", "| `arrivals` |")) == set(ms.registry.ARRIVALS.names())
+    encodings = [name.strip('"') for name in first_column(DOCS / "environments.md", "| `action=` |")]
+    assert encodings == list(ms.registry.ENCODINGS.names()), "environments.md: expected a row of each encoding"
     shown, ids = first_column(ROOT / "README.md", "| id |"), list(ENVIRONMENTS.names())
     assert shown == ids, "README.md: expected a row of each id in the table of ids, in the order of `ENVIRONMENTS`"
     assert sorted(re.findall(r"`\[(\w+)\]`", "".join(table(ROOT / "README.md", "| extra |")))) == sorted(EXTRAS)
@@ -126,6 +129,15 @@ def test_tables_list_every_part():
     page = inspect.getdoc(HeterogeneousEnv)
     lines = [line for line in page.partition("## Observation Space")[2].splitlines() if line.startswith("|")]
     assert table(DOCS / "environments.md", lines[0])[: len(lines)] == lines  # copy these lines where they differ
+
+
+def test_pages_install_an_extra_as_errors_do():
+    command = str(missing_package("torch", "train")).partition("install it with: ")[2]
+    assert f"`{command}`" in (DOCS / "commands.md").read_text(encoding="utf-8")
+    for name in ("servers", "suite", "reference/watch", "reference/explore"):
+        installed = re.findall(r"pip install [^`\n]*\[.*\]\"", (DOCS / f"{name}.md").read_text(encoding="utf-8"))
+        assert installed
+        assert all(re.sub(r"\[\w+\]", "[train]", line) == command for line in installed)
 
 
 def test_the_table_of_questions_has_every_environment_with_arguments_that_it_takes(quick_prices):

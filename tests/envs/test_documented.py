@@ -93,6 +93,17 @@ def test_formulas_of_the_table_are_those_of_the_codec(env_id):
         assert codec.entries[entry].encode(codec, np.array(3.0)) == pytest.approx(eval(formula, names)), entry
 
 
+@pytest.mark.parametrize("env_id", ["MultiSpin/Heterogeneous-v0", "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"])
+def test_the_table_of_actions_has_every_encoding(env_id):
+    """Pages of the other ids refer to these."""
+    listed = re.findall(r'^\| `"(\w+)"`(?: \(default\))? +\| (\d+) ', inspect.getdoc(CLASSES[env_id]), re.MULTILINE)
+    spaces = {
+        name: EnvConfig.of(env_id, action=name).actions.space for name in ENVIRONMENTS.load(env_id).encodings.names()
+    }
+    columns = {name: space.shape[-1] for name, space in spaces.items()}
+    assert {name: int(text) for name, text in listed} == columns, "## Action Space: expected a row of each encoding"
+
+
 INF, NAN = float("inf"), float("nan")
 FLAGS = ("task_visible", "history", "privileged", "modelled", "mean_gain_visible", "acceptance_visible", "regret")
 BAD = {

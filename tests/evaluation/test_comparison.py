@@ -57,7 +57,8 @@ def test_rows_by_hand():
 def test_tables_of_every_metric(metric):
     all_stats = SERVED if METRICS[metric].second_table is not None and METRICS[metric].has_share else PLAYED
     rows = compare_episodes(all_stats, "best", metric)
-    assert rows[1].mean == pytest.approx(METRICS[metric].values(all_stats["half"]).mean())
+    values, per = METRICS[metric].values(all_stats["half"]), METRICS[metric].per
+    assert rows[1].mean == pytest.approx(values.mean() if per is None else values.sum() / per(all_stats["half"]).sum())
     assert (rows[1].share is None) != METRICS[metric].has_share
     header, lines = comparison_cells(rows, metric)
     assert {len(line) for line in lines} == {len(header)}
@@ -74,24 +75,53 @@ def test_the_table_of_requests_by_hand():
     assert lines[0][5:] == ("23000/24000", "26.00/27.00/28.00", "19.00")  # TPOT in ms, E2EL, gap
 
 
-def with_joules(joules):
-    tokens = np.array([[8.0], [1.0], [3.0]])
-    return EpisodeStats(1, tokens, tokens, np.ones(3), joules=np.array(joules))
+def sums_of(tokens, joules, time=1.0):
+    tokens = np.array(tokens, dtype=float)[:, None]
+    return EpisodeStats(1, tokens, tokens, time * np.ones(len(tokens)), joules=np.array(joules))
 
 
 def test_tokens_per_joule_where_some_cases_spend_nothing():
-    rows = compare_episodes(
-        {"some": with_joules([3.0, 0.0, 1.0]), "all": with_joules([3.0, 2.0, 1.0])}, "some", "tokens_per_joule"
-    )
+    some, every, idle = (sums_of([8, 1, 3], joules) for joules in ([3.0, 0.0, 1.0], [3.0, 2.0, 1.0], [0.0] * 3))
+    rows = compare_episodes({"some": some, "all": every}, "some", "tokens_per_joule")
     assert [row.mean for row in rows] == [pytest.approx(12.0 / 4.0), pytest.approx(12.0 / 6.0)]
-    residuals = np.array([8.0 - 3.0 * 3.0, 1.0, 3.0 - 3.0]) / (4.0 / 3.0)
-    np.testing.assert_allclose(with_joules([3.0, 0.0, 1.0]).tokens_per_joule, 3.0 + residuals)
+    assert [row.share for row in rows] == [1.0, pytest.approx(2.0 / 3.0)]
+    assert [row.details["largest_share"] for row in rows] == [0.75, 0.5]
+    assert (rows[0].low, rows[0].high, rows[1].low) == (8.0 / 3.0, np.inf, 0.5)  # those of single cases
     with pytest.raises(ValueError, match=r"^metric: .* 'tokens_per_joule' where idle spent 0 J$"):
-        compare_episodes(
-            {"some": with_joules([3.0, 0.0, 1.0]), "idle": with_joules([0.0, 0.0, 0.0])}, "some", "tokens_per_joule"
-        )
+        compare_episodes({"some": some, "idle": idle}, "some", "tokens_per_joule")
     with pytest.raises(ValueError, match=r"^metric: expected joules for 'tokens_per_joule', got none$"):
         compare_episodes({"unknown": EpisodeStats(1)}, "unknown", "tokens_per_joule")
+
+
+def test_limits_of_a_ratio_are_ratios_of_draws():
+    """The mean ± its deviations was −93 to 207 here."""
+    tokens, joules = np.full(20, 20.0), np.zeros(20)
+    tokens[12:14], joules[12:14] = 47.0, 4.0
+    once = np.where(np.arange(20) == 12, joules, 0.0)
+    ratios = compare_episodes(
+        {"twice": sums_of(tokens, joules), "once": sums_of(tokens, once), "each": sums_of(tokens, np.full(20, 4.0))},
+        "twice",
+        "tokens_per_joule",
+    )
+    assert [row.name for row in ratios] == ["once", "twice", "each"]
+    assert all(0.0 < row.low < row.mean < row.high for row in ratios)
+    assert all(row.difference_low > -ratios[1].high for row in ratios[:2])
+    assert ratios[0].difference_low >= 0.0  # never more joules
+    assert [row.high == np.inf for row in ratios] == [True, True, False]  # some draws spend nothing
+
+
+def test_tokens_per_second_divide_all_tokens_by_all_time():
+    rng = np.random.default_rng(0)
+    tokens, time = rng.uniform(20.0, 60.0, 400), rng.uniform(0.2, 0.4, 400)
+    time[7] = 300.0
+    slow, fast = sums_of(tokens, [1.0] * 400, time), sums_of(tokens, [1.0] * 400, 0.3)
+    rows = compare_episodes({"slow": slow, "fast": fast}, "fast", "tokens_per_second")
+    assert [row.name for row in rows] == ["fast", "slow"]
+    assert [row.mean for row in rows] == pytest.approx([tokens.mean() / 0.3, tokens.sum() / time.sum()])
+    assert 0.0 < rows[1].low < rows[1].mean < rows[1].high < 180.0
+    header, lines = comparison_cells(rows, "tokens_per_second")
+    assert header[-2:] == ("mean of episodes", "largest episode")
+    assert lines[1][-2:] == (f"{(tokens / time).mean():.2f}", f"{300.0 / time.sum():.4f}")
 
 
 def test_edges_of_comparisons():

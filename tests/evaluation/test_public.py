@@ -107,7 +107,7 @@ def test_an_own_reward_is_not_mixed_with_goodput():
 
 
 def test_shares_and_joules_are_not_mixed_with_goodput_of_other_systems():
-    for metric, reward in (("return", "share"), ("tokens_per_joule", None)):
+    for metric, reward in (("return", "share"), ("tokens_per_joule", None), ("tokens_per_second", None)):
         assert all(row.decides for row in ms.compare(FULL, metric=metric, reward=reward, **TINY).rows)
         with pytest.raises(ValueError, match=r"^metric: expected one of .* with the system 'p2p'"):
             ms.compare(FULL, ["p2p"], metric=metric, reward=reward, **TINY)

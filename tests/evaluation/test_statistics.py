@@ -51,6 +51,12 @@ def test_statistics_of_one_draw_are_paired():
     assert first.high > second.low
 
 
+def test_a_ratio_of_positive_sums_has_positive_limits():
+    numbers = np.array([[2.0, 1.0], [3.0, 1.0], [2.0, 40.0], [1.0, 1.0], [2.0, 30.0], [2.0, 1.0]])
+    (interval,) = block_intervals(numbers, mean, 1)
+    assert 0.05 <= interval.low < interval.mean == 12.0 / 74.0 < interval.high <= 3.0
+
+
 def test_intervals_of_means():
     values = np.random.default_rng(0).normal(3.0, 1.0, 400)
     mean, low, high = mean_interval(values)

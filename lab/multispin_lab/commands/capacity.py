@@ -241,7 +241,7 @@ def _estimates(searches: Mapping[str, LoadSearch], unit: str) -> str:
         with suppress(ContenderError), contender_errors(name):  # the search raises the error again
             loads[name] = search.estimate()[0]
     values = ", ".join(f"{name} {load:.3g}" for name, load in loads.items())
-    return f"by formulas, to be refined by simulation: {values} {unit}\n"
+    return f"by formulas without queues, often too high, to be refined by simulation: {values} {unit}\n"
 
 
 def _show(progress: Progress, runs: float) -> None:

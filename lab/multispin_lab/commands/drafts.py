@@ -1,14 +1,16 @@
 """Compare draft models and other ways to draft by the goodput of the optimum.
 
-All profiles have the same random states. A profile sets acceptance and, where it has them, the draft time, payload and
-target; --set overrides these. Draft times of devices are those of the measured hardware, times --time-factor. Where the
-server drafts, nothing is uploaded and all drafts have the best common length. Acceptance is marked "assumed" where it
-was measured for another target model than the scenario's target_model.
+All profiles have the same random states, and each target, greedy or sampling, has a table. A profile sets acceptance
+and, where it has them, the draft time, payload and target; --set overrides these. Draft times of devices are those of
+the profile's hardware, or the scenario's, times --time-factor. Where the server drafts, nothing is uploaded and all
+drafts have the best common length. Acceptance is marked "assumed" where it was measured for another target model than
+the scenario's target_model.
 """
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -56,7 +58,7 @@ class DraftRow:
     longest: int
     payload: str = ""  # of devices
     bits_per_token: int = 0  # uploaded
-    share: float = 1.0  # goodput relative to the best row
+    share: float = 1.0  # goodput relative to the best row with this target
 
 
 def _device_row(name: str, scenario: Scenario, assumed: bool, states: int, seed: int) -> DraftRow:
@@ -104,32 +106,34 @@ def compare_drafts(
     seed: int = 0,
     time_factor: float = 1.0,
 ) -> list[DraftRow]:
-    """Return the rows of the scenario itself and of profiles or files, the best first.
+    """Return the rows of the scenario itself and of profiles or files, by target and with the best first.
 
-    ``settings`` override fields of the profiles, and ``time_factor`` multiplies their draft times.
+    ``time_factor`` multiplies the draft times of all devices, and ``settings`` override fields of their scenarios.
     """
-    rows = [_device_row(_OWN, scenario, bool(scenario.assumed), states, seed)]
+
+    def slowed(drafted: Scenario) -> Scenario:
+        times = {name: getattr(drafted, name) * time_factor for name in ("mean_draft_time", "draft_context_time")}
+        return drafted.replace(**times | dict(settings))
+
+    rows = [_device_row(_OWN, slowed(scenario), bool(scenario.assumed), states, seed)]
     for name in names:
         profile = DraftProfile.resolve(name)
         assumed = profile.target_model != scenario.target_model
         if profile.on_server:
             rows.append(_server_row(profile, scenario, assumed))
-            continue
-        drafted = scenario.replace(draft=name)
-        if profile.draft_time is not None:
-            drafted = drafted.replace(
-                mean_draft_time=drafted.mean_draft_time * time_factor,
-                draft_context_time=drafted.draft_context_time * time_factor,
-            )
-        rows.append(_device_row(profile.name, drafted.replace(**settings), assumed, states, seed))
-    best = max(row.goodput for row in rows)
-    return sorted((replace(row, share=row.goodput / best) for row in rows), key=lambda row: -row.goodput)
+        else:
+            rows.append(_device_row(profile.name, slowed(scenario.replace(draft=name)), assumed, states, seed))
+    rows.sort(key=lambda row: (row.target, -row.goodput))
+    return [replace(row, share=row.goodput / group[0].goodput) for group in _by_target(rows) for row in group]
+
+
+def _by_target(rows: Sequence[DraftRow]) -> list[list[DraftRow]]:
+    return [list(group) for _, group in groupby(rows, lambda row: row.target)]
 
 
 _COLUMNS: dict[str, Callable[[DraftRow], str]] = {
     "draft": lambda row: row.draft,
     "by": lambda row: row.drafts_on,
-    "target": lambda row: row.target,
     "acceptance": lambda row: (
         ("a tree" if row.acceptance is None else f"{row.acceptance:.3f}") + " assumed" * row.assumed
     ),
@@ -145,21 +149,27 @@ _COLUMNS: dict[str, Callable[[DraftRow], str]] = {
 
 def _draw(rows: Sequence[DraftRow], title: str, stem: Path) -> None:
     def draw(figure: Any) -> None:
-        axes = figure.subplots()
-        for (kind, colour), label in zip(_COLOURS.items(), _LEGEND, strict=True):
-            bars = [(i, row) for i, row in enumerate(rows) if kind in (row.draft, row.drafts_on)]
-            axes.barh([i for i, _ in bars], [row.goodput for _, row in bars], color=colour, label=label)
-        for index, row in enumerate(rows):
-            text = f" {row.share:.2f}, length {row.mean_length:.1f}, {row.bits_per_token:,} bits a token"
-            axes.text(row.goodput, index, text, va="center", fontsize=8)
-        axes.set_yticks(range(len(rows)), [f"{row.draft}{'*' if row.assumed else ''}" for row in rows])
-        axes.invert_yaxis()
-        axes.set_xlim(0.0, 1.5 * rows[0].goodput)
-        axes.grid(visible=False, axis="y")
-        axes.set(title=title, xlabel="goodput of the optimum (tokens/s); * acceptance of another target model")
+        groups = _by_target(rows)
+        heights = [len(group) + 1 for group in groups]
+        panels = figure.subplots(len(groups), squeeze=False, sharex=True, height_ratios=heights)[:, 0]
+        for axes, group in zip(panels, groups, strict=True):
+            colours = [_COLOURS.get(row.draft, _COLOURS[row.drafts_on]) for row in group]
+            axes.barh(range(len(group)), [row.goodput for row in group], color=colours)
+            for index, row in enumerate(group):
+                text = f" {row.share:.2f}, length {row.mean_length:.1f}, {row.bits_per_token:,} bits a token"
+                axes.text(row.goodput, index, text, va="center", fontsize=8)
+            axes.set_yticks(range(len(group)), [f"{row.draft}{'*' if row.assumed else ''}" for row in group])
+            axes.invert_yaxis()
+            axes.grid(visible=False, axis="y")
+            axes.set(xlim=(0.0, 1.5 * max(row.goodput for row in rows)))
+            axes.set_title(f"{group[0].target} target", loc="left")
+        figure.suptitle(title)
+        axes.set(xlabel="goodput of the optimum (tokens/s); * acceptance of another target model")
+        for colour, label in zip(_COLOURS.values(), _LEGEND, strict=True):
+            axes.barh(0, 0.0, color=colour, label=label)
         legend_below(figure, axes, len(_COLOURS))
 
-    save(draw, (8.0, 1.4 + 0.28 * len(rows)), stem, (".png",))
+    save(draw, (8.0, 2.0 + 0.28 * len(rows)), stem, (".png",))
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -168,7 +178,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_set_option(parser)
     names = f"profiles: {', '.join(DRAFTS.names())}, or .toml or .json files (default: all)"
     parser.add_argument("--profiles", nargs="+", default=DRAFTS.names(), metavar="NAME", help=names)
-    factor = "draft time of your devices relative to the measured hardware (default 1)"
+    factor = "factor on the draft times of all devices (default 1)"
     parser.add_argument("--time-factor", type=float, default=1.0, metavar="X", help=factor)
     parser.add_argument("--states", type=int, default=32, metavar="N", help="random states (default 32)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
@@ -185,7 +195,8 @@ def _run(options: argparse.Namespace) -> None:
     names = list(dict.fromkeys(options.profiles))
     rows = compare_drafts(scenario, names, settings, options.states, options.seed, options.time_factor)
     title = f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / MHZ:g} MHz"
-    print(f"{title}, {options.states} states\n\n{aligned(*table(rows, _COLUMNS))}")
+    tables = [f"\n{group[0].target} target\n\n{aligned(*table(group, _COLUMNS))}" for group in _by_target(rows)]
+    print(f"{title}, {options.states} states", *tables, sep="\n")
     if idle := [row.draft for row in rows if not row.longest]:
         print(f"\nlength 0, the server alone: {', '.join(idle)}")
     if files:

@@ -9,7 +9,7 @@ the server, by batch size, or --draft-time) and the acceptance rates of the task
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -47,17 +47,9 @@ _ZERO = {
 }
 """Known problems of servers with draft length 0."""
 
-_VLLM = (
-    "since 0.25.0 vLLM drafts num_speculative_tokens in every batch for dense models, and only its verification "
-    f"follows the schedule ({_ISSUES}/51510, open in September 2026), or the capture of CUDA graphs fails "
-    f"({_ISSUES}/48494); VLLM_USE_V2_MODEL_RUNNER=0 follows it, but downgrades full CUDA graphs to piecewise, and at "
-    f"256 requests a schedule of three rows was 20 to 31 % below no speculation ({_ISSUES}/49986): measure both. Since "
-    f"August 2026 there is also enable_adaptive_verification ({_ISSUES}/47808, {_ISSUES}/52228). On CPUs a schedule "
-    f"can crash it ({_ISSUES}/47014)"
-)
-"""Known problems of vLLM with several draft lengths."""
-
 _LONG_CONTEXT = 8192  # tokens above which the command warns
+
+_Schedules = Sequence[tuple[Scenario, Sequence[Span]]]  # one for each context, with the scenario there
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +68,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_set_option(parser)
 
 
-def _table(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
+def _table(schedules: _Schedules, scenario: Scenario, options: argparse.Namespace) -> None:
     columns: dict[str, Callable[[Span], str]] = {
         "batch size": lambda span: f"{span.first} to {span.last}",
         "draft length": lambda span: str(span.draft_length),
@@ -84,20 +76,23 @@ def _table(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespac
         "speed-up there": lambda span: f"{span.speed_up:.2f}",
     }
     texts = []
-    for other, found in _by_context(spans, scenario, options):
+    for other, spans in schedules:
         times = dict.fromkeys(f"{other.draft_step_time(size) / MS:.4g}" for size in (1, options.max_batch))
         changed = changed_settings(parse_settings(options.set))
         changed += f", {other.context:,} tokens of context" * (options.contexts is not None)
         title = f"{other.label}{changed}, draft time {' to '.join(times)} ms, at most {options.max_batch} requests"
-        texts.append(f"{title}\n\n{aligned(*table(found, columns))}")
+        texts.append(f"{title}\n\n{aligned(*table(spans, columns))}")
     print("\n\n".join(texts))
 
 
-def _vllm(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
+def _vllm(schedules: _Schedules, scenario: Scenario, options: argparse.Namespace) -> None:
     """Print ``--speculative-config`` without the draft model, and warn of known problems."""
+    ((_, spans),) = schedules
     if len(spans) > 1:
         tested = options.method in ("eagle", "eagle3")  # and DFlash, says vLLM's documentation
-        _warn(options, _VLLM if tested else f"{_VLLM}; vLLM has not tested schedules with {options.method}")
+        untested = "" if tested else f", and has not tested it with {options.method}"
+        text = f"vLLM 0.25 to 0.31 may draft the longest length in all batches of such a schedule, or fail{untested}"
+        _warn(options, f"{text}: compare it with no drafts (docs/servers.md#vllm)")
     ranges = [[span.first, span.last, span.draft_length] for span in spans]
     longest = max(span.draft_length for span in spans)
     method = _METHODS["vllm"][options.method]
@@ -105,12 +100,13 @@ def _vllm(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace
     print(json.dumps(content))
 
 
-def _tensorrt_llm(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
+def _tensorrt_llm(schedules: _Schedules, scenario: Scenario, options: argparse.Namespace) -> None:
     """Print YAML with the largest batch size of each span; the server does not draft in larger batches.
 
     A last span with length 0 is left out. Between drafting spans, length 0 becomes 1: without drafts the state of the
     drafter would be stale.
     """
+    ((_, spans),) = schedules
     last = max(index for index, span in enumerate(spans) if span.draft_length > 0)
     lengths = {span.last: max(1, span.draft_length) for span in spans[: last + 1]}
     schedule = ", ".join(f"{size}: {length}" for size, length in lengths.items())
@@ -118,16 +114,14 @@ def _tensorrt_llm(spans: Sequence[Span], scenario: Scenario, options: argparse.N
     print(f"  max_draft_len: {max(lengths.values())}\n  draft_len_schedule: {{{schedule}}}")
 
 
-def _sglang(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
+def _sglang(schedules: _Schedules, scenario: Scenario, options: argparse.Namespace) -> None:
     """Print ``--speculative-adaptive-config``: the only candidate from each batch size on."""
+    ((_, spans),) = schedules
     print(json.dumps({str(span.first): {"candidate_steps": [span.draft_length]} for span in spans}))
 
 
-def _json(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
-    rows = [
-        {"context": other.context, "spans": [vars(span) for span in found]}
-        for other, found in _by_context(spans, scenario, options)
-    ]
+def _json(schedules: _Schedules, scenario: Scenario, options: argparse.Namespace) -> None:
+    rows = [{"context": other.context, "spans": [vars(span) for span in spans]} for other, spans in schedules]
     content = {"spans": rows[0]["spans"]} if options.contexts is None else {"contexts": rows}
     about = {"scenario": scenario.to_dict(), "max_batch": options.max_batch, **provenance(options)}
     print(json.dumps({"about": about, **content}, indent=2, ensure_ascii=False))
@@ -136,20 +130,11 @@ def _json(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace
 _FORMATS = {"table": _table, "vllm": _vllm, "tensorrt-llm": _tensorrt_llm, "sglang": _sglang, "json": _json}
 
 
-def _spans(scenario: Scenario, options: argparse.Namespace) -> list[Span]:
-    return draft_schedule(scenario, options.max_batch, options.min_length)
-
-
-def _by_context(
-    spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace
-) -> Iterator[tuple[Scenario, Sequence[Span]]]:
-    """Yield the scenario with its spans; with ``--contexts``, that of each context."""
-    if options.contexts is None:
-        yield scenario, spans
-        return
-    for context in options.contexts:
-        other = scenario.replace(context=context)
-        yield other, _spans(other, options)
+def _by_context(scenario: Scenario, options: argparse.Namespace) -> _Schedules:
+    """Compute the schedule of each of ``--contexts``, or for a server that of the scenario's context alone."""
+    contexts = [scenario.context] if options.format in _METHODS else options.contexts or [scenario.context]
+    others = [scenario.replace(context=context) for context in contexts]
+    return [(other, draft_schedule(other, options.max_batch, options.min_length)) for other in others]
 
 
 def _warn_of_contexts(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
@@ -180,9 +165,10 @@ def _check_zero(spans: Sequence[Span], scenario: Scenario, options: argparse.Nam
         goodput = schedule_goodput(scenario, options.max_batch)
         loss = 1.0 - (goodput[:, 1:].max(-1) / goodput.max(-1)).min()
         known = _ZERO.get(options.format, "")
+        at = f" at {scenario.context:,} tokens of context" * (options.contexts is not None)
         _warn(
             options,
-            f"draft length 0 is the optimum from {zeros[0]} requests{known}; "
+            f"draft length 0 is the optimum from {zeros[0]} requests{at}{known}; "
             f"--min-length 1 avoids it and loses at most {100.0 * loss:.1f} % of the predicted tokens/s",
         )
 
@@ -216,11 +202,12 @@ def _run(options: argparse.Namespace) -> None:
             f"how the draft's own context of {longest} tokens slows it is unknown (server_draft_context_time is 0), so "
             f"that the schedule promises too much; users of vLLM report losses ({_ISSUES}/54691, {_ISSUES}/47602)",
         )
-    spans = _spans(scenario, options)
-    _check_zero(spans, scenario, options)
+    schedules = _by_context(scenario, options)
+    for other, spans in schedules:
+        _check_zero(spans, other, options)
     if options.format in _METHODS and options.contexts is not None:
-        _warn_of_contexts(spans, scenario, options)
-    _FORMATS[options.format](spans, scenario, options)
+        _warn_of_contexts(schedules[0][1], scenario, options)
+    _FORMATS[options.format](schedules, scenario, options)
 
 
 COMMAND = Command(

@@ -34,13 +34,14 @@ REFERENCE = "reference"  # rule name of the reference of each task
 _ROUNDING = 1e-9  # largest relative difference that can be due to the arithmetic of another processor
 _MAX_SEEDS = 100
 
+AROUND = "around a rule"
+
 KINDS = {
     **dict.fromkeys(("shares", "plain", "full"), "own"),  # the policy decides on all
     "lengths": "closed form",  # of bandwidths
+    **dict.fromkeys(("residual", "tuned"), AROUND),  # a policy changes the decisions of a rule
 }
-"""Kinds of actions by their encoding; with all others, a policy changes the decisions of a rule."""
-
-AROUND = "around a rule"
+"""Kinds of actions by their encoding; encodings of users count as `AROUND`."""
 
 Policies = Mapping[str, Sequence[Mapping[str, str]]]  # of an entry, by task and for each seed
 

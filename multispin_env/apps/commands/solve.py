@@ -203,15 +203,17 @@ def _device_cells(rows: list[_DeviceRow]) -> tuple[Cells, list[Cells]]:
     )
 
 
-def _rival_cells(rows: list[_RivalRow], controller: str, weighted: bool) -> tuple[Cells, list[Cells]]:
+def _rival_cells(solution: _PricedDecision, controller: str) -> tuple[Cells, list[Cells]]:
+    weighted, tpot = solution.weighted_goodput is not None, solution.tpot
     columns: dict[str, Callable[[_RivalRow], str]] = {
         "decided by": lambda row: row.name,
         f"{'weighted goodput' if weighted else 'goodput'} (tokens/s)": lambda row: f"{row.goodput:.2f}",
         f"of {controller}": lambda row: f"{row.share:.4f}",
     }
-    if rows[0].token_time is not None:
+    if tpot is not None:
         columns["slowest device (ms a token)"] = lambda row: f"{(row.token_time or 0.0) / MS:.2f}"
-    return table(rows, columns)
+        columns["limit"] = lambda row: "missed" if _is_late(row.token_time, tpot) else "met"
+    return table(solution.rivals, columns)
 
 
 def summary(solution: _PricedDecision) -> str:
@@ -312,8 +314,7 @@ def _run(options: argparse.Namespace) -> None:
         changed = changed_settings(parse_settings(options.set))
         system = f"{scenario.label}{changed}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz"
         print(f"{system}, decided by {options.controller}\n\n{aligned(*_device_cells(solution.devices))}")
-        rivals = _rival_cells(solution.rivals, options.controller, solution.weighted_goodput is not None)
-        print(f"\n{summary(solution)}\n\n{aligned(*rivals)}")
+        print(f"\n{summary(solution)}\n\n{aligned(*_rival_cells(solution, options.controller))}")
 
 
 COMMAND = Command(

@@ -67,7 +67,7 @@ def test_evaluate_on_a_server_with_other_observations(tiny_run, refused):
     assert "server: expected a server whose time does not depend on tokens, as in training, got 'a100-32b'" in message
 
 
-def test_resume_goes_on(tiny_run, tmp_path):
+def test_resume_goes_on(tiny_run, tmp_path, capsys):
     folder = tmp_path / "copy"
     shutil.copytree(tiny_run[0], folder)
     before = load_checkpoint(folder).num_timesteps
@@ -79,6 +79,9 @@ def test_resume_goes_on(tiny_run, tmp_path):
     files = [(folder / name).read_bytes() for name in (CHECKPOINT, MODEL, CURVE)]
     assert main(["train", "--resume", str(folder)]) == 0  # its own budget of 6,000 is used
     assert [(folder / name).read_bytes() for name in (CHECKPOINT, MODEL, CURVE)] == files
+    steps = after.num_timesteps
+    notice = f"the run has its {steps:,} steps; --timesteps {2 * steps} continues\n"
+    assert capsys.readouterr().err.count(notice) == 1  # of the second resume
 
 
 @pytest.mark.parametrize("name", ["checkpoint.safetensors.part", "curve.csv", "tensorboard"])

@@ -254,9 +254,12 @@ def test_a_tpot_is_kept_and_rules_that_miss_it_come_last():
     assert [row.name for row in solution.rivals] == ["optimal", "uniform-bandwidth", "fixed"]
     assert solution.rivals[1].goodput > solution.goodput
     assert summary(solution).splitlines()[2] == f"slowest device  a token every {1e3 * solution.token_time:.2f} ms"
-    header, lines = _rival_cells(solution.rivals, "optimal", weighted=False)
-    assert header[-1] == "slowest device (ms a token)"
-    assert [line[-1] for line in lines] == [f"{1e3 * row.token_time:.2f}" for row in solution.rivals]
+    header, lines = _rival_cells(solution, "optimal")
+    assert header[-2:] == ("slowest device (ms a token)", "limit")
+    assert [line[-2] for line in lines] == [f"{1e3 * row.token_time:.2f}" for row in solution.rivals]
+    assert [line[-1] for line in lines] == ["met" if row.token_time <= tpot else "missed" for row in solution.rivals]
+    assert lines[1][-2:] == ("67.87", "missed")
+    assert float(lines[1][2]) > 1.0  # of a decision that keeps the limit
     with pytest.raises(ValueError, match=r"tpot: expected at least 0\.\d+ s, .*, got 0.05") as refused:
         solve(SCENARIO, DEVICES, "optimal", None, 0.05)
     least = float(str(refused.value).split("at least ")[1].split()[0])

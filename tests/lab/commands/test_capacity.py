@@ -73,7 +73,9 @@ def test_requests_and_limits_of_the_search_are_the_first_line(capsys):
     first, _, second, *_ = printed(capsys, *QUICK, "--tpot", "1", *more).out.splitlines()
     assert "poisson arrivals, prompts of 1150 and answers of 211 tokens on average, at most 2 devices" in first
     assert first.endswith("KV memory for 1e+06 tokens")
-    assert re.fullmatch(r"by formulas, to be refined by simulation: autoregressive \d+ devices", second)
+    assert re.fullmatch(
+        r"by formulas without queues, often too high, to be refined by simulation: autoregressive \d+ devices", second
+    )
     given = printed(capsys, *QUICK, "--tpot", "1", "--lengths", "geometric").out.splitlines()[0]
     assert "prompts of 0 and answers of 60 tokens" in given
 

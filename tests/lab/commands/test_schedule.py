@@ -10,6 +10,7 @@ from multispin_env.apps.commands.main import main
 from multispin_env.baselines.systems import draft_schedule, schedule_goodput
 from multispin_env.draft import expected_tokens
 from multispin_lab.models.counters import EngineCounts
+from tests.repository import ROOT
 
 QWEN = ["--scenario", "qwen3.5", "--server", "a100-32b", "--max-batch", "200"]
 SCENARIO = ms.Scenario.preset("qwen3.5", server="a100-32b")
@@ -91,8 +92,14 @@ def test_a_warning_that_vllm_may_not_follow_the_schedule(capsys, options, warnin
     assert main(["schedule", *QWEN, *options.split(), "--min-length", "1"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == warnings
-    assert all(f"/issues/{issue}" in line for line in lines for issue in (51510, 47014, 48494, 49986, 47808, 52228))
+    assert all("docs/servers.md#vllm" in line and len(line) < 230 for line in lines)
     assert ("not tested" in "".join(lines)) == untested
+
+
+def test_the_page_of_that_warning_has_the_known_problems():
+    page = (ROOT / "docs" / "servers.md").read_text(encoding="utf-8")
+    assert "\n### vLLM\n" in page
+    assert all(f"/issues/{issue}" in page for issue in (51510, 47014, 48494, 49986))
 
 
 GROWS = ["--set", "server_draft_context_time=1e-7", "--set", "server_draft_context=1024"]
@@ -143,6 +150,18 @@ def test_a_schedule_for_each_context(capsys):
     text = printed(capsys, *CONTEXTS)
     assert re.findall(r"([\d,]+) tokens of context, draft time", text) == ["1,024", "32,768", "131,072"]
     assert text.count("batch size") == 3
+
+
+def test_a_warning_of_length_0_at_each_context(capsys):
+    assert main(["schedule", *QWEN, *CONTEXTS, "--max-batch", "256"]) == 0
+    text = capsys.readouterr()
+    zeros = re.findall(r"^(\d+) to 256 +0 ", text.out, re.M)
+    assert (len(zeros), text.out.count("draft time")) == (2, 3)
+    for line, first, context in zip(text.err.splitlines(), zeros, ("32,768", "131,072"), strict=True):
+        assert f"is the optimum from {first} requests at {context} tokens of context; " in line
+        values = [by_hand(int(context.replace(",", "")), size) for size in range(1, 257)]
+        loss = 1.0 - min(goodput[1:].max() / goodput.max() for goodput in values)
+        assert f"loses at most {100.0 * loss:.1f} % " in line
 
 
 def test_a_server_that_knows_batch_sizes_only_gets_one_schedule(capsys):

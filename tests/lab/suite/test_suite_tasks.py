@@ -10,6 +10,8 @@ import pytest
 
 import multispin_lab
 from multispin_env.evaluation.contenders import native
+from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS
+from multispin_lab.suite.entries import KINDS
 from multispin_lab.suite.frozen import DATA, own_content
 from multispin_lab.suite.statistics import (
     Performance,
@@ -138,6 +140,11 @@ def test_actions_that_know_nothing_have_the_recorded_scores(name):
     observation = task.make_vec(3, seed=0).reset()[0]
     actions = UntrainedNetworks((task.config.scenario.num_users, 2))(observation)
     assert 0.05 < actions.std() < 5.0
+
+
+def test_every_encoding_has_a_kind():
+    encodings = {*ENCODINGS.names(), *CONTINUOUS_ENCODINGS.names()}
+    assert encodings == KINDS.keys(), "entries.py: expected the kind of each encoding of actions in KINDS"
 
 
 @pytest.mark.parametrize("name", ["round-8", "late"])
