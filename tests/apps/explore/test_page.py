@@ -52,8 +52,10 @@ def test_a_refused_link_says_so_and_begins_anew():
     page = render_view("one-round", "num_users=99", HERE)
     assert "num_users: expected an integer in 1..40, got 99" in page
     assert "<h2>Optimum</h2>" in page
-    assert ask("/nowhere")[0] == 404
-    assert json.loads(ask("/draw/nowhere")[2])["error"].startswith("view: expected one of")
+    views = f"view: expected one of {list(VIEWS.names())}"
+    assert ask("/nowhere")[::2] == (404, views)
+    status, _, body = ask("/draw/nowhere")
+    assert (status, json.loads(body)) == (404, {"error": views})
 
 
 OUTSIDE = (
