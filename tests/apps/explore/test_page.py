@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import pytest
 
 from multispin_env.apps.explore.app import make_app
-from multispin_env.apps.explore.markup import Markup, element
+from multispin_env.apps.explore.markup import Markup, element, line_chart
 from multispin_env.apps.explore.page import VIEWS, answer, render_view
 from multispin_env.apps.explore.settings import Choice, ScenarioSources
 from multispin_env.scenario import Scenario
@@ -46,6 +46,22 @@ def test_texts_are_escaped():
     assert element("a", "<b>", Markup("<i>"), href='"&"') == '<a href="&quot;&amp;&quot;">&lt;b&gt;<i></a>'
     assert "<script>alert" not in render_view("one-round", "edits=<script>alert(1)</script>", HERE)
     assert answer("one-round", "scenario=<b>", HERE)["error"].startswith("scenario: expected one of")
+
+
+@pytest.mark.parametrize(
+    ("end", "across", "up"),
+    [
+        ((10.0, 8.0), "0 2 4 6 8 10", "0 2 4 6 8"),
+        ((40.0, 90.0), "0 10 20 30 40", "0 50 100"),  # above the highest point
+        ((25.0, 0.3), "0 5 10 15 20 25", "0 0.1 0.2 0.3"),
+        ((11.0, 3.0), "0 2 4 6 8 10", "0 1 2 3"),  # within the width
+    ],
+)
+def test_axes_are_labelled_from_0_to_their_ends(end, across, up):
+    drawn = line_chart("chart", {"a line": [(0.0, 0.0), end]}, "x", "y", {})
+    labels = re.findall(r'<text [^>]*text-anchor="(\w+)">([\d.]+)</text>', drawn)
+    assert " ".join(label for anchor, label in labels if anchor == "end") == up
+    assert " ".join(label for anchor, label in labels if anchor == "middle") == across
 
 
 def test_a_refused_link_says_so_and_begins_anew():
