@@ -16,12 +16,15 @@ except ModuleNotFoundError as error:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_cached: list[Any] = []  # Functions whose machine code is cached
+
 
 def compiled(function: F) -> F:
     """Compile a function at its first call, and cache the machine code next to its source if possible."""
     result: Any
     try:
         result = njit(cache=True, error_model="numpy")(function)
+        _cached.append(result)
     except RuntimeError:  # neither this folder nor the user's cache is writable
         _say("no writable cache, so each process compiles its searches; set NUMBA_CACHE_DIR to a writable folder")
         result = njit(error_model="numpy")(function)
@@ -34,12 +37,10 @@ def _say(message: str) -> None:
 
 
 class _Notice(Listener):  # type: ignore[misc]
-    """Line at the first compilation whose machine code will be cached; none in a process that another one started."""
+    """Line at the first compilation of a function of ours, except in processes that this one starts."""
 
     def on_start(self, event: Any) -> None:
-        function = event.data["dispatcher"]
-        ours = function.py_func.__module__.startswith("multispin_env.")
-        if ours and function.stats.cache_path and parent_process() is None:
+        if event.data["dispatcher"] in _cached and parent_process() is None:
             _say("compiling, once in an installation: ten seconds or more")
 
     def on_end(self, event: Any) -> None:

@@ -5,6 +5,7 @@ import itertools
 import sys
 from dataclasses import replace
 
+import numba
 import numpy as np
 import pytest
 
@@ -216,13 +217,13 @@ def test_the_first_compilation_says_so_once_and_kept_machine_code_says_nothing(m
         assert capsys.readouterr().err == words
 
 
-@pytest.mark.parametrize(("module", "started"), [("elsewhere", False), (all_sent.__module__, True)])
-def test_compilations_of_others_and_of_processes_that_we_start_are_silent(
-    module, started, monkeypatch, capsys, tmp_path
-):
+@pytest.mark.parametrize("compile_", [compiling.compiled, numba.njit])
+def test_other_functions_and_processes_that_we_start_compile_in_silence(compile_, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(all_sent.py_func, "__module__", module)
-    monkeypatch.setattr(compiling, "parent_process", lambda: started or None)
+    monkeypatch.setattr(compiling, "parent_process", lambda: compile_ is compiling.compiled or None)
     compiling._say.cache_clear()
-    compiling.compiled(all_sent.py_func)(np.ones((1, 2)), np.ones((1, 2)))
+    compile_(all_sent.py_func)(np.ones((1, 2)), np.ones((1, 2)))
     assert capsys.readouterr().err == ""
+    space = {}
+    exec("def later(x): return x + 1", space)  # without a module
+    assert numba.njit(space["later"])(1) == 2
