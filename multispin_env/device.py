@@ -286,6 +286,8 @@ def _row(where: str, row: Any) -> Row:
     measured = tuple(
         check_real(f"{where}, {name}", number, 0.0, open_low=name in _NUMBERS[:2]) for name, number in named.items()
     )
+    for context in measured[4:]:  # a float in the rows of files
+        check_integer(f"{where}, draft_context", int(context) if context.is_integer() else context, 0, MAX_CONTEXT)
     if not any(measured[3:4]):  # draft times that do not grow
         measured = measured[:3]
     if label in DEVICES.names() and DEVICES.load(label).numbers[: len(measured)] != measured:

@@ -86,6 +86,11 @@ class Uplink:
     # access, repetitions and the round trip
 
     @cached_property  # read several times in every step
+    def fixed_wait(self) -> float:
+        """Seconds that every round and every cycle waits, whatever its drafts: T_rtt."""
+        return self.round_trip_time
+
+    @cached_property  # read several times in every step
     def access_delays(self) -> FloatArray | None:
         """``access_delay`` of each device, (K,) s; ``None`` without delays."""
         return np.broadcast_to(np.array(self.access_delay), self.num_users) if self.access_delay else None
@@ -124,11 +129,11 @@ class Uplink:
     @property
     def round_wait(self) -> float:
         """Seconds of a round with drafts besides access and verification: T_rtt and `repeat_delay`."""
-        return self.round_trip_time + self.repeat_delay
+        return self.fixed_wait + self.repeat_delay
 
     def with_round_wait(self, time: FloatArray, length: FloatArray | IntArray) -> FloatArray:
         """Return times (...) plus T_rtt, and in rounds with drafts plus `repeat_delay`."""
-        time = time + self.round_trip_time if self.round_trip_time else time
+        time = time + self.fixed_wait if self.fixed_wait else time
         return time + np.where(length.any(-1), self.repeat_delay, 0.0) if self.repeat_delay else time
 
     @property
@@ -151,11 +156,11 @@ class Uplink:
 
     def cycle_wait(self, length: Lengths) -> FloatArray | float:
         """Return the mean seconds (..., K) in a cycle besides drafting and sending L (..., K) tokens, and the pass."""
-        return self.round_trip_time + self.wait(length) if self.has_wait else self.round_trip_time
+        return self.fixed_wait + self.wait(length) if self.has_wait else self.fixed_wait
 
     def cycle_room(self, time: FloatArray, arrange: Arrange = np.asarray) -> FloatArray:
         """Return the seconds ≥ 0 left to draft and send in cycles of ``time`` s; ``arrange`` as in `with_wait`."""
-        room = time - self.round_trip_time
+        room = time - self.fixed_wait
         return np.maximum(room - arrange(self.wait(1)), 0.0) if self.has_wait else room
 
     # joules

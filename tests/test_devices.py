@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.apps.commands.devices import read_devices
 from multispin_env.apps.commands.main import main
 from multispin_env.apps.terminal.arguments import parse_settings
 from multispin_env.envs.observations import ObservationCodec
@@ -215,6 +216,14 @@ REFUSED = [
     ({"fleet": [["mine", 1.0, -0.02, 0.02, 0.1]]}, r"fleet\[0\], draft_time: expected .* \(0, inf\), got -0.02"),
     ({"fleet": [["mine", 1.0, 0.02, 0.02, -0.1]]}, r"fleet\[0\], joules_per_token: expected .*, got -0.1"),
     ({"fleet": [["mine", 1.0, 0.02, 24, 0.1]]}, r"sustained_time: expected seconds, .*; did you mean 0.024\?"),
+    (
+        {"fleet": [["mine", 1.0, 0.02, 0.02, 0.1, 2e-6, 1.5]]},
+        r"fleet\[0\], draft_context: expected an integer in 0\.\.10000000, got 1.5",
+    ),
+    (
+        {"fleet": [["mine", 1.0, 0.02, 0.02, 0.1, 2e-6, 2e7]]},
+        r"fleet\[0\], draft_context: expected an integer in 0\.\.10000000, got 20000000",
+    ),
     ({"fleet": [["mine"]]}, r"fleet\[0\]: expected \(device, share\), or .*, got \['mine'\]"),
     ({"fleet": 3}, r"fleet: expected rows \(device, share\), got 3"),
     ({"device_load": "sustained"}, "^device_load: expected 'cold' without a fleet, got 'sustained'"),
@@ -284,7 +293,10 @@ def test_commands(capsys, tmp_path):
         (["--set", "context=long"], "context: expected an integer in 0.."),
     ):
         assert main(["solve", str(file), *words]) == 2
-        assert sentence in capsys.readouterr().err
+        assert capsys.readouterr().err.startswith(f"multispin solve: {sentence}")
+    for load, context, words in (("warm", 0, "device_load: expected one of"), ("cold", -1, "context: expected an int")):
+        with pytest.raises(ValueError, match=f"^{words}"):  # no fault of the file
+            read_devices(file, load, context)
     assert main(["solve", "examples/devices.csv", "--set", "device_load=sustained"]) == 2
     assert "device_load: expected a column device in 'examples/devices.csv', got 's" in capsys.readouterr().err
     file.write_text("device,snr_db,acceptance_rate\nrk3588,15,0.8\n", encoding="utf-8")

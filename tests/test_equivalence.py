@@ -1,15 +1,22 @@
 """Two uplinks that are the same in other words: every rule, bound and environment treats them alike."""
 
+from dataclasses import dataclass, fields
+from functools import cached_property
+
 import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.certificates.check import check
 from multispin_env.controllers.names import controller_names
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.physics.continuous.core import free_state
 from multispin_env.physics.energy import token_energy
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.samples import sample_decisions
+from multispin_env.uplink import Uplink
+from tests.alike import equal
 
 PAPER = ms.Scenario.preset("llama2", num_users=4, max_draft_length=12)
 SERVER = ms.Scenario.preset("qwen3.5", num_users=3, server="a100-7b-gemm", payload="ids", max_draft_length=9)
@@ -32,7 +39,26 @@ def limit(scenario):
     return scenario.replace(link="power", efficiency_limit=4.0), scenario
 
 
-UPLINKS = {each.__name__: each for each in (trip, repeats, limit)}
+class LaterUplink(Uplink):
+    @cached_property
+    def fixed_wait(self):
+        return self.round_trip_time + TRIP
+
+
+@dataclass(frozen=True, kw_only=True)
+class Later(ms.Scenario):
+    @cached_property
+    def uplink(self):
+        return LaterUplink(self, *(getattr(self, field.name) for field in fields(Uplink)[1:]))
+
+
+def wait(scenario):
+    """A new constant of a round, which only `Uplink.fixed_wait` has, is a round trip."""
+    return Later.from_dict(scenario.to_dict()), scenario.replace(round_trip_time=TRIP)
+
+
+UPLINKS = {each.__name__: each for each in (trip, repeats, limit, wait)}
+CONSTANTS = ("wait",)  # the same bit for bit, in all environments and certificates
 OTHER_PLANS = {"algorithm1": "it plays the paper's decision, for its link and without delays"}
 """Rules that may decide otherwise in an equivalent system, with the reason."""
 ROUNDS = [name for name in controller_names("rounds", PAPER) if name not in OTHER_PLANS]
@@ -86,17 +112,40 @@ def test_environments_and_slopes(uplink, action):
     np.testing.assert_allclose(*(env.step(actions)[1] for env in envs), 1e-12)
 
 
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
+@pytest.mark.parametrize("uplink", CONSTANTS)
+def test_every_environment(uplink, env_id, quick_prices):
+    systems = UPLINKS[uplink](PAPER.replace(**ENVIRONMENTS.load(env_id).scenario_defaults))
+    pair = [MultiSpinVectorEnv(2, system, env_id=env_id, max_episode_steps=4) for system in systems]
+    rng, space = np.random.default_rng(0), pair[0].action_space
+    assert equal(*(env.reset(seed=0) for env in pair))
+    for _ in range(6):
+        actions = rng.uniform(-1.0, 1.0, space.shape).astype(np.float32)
+        assert equal(*(env.step(actions) for env in pair))
+
+
+@pytest.mark.parametrize("uplink", CONSTANTS)
+def test_every_certificate(uplink):
+    systems, state = UPLINKS[uplink](PAPER), ms.sample_state(PAPER, 3)
+    decisions = [ms.make_controller("optimal", system, certify=1e-6)(state) for system in systems]
+    proofs = [ms.certificate(system, state, decision) for system, decision in zip(systems, decisions, strict=True)]
+    check(proofs[0])
+    assert equal(*proofs)
+    assert equal(*(ms.rate_certificate(system, state) for system in systems))
+
+
 @pytest.mark.parametrize("scenario", [PAPER, SERVER], ids=["paper", "server"])
-def test_without_the_barrier(scenario):
+@pytest.mark.parametrize("uplink", ["trip", *CONSTANTS])
+def test_without_the_barrier(uplink, scenario):
     state = ms.sample_state(scenario, 3, 2)
     for name in (*controller_names("continuous", scenario), "greedy+deadlines", "optimal"):
         rates = [
             ms.long_run(ms.make_controller(name, system), state, warm_up=0.5, horizon=1.5).rate
-            for system in trip(scenario)
+            for system in UPLINKS[uplink](scenario)
         ]
         np.testing.assert_allclose(*rates, 1e-9, err_msg=name)
     small = scenario.replace(max_draft_length=5)
-    np.testing.assert_allclose(*(ms.rate_bound(system, state[:1]).value for system in trip(small)), 1e-9)
+    np.testing.assert_allclose(*(ms.rate_bound(system, state[:1]).value for system in UPLINKS[uplink](small)), 1e-9)
 
 
 @pytest.mark.parametrize("scenario", [PAPER, SERVER], ids=["paper", "server"])

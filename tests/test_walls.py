@@ -10,6 +10,7 @@ LIMITS = {
     "link": 8,
     "access delay": 6,
     "repeated uploads": 5,
+    "round trip": 1,
     "fleet and joules": 1,
     "batteries": 12,
     "drafting ahead": 18,
@@ -23,6 +24,7 @@ NAMES = {
     "link": "constant_density curves linear simple of_paper",
     "access delay": "access_delay access_delays has_access draft_wait has_wait delays_drafts",
     "repeated uploads": "upload_loss repeat_delay mean_repeats repeats _losses _repetitions",
+    "round trip": "round_trip_time fixed_wait",
     "fleet and joules": "fleet fleet_name draft_energy device_load",
     "batteries": "batteries _batteries battery_rounds budget_time time_left affordable",
     "drafting ahead": "draft_ahead head_start hit",
@@ -31,6 +33,9 @@ NAMES = {
     "context of drafts": "draft_context_time draft_context server_draft_context_time",
 }
 """Names that ask for a capability; a new name with the meaning of one of these is added."""
+
+UPLINK = {"access_delay", "upload_loss", "repeat_time", "round_trip_time"}
+"""Fields that only the uplink reads, since others of this kind may be added to its properties."""
 
 
 def conditions(tree):
@@ -65,6 +70,18 @@ def test_no_capability_is_asked_for_in_more_files():
     assert {capability: (len(files), files) for capability, files in found.items()} == {
         capability: (LIMITS[capability], files) for capability, files in found.items()
     }, "a file that asks no more lowers its limit"
+
+
+def attributes(source):
+    """Return the names of all attributes in a source text."""
+    return {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+
+
+def test_only_the_uplink_reads_its_fields():
+    files = [*ROOT.glob("multispin_env/**/*.py"), *ROOT.glob("agents/**/*.py")]
+    readers = {file.relative_to(ROOT).as_posix() for file in files if attributes(file.read_text("utf-8")) & UPLINK}
+    expected = {"multispin_env/uplink.py", "multispin_env/scenario.py"}
+    assert readers == expected, "ask for a property of scenario.uplink, such as fixed_wait"
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def service_moments(scenario: ms.Scenario, state: ms.SystemState, length: int) -
     mean, square, cycle = np.zeros(most + 1), np.zeros(most + 1), np.zeros(most + 1)
     for remaining in range(1, most + 1):
         drafted = max(min(length, remaining - 1), scenario.min_draft_length)
-        time = scenario.round_trip_time + drafted * token + float(scenario.law.time(1, drafted + 1))
+        time = scenario.uplink.fixed_wait + drafted * token + float(scenario.law.time(1, drafted + 1))
         gained = np.arange(1, drafted + 2)
         chance = np.where(gained <= drafted, (1.0 - alpha) * alpha ** (gained - 1), alpha**drafted)
         left = np.maximum(remaining - gained, 0)

@@ -53,7 +53,7 @@ def brute_force(scenario: Scenario, state: SystemState, weights: FloatArray) -> 
         low, high = np.where(used > 1.0, middle, low), np.where(used > 1.0, high, middle)
     powers = state.acceptance_rate[:, None] ** np.arange(scenario.max_draft_length + 1)
     tokens = powers.cumsum(-1)[np.arange(users), lengths.astype(int)]
-    rest = scenario.law.pass_time(lengths) + scenario.round_trip_time
+    rest = scenario.law.pass_time(lengths) + scenario.uplink.fixed_wait
     value = (weights * tokens).sum(-1) / (drafting.max(-1) + high + rest)
     return float(value.max())
 

@@ -123,7 +123,7 @@ def colocated_round_time(scenario: Scenario, batch: int, draft_length: IntArray)
 
 
 def _passes_alone(scenario: Scenario) -> FloatArray:
-    return scenario.law.time(1, np.arange(scenario.max_draft_length + 1) + 1) + scenario.round_trip_time
+    return scenario.law.time(1, np.arange(scenario.max_draft_length + 1) + 1) + scenario.uplink.fixed_wait
 
 
 def _best_alone(scenario: Scenario, state: SystemState, token_latency: FloatArray, rest: FloatArray) -> FloatArray:

@@ -341,7 +341,7 @@ def make_systems(
     least, lines = _law(scenario, lengths)
     unit = float(least[0, 0])
     drafts = (lengths > 0).astype(np.float64)
-    trips = np.full((len(lengths), scenario.num_users), scenario.round_trip_time)
+    trips = np.full((len(lengths), scenario.num_users), scenario.uplink.fixed_wait)
     delay = scenario.uplink.with_access(trips, lengths[:, None]).T
     systems = []
     for times, air, rates, means in zip(*flat, strict=True):

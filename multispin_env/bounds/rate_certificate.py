@@ -94,7 +94,7 @@ def rate_system(
         "fewest": scenario.num_users if barrier else 1,
         "fixed_time": texts(scenario.law.fixed_time + scenario.law.start),
         "time_per_draft": texts(scenario.law.time_per_draft),
-        "round_trip": texts(scenario.round_trip_time),
+        "round_trip": texts(scenario.uplink.fixed_wait),
         "draft_time": texts(state.draft_time),
         "acceptance_rate": texts(state.acceptance_rate),
         "token_time": texts(system.token_time * unit),

@@ -111,7 +111,7 @@ def round_system(
         "bits_per_token": texts(scenario.bits_per_token),
         "fixed_time": texts(law.fixed_time),
         "time_per_draft": texts(law.time_per_draft),
-        "round_trip": texts(scenario.round_trip_time),
+        "round_trip": texts(scenario.uplink.fixed_wait),
         "pieces": texts(law.lines),
         "padded": law.padded,
         "tpot": None if tpot is None else texts(tpot * (1.0 + ROUNDING)),

@@ -243,7 +243,7 @@ class RoundsController(Controller[SystemState, Decision]):
             return decision
         tokens = expected_tokens(decision.draft_length, state.acceptance_rate)
         drafting = round_outcome(scenario, state, decision, tokens).goodput
-        worse = (drafting < scenario.num_users / (scenario.verification_time + scenario.round_trip_time))[..., None]
+        worse = (drafting < scenario.num_users / (scenario.verification_time + scenario.uplink.fixed_wait))[..., None]
         return Decision(np.where(worse, 0, decision.draft_length), np.where(worse, 0.0, decision.bandwidth))
 
 

@@ -214,7 +214,7 @@ def _shared_numbers(codec: "ObservationCodec") -> dict[str, float]:
     scenario, users, shown = codec.scenario, codec.scenario.num_users, codec.shown
 
     def verification_time(drafts: int, tokens: int) -> float:  # with the round-trip time, over T̄
-        return (float(scenario.law.time(drafts, tokens)) + scenario.round_trip_time) / scenario.mean_draft_time
+        return (float(scenario.law.time(drafts, tokens)) + scenario.uplink.fixed_wait) / scenario.mean_draft_time
 
     upload = users * float(scenario.uplink.token_time(np.array(codec.reference_efficiency)))
     numbers = {"T_ver/T̄": verification_time(users, users), "K": users, "K Q/(B r̄ T̄)": upload / scenario.mean_draft_time}

@@ -117,7 +117,7 @@ def chain_left(
 
     A' = A + (τ − T_rtt) / T − L − 1, clipped to [0, L_max]: a device drafts all the time except for the round trip.
     """
-    grown = head_start + (duration - scenario.round_trip_time) / draft_time
+    grown = head_start + (duration - scenario.uplink.fixed_wait) / draft_time
     return np.minimum(np.maximum(grown - draft_length - 1.0, 0.0), scenario.max_draft_length)
 
 
@@ -154,7 +154,7 @@ class Chains:
         scenario, start = self._scenario, self.head_start
         self.round = ChainRound(start, chain_left(scenario, draft_length, state.draft_time, start, duration), hit)
         most = draft_length + (scenario.max_draft_length + 1 - start)
-        return np.minimum((duration - scenario.round_trip_time) / state.draft_time, most)
+        return np.minimum((duration - scenario.uplink.fixed_wait) / state.draft_time, most)
 
     def keep(self, same_request: BoolArray) -> None:
         """Begin the next round; tokens drafted ahead become a head start after a hit, for the same request (n, K)."""

@@ -1,7 +1,6 @@
 """Decisions with a proof of optimality (not in the paper)."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -98,8 +97,8 @@ def is_compiled() -> bool:
     """Return whether the machine code of the search is cached; if not, the first decision of a process compiles it."""
     from multispin_env.solver.exact import best_decisions  # late: Numba takes long to import
 
-    folder = best_decisions.stats.cache_path  # type: ignore[attr-defined]  # of Numba
-    return folder is not None and any(Path(folder).glob(f"exact.{best_decisions.__name__}-*.nbi"))
+    search: Any = best_decisions  # of Numba, whose index is empty if the source has changed
+    return bool(search.stats.cache_path and search._cache._cache_file._load_index())
 
 
 def compile_search() -> None:

@@ -83,19 +83,21 @@ def equal_finish_on(curves: RateCurves, drafting: FloatArray, payload: FloatArra
     lead = np.where(sends, slowest - drafting, 1.0)
     idle = ~sends.any(-1, keepdims=True)
     delta = np.where(idle, 1.0, np.where(sends, payload / curves.whole - lead, -np.inf).max(-1, keepdims=True))
-    going, share = ~idle, np.zeros_like(lead)
+    going, share, decline = ~idle, np.zeros_like(lead), np.zeros_like(lead)
     for _ in range(_MOST_STEPS):
         room = lead + delta
         new, growth = curves.allocate(payload / room)
-        share = np.where(going, new, share)  # a row that has converged does not depend on the others
+        # a row that has converged does not depend on the others
+        share, decline = np.where(going, (new, growth / room), (share, decline))
         used = np.add.reduce(share, -1, keepdims=True)
-        pull = np.add.reduce(growth / room, -1, keepdims=True)
-        step = np.where(going, (used - 1.0) / np.where(idle, 1.0, pull), 0.0)
+        error = (used - 1.0) / np.where(idle, 1.0, np.add.reduce(decline, -1, keepdims=True))
+        step = np.where(going, error, 0.0)
         delta = delta + step
         going = (step > _LAST_STEP * delta) | (step < -_LAST_RETURN * delta)
         if not np.count_nonzero(going):
             break
-    share = share / np.where(idle, 1.0, used)
+    # S is off by the rounding errors of shares that hardly depend on the time: only these are corrected
+    share = share - decline * error
     return EqualLatency(np.where(idle, 0.0, slowest + delta)[..., 0], share)
 
 

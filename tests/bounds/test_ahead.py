@@ -8,6 +8,7 @@ import pytest
 
 import multispin_env as ms
 from benchmarks.evidence.bound_ahead import drawn_system
+from multispin_env.bounds import ahead
 from multispin_env.bounds.ahead import ahead_rate
 from tests.reference import equal_latency, expected_tokens, server_time
 
@@ -202,6 +203,19 @@ def test_a_rule_plays_one_system():
     scenario, state = simple()
     with pytest.raises(ValueError, match=r"^state: expected one system, of shape \(1,\), got shape \(2, 1\)$"):
         ahead_rate(scenario, state.mapped(lambda array: np.stack([array] * 2)), None)
+
+
+def test_a_rule_has_one_choice_at_each_point(monkeypatch):
+    scenario, state = simple()
+    outcomes = 3 * (round(scenario.max_draft_length / 0.5) + 1)
+    rule = ms.make_controller("fixed", scenario, draft_length=2)
+    monkeypatch.setattr(ahead, "_MOST_OUTCOMES", outcomes)
+    assert ahead_rate(scenario, state, rule, step=0.5) > 0.0
+    with pytest.raises(ValueError, match=r"^num_users: expected at most"):  # which tries every length
+        ms.bounds.rate_optimum(scenario, state, step=0.5)
+    monkeypatch.setattr(ahead, "_MOST_OUTCOMES", outcomes - 1)
+    with pytest.raises(ValueError, match=rf"^num_users: expected at most {outcomes - 1} outcomes"):
+        ahead_rate(scenario, state, rule, step=0.5)
 
 
 def test_three_devices_need_a_coarse_grid():

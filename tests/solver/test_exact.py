@@ -1,7 +1,6 @@
 """The compiled search: brute force with every option, hostile problems against branch and bound in NumPy, batches."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.solver import certify
 from multispin_env.solver.certify import certified_lengths
+from multispin_env.solver.exact import best_decisions
 from multispin_env.solver.pace import is_in_time, least_tpot
 from multispin_env.solver.problem import Problem, make_problem
 from multispin_env.solver.search import branch_and_bound
@@ -181,8 +181,11 @@ def test_after_the_time_limit_states_keep_a_start_and_a_finite_bound():
     assert np.isfinite(stopped.bound).all()
 
 
-def test_machine_code_is_cached_and_its_absence_is_noticed(monkeypatch):
+def test_machine_code_is_cached_and_its_absence_or_age_is_noticed(monkeypatch, tmp_path):
     certify.compile_search()
     assert certify.is_compiled()
-    monkeypatch.setattr(Path, "glob", lambda *_: iter(()))
-    assert not certify.is_compiled()
+    index = best_decisions._cache._cache_file
+    for name, value in (("_source_stamp", "of a later source"), ("_index_path", str(tmp_path / "none.nbi"))):
+        with monkeypatch.context() as patch:
+            patch.setattr(index, name, value)
+            assert not certify.is_compiled()

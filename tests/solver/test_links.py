@@ -171,8 +171,17 @@ def test_a_device_with_hardly_any_signal_has_a_finite_time(efficiency, low):
     state = ms.SystemState(np.full(3, 0.012), np.array([efficiency, 3.0, 5.0]), np.full(3, 0.8))
     decision = ms.make_controller("optimal", scenario, certify=1e-6)(state)
     goodput = ms.expected_outcome(scenario, state, decision).goodput
-    assert 0.0 < decision.value == pytest.approx(float(goodput), rel=1e-3)
+    assert 0.0 < decision.value == pytest.approx(float(goodput), rel=1e-12)
     assert decision.value <= decision.bound < 1e3
+
+
+@pytest.mark.parametrize("band", [9.257e13, 1e9, 1e12, 1e18])
+def test_a_tiny_share_of_a_wide_band_has_all_digits(band):
+    scenario = ms.Scenario.preset("llama2", num_users=2, link="power", total_bandwidth=band, max_draft_length=8)
+    state = ms.SystemState(np.array([8.1898, 0.0037345]), np.array([0.83061, 34.2201]), np.array([0.9, 0.9]))
+    decision = ms.make_controller("optimal", scenario, certify=1e-9)(state)
+    assert decision.bandwidth.sum() == pytest.approx(band, rel=1e-15)
+    assert ms.expected_outcome(scenario, state, decision).goodput == pytest.approx(decision.value, rel=1e-12)
 
 
 @pytest.mark.parametrize("uplink", UPLINKS)

@@ -73,8 +73,6 @@ def make_app(sources: ScenarioSources, host: str, port: int) -> ASGIApp:
 
     async def page(request: Request) -> Response:
         name = request.path_params.get("view", first)
-        if name not in VIEWS.names():
-            return PlainTextResponse(f"view: expected one of {list(VIEWS.names())}", 404)
         return await compute(request, name, render_view, HTMLResponse, PlainTextResponse)
 
     async def draw(request: Request) -> Response:
@@ -91,6 +89,8 @@ def make_app(sources: ScenarioSources, host: str, port: int) -> ASGIApp:
         refuse: Callable[..., Response],
     ) -> Response:
         """Call the function in a worker; stop when the client disconnects."""
+        if name not in VIEWS.names():
+            return refuse(f"view: expected one of {list(VIEWS.names())}", 404, None)
         work = asyncio.create_task(workers.answer(function, name, request.url.query, sources))
         disconnect = asyncio.create_task(wait_for_disconnect(request))
         try:

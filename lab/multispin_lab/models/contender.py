@@ -231,7 +231,7 @@ class LiveContender:
             predicted=takes_part * self.prediction.tokens(length, verifier.left, hits, misses, task),
             drafting=drafting_time(scenario, length, draft_time, self._head_start),
             uploading=scenario.uplink.upload_time(length, efficiency, bandwidth),
-            round_trip=scenario.round_trip_time,
+            round_trip=scenario.uplink.fixed_wait,
             predicted_pass=float(scenario.law.time(users, users * (int(length.max()) + 1))),
             deciding=deciding,
         )
@@ -248,7 +248,7 @@ class LiveContender:
         scenario, chain = self.scenario, self._head_start
         if not scenario.draft_ahead:
             return self._play(length), None
-        duration += scenario.round_trip_time
+        duration += scenario.uplink.fixed_wait
         left = chain_left(scenario, length, self.conditions.draft_time, chain, np.asarray(duration))
         played = self._play(length, left.astype(np.int64))
         assert played.hit is not None

@@ -12,11 +12,12 @@ import numpy as np
 
 from multispin_env.apps.terminal.output import STDOUT
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_label, check_name, check_plausible, check_real, located, shown
+from multispin_env.checks import check_integer, check_label, check_name, check_plausible, check_real, located, shown
 from multispin_env.device import LOADS
 from multispin_env.files import MIB, decode_text, parse_json, read_csv, read_limited
 from multispin_env.physics.types import SystemState
 from multispin_env.registry import DEVICES
+from multispin_env.server import MAX_CONTEXT
 from multispin_env.units import BITS_PER_NAT, MS, db_to_linear
 
 _Record = dict[str, Any]
@@ -69,8 +70,11 @@ def read_devices(file: Path, load: str = LOADS[0], context: int = 0) -> Devices:
     Draft times of profiles are those under a ``load`` after ``context`` tokens, those of columns are taken as they are.
 
     The format is JSON if the suffix is ``.json``, or if it isn't ``.csv`` and the text begins with a bracket, else CSV.
-    ``ValueError`` names the file, the row (from 1, without the header), the column and the expected value.
+    ``ValueError`` names the file, the row (from 1, without the header), the column and the expected value; for a bad
+    load or context, it names that alone.
     """
+    check_name("device_load", load, LOADS)
+    check_integer("context", context, 0, MAX_CONTEXT)
     where = "stdin" if file == STDOUT else str(file)
     try:
         with located(where), nullcontext(sys.stdin.buffer) if file == STDOUT else file.open("rb") as stream:

@@ -14,7 +14,6 @@ device. Columns:
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,7 @@ from multispin_env.apps.terminal.arguments import (
 from multispin_env.apps.terminal.output import STDOUT, check_outputs, provenance, write_output
 from multispin_env.arrays import FloatArray
 from multispin_env.certificates.write import certificate
-from multispin_env.checks import check_integer, check_name, listed, shown
+from multispin_env.checks import listed, shown
 from multispin_env.controllers.names import (
     CUSTOM_CONTROLLER,
     check_controller,
@@ -51,8 +50,7 @@ from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, Outcome
 from multispin_env.registry import option_names
 from multispin_env.scenario import Scenario
-from multispin_env.server import MAX_CONTEXT
-from multispin_env.solver.certify import CertifiedDecision, is_compiled
+from multispin_env.solver.certify import CertifiedDecision
 from multispin_env.units import MHZ, MS
 
 _COMPARED = ("optimal", "uniform-bandwidth", "fixed")  # the optimum, and rules without an optimizer
@@ -272,8 +270,7 @@ def read_system(options: argparse.Namespace, file: Path) -> tuple[Devices, Scena
     fields = collect_arguments(options)
     base = Scenario.resolve(options.scenario or DEFAULT_SCENARIO)
     load, context = (fields.get(name, getattr(base, name)) for name in ("device_load", "context"))
-    check_name("device_load", load, LOADS)
-    devices = read_devices(file, load, check_integer("context", context, 0, MAX_CONTEXT))
+    devices = read_devices(file, load, context)
     num_users = len(devices.names)
     if "num_users" in fields:
         raise ValueError(
@@ -299,8 +296,6 @@ def _run(options: argparse.Namespace) -> None:
     if options.certificate is not None and options.certify is None:
         raise ValueError("certify: expected a relative gap with --certificate, for example 1e-6, got none")
     devices, scenario = read_system(options, options.file)
-    if not is_compiled():
-        print(f"{options.program}: compiling the search, once: about ten seconds", file=sys.stderr)
     solution = solve(scenario, devices, options.controller, options.certify, options.tpot)
     if options.certificate is not None and solution.proven is not None:
         _write_proof(options, scenario, devices, solution.proven)

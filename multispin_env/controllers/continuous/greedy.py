@@ -62,7 +62,7 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
     )
     need = lengths * air
     work = counted * need
-    whole = scenario.round_trip_time + lengths * pace
+    whole = scenario.uplink.fixed_wait + lengths * pace
     whole = scenario.uplink.with_wait(whole, drafts, partial(_by_upload, order=order))
     hit = hit_probability(scenario, lengths, alpha) if scenario.draft_ahead else None
     frequency, cycles = np.empty_like(need), np.empty_like(need)  # drafts/s and cycle times in s of each device
@@ -200,7 +200,7 @@ def min_time_to_tokens(scenario: Scenario, state: ContinuousState) -> FloatArray
     under_way = state.drafting_left + state.air_left + scenario.law.time(1, 1 + state.draft_length)
     sending = sending_time(scenario, low, state.draft_time, token_time, state.head_start)
     sending = scenario.uplink.with_access(sending, low)
-    return np.where(begun, under_way, sending + (scenario.law.time(1, 1 + low) + scenario.round_trip_time))
+    return np.where(begun, under_way, sending + (scenario.law.time(1, 1 + low) + scenario.uplink.fixed_wait))
 
 
 @dataclass(frozen=True, eq=False)

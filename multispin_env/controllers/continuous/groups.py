@@ -31,7 +31,7 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | in
     """
     token_time = scenario.uplink.token_time(state.spectral_efficiency)
     size = np.maximum(state.busy.sum(-1, keepdims=True) / groups, 1.0)
-    window = 1.3 ** np.arange(-8, 9) * scenario.law.time(size, size) + scenario.round_trip_time
+    window = 1.3 ** np.arange(-8, 9) * scenario.law.time(size, size) + scenario.uplink.fixed_wait
     # devices are the first axis, so that sums over them have the same order in any batch
     arrays = state.acceptance_rate, token_time, state.draft_time + token_time, state.busy.astype(np.float64)
     rate, air, pace, busy = (np.ascontiguousarray(array.T)[..., None] for array in arrays)

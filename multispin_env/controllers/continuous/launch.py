@@ -67,7 +67,7 @@ class Launch:
             scenario.uplink.token_time(state.spectral_efficiency) * starts,
             state.acceptance_rate,
             np.where(starts, weight, 0.0),
-            np.where(starts, scenario.round_trip_time, release),
+            np.where(starts, scenario.uplink.fixed_wait, release),
             np.where(starts, 0.0, air),
             due,
             delay_price,

@@ -145,9 +145,9 @@ class Prices(ContinuousController):
         part = (server_price * server / usual)[..., None]
         pace = state.draft_time[..., None]
         cycle = length[low:] * (pace + queued)
-        cycle += scenario.round_trip_time + server[..., None]
+        cycle += scenario.uplink.fixed_wait + server[..., None]
         sending = sending_time(scenario, length, pace, queued, state.head_start[..., None])
         cycle = scenario.uplink.with_wait(cycle, length[low:, None], np.transpose)
         sending = scenario.uplink.with_wait(sending, length[:, None], np.transpose)
         own_price = np.maximum(((gain[..., low:] - part) / cycle).max(-1), 0.0)
-        return scenario.round_trip_time + sending, gain, own_price
+        return scenario.uplink.fixed_wait + sending, gain, own_price

@@ -53,7 +53,7 @@ def start_drafts(
     length = np.where(starts, length, state.draft_length)
     token_time = scenario.uplink.token_time(state.spectral_efficiency)
     aim = state.batch[:, None] if decision.aim is None else decision.aim
-    ends = scenario.round_trip_time + drafting_time(scenario, length, state.draft_time, state.head_start)
+    ends = scenario.uplink.fixed_wait + drafting_time(scenario, length, state.draft_time, state.head_start)
     ends = scenario.uplink.with_access(ends, length)
     return state.changed(
         phase=np.where(starts, Phase.DRAFTING, state.phase),

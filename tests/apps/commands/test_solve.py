@@ -293,10 +293,8 @@ def test_ends_of_columns(column, good, bad, write):
             read_devices(write(table(1, value), "state.json"))
 
 
-@pytest.mark.parametrize("compiled", [True, False])
-def test_a_first_decision_says_that_it_compiles(compiled, capsys, monkeypatch):
-    monkeypatch.setattr("multispin_env.apps.commands.solve.is_compiled", lambda: compiled)
+def test_a_bound_is_printed_on_request(capsys):
     assert main(["solve", str(EXAMPLE)]) == 0
-    printed = capsys.readouterr()
-    assert printed.err == ("" if compiled else "multispin solve: compiling the search, once: about ten seconds\n")
-    assert "bound" not in printed.out  # without --certify
+    assert "bound" not in capsys.readouterr().out
+    assert main(["solve", str(EXAMPLE), "--certify", "1e-6"]) == 0
+    assert "bound" in capsys.readouterr().out

@@ -5,12 +5,14 @@ import itertools
 import sys
 from dataclasses import replace
 
+import numba
 import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env import compiling
 from multispin_env.controllers.continuous.launch import Launch, fit, fit_ratio
-from multispin_env.controllers.continuous.search import all_sent, improve_lengths
+from multispin_env.controllers.continuous.search import all_sent, gain_table, improve_lengths
 from multispin_env.physics.continuous.core import free_state
 
 TOKENS = ((0.0, 0.002), (0.015, 0.0))
@@ -196,9 +198,32 @@ def test_machine_code_that_cannot_be_kept_is_made_again(monkeypatch, capsys):
         return lambda function: function
 
     monkeypatch.setattr("numba.njit", njit)
+    monkeypatch.setattr("numba.core.event.register", lambda *_: None)  # it has no end
     monkeypatch.delitem(sys.modules, "multispin_env.compiling")
     monkeypatch.delitem(sys.modules, all_sent.__module__)
     module = importlib.import_module(all_sent.__module__)
     sys.modules["multispin_env.compiling"].compiled(all_sent)
     assert capsys.readouterr().err.count("no writable cache") == 1  # for all functions
     assert module.all_sent(np.array([[0.0, 2.0]]), np.array([[1.0, 3.0]])) == pytest.approx([5.0])
+
+
+def test_the_first_compilation_says_so_once_and_kept_machine_code_says_nothing(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+    calls = (all_sent, np.ones((1, 2)), np.ones((1, 2))), (gain_table, np.ones(2), np.ones(2), np.ones(2), 3)
+    for words in ("multispin_env: compiling, once in an installation: ten seconds or more\n", ""):
+        compiling._say.cache_clear()
+        for function, *arguments in calls:
+            compiling.compiled(function.py_func)(*arguments)
+        assert capsys.readouterr().err == words
+
+
+@pytest.mark.parametrize("compile_", [compiling.compiled, numba.njit])
+def test_other_functions_and_processes_that_we_start_compile_in_silence(compile_, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compiling, "parent_process", lambda: compile_ is compiling.compiled or None)
+    compiling._say.cache_clear()
+    compile_(all_sent.py_func)(np.ones((1, 2)), np.ones((1, 2)))
+    assert capsys.readouterr().err == ""
+    space = {}
+    exec("def later(x): return x + 1", space)  # without a module
+    assert numba.njit(space["later"])(1) == 2

@@ -8,7 +8,7 @@ import pytest
 
 from multispin_env.scenario import Scenario
 from multispin_lab.explore.app import make_app
-from multispin_lab.explore.markup import Markup, element
+from multispin_lab.explore.markup import Markup, element, line_chart
 from multispin_lab.explore.page import VIEWS, answer, render_view
 from multispin_lab.explore.settings import Choice, ScenarioSources
 
@@ -48,12 +48,30 @@ def test_texts_are_escaped():
     assert answer("one-round", "scenario=<b>", HERE)["error"].startswith("scenario: expected one of")
 
 
+@pytest.mark.parametrize(
+    ("end", "across", "up"),
+    [
+        ((10.0, 8.0), "0 2 4 6 8 10", "0 2 4 6 8"),
+        ((40.0, 90.0), "0 10 20 30 40", "0 50 100"),  # above the highest point
+        ((25.0, 0.3), "0 5 10 15 20 25", "0 0.1 0.2 0.3"),
+        ((11.0, 3.0), "0 2 4 6 8 10", "0 1 2 3"),  # within the width
+    ],
+)
+def test_axes_are_labelled_from_0_to_their_ends(end, across, up):
+    drawn = line_chart("chart", {"a line": [(0.0, 0.0), end]}, "x", "y", {})
+    labels = re.findall(r'<text [^>]*text-anchor="(\w+)">([\d.]+)</text>', drawn)
+    assert " ".join(label for anchor, label in labels if anchor == "end") == up
+    assert " ".join(label for anchor, label in labels if anchor == "middle") == across
+
+
 def test_a_refused_link_says_so_and_begins_anew():
     page = render_view("one-round", "num_users=99", HERE)
     assert "num_users: expected an integer in 1..40, got 99" in page
     assert "<h2>Optimum</h2>" in page
-    assert ask("/nowhere")[0] == 404
-    assert json.loads(ask("/draw/nowhere")[2])["error"].startswith("view: expected one of")
+    views = f"view: expected one of {list(VIEWS.names())}"
+    assert ask("/nowhere")[::2] == (404, views)
+    status, _, body = ask("/draw/nowhere")
+    assert (status, json.loads(body)) == (404, {"error": views})
 
 
 OUTSIDE = (

@@ -13,6 +13,8 @@ from multispin_env.physics.records import Recorded, Records, load_extras, load_r
 from multispin_env.scenario import Scenario
 from multispin_lab.models.counts import (
     ALL,
+    KEPT,
+    RecordedTexts,
     TaskCounts,
     _without_total,
     beta_law,
@@ -247,3 +249,13 @@ def test_shares_are_shown_by_task_and_a_single_prompt_has_none():
         ("task", "draft probability", "draft margin", "draft entropy"),
         [("a", "1.000", "0.000", "1.000"), ("b", "-", "-", "-"), (ALL, "1.000", "0.000", "1.000")],
     )
+
+
+def test_shifts_are_differences_of_logits():
+    means = (0.2, 0.4, 0.5, 0.6, 0.75, 0.8)  # with each number of probabilities; 0.8 with all
+    overlap, kept = np.array([0.7, 0.9]), np.array([np.array(means) - 0.1, np.array(means) + 0.1]).ravel()
+    nothing = np.zeros(0)
+    texts = RecordedTexts(np.array([2]), nothing, nothing > 0, overlap, kept, nothing)
+    ratios = (1 / 16, 1 / 6, 1 / 4, 3 / 8, 3 / 4, 1)  # m / (1 - m) over 4, that of all
+    assert [number for number, _ in texts.shifts] == list(KEPT)
+    assert [shift for _, shift in texts.shifts] == pytest.approx(np.log(ratios), abs=1e-12)

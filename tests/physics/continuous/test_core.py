@@ -235,3 +235,13 @@ def test_a_refusal_changes_nothing(arrivals, monkeypatch):
         same(outcome, other.step(decision))
         same(tried.state, other.state)
     assert refused
+
+
+def test_as_many_requests_as_allowed_are_held(monkeypatch):
+    tables = queues.Queues(make_workload("think", 300.0), 1, 2)
+    monkeypatch.setattr(queues, "MOST_REQUESTS", 64)
+    tables._grow()
+    assert tables._gap.shape == (2, 32)
+    with pytest.raises(ValueError, match=r"^requests: expected at most 64 of all devices"):
+        tables._grow()
+    assert tables._gap.shape == (2, 32)
