@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tests.repository import PACKAGES
+from tests.repository import PACKAGES, ROOT
 
 LIMITS = {
     "link": 8,
@@ -78,7 +78,7 @@ def attributes(source):
 
 
 def test_only_the_uplink_reads_its_fields():
-    files = [*ROOT.glob("multispin_env/**/*.py"), *ROOT.glob("agents/**/*.py")]
+    files = [file for package in PACKAGES for file in package.rglob("*.py")]
     readers = {file.relative_to(ROOT).as_posix() for file in files if attributes(file.read_text("utf-8")) & UPLINK}
     expected = {"multispin_env/uplink.py", "multispin_env/scenario.py"}
     assert readers == expected, "ask for a property of scenario.uplink, such as fixed_wait"
