@@ -82,6 +82,14 @@ def test_example(name, tmp_path, monkeypatch):
             ms.envs.unregister_environment(env_id)
 
 
+def test_the_testbed_writes_into_one_folder_that_git_ignores(tmp_path, monkeypatch):
+    pytest.importorskip("zmq")
+    monkeypatch.chdir(tmp_path)
+    run_path(str(EXAMPLES / "testbed.py"))["make_files"]()
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert "/runs/\n" in (EXAMPLES.parent / ".gitignore").read_text(encoding="utf-8")
+
+
 def test_the_hyperparameters_for_rl_zoo_are_those_of_an_environment_and_an_agent():
     ((env_id, options),) = yaml.safe_load((EXAMPLES / "ppo.yml").read_text(encoding="utf-8")).items()
     envs = make_vec_env(env_id, options.pop("n_envs"), env_kwargs={"num_users": 2})

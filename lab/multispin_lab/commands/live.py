@@ -44,6 +44,7 @@ from multispin_lab.models.contender import (
 )
 from multispin_lab.models.prompts import Prompts, read_prompts
 from multispin_lab.models.verdict import (
+    MIN_ROUNDS,
     block_length,
     hit_cells,
     hit_lines,
@@ -57,8 +58,6 @@ if TYPE_CHECKING:
     from multispin_lab.models.rounds import RoundResult
 
 _SUFFIXES = (".json", ".csv", ".png")
-
-_MIN_ROUNDS = 2  # for an estimate of a spread
 
 
 def add_run_options(parser: argparse.ArgumentParser, seed: int | None = 0) -> None:
@@ -101,7 +100,7 @@ class Run(NamedTuple):
 
 def check_run(options: argparse.Namespace) -> Run:
     """Return the checked options; ``ValueError`` or ``OSError`` for wrong ones."""
-    check_integer("rounds", options.rounds, _MIN_ROUNDS)
+    check_integer("rounds", options.rounds, MIN_ROUNDS)
     check_integer("tokens", options.tokens, 1)
     check_model_options(options)
     scenario = _live_scenario(options)
@@ -164,7 +163,7 @@ def _live_contenders(run: Run, pair: "Pair", options: argparse.Namespace) -> lis
 
 
 def _play_in_turns(contenders: Sequence[LiveContender], rounds: int) -> BaseException | None:
-    """Play in turns; return the error or Ctrl-C that ended it early, if each has played `_MIN_ROUNDS`."""
+    """Play in turns; return the error or Ctrl-C that ended it early, if each has played `MIN_ROUNDS`."""
     try:
         with Progress(1) as progress:
             report = progress.begin(" and ".join(contender.name for contender in contenders))
@@ -174,7 +173,7 @@ def _play_in_turns(contenders: Sequence[LiveContender], rounds: int) -> BaseExce
                 report(number + 1, rounds)
     except (KeyboardInterrupt, MemoryError, ValueError) as error:
         complete = min(len(contender.rounds) for contender in contenders)
-        if complete < _MIN_ROUNDS:
+        if complete < MIN_ROUNDS:
             raise
         for contender in contenders:
             del contender.rounds[complete:]

@@ -18,12 +18,10 @@ import numpy as np
 from multispin_env.apps.terminal.arguments import Command
 from multispin_env.checks import check_integer, check_real
 from multispin_env.evaluation.statistics import aligned
+from multispin_lab.access import ACCESS, check_key
 from multispin_lab.commands.live import add_run_options, check_run, play_and_write
 from multispin_lab.commands.model_options import add_device_options, add_target_option
 from multispin_lab.models.contender import draw_conditions
-
-ACCESS = "MULTISPIN_ACCESS"
-"""Environment variable with the access key."""
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +40,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     patience = "a device without a draft is dropped after X times the predicted time (default 3)"
     parser.add_argument("--patience", type=float, default=3.0, metavar="X", help=patience)
     parser.add_argument("--grace", type=float, default=2.0, metavar="S", help="and S more seconds (default 2)")
+    most = "but after at most S seconds (default 30)"
+    parser.add_argument("--max-timeout", type=float, default=30.0, metavar="S", help=most)
     parser.add_argument("--wait", type=int, metavar="N", help="start with N devices (default: all K)")
     parser.set_defaults(draft_ahead=None)
 
@@ -54,18 +54,20 @@ def _run(options: argparse.Namespace) -> None:
     from multispin_lab.testbed.contender import TestbedContender
     from multispin_lab.testbed.report import added_cells, added_rows, device_cells, device_rows
     from multispin_lab.testbed.server import Settings, Testbed, check_scenario
-    from multispin_lab.testbed.transport import check_key, new_key
+    from multispin_lab.testbed.transport import new_key
 
     scenario = run.scenario
     check_scenario(scenario)
     check_real("patience", options.patience, 1.0)
     check_real("grace", options.grace, 0.0)
+    check_real("max_timeout", options.max_timeout, 0.0)
     wait = scenario.num_users if options.wait is None else check_integer("wait", options.wait, 1, scenario.num_users)
     access = check_key("access", os.environ.get(ACCESS) or new_key())
     target = load_model(options.target, options.device, options.dtype)
     conditions = draw_conditions(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
     request, where = (options.raw, options.tokens), (options.host, options.port)
-    clocks, limits = (options.emulate, options.emulate_pass, options.pacing), (options.patience, options.grace)
+    clocks = options.emulate, options.emulate_pass, options.pacing
+    limits = options.patience, options.grace, options.max_timeout
     settings = Settings(options.temperature, options.seed, *request, len(run.names), *where, *clocks, *limits)
     events: list[str] = []
 

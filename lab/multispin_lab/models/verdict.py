@@ -19,6 +19,8 @@ from multispin_lab.models.counts import exact_interval
 TOKENS, PASS, ROUND, GOODPUT = "tokens a round", "verification (ms)", "round (ms)", "goodput (tokens/s)"
 """Quantities: tokens of a device, the server's pass, the whole round, and tokens of all devices over time."""
 
+MIN_ROUNDS = 6  # for intervals, and so the fewest blocks
+
 _COLUMNS = 7  # of `_numbers`
 
 _INTERVALS = ("predicted", "realised", "difference", "ratio")
@@ -46,18 +48,18 @@ class _Line:
 
 
 def block_length(contenders: Sequence[LiveContender]) -> int:
-    """Return the rounds of a block: the mean duration of a request, but at most a fifth of all rounds."""
+    """Return the rounds of a block: the mean duration of a request, but at most a sixth of all rounds."""
     rounds = len(contenders[0].rounds)
     users = contenders[0].scenario.num_users
     requests = sum(int((contender.rounds[-1].request + 1).sum()) for contender in contenders)
     mean_rounds = len(contenders) * rounds * users / requests
-    return int(np.clip(round(mean_rounds), 1, max(1, rounds // 5)))
+    return int(np.clip(round(mean_rounds), 1, max(1, rounds // MIN_ROUNDS)))
 
 
 def verdict_lines(contenders: Sequence[LiveContender]) -> list[_Line]:
     """Return the lines of each contender, then the ratios of the first contender's goodput to each other's.
 
-    Each contender has at least two rounds.
+    Each contender has at least `MIN_ROUNDS` rounds.
     """
     block, users = block_length(contenders), contenders[0].scenario.num_users
     numbers = np.concatenate([_numbers(contender.rounds) for contender in contenders], axis=1)

@@ -1,14 +1,17 @@
 """Connections of a testbed's server: admission of devices, and the messages of a round.
 
 Only devices with the access key get through the handshake of CURVE. ZeroMQ closes connections that do not finish it in
-a few seconds, and those with a message above the largest that a device has to send. All waiting is in
-`_receive`, so that nothing runs between rounds; meanwhile messages wait in ZeroMQ's queues.
+a few seconds, and those with a message above the largest that a device has to send; a thread closes the oldest of too
+many. All waiting is in `_receive`, so that nothing else runs between rounds; meanwhile messages wait in ZeroMQ's
+queues.
 """
 
 import math
 import socket
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -16,16 +19,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import zmq
 import zmq.auth.thread
+from zmq.utils.monitor import recv_monitor_message
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, cut, reason, shown
 from multispin_lab.testbed import messages
 from multispin_lab.testbed.messages import Draft, DraftForm, Message, pack, pieces
-from multispin_lab.testbed.transport import Context, as_z85, make_socket, new_key, public_key
+from multispin_lab.testbed.transport import Context, Socket, as_z85, make_socket, new_key, public_key
 
 _PROBE = 0.25  # seconds between looks for broken connections while waiting
-_READING = 120.0  # seconds to read a text
+_READING = 120.0  # seconds to read a text, after which a device is dropped
 _WEIGHT = 0.2  # of a new draft time
+_STRANGERS = 32  # connections that are open and not of a device; ZeroMQ has no limit of its own
+_SHORTEST = 1e-6  # draft time, seconds
 
 
 class Terms(NamedTuple):
@@ -35,6 +41,7 @@ class Terms(NamedTuple):
     context: int  # longest text with a draft, tokens
     longest: int  # L_max
     welcomes: list[dict[str, Any]]  # fields of the message to each device, (K,)
+    grace: float = 2.0  # seconds for which rounds wait for a device that reads a text
 
 
 @dataclass(eq=False)
@@ -47,9 +54,11 @@ class Slot:
     draft: str = ""  # its model
     token_time: float = 0.0  # T_k, s/token, as measured so far or emulated
     missed: int = 0  # rounds
-    deadline: float = 0.0  # until which it has to be ready
+    late: int = 0  # texts that it had not read when rounds went on
+    begun: float = 0.0  # when the last text was sent
     ready: set[int] = field(default_factory=set)  # seats whose text it has read
-    active: bool = False  # whether it has been ready for all seats
+    active: bool = False  # whether rounds wait for it: it has been ready for all seats, and is not late
+    descriptor: int = -1  # of its connection's file
 
 
 @dataclass(eq=False)
@@ -102,6 +111,8 @@ class Connections:
             zmq.LINGER: 1000,
         }
         self._socket = make_socket(self._context, zmq.ROUTER, secret, options)
+        events = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        threading.Thread(target=self._close_strangers, args=(events,), daemon=True).start()
         try:
             self.address = f"tcp://{public_key(secret)}@{host}:{self._bind(host, port)}"
         except BaseException:
@@ -118,8 +129,30 @@ class Connections:
             raise ValueError(f"host and port: expected a free address of this machine, got {got}") from None
         return int(self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
 
+    def _close_strangers(self, events: Socket) -> None:
+        """Close the oldest of too many connections that are not of a device; return when the context ends."""
+        connections: dict[int, None] = {}  # descriptors, the oldest first
+        with events, suppress(zmq.ContextTerminated):
+            while True:
+                message = recv_monitor_message(events)
+                connections.pop(message["value"], None)
+                if message["event"] == zmq.EVENT_ACCEPTED:
+                    connections[message["value"]] = None
+                devices = {slot.descriptor for slot in self.slots}
+                strangers = [descriptor for descriptor in connections if descriptor not in devices]
+                for descriptor in strangers[:-_STRANGERS]:
+                    del connections[descriptor]
+                    with suppress(OSError):  # it has ended by now
+                        connection = socket.socket(fileno=descriptor)  # no copy, since there may be no free descriptor
+                        try:
+                            connection.shutdown(socket.SHUT_RDWR)  # then ZeroMQ closes it
+                        finally:
+                            connection.detach()
+
     def close(self) -> None:
-        """Close the socket; the devices connect again when there is a new one."""
+        """Tell the devices that the server ends, and close the socket."""
+        for device in range(len(self.slots)):
+            self.send(device, "end")
         self._socket.close()
         self._guard.stop()
         self._context.term()
@@ -130,15 +163,23 @@ class Connections:
         return np.array([len(slot.ready) == self.seats for slot in self.slots])
 
     def wait(self, count: int) -> None:
-        """Wait until ``count`` devices are present, and those that have played have read their new texts."""
+        """Wait until ``count`` devices are present, and those that have played have read their new texts.
+
+        A device that has not read them after ``grace`` seconds, half as many after each time, is no longer waited for
+        until it has, so that a device that does not read cannot delay the others for long, however often.
+        """
         while True:
             present = self.present
             reading = [k for k, slot in enumerate(self.slots) if slot.identity is not None and not present[k]]
+            for device in reading:
+                slot, seconds = self.slots[device], perf_counter() - self.slots[device].begun
+                if seconds > _READING:
+                    self._drop(device, "again", "has not read its texts in time")
+                elif slot.active and seconds > self.terms.grace * 0.5**slot.late:
+                    slot.active, slot.late = False, slot.late + 1
+                    self._say(f"{slot.name}: still reads, rounds go on without it")
             if present.sum() >= count and not any(self.slots[k].active for k in reading):
                 return
-            for device in reading:
-                if perf_counter() > self.slots[device].deadline:
-                    self._drop(device, "again", "has not read its texts in time")
             self._receive(perf_counter() + _PROBE)
 
     def begin(self, device: int, seat: int) -> None:
@@ -146,7 +187,7 @@ class Connections:
         number, text = self._text_of(device, seat)
         slot = self.slots[device]
         slot.ready.discard(seat)
-        slot.deadline = perf_counter() + _READING
+        slot.begun = perf_counter()
         self.send(device, "begin", messages.pack_text(text), seat=seat, number=number)
 
     def collect(
@@ -194,7 +235,8 @@ class Connections:
             for number in range(len(self.slots)):
                 self._reach(number)
             return
-        identity, *parts = self._socket.recv_multipart()
+        frames = self._socket.recv_multipart(copy=False)
+        identity, *parts = (frame.bytes for frame in frames)
         if identity in self._forgotten:
             return
         device = next((k for k, slot in enumerate(self.slots) if slot.identity == identity), None)
@@ -203,7 +245,7 @@ class Connections:
                 raise ValueError(f"message: expected one part, got {len(parts)}")
             message = messages.unpack(parts[0], messages.FROM_DEVICE)
             if device is None:
-                self._admit(identity, message)
+                self._admit(identity, message, int(frames[-1].get(zmq.SRCFD)))
             else:
                 self._handle(device, message)
         except ValueError as error:
@@ -225,7 +267,7 @@ class Connections:
         slot.missed += self._uploads.pop(device, None) is not None
         self._say(f"{slot.name}: {cause}")
 
-    def _admit(self, identity: bytes, message: Message) -> None:
+    def _admit(self, identity: bytes, message: Message, descriptor: int) -> None:
         kind, fields, terms = message.kind, message.fields, self.terms
         if kind != "hello":
             raise ValueError(f"message: expected 'hello' first, got {kind!r}")
@@ -236,10 +278,10 @@ class Connections:
         if fields["context"] < terms.context:
             raise ValueError(f"context: expected at least {terms.context} tokens, got {fields['context']}")
         device = self._free_slot(fields["name"], fields["instance"])
-        welcome, missed = terms.welcomes[device], self.slots[device].missed
+        welcome, former = terms.welcomes[device], self.slots[device]
         about = {name: fields[name] for name in ("name", "instance", "draft")}
-        token_time = welcome["token_time"] or fields["token_time"]
-        self.slots[device] = Slot(identity, **about, token_time=token_time, missed=missed)
+        about |= {"token_time": welcome["token_time"] or max(_SHORTEST, fields["token_time"]), "descriptor": descriptor}
+        self.slots[device] = Slot(identity, **about, missed=former.missed, late=former.late)
         self.send(device, "welcome", **welcome)
         for seat in range(self.seats):
             self.begin(device, seat)
@@ -290,4 +332,4 @@ class Connections:
             entry.draft, entry.ended = self.form.unpack(b"".join(entry.body), entry.length), now
             if not self.terms.welcomes[device]["token_time"]:
                 new = slot.token_time + _WEIGHT * (entry.seconds / entry.length - slot.token_time)
-                slot.token_time = float(np.clip(new, 1e-6, messages.MAX_TOKEN_TIME))
+                slot.token_time = float(np.clip(new, _SHORTEST, messages.MAX_TOKEN_TIME))

@@ -24,6 +24,11 @@ class TestbedRound(LiveRound):
         return self.measured.round_time
 
     @property
+    def is_cut(self) -> bool:
+        """Whether a draft is missing, since its device was silent until the timeout, left, or broke a rule."""
+        return bool((self.draft_length > 0)[~self.measured.present].any())
+
+    @property
     @override
     def more(self) -> dict[str, tuple[Array, str]]:
         measured, form = self.measured, ".6f"

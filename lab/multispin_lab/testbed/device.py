@@ -1,6 +1,5 @@
 """A device of a testbed: connects, drafts when the server asks, and uploads in the given time."""
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter, sleep
@@ -10,35 +9,29 @@ import numpy as np
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from multispin_env.checks import shown
+from multispin_lab.access import check_key, parse_address
 from multispin_lab.models.halves import Drafter, draft_numbers
 from multispin_lab.models.network import Model
 from multispin_lab.testbed import messages
 from multispin_lab.testbed.messages import Draft, DraftForm, pack, pieces
-from multispin_lab.testbed.transport import Context, as_z85, check_key, make_socket, new_key
+from multispin_lab.testbed.transport import Context, as_z85, make_socket, new_key
 
 _RETRY = 0.5  # seconds after a lost connection
 _TIMED = 8  # tokens of the draft from which the draft time is estimated
 _MOMENT = 100  # ms between looks at `stop`
-_ADDRESS = re.compile(r"tcp://([0-9a-f]{64})@(.+:\d{1,5})")
-_WRONG_SERVER = "connect: expected the address that the server printed, got another key"
 _REFUSALS: dict[int, str] = {
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "access: expected the access key of the server, got another one",
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: _WRONG_SERVER,
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: _WRONG_SERVER,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "connect: expected the address that the server printed, got another key",
+}
+_LOSSES: dict[int, str] = {
+    zmq.EVENT_DISCONNECTED: "closed by the server",
+    zmq.EVENT_CONNECT_RETRIED: "no server",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "no answer",
 }
 
 
 class _LostError(Exception):
-    """The connection is lost, and may be made again."""
-
-
-def parse_address(text: str) -> tuple[str, str]:
-    """Return endpoint and public key of ``tcp://HEX@HOST:PORT``; ``ValueError`` for another text."""
-    match = _ADDRESS.fullmatch(text)
-    if not match:
-        raise ValueError(f"connect: expected tcp://HEX@HOST:PORT as the server printed it, got {shown(text)}")
-    return f"tcp://{match[2]}", match[1]
+    """The connection is lost, and may be made again; the text says how."""
 
 
 def join(
@@ -47,29 +40,49 @@ def join(
     about: Mapping[str, Any],
     make: Callable[[dict[str, Any]], Drafter],
     stop: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda event: None,
 ) -> None:
-    """Draft for the server at an address until it refuses this device (``ValueError``) or ``stop`` returns true.
+    """Draft for the server at an address until it ends or refuses this device (``ValueError``), or ``stop()`` is true.
 
     ``about`` are the fields of ``hello`` without protocol and instance, and ``make`` returns a drafter with a row for
-    each seat for the fields of ``welcome``. A lost connection is made again.
+    each seat for the fields of ``welcome``. A lost connection is made again. ``say`` gets a sentence when this device
+    joins, when the connection is lost, once where no server is found, and when the server ends.
     """
     endpoint, key = parse_address(address)
     check_key("access", access)
-    instance = new_key()
+    instance, last = new_key(), ""
+
+    def make_and_say(terms: dict[str, Any]) -> Drafter:
+        nonlocal last
+        last = ""
+        say("joined")
+        return make(terms)
+
     while not stop():
         context: Context = zmq.Context()
         try:
-            session = _Session(context, endpoint, key, access, make)
+            session = _Session(context, endpoint, key, access, make_and_say)
             session.send("hello", protocol=messages.PROTOCOL, instance=instance, **about)
-            while not stop():
+            while not (stop() or session.has_ended):
                 session.follow()
-        except _LostError:
+            return say("the server has ended") if session.has_ended else None
+        except _LostError as error:
+            if str(error) != last:
+                last = str(error)
+                say(f"{last} at {endpoint}, trying again")
             sleep(_RETRY)
         finally:
             context.destroy(linger=0)
 
 
-def draft_for(address: str, access: str, model: Model, name: str, stop: Callable[[], bool] = lambda: False) -> None:
+def draft_for(
+    address: str,
+    access: str,
+    model: Model,
+    name: str,
+    stop: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda event: None,
+) -> None:
     """Draft with a model for the server at an address, as `join`; a first draft is timed."""
     trial, start = Drafter(model, 1, model.vocabulary_size, 1.0, 1, 1), 0.0
     trial.begin(0, [0])
@@ -82,10 +95,10 @@ def draft_for(address: str, access: str, model: Model, name: str, stop: Callable
         "size": model.vocabulary_size,
         "context": model.context,
         "draft": Path(model.name).name,
-        "token_time": (perf_counter() - start) / _TIMED,
+        "token_time": min((perf_counter() - start) / _TIMED, messages.MAX_TOKEN_TIME),
     }
     fields = "seats", "size", "temperature", "kept", "bits"
-    join(address, access, about, lambda terms: Drafter(model, *(terms[field] for field in fields)), stop)
+    join(address, access, about, lambda terms: Drafter(model, *(terms[field] for field in fields)), stop, say)
 
 
 class _Session:
@@ -93,12 +106,13 @@ class _Session:
 
     _drafter: Drafter  # made for `welcome`, the first message
     _terms: dict[str, Any]
+    has_ended = False  # the server
 
     def __init__(
         self, context: Context, endpoint: str, key: str, access: str, make: Callable[[dict[str, Any]], Drafter]
     ) -> None:
         self._socket = make_socket(context, zmq.DEALER, access, {zmq.CURVE_SERVERKEY: as_z85(key)})
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | sum(_REFUSALS))
+        self._monitor = self._socket.get_monitor_socket(sum(_LOSSES) | sum(_REFUSALS))
         self._socket.connect(endpoint)
         self._poller = zmq.Poller()
         for socket in (self._socket, self._monitor):
@@ -119,7 +133,7 @@ class _Session:
                 self._obey(*messages.unpack(part, messages.FROM_SERVER))
         elif self._monitor in events:
             event = recv_monitor_message(self._monitor)["event"]
-            raise ValueError(_REFUSALS[event]) if event in _REFUSALS else _LostError
+            raise ValueError(_REFUSALS[event]) if event in _REFUSALS else _LostError(_LOSSES[event])
 
     def _obey(self, kind: str, fields: dict[str, Any], body: bytes) -> None:
         match kind:
@@ -136,7 +150,9 @@ class _Session:
                 if not fields["ended"]:
                     self._drafter.extend(fields["seat"], len(drafted), [*drafted, fields["token"]])
             case "again":
-                raise _LostError
+                raise _LostError("late for the server")
+            case "end":
+                self.has_ended = True
             case "refused":
                 raise ValueError(f"server: {fields['reason']}")
 

@@ -35,25 +35,31 @@ def added_rows(contenders: Sequence[TestbedContender]) -> tuple[float, list[dict
     """Return the ``round_trip_time`` (s) that would explain the rounds, and a row of medians (ms) for each contender.
 
     It is the median over the first `FIRST_ROUNDS` of all contenders. ``error`` is the relative error of the sum of the
-    predicted times of later rounds with it, ``None`` without later ones. Medians of parts need not sum up.
+    predicted times of later rounds with it, ``None`` without later ones. Medians of parts need not sum up. Rounds that
+    were cut, for lack of a draft, are left out of all three where a contender has others.
     """
-    added = [[_added(entry) for entry in contender.rounds] for contender in contenders]
+    complete = [
+        [entry for entry in contender.rounds if not entry.is_cut] or contender.rounds for contender in contenders
+    ]
+    added = [[_added(entry) for entry in entries] for entries in complete]
     constant = max(0.0, median(parts["round"] for rounds in added for parts in rounds[:FIRST_ROUNDS]))
     rows = []
-    for contender, rounds in zip(contenders, added, strict=True):
-        later = contender.rounds[FIRST_ROUNDS:]
+    for contender, entries, rounds in zip(contenders, complete, added, strict=True):
+        later = entries[FIRST_ROUNDS:]
         predicted = sum(entry.predicted_time - entry.round_trip + constant for entry in later)
         error = predicted / sum(entry.measured_time for entry in later) - 1.0 if later else None
         parts = {name: median(parts[name] for parts in rounds) / MS for name in rounds[0]}
-        rows.append({"contender": contender.name, **parts, "error": error})
+        cut = sum(entry.is_cut for entry in contender.rounds)
+        rows.append({"contender": contender.name, **parts, "cut": cut, "error": error})
     return constant, rows
 
 
 def added_cells(rows: Sequence[dict[str, Any]]) -> tuple[Cells, list[Cells]]:
     """Return header and rows of the table of `added_rows`."""
-    parts = {part: lambda row, part=part: f"{row[part]:.1f}" for part in list(rows[0])[1:-1]}
+    parts = {part: lambda row, part=part: f"{row[part]:.1f}" for part in list(rows[0])[1:-2]}
     error = f"error from round {FIRST_ROUNDS + 1} on"
-    last = {error: lambda row: "" if row["error"] is None else f"{100.0 * row['error']:+.1f} %"}
+    last = {"rounds cut": lambda row: str(row["cut"])}
+    last[error] = lambda row: "" if row["error"] is None else f"{100.0 * row['error']:+.1f} %"
     return table(rows, {"added (ms, median)": lambda row: row["contender"], **parts, **last})
 
 

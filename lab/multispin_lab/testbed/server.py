@@ -33,7 +33,8 @@ class Settings(NamedTuple):
     emulate_pass: bool = False  # whether the server waits until the scenario's pass has ended
     pacing: bool = True  # whether uploads take the time of the scenario's uplink
     patience: float = 3.0  # times the predicted access time
-    grace: float = 2.0  # seconds more, after which a device is dropped
+    grace: float = 2.0  # seconds more, after which a device is dropped; rounds wait as long for one that reads a text
+    max_timeout: float = 30.0  # seconds, after which a device is dropped in any case
 
 
 class Measured(NamedTuple):
@@ -85,7 +86,7 @@ class Testbed:
             for device in range(users)
         ]
         context = longest + min(requests.room, requests.most_tokens + max(map(len, requests.prompts)))
-        terms = Terms(vocabulary_digest(target.tokenizer.get_vocab()), context, longest, welcomes)
+        terms = Terms(vocabulary_digest(target.tokenizer.get_vocab()), context, longest, welcomes, settings.grace)
         self.connections = Connections(terms, self._text_of, settings.host, settings.port, access, say)
         self.address = self.connections.address
         self._number = 0  # of rounds
@@ -117,7 +118,8 @@ class Testbed:
     ) -> tuple[RoundResult, Measured]:
         """Play a round of drafts of L (K,) tokens; devices that are not ready take no part.
 
-        A device whose draft has not come after ``patience`` times the predicted access time and ``grace`` is dropped.
+        A device whose draft has not come after ``patience`` times the predicted access time and ``grace``, or after
+        ``max_timeout``, is dropped.
         """
         settings, connections, users = self.settings, self.connections, len(length)
         ready = connections.present
@@ -125,6 +127,7 @@ class Testbed:
         upload = np.zeros(users)
         upload[asked] = self.scenario.uplink.upload_time(length[asked], efficiency[asked], bandwidth[asked])
         timeout = settings.patience * float((length * self.token_time + upload)[ready].max()) + settings.grace
+        timeout = min(timeout, settings.max_timeout)
         self._number += 1
         start, paced = perf_counter(), upload if settings.pacing else np.zeros(users)
         uploads = connections.collect(seat, self._number, length, paced, asked.tolist(), timeout)

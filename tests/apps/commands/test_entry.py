@@ -153,8 +153,8 @@ WRONG = (
     ("train --num-users 0", "num_users: expected"),
     ("evaluate nowhere", "nowhere"),
     (
-        "testbed --scenario llama2 --target large --prompts none.txt --out run --rounds 1",
-        "rounds: expected an integer ≥ 2",
+        "testbed --scenario llama2 --target large --prompts none.txt --out run --rounds 5",
+        "rounds: expected an integer ≥ 6",
     ),
     ("join --connect nowhere --draft small --dtype int8", "dtype: expected one of ['float32', 'bfloat16', 'float16']"),
     ("compare --episodes 1", "episodes: expected"),

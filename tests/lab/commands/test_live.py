@@ -159,9 +159,9 @@ def test_devices_draft_ahead(folder, capsys, temperature, guess):
     assert all(line["low"] <= line["hits"] / line["drafts"] <= line["high"] for line in about["hits"])
 
 
-@pytest.mark.parametrize(("error", "steps"), [(KeyboardInterrupt, 9), (MemoryError, 9), (KeyboardInterrupt, 0)])
+@pytest.mark.parametrize(("error", "steps"), [(KeyboardInterrupt, 13), (MemoryError, 13), (KeyboardInterrupt, 11)])
 def test_complete_rounds_of_a_stopped_run_are_kept(folder, capsys, monkeypatch, error, steps):
-    """Nine steps are four rounds of both contenders and a half; without two rounds, nothing is written."""
+    """Thirteen steps are six rounds of both contenders and a half; with fewer, nothing is written."""
     step, calls = contender.LiveContender.step, iter(range(100))
 
     def stopped(self):
@@ -170,16 +170,16 @@ def test_complete_rounds_of_a_stopped_run_are_kept(folder, capsys, monkeypatch, 
         return step(self)
 
     monkeypatch.setattr(contender.LiveContender, "step", stopped)
-    assert main(command(folder, out=f"stopped-{steps}")) == (130 if error is KeyboardInterrupt else 2)
+    assert main(command(folder, rounds=8, out=f"stopped-{steps}")) == (130 if error is KeyboardInterrupt else 2)
     printed = capsys.readouterr()
-    if steps == 0:
+    if steps == 11:
         assert printed.out == ""
-        assert not list(folder.glob("stopped-0*"))
+        assert not list(folder.glob("stopped-11*"))
         return
-    assert "stopped after 4 of 6 rounds, saved in " in printed.err
+    assert "stopped after 6 of 8 rounds, saved in " in printed.err
     assert ("a batch of 3 with 9 tokens" in printed.err) == (error is MemoryError)
-    assert content_of(folder, "stopped-9")["about"]["rounds"] == 4
-    assert len(rows_of(folder, "stopped-9")) == 8
+    assert content_of(folder, "stopped-13")["about"]["rounds"] == 6
+    assert len(rows_of(folder, "stopped-13")) == 12
 
 
 FELL = "model: expected 'tiny-{}' to read a batch of 3 with {} tokens each, {} with those before, got the device"
@@ -218,7 +218,7 @@ def test_a_failing_model_is_one_sentence(folder, capsys, monkeypatch, wrong, sen
     expected = re.escape(sentence).replace(r"\{\}", r"\d+")
     assert re.fullmatch(f"multispin live: {expected}", last)
     complete = int(re.match(r"stopped after (\d+) of 50 rounds, saved in ", stopped)[1])
-    assert content_of(folder, "failing")["about"]["rounds"] == complete >= 2
+    assert content_of(folder, "failing")["about"]["rounds"] == complete >= 6
 
 
 @pytest.mark.parametrize(("which", "temperature"), [("target", 0), ("draft", 1)])
@@ -245,7 +245,7 @@ def test_requests_that_end_at_once_have_a_token_each_round(folder, draft_ahead):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"rounds": 1}, "rounds: expected an integer ≥ 2, got 1"),
+        ({"rounds": 5}, "rounds: expected an integer ≥ 6, got 5"),
         ({"tokens": 0}, "tokens: expected an integer ≥ 1, got 0"),
         ({"temperature": -1}, "temperature: expected a finite number"),
         ({"controller": "greedy"}, "controller: expected a contender that multispin live can run, got 'greedy'"),

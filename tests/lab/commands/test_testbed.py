@@ -1,6 +1,7 @@
 """Commands of the testbed: what they print and write, and wrong input."""
 
 import csv
+import itertools
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from tests.lab.models.tiny import save_tiny, tiny_model
 from tests.lab.testbed.devices import ACCESS, Thread, about, drafter
 
 NAMES = ("optimal+filter", "homogeneous", "fixed")
+ROUNDS = 22
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def plain(monkeypatch):
 def command(folder, *more, out="run", **changed):
     files = {"scenario": "mine.toml", "target": "large", "prompts": "prompts.jsonl", "out": out}
     options = {name: folder / file for name, file in files.items()}
-    options |= {"num-users": 2, "rounds": 21, "tokens": 8, "port": 0} | changed
+    options |= {"num-users": 2, "rounds": ROUNDS, "tokens": 8, "port": 0} | changed
     words = (word for name, value in options.items() for word in (f"--{name}", str(value)))
     return ["testbed", *words, "--versus", *NAMES[1:], *more]
 
@@ -83,7 +85,7 @@ def test_a_run_prints_and_writes_what_was_played(folder, capsys, monkeypatch, mo
     content = json.loads((folder / "run.json").read_text(encoding="utf-8"))["about"]
     with (folder / "run.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["contender"] for row in rows] == [name for name in NAMES for _ in range(21)]
+    assert [row["contender"] for row in rows] == [name for name in NAMES for _ in range(ROUNDS)]
     gained = np.array([row["tokens"].split() for row in rows], dtype=int)
     present = np.array([row["present"].split() for row in rows], dtype=int)
     drafting = np.array([row["server_draft"].split() for row in rows], dtype=float)
@@ -95,15 +97,20 @@ def test_a_run_prints_and_writes_what_was_played(folder, capsys, monkeypatch, mo
     assert any(event.endswith(": has left") for event in content["events"])
     measured = np.array([row["measured_round"] for row in rows], dtype=float)
     predicted = np.array([row["predicted_round"] for row in rows], dtype=float)
-    first = np.concatenate([(measured - predicted)[21 * seat : 21 * seat + 20] for seat in range(3)])
+    length = np.array([row["draft_length"].split() for row in rows], dtype=int)
+    cut = ((length > 0) & (present == 0)).any(-1).reshape(3, ROUNDS)
+    assert cut.sum() == 1  # the round in which the device has left: it is left out
+    whole = [np.flatnonzero(~cut[seat]) + ROUNDS * seat for seat in range(3)]
+    first = np.concatenate([(measured - predicted)[rows[:20]] for rows in whole])
     assert content["seed"] > 2**32  # drawn: devices could compute the numbers of the acceptance from a known one
     assert content["round_trip_time"] == pytest.approx(max(0.0, np.median(first)))
     assert f"round_trip_time = {content['round_trip_time']:.4f} in the scenario would explain it" in printed.out
     for seat, line in enumerate(content["added_ms"]):
-        last = 21 * seat + 20
-        error = (predicted[last] + content["round_trip_time"]) / measured[last] - 1.0
+        last = whole[seat][20:]
+        error = (predicted[last] + content["round_trip_time"]).sum() / measured[last].sum() - 1.0
         assert (line["contender"], line["error"]) == (NAMES[seat], pytest.approx(error))
-        assert line["round"] == pytest.approx(1e3 * np.median((measured - predicted)[21 * seat : last + 1]))
+        assert line["round"] == pytest.approx(1e3 * np.median((measured - predicted)[whole[seat]]))
+        assert line["cut"] == cut[seat].sum()
 
 
 @pytest.mark.parametrize(
@@ -115,6 +122,7 @@ def test_a_run_prints_and_writes_what_was_played(folder, capsys, monkeypatch, mo
         ({"wait": 3}, [], r"wait: expected an integer in 1..2, got 3"),
         ({"patience": 0}, [], "patience: expected a finite number"),
         ({"grace": -1}, [], "grace: expected a finite number"),
+        ({"max-timeout": -1}, [], "max_timeout: expected a finite number"),
         ({"port": 70000}, [], r"port: expected an integer in 0..65535, got 70000"),
         ({"host": "nowhere.invalid"}, [], "host and port: expected a free address of this machine"),
     ],
@@ -133,11 +141,12 @@ ADDRESS = f"tcp://{'0' * 64}@127.0.0.1:1"
 
 
 def test_a_device_tells_what_it_has(folder, monkeypatch, capsys):
-    def join(address, access, about, make, stop):
+    def join(address, access, about, make, stop, say):
         assert (address, access) == (ADDRESS, ACCESS)
         drafter = make({"seats": 2, "size": 24, "temperature": 1.0, "kept": 3, "bits": 4})
         assert (len(drafter.texts), drafter.kept, drafter.bits) == (2, 3, 4)
         told.append(about)
+        say("joined")
 
     told = []
     monkeypatch.setattr(device, "join", join)
@@ -145,7 +154,7 @@ def test_a_device_tells_what_it_has(folder, monkeypatch, capsys):
     (fields,) = told
     assert fields | {"token_time": 0.0} == about(tiny_model(1), "pi", 0.0) | {"draft": "small"}
     assert 0.0 < fields["token_time"] < 1.0
-    assert "pi: ready to join" in capsys.readouterr().out
+    assert capsys.readouterr().out == "pi: ready to join (Ctrl-C ends it)\npi: joined\n"
 
 
 @pytest.mark.parametrize(
@@ -160,6 +169,27 @@ def test_wrong_input_of_a_device_is_one_sentence(folder, capsys, monkeypatch, wo
     monkeypatch.setenv("MULTISPIN_ACCESS", access)
     assert main(["join", *words, "--draft", str(folder / "small")]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_a_slow_first_draft_counts_as_the_largest_draft_time(folder, monkeypatch):
+    clock = itertools.count(0.0, 1e3)
+    monkeypatch.setattr(device, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(device, "join", lambda address, access, about, *_: told.append(about))
+    told = []
+    assert main(["join", "--connect", ADDRESS, "--draft", str(folder / "small"), "--name", "pi"]) == 0
+    assert told[0]["token_time"] == 1.0
+
+
+@pytest.mark.parametrize(("address", "sentence"), [(ADDRESS, "MULTISPIN_ACCESS: expected"), ("x", "connect: expected")])
+def test_a_device_without_key_or_address_loads_no_torch(address, sentence):
+    words = ["join", "--connect", address, "--draft", "small"]
+    code = (
+        f"import sys, multispin_env.apps.commands.main as m; sys.exit(m.main({words}) + 10 * ('torch' in sys.modules))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "MULTISPIN_ACCESS"}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"multispin join: {sentence}")
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def test_each_quantity_is_what_it_says():
 
 @pytest.mark.parametrize(
     ("count", "number", "expected"),
-    [(40, (0, 0), 8), (40, (9, 9), 4), (40, (79, 79), 1), (3, (0, 0), 1)],
+    [(40, (0, 0), 6), (40, (9, 9), 4), (40, (79, 79), 1), (3, (0, 0), 1)],
 )
 def test_a_block_is_as_long_as_a_request_but_there_are_some(count, number, expected):
     rounds = [made(k, request=number) for k in range(count)]

@@ -1,6 +1,7 @@
 """Devices of a testbed as threads, with tiny models."""
 
 import threading
+import time
 from contextlib import contextmanager
 
 from multispin_lab.models.halves import Drafter
@@ -30,7 +31,7 @@ class Thread:
     """A device in a thread."""
 
     def __init__(self, address, about, make, access=ACCESS):
-        self.made, self.error, self.stopped = [], None, False
+        self.made, self.said, self.error, self.stopped = [], [], None, False
         self._make, self._arguments = make, (address, access, about)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -42,9 +43,16 @@ class Thread:
 
     def _run(self):
         try:
-            join(*self._arguments, self._kept, lambda: self.stopped)
+            join(*self._arguments, self._kept, lambda: self.stopped, self.said.append)
         except ValueError as error:
             self.error = str(error)
+
+    def waits_for(self, event, seconds=20.0):
+        """Whether it says so, in time."""
+        end = time.perf_counter() + seconds
+        while event not in self.said and time.perf_counter() < end:
+            time.sleep(0.02)
+        return event in self.said
 
     def stop(self):
         self.stopped = True

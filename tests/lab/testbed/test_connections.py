@@ -13,9 +13,10 @@ import torch as th
 
 zmq = pytest.importorskip("zmq")
 
+from multispin_lab.access import parse_address  # noqa: E402
 from multispin_lab.models.halves import Drafts  # noqa: E402
 from multispin_lab.testbed.connections import Connections, Terms  # noqa: E402
-from multispin_lab.testbed.device import join, parse_address  # noqa: E402
+from multispin_lab.testbed.device import join  # noqa: E402
 from multispin_lab.testbed.messages import FROM_SERVER, Draft, DraftForm, pack, unpack  # noqa: E402
 from multispin_lab.testbed.transport import as_z85, new_key  # noqa: E402
 from tests.lab.testbed.devices import Thread  # noqa: E402
@@ -150,6 +151,7 @@ def raw(server):
         ({"context": 99}, "context: expected at least 100 tokens, got 99"),
         ({"name": "two\nlines"}, "hello: name: expected a text of one line"),
         ({"token_time": True}, "hello: token_time: expected a finite number"),
+        ({"token_time": 1.1}, "hello: token_time: expected a finite number"),
         ({"more": 1}, "hello: field: expected one of"),
     ],
 )
@@ -266,6 +268,31 @@ def test_the_access_key_is_needed(server):
         join(server.address, "abc", ABOUT, Fake)
 
 
+def test_a_device_says_that_it_finds_no_server_has_joined_and_that_the_server_has_ended(server, monkeypatch):
+    monkeypatch.setattr("multispin_lab.testbed.device._RETRY", 0.01)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    with running(Device(SimpleNamespace(address=f"tcp://{'0' * 64}@{endpoint}")), Device(server)) as (lost, found):
+        server.wait(1)
+        for _ in range(2):
+            server._drop(0, "again", "has left")
+            server.wait(1)
+        server.close()
+        found.thread.join(5)
+        assert not found.thread.is_alive()
+        late = f"late for the server at tcp://{server.address.partition('@')[2]}, trying again"
+        assert found.said == ["joined", late, "joined", late, "joined", "the server has ended"]
+        assert lost.waits_for(f"no server at tcp://{endpoint}, trying again")
+        time.sleep(0.3)
+        assert len(lost.said) == 1  # of many trials
+
+
+def test_the_first_draft_time_is_positive(server, raw):
+    raw.ready(server, token_time=0.0)  # a controller refuses 0
+    assert 0.0 < server.slots[0].token_time < 1e-5
+
+
 def test_an_address_in_use_is_one_sentence(server):
     port = int(server.address.rpartition(":")[2])
     for host, number in (("127.0.0.1", port), ("nowhere.invalid", 0)):
@@ -294,6 +321,58 @@ def test_others_without_the_key_cost_little(server):
         assert resident() - before < 20e6
         for stranger in strangers:
             stranger.close()
+
+
+def test_too_many_connections_are_closed_the_oldest_first(server):
+    host, port = "127.0.0.1", int(server.address.rpartition(":")[2])
+    with running(Device(server)):
+        server.wait(1)
+        strangers = [socket.create_connection((host, port)) for _ in range(150)]
+        with running(Device(server, name="b")):
+            server.wait(2)
+            assert sorted(collect(server, (0, 1), timeout=5.0)) == [0, 1]
+            open_ones = []
+            for number, stranger in enumerate(strangers):
+                stranger.settimeout(0.01 if number >= 150 - 32 else 1.0)  # less than the 3 s of the handshake
+                with suppress(ConnectionError):
+                    try:
+                        while stranger.recv(100):  # the server's greeting, then the end
+                            pass
+                    except TimeoutError:
+                        open_ones.append(number)
+                stranger.close()
+            assert 0 < len(open_ones) <= 32
+            assert min(open_ones) >= 150 - 32
+
+
+def test_a_device_that_does_not_read_costs_the_others_little_however_often(server):
+    server.terms = server.terms._replace(grace=0.4)
+    spent = []
+    with running(Device(server, name="b")):
+        server.wait(1)
+        for number in range(6):  # it joins, drafts, does not read its next text, and joins again
+            peer = Raw(server)
+            peer.ready(server, 2, instance=str(number))
+            place = [slot.name for slot in server.slots].index("a")
+            peer.socket.send(DRAFTED)
+            peer.socket.send(pack("draft", BODY, piece=0, **NOW))
+            assert sorted(collect(server, (0, 1), timeout=5.0)) == [0, 1]
+            server.begin(place, 1)
+            start = time.perf_counter()
+            server.wait(1)
+            spent.append(time.perf_counter() - start)
+            assert server.present.tolist() == [k != place for k in range(2)]
+            assert server.events[-1] == "a: still reads, rounds go on without it"
+            start = time.perf_counter()
+            server.wait(1)
+            assert time.perf_counter() - start < 0.1  # no more
+            peer.send("ready", seat=1)
+            server.wait(2)  # it may go on
+            peer.close()
+            while server.present[place]:
+                server._receive(time.perf_counter() + 0.01)
+    assert spent[0] >= 0.4
+    assert sum(spent) < 2 * 0.4 + 6 * 0.3  # the server looks four times a second
 
 
 def test_a_message_above_the_limit_never_arrives(server, raw):

@@ -13,7 +13,7 @@ from multispin_lab.models.prompts import Prompts
 from multispin_lab.models.rounds import begin_requests, play_round
 from multispin_lab.testbed import device, server
 from tests.lab.models.tiny import WORDS, tiny_model
-from tests.lab.testbed.devices import ACCESS, joined
+from tests.lab.testbed.devices import ACCESS, Thread, about, joined
 
 PROMPTS = [np.random.default_rng(position).integers(2, WORDS, 1 + position % 5).tolist() for position in range(10)]
 REQUESTS = Requests(PROMPTS, np.zeros(10, dtype=np.int64), 8, 100)
@@ -67,6 +67,26 @@ def test_texts_are_those_of_one_process(temperature, kept):
                 assert result[seat].gained.tolist() == row.gained.tolist()
             assert testbed.verifiers[seat].texts == verifier.texts
             assert max(verifier.number) >= 1  # requests ended
+
+
+def test_no_device_makes_a_round_longer_than_the_largest_timeout():
+    class Silent(Drafter):
+        def draft(self, *arguments):
+            time.sleep(1.0)
+            return super().draft(*arguments)
+
+    def make(terms):
+        return Silent(tiny_model(1), *(terms[name] for name in ("seats", "size", "temperature", "kept", "bits")))
+
+    with opened(5, max_timeout=0.3) as testbed, joined(testbed, 1):
+        liar = Thread(testbed.address, about(tiny_model(1), "liar", 1.0), make)
+        try:
+            testbed.connections.wait(2)
+            measured = play(testbed, 0, np.full(USERS, 4))[1]
+            assert measured.present.tolist() == [True, False, False, False]
+            assert 0.3 <= measured.access < 0.6  # not 3 · 4 · 1 + 2 s
+        finally:
+            liar.stop()
 
 
 def texts_after(testbed, rounds):
