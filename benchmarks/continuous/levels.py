@@ -3,15 +3,18 @@
 Each user sends a request every two minutes on average. 90 % of the requests must meet the limits of TTFT and TPOT.
 Poisson requests have answers of 60 tokens in the mean; ``trace`` is an hour of recorded chat with its own lengths,
 thinned to the users and stretched in time to their rate. Capacities in devices at 10 MHz, with 95 % intervals; a search
-ends at 512 devices.
+ends at 512 devices. The last column is the ratio of the last rule to the first, with its range from both intervals.
 """
 
 import argparse
+from collections.abc import Sequence
 from itertools import product
+from math import inf
 
 import multispin_env as ms
 import multispin_lab
-from benchmarks.tools import PAIRS, Options, show
+from benchmarks.tools import PAIRS, Options, Row, show
+from multispin_env.evaluation.statistics import Interval
 from multispin_lab.planning.capacity import MAX_USERS
 
 LEVELS = ((0.5, 0.06), (1.0, 0.1), (2.0, 0.15))
@@ -21,8 +24,8 @@ RULES = ("optimal", "groups+deadlines", "prices+deadlines", "greedy+deadlines", 
 EVERY, START = 120.0, 16
 
 
-def users(rule: str, preset: str, arrivals: str, level: ms.requests.ServiceLevel) -> str:
-    """Return the largest number of users of a rule, with its interval."""
+def users(rule: str, preset: str, arrivals: str, level: ms.requests.ServiceLevel) -> Interval:
+    """Return the largest number of users of a rule; its interval has no end if the search ended at its limit."""
     workload = ms.requests.Workload(
         arrivals=ms.requests.make_arrivals(arrivals),
         lengths=None if arrivals == "trace" else ms.requests.make_lengths("geometric", mean_output=60.0),
@@ -31,9 +34,26 @@ def users(rule: str, preset: str, arrivals: str, level: ms.requests.ServiceLevel
     )
     scenario = ms.Scenario.preset(preset, num_users=START)
     result = multispin_lab.capacity(scenario, workload=workload, controller=rule, by="users", percent=90.0, copies=8)
-    return f"{result.value:.0f}" + (
-        " or more" if result.value >= MAX_USERS else f" ({result.low:.0f} to {result.high:.0f})"
-    )
+    return Interval(result.value, result.low, inf if result.value >= MAX_USERS else result.high)
+
+
+def ratio(above: Interval, below: Interval) -> Interval:
+    """Return a ratio, and its range from the ends of both intervals."""
+    return Interval(above.mean / below.mean, above.low / below.high, above.high / below.low)
+
+
+def text(interval: Interval, digits: int) -> str:
+    low, high = f"{interval.low:.{digits}f}", f"{interval.high:.{digits}f}"
+    return f"{interval.mean:.{digits}f} ({low} {'or more' if interval.high == inf else f'to {high}'})"
+
+
+def row(preset: str, arrivals: str, ttft: float, tpot: float, rules: Sequence[str]) -> Row:
+    served = {rule: users(rule, preset, arrivals, ms.requests.ServiceLevel(ttft=ttft, tpot=tpot)) for rule in rules}
+    return {
+        "pair, requests, TTFT, TPOT": f"{preset}, {arrivals}, {ttft:g} s, {1e3 * tpot:g} ms",
+        **{rule: text(interval, 0) for rule, interval in served.items()},
+        f"{rules[-1]} over {rules[0]}": text(ratio(served[rules[-1]], served[rules[0]]), 1),
+    }
 
 
 OPTIONS: Options = {"presets": PAIRS, "arrivals": ["poisson", "trace"], "rules": list(RULES)}
@@ -43,11 +63,7 @@ def run(options: argparse.Namespace) -> None:
     show(
         "users of a server",
         (
-            {"pair, requests, TTFT, TPOT": f"{preset}, {arrivals}, {ttft:g} s, {1e3 * tpot:g} ms"}
-            | {
-                rule: users(rule, preset, arrivals, ms.requests.ServiceLevel(ttft=ttft, tpot=tpot))
-                for rule in options.rules
-            }
-            for preset, arrivals, (ttft, tpot) in product(options.presets, options.arrivals, LEVELS)
+            row(preset, arrivals, *level, options.rules)
+            for preset, arrivals, level in product(options.presets, options.arrivals, LEVELS)
         ),
     )

@@ -8,11 +8,13 @@ import pytest
 from stable_baselines3 import PPO
 
 import multispin_env as ms
-from benchmarks.evidence import ahead, optimum
+from benchmarks.continuous import levels
+from benchmarks.evidence import ahead, optimum, stake
 from benchmarks.plan.__main__ import main as plan
 from benchmarks.suite import candidates, potential
 from benchmarks.tools import run_tool
 from multispin_agents.vec_env import NativeVecEnv
+from multispin_env.evaluation.statistics import Interval
 from multispin_env.physics.records import load_records
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.solver.energy import energy_law
@@ -137,6 +139,22 @@ def test_contexts(printed):
     )
     assert short[0] >= short[1] >= short[2]
     assert long[0] > 1.2 * long[1] > 1.2 * long[2] >= 1.2
+
+
+def test_what_is_at_stake_in_a_round(printed):
+    out = printed(evidence, "stake --systems 8 --states 4 --servers paper a100-32b")
+    for label in ("paper +distributions ", "a100-32b +ids ", "all but paper +ids "):
+        systems, *shares = cells(out, re.search(f"^{label}", out, re.MULTILINE)[0])
+        assert systems == 2.0
+        assert all(0.0 < low <= mean <= 1.0 + 1e-9 for mean, low in zip(shares[::2], shares[1::2], strict=True))
+        assert len(shares) == 2 * (2 * 3 + 1)
+    assert max(stake.shares(ms.Scenario.preset("llama2", num_users=4), 4, np.random.default_rng(0))) < 1.0
+
+
+def test_ratios_of_users_have_a_range():
+    served, rounds = Interval(439.0, 384.0, 481.0), Interval(87.0, 76.0, 91.0)
+    assert levels.text(levels.ratio(served, rounds), 1) == "5.0 (4.2 to 6.3)"
+    assert levels.text(levels.ratio(Interval(512.0, 500.0, np.inf), rounds), 1) == "5.9 (5.5 or more)"
 
 
 def test_fleets(printed):
