@@ -104,9 +104,9 @@ def test_every_page_is_short_and_in_the_navigation():
     for page in (*DOCS.rglob("*.md"), *DOCS.rglob("*.ipynb")):
         assert f": {page.relative_to(DOCS).with_suffix('.md').as_posix()}\n" in config, page
     words = {page: len(page.read_text(encoding="utf-8").split()) for page in PAGES.values()}
-    assert {page.stem: count for page, count in words.items() if page.parent.name == "evidence" and count > 1_600} == {}
+    assert {page.stem: count for page, count in words.items() if page.parent.name == "evidence" and count > 1_950} == {}
     assert words[ROOT / "README.md"] <= 1_150, "README.md: expected at most 1,150 words"
-    assert sum(words.values()) <= 60_800, "docs and README.md: expected at most 60,800 words"
+    assert sum(words.values()) <= 61_600, "docs and README.md: expected at most 61,600 words"
 
 
 def test_no_number_is_of_an_earlier_commit():
