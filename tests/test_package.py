@@ -60,8 +60,10 @@ def test_names_that_moved_are_where_the_changelog_says():
         home = importlib.import_module(now.replace("ms.", "multispin_env."))
         for name in before:
             module, _, attribute = name.replace("ms.", "multispin_env.").rpartition(".")
-            assert not hasattr(importlib.import_module(module), attribute), name
-            assert home.__name__.endswith(attribute) or attribute in home.__all__, name
+            parent = importlib.import_module(module)
+            assert not hasattr(parent, attribute), name
+            assert not hasattr(parent, "__path__") or find_spec(f"{module}.{attribute}") is None, name
+            assert home.__name__.endswith(attribute) or attribute in getattr(home, "__all__", dir(home)), name
 
 
 def test_no_file_is_long():
