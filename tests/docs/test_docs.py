@@ -30,7 +30,7 @@ from tests.families import ROUNDS
 from tests.repository import ROOT
 from tools import architecture, libraries, notebook
 from tools.check import check_site
-from tools.pages import public_names
+from tools.pages import api_page, public_names
 
 DOCS = ROOT / "docs"
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))}
@@ -220,6 +220,13 @@ def test_the_picture_of_the_architecture_has_every_room_in_the_order_of_imports(
     assert {family for family in families if (ROOT / "multispin_env" / family).is_dir()} <= set(drawn)
     described = re.findall(r"^- `(\w+)/`: ", (REFERENCE / "architecture.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert set(described) == set(re.findall(r"\w+", " ".join(layers["multispin_lab"])))
+
+
+def test_the_page_of_the_api_has_every_public_name():
+    page = api_page().text
+    names = [name for name, value in public_names().items() if not inspect.ismodule(value)]
+    assert {"multispin_env.bounds.rate_optimum", "multispin_lab.suite.record"} <= set(names)
+    assert [name for name in names if f"::: {name}\n" not in page] == []
 
 
 QUICK = {"MultiSpin/Continuous-v0": "optimal", "MultiSpin/Serving-v0": "greedy"}  # others have "fixed"
