@@ -15,7 +15,7 @@ ROOMS = (
         "models/  planning/  suite/  explore/  reproduce/",
         "own models; answers for a server; the frozen benchmark; the page; the paper's figures",
     ),
-    ("agents", "registry, methods, policies, training, runs, evaluation, export (torch)"),
+    ("multispin_agents", "registry, methods, policies, training, runs, evaluation, export (torch)"),
     ("apps/", "commands, films; options, tables, progress; many tasks"),
     ("evaluation/  wrappers  parallel", "cases, contenders, statistics, comparison, policies; wrappers for libraries"),
     ("envs/", "ids, single and vector, configuration, knowledge, observations, objectives; rendering/"),
@@ -34,7 +34,7 @@ ROOMS = (
 )
 """Folders (with a slash) and files from the top to the bottom, with their content; imports go down."""
 
-RINGS = (("lab", 0, 2, "#fdf0e0"), ("agents", 3, 3, "#e8f1fa"), ("core: multispin_env", 4, 15, "#f4f4f4"))
+RINGS = (("lab: multispin_lab", 0, 2, "#fdf0e0"), ("agents", 3, 3, "#e8f1fa"), ("core: multispin_env", 4, 15, "#f4f4f4"))
 """Name, first and last room and colour of each ring; the rings below the lab import nothing of it."""
 
 WALKS = (
