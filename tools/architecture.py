@@ -34,7 +34,11 @@ ROOMS = (
 )
 """Folders (with a slash) and files from the top to the bottom, with their content; imports go down."""
 
-RINGS = (("lab: multispin_lab", 0, 2, "#fdf0e0"), ("agents", 3, 3, "#e8f1fa"), ("core: multispin_env", 4, 15, "#f4f4f4"))
+RINGS = (
+    ("lab: multispin_lab", 0, 2, "#fdf0e0"),
+    ("agents", 3, 3, "#e8f1fa"),
+    ("core: multispin_env", 4, 15, "#f4f4f4"),
+)
 """Name, first and last room and colour of each ring; the rings below the lab import nothing of it."""
 
 WALKS = (
