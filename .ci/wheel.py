@@ -34,6 +34,13 @@ for name in multispin_agents.PRETRAINED:
     print(name)
 """
 
+LAB = """
+import multispin_env as ms, multispin_lab
+names = [task.name for task in multispin_lab.suite.tasks()]
+largest = multispin_lab.capacity(ms.Scenario.preset("llama2"), tpot=0.3, states=2)
+print(", ".join(names), "and", largest, "devices in time")
+"""
+
 DEVICES = "draft_time_ms,snr_db,acceptance_rate\n12,15,0.8\n20,8,0.7\n"
 
 
@@ -87,6 +94,7 @@ def check_base(one: Installation) -> None:
     printed = example[2].partition("```text\n")[2].partition("```")[0]
     if (found := one.run("python", "-c", example[0])) != printed:
         sys.exit(f"docs/start.md: expected\n{printed}, got\n{found}")
+    print(f"  the lab: {one.run('python', '-c', LAB).strip()}")
     check_help(one)
     one.run("multispin", "solve", "devices.csv")
     one.run("multispin", "compare", "--num-users", "2", "--episodes", "2", "--controllers", "optimal", "fixed")

@@ -1,9 +1,10 @@
-"""Runs, policies, suite entries and shipped agents written by an earlier version load and play as then.
+"""Runs, policies, suite entries and shipped agents written by an earlier version, before modules moved, play as then.
 
 ``python -m tests.test_golden`` writes ``expected.json`` anew; ``golden/README.md`` says how the other files were made.
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -15,9 +16,11 @@ import multispin_env as ms
 from multispin_agents import training
 from multispin_agents.checkpoints import load_checkpoint
 from multispin_agents.models import read_policy
+from multispin_agents.runs import CONFIG, load_config, save_config
 from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.policy import load_policy
 from multispin_lab.suite.entries import check_files, policy_values, read_entry
+from tests.repository import ROOT
 from tools.hashes import steps_hash
 
 pytest.importorskip("onnxruntime")
@@ -135,6 +138,26 @@ def test_a_training_goes_on(monkeypatch, tmp_path, capsys):
     assert main(["train", "--resume", str(folder), "--set", "horizon=10"]) == 0
     assert "evolution on MultiSpin/Continuous-v0, horizon=10, tuned actions" in capsys.readouterr().err
     assert main(["train", "--resume", str(folder), "--set", "horizon=9"]) == 2
+
+
+MODULE = re.compile(rb"multispin_(env|agents|lab)[.:]\w|\b(agents|apps)\.\w")
+STORED = FOLDER, Path(multispin_agents.__file__).parent / "pretrained", ROOT / "docs" / "results" / "suite" / "entries"
+
+
+@pytest.mark.parametrize("folder", STORED, ids=lambda folder: folder.name)
+def test_stored_files_name_parts_and_no_modules_which_may_move(folder):
+    files = [path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors", ".onnx")]
+    assert len(files) > 10
+    assert [path for path in files if MODULE.search(path.read_bytes())] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_is_stored_without_modules(name, tmp_path):
+    config, limits = load_config(FOLDER / "runs" / name)
+    save_config(tmp_path, config, limits)
+    assert load_config(tmp_path) == (config, limits)
+    assert not MODULE.search((tmp_path / CONFIG).read_bytes())
+    assert MODULE.search(b'{"agent": "multispin_agents.ppo:PPOSettings"}')
 
 
 if __name__ == "__main__":

@@ -40,13 +40,14 @@ BEYOND_GYMNASIUM = 0.25
 def process_seconds(name: str, checkout: Path) -> float:
     """Return user and system time of a process in an empty folder; ``RuntimeError`` if it fails."""
     arguments = [part.format(checkout=checkout) for part in STARTS[name]]
+    paths = os.pathsep.join(str(checkout / folder) for folder in ("", "agents", "lab"))
     until = UNTIL.get(name)
     stopped, output = False, ""
     with TemporaryDirectory() as folder:
         process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(checkout)},
+            env={**os.environ, "PYTHONPATH": paths},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -30,7 +30,7 @@ from tests.families import ROUNDS
 from tests.repository import ROOT
 from tools import architecture, libraries, notebook
 from tools.check import check_site
-from tools.pages import public_names
+from tools.pages import api_page, public_names
 
 DOCS = ROOT / "docs"
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))}
@@ -48,7 +48,8 @@ def rows(path, head):
     return [line.strip("| ").split(" | ") for line in table(path, head)[2:]]
 
 
-EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 
 
 def run_notebook(name):
@@ -205,11 +206,36 @@ def test_what_tables_and_pages_name_exists():
     for page in (REFERENCE / "architecture.md", ROOT / "CONTRIBUTING.md"):
         named = re.findall(r"`([\w./]+\.py)`", page.read_text(encoding="utf-8"))
         assert [name for name in named if name not in files] == []
-    drawn = " ".join(name for name, _ in architecture.ROOMS).split()
-    package = ROOT / "multispin_env"
-    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
-    families = {f"{room}/{family}/" for room in ("envs", "physics") for family in ("rounds", "continuous")}
-    assert folders | {family for family in families if (package / family).is_dir()} <= set(drawn)
+
+
+def test_the_page_of_the_architecture_begins_with_ten_files_to_read():
+    section = (REFERENCE / "architecture.md").read_text(encoding="utf-8").split("\n## ")[1]
+    files = re.findall(r"^\d+\. `([\w/]+\.py)`: .+\.$", section, re.MULTILINE)
+    assert (len(files), len(set(files))) == (10, 10)
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+
+
+def test_the_picture_of_the_architecture_has_every_room_in_the_order_of_imports():
+    drawn = {name.rstrip("/"): row for row, (names, _) in enumerate(architecture.ROOMS) for name in names.split()}
+    contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
+    layers = {contract["containers"][0]: contract["layers"] for contract in contracts if contract["type"] == "layers"}
+    for package, (_, first, last, _) in zip(("multispin_lab", "multispin_env"), architecture.RINGS[::2], strict=True):
+        rows = [[drawn[name] for name in re.findall(r"\w+", layer)] for layer in layers[package] if layer != "__main__"]
+        assert all(len(set(row)) == 1 for row in rows), "a layer is drawn in several rows"
+        order = [row[0] for row in rows]
+        assert order == sorted(order)
+        assert set(order) == {*range(first, last + 1)} - {drawn["envs/rounds"]}
+    families = {f"{room}/{family}" for room in ("envs", "physics") for family in ("rounds", "continuous")}
+    assert {family for family in families if (ROOT / "multispin_env" / family).is_dir()} <= set(drawn)
+    described = re.findall(r"^- `(\w+)/`: ", (REFERENCE / "architecture.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(described) == set(re.findall(r"\w+", " ".join(layers["multispin_lab"])))
+
+
+def test_the_page_of_the_api_has_every_public_name():
+    page = api_page().text
+    names = [name for name, value in public_names().items() if not inspect.ismodule(value)]
+    assert {"multispin_env.bounds.rate_optimum", "multispin_lab.suite.record"} <= set(names)
+    assert [name for name in names if f"::: {name}\n" not in page] == []
 
 
 QUICK = {"MultiSpin/Continuous-v0": "optimal", "MultiSpin/Serving-v0": "greedy"}  # others have "fixed"
