@@ -1,1 +1,1 @@
-"""Applications: commands, the page of explore, figures, films, and real models."""
+"""The command line: commands, films, options, tables, progress, and many tasks at once."""
