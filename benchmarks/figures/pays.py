@@ -241,7 +241,7 @@ class _CapacityFigureRow:
     system: str  # or rule
     capacity: float  # devices
     low: float  # 95 % interval
-    high: float
+    high: float  # infinite where a search ended at its limit
     more: bool  # whether the search ended at its limit
     tokens_in_time: float  # tokens/s at the largest number tried that meets the level
     ttft_p95: float  # s
@@ -287,17 +287,17 @@ def _draw_capacity(rows: Sequence[_CapacityFigureRow], figure: Any) -> None:
 
 def _capacity_bars(axes: Any, rows: Sequence[_CapacityFigureRow]) -> None:
     positions, values = np.arange(len(rows)), np.array([row.capacity for row in rows])
-    ends = np.array([[row.low, row.high] for row in rows]).T
+    ends = np.minimum([[row.low for row in rows], [row.high for row in rows]], MAX_USERS)  # those that were tried
     errors = np.maximum(np.abs(ends - values), 0.0)
     axes.barh(
         positions, values, color=[_COLOURS[row.system] for row in rows], xerr=errors, ecolor="#606060", capsize=2.5
     )
-    for position, row in zip(positions, rows, strict=True):
+    for position, row, end in zip(positions, rows, ends[1], strict=True):
         text = f" {row.capacity:.0f}{' or more' if row.more else ''}"
-        axes.text(max(row.high, row.capacity), position, text, va="center")
+        axes.text(max(end, row.capacity), position, text, va="center")
     axes.set_yticks(positions, [row.system for row in rows])
     axes.invert_yaxis()
-    axes.set_xlim(0.0, 1.2 * max(*(row.high for row in rows), 1.0))
+    axes.set_xlim(0.0, 1.3 * max(ends.max(), 1.0))
     axes.set_title(f"{rows[0].preset}, {rows[0].server}: {FIRST:g} s + {1e3 * rows[0].per_token:g} ms a token")
     axes.set_xlabel("devices")
     axes.grid(False, axis="y")

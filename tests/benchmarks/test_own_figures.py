@@ -56,6 +56,13 @@ def test_of_systems_that_are_equal_the_simplest_is_best():
     assert pays.winner_of({"autoregressive": 2.0, "colocated": 2.1, "multi-spin": 2.0}) == "colocated"
 
 
+def test_a_search_that_ended_at_its_limit_has_a_bar_to_it():
+    row = pays._CapacityFigureRow("llama2", "paper", 0.1, "load-aware", 505.0, 493.0, np.inf, False, 1.0, 1.0, 1.0)
+    figure = Figure()
+    pays.CAPACITY.draw([row], figure)
+    assert 505.0 < pays.MAX_USERS < figure.axes[0].get_xlim()[1] < np.inf
+
+
 SETTINGS = [("", 4, 10.0), ("", 20, 10.0), ("", 30, 10.0), ("", 20, 2.5), ("a100-7b-gemm", 20, 10.0), ("", 4, 20.0)]
 
 
