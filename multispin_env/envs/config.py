@@ -7,7 +7,7 @@ from dataclasses import Field, dataclass, fields, replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Self
 
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
@@ -23,9 +23,10 @@ from multispin_env.checks import (
     listed,
     shown,
 )
-from multispin_env.controllers.base import Assumptions, Controller, RoundsController
+from multispin_env.controllers.base import Assumptions, Controller, DecisionT, RoundsController, State
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.envs.actions import ActionCodec
 from multispin_env.envs.knowledge import Knowledge
 from multispin_env.envs.observations import ObservationCodec
 from multispin_env.envs.rendering.traces import Trace
@@ -54,7 +55,7 @@ class InfoKeys:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnvConfig(ABC):
+class EnvConfig(ABC, Generic[State, DecisionT]):
     """Complete configuration of one environment; each id has one subclass, whose docstring is its page.
 
     Fields of a subclass are the environment's own arguments; all need defaults. A field that may be a path has
@@ -170,7 +171,7 @@ class EnvConfig(ABC):
 
     @property
     @abstractmethod
-    def actions(self) -> Any:
+    def actions(self) -> ActionCodec[State, DecisionT]:
         """Codec between actions and decisions."""
 
     @property
@@ -184,7 +185,7 @@ class EnvConfig(ABC):
         """Prior knowledge from past data, for plug-in controllers."""
 
     @abstractmethod
-    def simulator(self, num_envs: int) -> Simulator:
+    def simulator(self, num_envs: int) -> Simulator[State, DecisionT]:
         """Make the simulator of a batch; ``ValueError`` for a scenario that the environment does not support."""
 
     @property
@@ -335,9 +336,9 @@ class EnvConfig(ABC):
         pairs = {name: (self.arguments[name], other.arguments.get(name)) for name in self._copies}
         return self.replace(**{name: theirs for name, (ours, theirs) in pairs.items() if _same_bytes(ours, theirs)})
 
-    def for_contender(self, contender: Any) -> Self:
+    def for_contender(self, contender: object) -> Self:
         """Return the configuration with the uplink discipline that a contender is written for, if it has one."""
-        rule: Any = contender.base if isinstance(contender, PlugIn) else contender
+        rule = contender.base if isinstance(contender, PlugIn) else contender
         return self.with_uplink(rule.discipline) if isinstance(rule, Controller) else self
 
     @property
@@ -361,9 +362,9 @@ class EnvConfig(ABC):
         assert self.optimal is not None  # `__post_init__` checks it for `optimum=True`
         return make_controller(self.optimal, self.scenario)
 
-    def contender(self, name: str, **options: Any) -> Controller[Any, Any] | PlugIn:
+    def contender(self, name: str, **options: Any) -> Controller | PlugIn:
         """Make the controller with this name, or the plug-in for a name with estimators."""
-        contender: Controller[Any, Any] | PlugIn = make_controller(name, self.scenario, self.assumptions, **options)
+        contender: Controller | PlugIn = make_controller(name, self.scenario, self.assumptions, **options)
         base = contender.base if isinstance(contender, PlugIn) else contender
         if self.family == "rounds" and not isinstance(base, RoundsController):
             names = listed(controller_names("rounds"))
