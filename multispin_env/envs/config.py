@@ -219,10 +219,7 @@ class EnvConfig(ABC, Generic[State, DecisionT]):
         """
         check_name("env", env_id, ENVIRONMENTS.names())
         kind: type[Self] = ENVIRONMENTS.load(env_id)
-        names = (*_COMMON, *sorted(kind.own_fields()))
-        check_keywords(env_id, arguments, (*names, *allowed, *Scenario.field_names()))
-        own = {name: value for name, value in arguments.items() if name in names}
-        overrides = {name: value for name, value in arguments.items() if name not in names}
+        own, overrides = kind._separated(arguments, *allowed)
         if isinstance(scenario, str) and not is_file_name(scenario):
             overrides = {**kind.scenario_defaults, **overrides}
         return kind(scenario=Scenario.resolve(scenario).replace(**overrides), **own)
@@ -239,13 +236,18 @@ class EnvConfig(ABC, Generic[State, DecisionT]):
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with other values for its fields, or for fields of its scenario."""
-        names = [field.name for field in fields(self)]
-        check_keywords(self.env_id, changes, (*names, *Scenario.field_names()))
-        values = {name: value for name, value in changes.items() if name in names}
-        system = {name: value for name, value in changes.items() if name not in names}
-        if system or "scenario" in values:
-            values["scenario"] = Scenario.resolve(values.get("scenario", self.scenario)).replace(**system)
-        return replace(self, **values)
+        own, overrides = self._separated(changes)
+        if overrides or "scenario" in own:
+            own["scenario"] = Scenario.resolve(own.get("scenario", self.scenario)).replace(**overrides)
+        return replace(self, **own)
+
+    @classmethod
+    def _separated(cls, keywords: Mapping[str, Any], *allowed: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Separate fields of the class and of the scenario; ``TypeError`` for other names that are not allowed."""
+        names = (*_COMMON, *sorted(cls.own_fields()))
+        check_keywords(cls.env_id, keywords, (*names, *allowed, *Scenario.field_names()))
+        own = {name: value for name, value in keywords.items() if name in names}
+        return own, {name: value for name, value in keywords.items() if name not in names}
 
     @property
     def arguments(self) -> dict[str, Any]:
