@@ -7,7 +7,7 @@ from dataclasses import Field, dataclass, fields, replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
@@ -26,7 +26,6 @@ from multispin_env.checks import (
 from multispin_env.controllers.base import Assumptions, Controller, DecisionT, RoundsController, State
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.envs.actions import ActionCodec
 from multispin_env.envs.knowledge import Knowledge
 from multispin_env.envs.observations import ObservationCodec
 from multispin_env.envs.rendering.traces import Trace
@@ -36,6 +35,9 @@ from multispin_env.files import sibling_file
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS, Registry
 from multispin_env.scenario import Scenario
 from multispin_env.server import DRAFTING, LAW
+
+if TYPE_CHECKING:  # not needed at import
+    from multispin_env.envs.actions import ActionCodec
 
 _COMMON = ("scenario", "action", "reward", "optimum")  # fields of `EnvConfig`
 
@@ -171,7 +173,7 @@ class EnvConfig(ABC, Generic[State, DecisionT]):
 
     @property
     @abstractmethod
-    def actions(self) -> ActionCodec[State, DecisionT]:
+    def actions(self) -> "ActionCodec[State, DecisionT]":
         """Codec between actions and decisions."""
 
     @property

@@ -1,18 +1,20 @@
 """Common pieces of the simulators of both families, which step a batch of n environments."""
 
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, Self
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self
 
 import numpy as np
 from typing_extensions import TypeVar
 
 from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray, Rows, replace_rows
 from multispin_env.controllers.base import DecisionT, State
-from multispin_env.envs.actions import ActionCodec
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation, ObservationCodec
 from multispin_env.physics.continuous.types import ContinuousObserved, ContinuousOutcome
 from multispin_env.physics.types import Observed, Outcome
+
+if TYPE_CHECKING:  # not needed at import
+    from multispin_env.envs.actions import ActionCodec
 
 OutcomeT = TypeVar("OutcomeT", bound=Outcome | ContinuousOutcome, default=Any)
 
@@ -71,7 +73,7 @@ class Simulator(Protocol[State, DecisionT]):
     planned: State  # state used to decode actions, arrays (n, K)
 
     @property
-    def actions(self) -> ActionCodec[State, DecisionT]:
+    def actions(self) -> "ActionCodec[State, DecisionT]":
         """Codec between actions and decisions."""
 
     @property
