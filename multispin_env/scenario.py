@@ -379,15 +379,16 @@ class Scenario:
         if not overrides:
             return self
         check_keywords("Scenario", overrides, self.field_names())
-        same_server = overrides.get("server", self.server) == self.server
-        drafting = DRAFTING if "server_draft_pieces" not in overrides else DRAFTING[:1]
-        names = (*LAW, "server", *(() if "server_draft_time" in overrides else drafting)) if same_server else ()
+        kept = {"fleet", "device_load", "battery_rounds"}  # fields that profiles must not change
+        if overrides.get("server", self.server) == self.server:
+            kept |= {"server", *LAW}
+            if "server_draft_time" not in overrides:
+                kept |= {*(DRAFTING[:1] if "server_draft_pieces" in overrides else DRAFTING)}
         if overrides.get("draft", self.draft) == self.draft:
-            names = (*names, "draft", "tasks", "draft_energy", *_UPLOAD)
+            kept |= {"draft", "tasks", "draft_energy", *_UPLOAD}
             if not {"fleet", "device_load"} & overrides.keys():
-                names = (*names, "mean_draft_time", "draft_context_time", "draft_context")
-        names = (*names, "fleet", "device_load", "battery_rounds")
-        values = with_draft(with_law({**{name: getattr(self, name) for name in names}, **overrides}))
+                kept |= {"mean_draft_time", "draft_context_time", "draft_context"}
+        values = with_draft(with_law({**{name: getattr(self, name) for name in kept}, **overrides}))
         return replace(self, **with_fleet(values))
 
     def to_dict(self) -> dict[str, Any]:

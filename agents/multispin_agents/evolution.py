@@ -24,6 +24,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.envs.actions import LIMIT
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
+from multispin_env.envs.continuous.endless import ContinuousConfig
 from multispin_env.envs.observations import Observation
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.episodes import play
@@ -146,7 +147,7 @@ class EvolutionSettings(BaseSettings):
         if config.scenario.battery_rounds:
             # half-full batteries take up to a minute to fill: in 30 s short drafts are best, which lose charge later
             return replace(self, warm_up=40.0, seconds=40.0, cases=1)
-        if config.family == "rounds":
+        if not isinstance(config, ContinuousConfig):
             return self
         settings = replace(self, last_std=0.0)
         # with finite requests, cases are longer: requests take seconds, and queues grow slowly

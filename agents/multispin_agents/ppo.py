@@ -33,6 +33,7 @@ from multispin_agents.vec_env import NativeVecEnv, require_native
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.objectives import Objective, TokensMinusTime
+from multispin_env.envs.rounds.known import RoundsConfig
 
 
 def gains(features: th.Tensor, noise: th.Tensor, returns: th.Tensor) -> tuple[th.Tensor, float]:
@@ -409,7 +410,7 @@ def _cases(config: EnvConfig) -> Iterator[str]:
     else:
         if residual:
             yield "residual rounds"
-        if config.actions.common_draft_length:
+        if isinstance(config, RoundsConfig) and config.actions.common_draft_length:
             yield "common length"
         if not config.independent:
             yield "history"

@@ -59,7 +59,7 @@ def cells() -> Iterator[Row]:
         yield {"cell": f"{preset}, {server}"} | cells
 
 
-def controllers(scenario: ms.Scenario) -> dict[str, ms.Controller[Any, Any]]:
+def controllers(scenario: ms.Scenario) -> dict[str, ms.Controller]:
     plain = {
         f"plainest {most}, waits for {'all' if waits else 'none'}": Plainest(scenario, most=most, waits=waits)
         for most in (1, 4)
@@ -92,7 +92,7 @@ def drawn_system(seed: int) -> tuple[ms.Scenario, ms.SystemState]:
     return scenario, state.changed(draft_time=pace, acceptance_rate=alpha)
 
 
-def played(controller: ms.Controller[Any, Any], state: ms.SystemState, seconds: float) -> tuple[float, float]:
+def played(controller: ms.Controller, state: ms.SystemState, seconds: float) -> tuple[float, float]:
     """Return mean tokens/s over copies of a system with state (K,), and its standard error."""
     many = state.mapped(lambda array: np.repeat(array[None], COPIES, 0))
     rates = ms.long_run(controller, many, warm_up=1.0, horizon=seconds).rate

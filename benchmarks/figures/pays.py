@@ -120,7 +120,7 @@ def system_rates(scenario: Scenario, state: SystemState, part: float = 1.0) -> d
     rounds = expected_outcome(scenario, state, make_controller("optimal", scenario)(state))
     time = part * float(rounds.round_latency.mean())
 
-    def simulated(controller: Controller[Any, Any], rounds: float) -> FloatArray:
+    def simulated(controller: Controller, rounds: float) -> FloatArray:
         return long_run(controller, state, warm_up=WARM_UP * time, horizon=rounds * time).rate
 
     def best_free(system: Scenario) -> tuple[FloatArray, str]:

@@ -3,10 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Generic, Self, TypeVar, overload
+from typing import Any, ClassVar, Generic, Self, overload
 
 import numpy as np
-from typing_extensions import override
+from typing_extensions import TypeVar, override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import (
@@ -71,18 +71,18 @@ def per_device(field: str, value: Option, shape: tuple[int, ...]) -> FloatArray:
     return broadcast(field, flat, shape)
 
 
-def min_length(rule: "Controller[Any, Any]") -> int:
+def min_length(rule: "Controller") -> int:
     """Return L_min, a limit of options."""
     return rule.scenario.min_draft_length
 
 
-def max_length(rule: "Controller[Any, Any]") -> int:
+def max_length(rule: "Controller") -> int:
     """Return L_max, a limit of options."""
     return rule.scenario.max_draft_length
 
 
-State = TypeVar("State", SystemState, ContinuousState)
-DecisionT = TypeVar("DecisionT", Decision, ContinuousDecision)
+State = TypeVar("State", bound=SystemState | ContinuousState, default=Any)
+DecisionT = TypeVar("DecisionT", bound=Decision | ContinuousDecision, default=Any)
 
 
 def _checked(decision: Any, expected: type[DecisionT], controller: object) -> DecisionT:
@@ -280,7 +280,7 @@ class Modifier(ContinuousController):
         The controller whose decisions are modified.
     """
 
-    base: Controller[Any, Any]
+    base: Controller
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -69,7 +69,7 @@ def check_controller(name: str, known: Iterable[str]) -> None:
         check_name(CONTROLLERS.kind, name, known)
 
 
-def load_controller(name: str) -> Callable[..., Controller[Any, Any]]:
+def load_controller(name: str) -> Callable[..., Controller]:
     """Return the class or function that makes the named controller; ``module:ATTRIBUTE`` is imported.
 
     ``ValueError`` for an unknown name (the nearest is suggested), or one that makes no controller.

@@ -27,7 +27,7 @@ class PlugIn:
     part, or for an estimator whose result the controller cannot use.
     """
 
-    def __init__(self, base: Controller[Any, Any], estimators: Iterable[Estimator] = ()) -> None:
+    def __init__(self, base: Controller, estimators: Iterable[Estimator] = ()) -> None:
         self.base = base
         self.estimators = tuple(estimators)
         self._num_envs: int | None = None  # None: the next call starts the estimators

@@ -7,7 +7,7 @@ from dataclasses import Field, dataclass, fields, replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
@@ -23,7 +23,7 @@ from multispin_env.checks import (
     listed,
     shown,
 )
-from multispin_env.controllers.base import Assumptions, Controller, RoundsController
+from multispin_env.controllers.base import Assumptions, Controller, DecisionT, RoundsController, State
 from multispin_env.controllers.names import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.knowledge import Knowledge
@@ -35,6 +35,9 @@ from multispin_env.files import sibling_file
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS, Registry
 from multispin_env.scenario import Scenario
 from multispin_env.server import DRAFTING, LAW
+
+if TYPE_CHECKING:  # not needed at import
+    from multispin_env.envs.actions import ActionCodec
 
 _COMMON = ("scenario", "action", "reward", "optimum")  # fields of `EnvConfig`
 
@@ -54,7 +57,7 @@ class InfoKeys:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnvConfig(ABC):
+class EnvConfig(ABC, Generic[State, DecisionT]):
     """Complete configuration of one environment; each id has one subclass, whose docstring is its page.
 
     Fields of a subclass are the environment's own arguments; all need defaults. A field that may be a path has
@@ -170,7 +173,7 @@ class EnvConfig(ABC):
 
     @property
     @abstractmethod
-    def actions(self) -> Any:
+    def actions(self) -> "ActionCodec[State, DecisionT]":
         """Codec between actions and decisions."""
 
     @property
@@ -184,7 +187,7 @@ class EnvConfig(ABC):
         """Prior knowledge from past data, for plug-in controllers."""
 
     @abstractmethod
-    def simulator(self, num_envs: int) -> Simulator:
+    def simulator(self, num_envs: int) -> Simulator[State, DecisionT]:
         """Make the simulator of a batch; ``ValueError`` for a scenario that the environment does not support."""
 
     @property
@@ -218,10 +221,7 @@ class EnvConfig(ABC):
         """
         check_name("env", env_id, ENVIRONMENTS.names())
         kind: type[Self] = ENVIRONMENTS.load(env_id)
-        names = (*_COMMON, *sorted(kind.own_fields()))
-        check_keywords(env_id, arguments, (*names, *allowed, *Scenario.field_names()))
-        own = {name: value for name, value in arguments.items() if name in names}
-        overrides = {name: value for name, value in arguments.items() if name not in names}
+        own, overrides = kind._separated(arguments, *allowed)
         if isinstance(scenario, str) and not is_file_name(scenario):
             overrides = {**kind.scenario_defaults, **overrides}
         return kind(scenario=Scenario.resolve(scenario).replace(**overrides), **own)
@@ -238,13 +238,18 @@ class EnvConfig(ABC):
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with other values for its fields, or for fields of its scenario."""
-        names = [field.name for field in fields(self)]
-        check_keywords(self.env_id, changes, (*names, *Scenario.field_names()))
-        values = {name: value for name, value in changes.items() if name in names}
-        system = {name: value for name, value in changes.items() if name not in names}
-        if system or "scenario" in values:
-            values["scenario"] = Scenario.resolve(values.get("scenario", self.scenario)).replace(**system)
-        return replace(self, **values)
+        own, overrides = self._separated(changes)
+        if overrides or "scenario" in own:
+            own["scenario"] = Scenario.resolve(own.get("scenario", self.scenario)).replace(**overrides)
+        return replace(self, **own)
+
+    @classmethod
+    def _separated(cls, keywords: Mapping[str, Any], *allowed: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Separate fields of the class and of the scenario; ``TypeError`` for other names that are not allowed."""
+        names = (*_COMMON, *sorted(cls.own_fields()))
+        check_keywords(cls.env_id, keywords, (*names, *allowed, *Scenario.field_names()))
+        own = {name: value for name, value in keywords.items() if name in names}
+        return own, {name: value for name, value in keywords.items() if name not in names}
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -335,9 +340,9 @@ class EnvConfig(ABC):
         pairs = {name: (self.arguments[name], other.arguments.get(name)) for name in self._copies}
         return self.replace(**{name: theirs for name, (ours, theirs) in pairs.items() if _same_bytes(ours, theirs)})
 
-    def for_contender(self, contender: Any) -> Self:
+    def for_contender(self, contender: object) -> Self:
         """Return the configuration with the uplink discipline that a contender is written for, if it has one."""
-        rule: Any = contender.base if isinstance(contender, PlugIn) else contender
+        rule = contender.base if isinstance(contender, PlugIn) else contender
         return self.with_uplink(rule.discipline) if isinstance(rule, Controller) else self
 
     @property
@@ -361,9 +366,9 @@ class EnvConfig(ABC):
         assert self.optimal is not None  # `__post_init__` checks it for `optimum=True`
         return make_controller(self.optimal, self.scenario)
 
-    def contender(self, name: str, **options: Any) -> Controller[Any, Any] | PlugIn:
+    def contender(self, name: str, **options: Any) -> Controller | PlugIn:
         """Make the controller with this name, or the plug-in for a name with estimators."""
-        contender: Controller[Any, Any] | PlugIn = make_controller(name, self.scenario, self.assumptions, **options)
+        contender: Controller | PlugIn = make_controller(name, self.scenario, self.assumptions, **options)
         base = contender.base if isinstance(contender, PlugIn) else contender
         if self.family == "rounds" and not isinstance(base, RoundsController):
             names = listed(controller_names("rounds"))

@@ -52,8 +52,8 @@ class Entry:
     """Entry of the observation: a field scaled to order one; the pages of environments have the formulas."""
 
     field: str  # key of `fields_of`
-    encode: Callable[[Any, Array], Array]
-    decode: Callable[[Any, FloatArray], Array]
+    encode: Callable[["ObservationCodec", Array], Array]
+    decode: Callable[["ObservationCodec", FloatArray], Array]
     bounds: Callable[["ObservationCodec"], tuple[float, float]] = lambda codec: (0.0, 1.0)
     numbers: Callable[["ObservationCodec"], int] = lambda codec: 1  # for each user, user by user
 
@@ -401,7 +401,7 @@ class ObservationEncoder:
         self._encoded: dict[str, Array] = dict.fromkeys(codec.space, np.empty(0))  # in the order of the space
         self._source: dict[str, Array] = {}  # field of each entry
 
-    def encode(self, fields: Mapping[str, Array], state: Any) -> Observation:
+    def encode(self, fields: Mapping[str, Array], state: SystemState | ContinuousState) -> Observation:
         """Return the observation of fields (n, K), with ``shared`` from a state (n, K)."""
         codec, encoded, source = self._codec, self._encoded, self._source
         if codec.num_changing or not source:

@@ -1,17 +1,26 @@
 """Common pieces of the simulators of both families, which step a batch of n environments."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self
 
 import numpy as np
+from typing_extensions import TypeVar
 
 from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray, Rows, replace_rows
+from multispin_env.controllers.base import DecisionT, State
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation, ObservationCodec
+from multispin_env.physics.continuous.types import ContinuousObserved, ContinuousOutcome
+from multispin_env.physics.types import Observed, Outcome
+
+if TYPE_CHECKING:  # not needed at import
+    from multispin_env.envs.actions import ActionCodec
+
+OutcomeT = TypeVar("OutcomeT", bound=Outcome | ContinuousOutcome, default=Any)
 
 
 @dataclass(eq=False, slots=True)  # not frozen, which would take three times as long
-class Step:
+class Step(Generic[DecisionT, OutcomeT]):
     """Result of one step of all environments; durations may differ."""
 
     observation: Observation  # after the step, arrays (n, ...), read only
@@ -20,8 +29,8 @@ class Step:
     truncated: BoolArray  # (n,) by the simulator; `max_episode_steps` is applied outside
     duration: FloatArray  # (n,) s
     info: dict[str, Array]  # arrays (n,) and (n, K)
-    decision: Any  # (n, K)
-    outcome: Any  # (n, ...)
+    decision: DecisionT  # (n, K)
+    outcome: OutcomeT  # (n, ...)
 
     def without(self, over: BoolArray | None) -> Self:
         """Set reward, duration and info to 0 in the environments in the mask ``over`` (n,)."""
@@ -56,21 +65,24 @@ class Counts:
         }
 
 
-class Simulator(Protocol):
+class Simulator(Protocol[State, DecisionT]):
     """Interface of the simulators: n environments, with actions and observations as arrays (n, ...)."""
 
-    actions: Any  # an `ActionCodec`
     observations: ObservationCodec
     objective: Objective
-    planned: Any  # state used to decode actions, arrays (n, K)
+    planned: State  # state used to decode actions, arrays (n, K)
 
     @property
-    def state(self) -> Any:
+    def actions(self) -> "ActionCodec[State, DecisionT]":
+        """Codec between actions and decisions."""
+
+    @property
+    def state(self) -> State:
         """True state used to price the next action, arrays (n, K)."""
 
     @property
-    def observed(self) -> Any:
-        """Input of plug-ins, an `Observed` or a `ContinuousObserved`, arrays (n, K)."""
+    def observed(self) -> Observed | ContinuousObserved:
+        """Input of plug-ins, arrays (n, K)."""
 
     @property
     def own_physics(self) -> str:
@@ -82,7 +94,7 @@ class Simulator(Protocol):
     def reset(self, envs: IntArray | None = None) -> Observation:
         """Start new episodes in some environments (default all); return read-only observations of all."""
 
-    def step(self, action: Array, over: BoolArray | None = None) -> Step:
+    def step(self, action: Array, over: BoolArray | None = None) -> Step[DecisionT, Any]:
         """Play actions (n, K, columns) within ±`LIMIT`; ``ValueError`` for an invalid entry, before anything changes.
 
         Environments in the mask ``over`` (n,) start a new episode instead: their action is ignored, and their reward

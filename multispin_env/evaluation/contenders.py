@@ -18,6 +18,7 @@ from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.base import MultiSpinVectorEnv
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.observations import Observation
+from multispin_env.envs.rounds.known import RoundsConfig
 from multispin_env.evaluation.defaults import default_contenders
 from multispin_env.evaluation.policy import Policy
 from multispin_env.physics.continuous.types import ContinuousObserved
@@ -28,7 +29,7 @@ from multispin_env.registry import CONTROLLERS, import_attribute, is_outside
 _Agent = Callable[[Observation], Array]
 """Function from observations of n environments to actions (n, K, columns); it may have a method ``reset``."""
 
-_Named = Controller[Any, Any] | PlugIn
+_Named = Controller | PlugIn
 
 Contender = _Named | Policy | _Agent
 """Controllers receive the true state, plug-ins its visible part, all others observations."""
@@ -76,7 +77,7 @@ def contenders_of(config: EnvConfig) -> tuple[str, ...]:
 
 
 def _can_play(name: str, config: EnvConfig) -> bool:
-    if not config.actions.common_draft_length:
+    if not (isinstance(config, RoundsConfig) and config.actions.common_draft_length):
         return True
     state = sample_state(config.scenario, np.random.default_rng(0), 500)
     length = make_controller(name, config.scenario)(state).draft_length

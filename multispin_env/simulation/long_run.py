@@ -1,7 +1,6 @@
 """Long simulations: rates of a controller, and service of requests (not in the paper; docs/evidence/serving.md)."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from multispin_env.physics.workload import Workload
 
 
 def long_run(
-    controller: Controller[Any, Any],
+    controller: Controller,
     state: SystemState,
     *,
     warm_up: float = 10.0,
@@ -63,7 +62,7 @@ def long_run(
 
 
 def serve(
-    controller: Controller[Any, Any],
+    controller: Controller,
     workload: Workload,
     *,
     copies: int = 24,
@@ -141,7 +140,7 @@ def serve(
 
 def simulate_service(
     system: ContinuousSystem,
-    controller: Controller[Any, Any],
+    controller: Controller,
     copies: int,
     warm_up: float,
     horizon: float,

@@ -49,7 +49,7 @@ FIRST_RATIO = 1.3  # Ratio of the first two loads; squared for each later one, u
 _LOWER_RATIO = 0.3  # This fraction of a load must be in time too: the share may fall, then rise with larger batches
 CAPACITY_UNITS = {"rate": "requests/s", "users": "devices"}  # Units of a capacity, by the variable of the search
 
-_Rule = str | Callable[[Scenario], Controller[Any, Any]]  # A name for `make_candidates`, or a factory of controllers
+_Rule = str | Callable[[Scenario], Controller]  # A name for `make_candidates`, or a factory of controllers
 
 
 @dataclass(frozen=True)
@@ -373,7 +373,7 @@ def _beyond(load: float, factor: float, ends: tuple[float, float], whole: bool) 
     return float(np.clip(scaled, *ends))
 
 
-_Candidates = Callable[[Scenario], Sequence[Controller[Any, Any]]]  # A local search finds the best for each load
+_Candidates = Callable[[Scenario], Sequence[Controller]]  # A local search finds the best for each load
 
 
 def rule_names() -> tuple[str, ...]:
@@ -425,7 +425,7 @@ class _Trial:
                 break
         return point(best)
 
-    def _simulate(self, load: float, controller: Controller[Any, Any], workload: Workload, rate: float) -> LoadPoint:
+    def _simulate(self, load: float, controller: Controller, workload: Workload, rate: float) -> LoadPoint:
         search = self.search
         copies = _MIN_COPIES * int(np.ceil(_MAX_REQUESTS / (_MIN_COPIES * rate * search.horizon)))
         copies = min(copies, search.copies)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 
@@ -39,7 +38,7 @@ def share_within_memory(workload: Workload, run: ServiceRun, kv_tokens: float) -
     return NormalDist(mean, float(np.sqrt(rate * square.mean()))).cdf(kv_tokens)
 
 
-def estimated_tokens(controller: Controller[Any, Any], workload: Workload, kv_tokens: float = np.inf) -> float:
+def estimated_tokens(controller: Controller, workload: Workload, kv_tokens: float = np.inf) -> float:
     """Estimate the tokens/s of requests in time: `estimated_rates` at the largest number of requests in time.
 
     The limits are TPOT, E2EL for an answer of mean length, and the memory for contexts. Prompts take time of the

@@ -37,7 +37,7 @@ class _PlayedSimulator(RoundsSimulator):
         return super().reset(envs)
 
     @override
-    def step(self, action: Array, over: BoolArray | None = None) -> Step:
+    def step(self, action: Array, over: BoolArray | None = None) -> Step[Decision, Outcome]:
         with np.errstate(divide="ignore", invalid="ignore"):  # joules per token, where all devices have left
             return super().step(action, over)
 

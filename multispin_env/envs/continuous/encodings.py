@@ -47,7 +47,7 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
         return self.base_columns + self.drops
 
     @cached_property
-    def rule(self) -> Controller[Any, Any]:
+    def rule(self) -> Controller:
         """The reference controller."""
         return make_controller(self.reference, self.scenario)
 
@@ -63,7 +63,7 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
         checked = checked_continuous_decision(self.scenario, self.uplink, flat, math.prod(batch))
         return checked.mapped(lambda x: x.reshape((*batch, *x.shape[1:])))
 
-    def apply_rule(self, rule: Controller[Any, Any], state: ContinuousState) -> ContinuousDecision:
+    def apply_rule(self, rule: Controller, state: ContinuousState) -> ContinuousDecision:
         """Return the decision of a rule as arrays; states (n, K), which come from a simulator, are not checked."""
         decide = rule.decide_continuous if state.phase.ndim == 2 else rule
         return self.checked_decision(decide(state), state.phase.shape)

@@ -24,6 +24,7 @@ from multispin_env.envs.rendering.traces import Trace
 from multispin_env.physics.acceptance import ByRequest, check_mean_rounds
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.passes import DISCIPLINES, discipline_of
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 from multispin_env.physics.radio import GaussMarkov
 from multispin_env.registry import CONTINUOUS_ENCODINGS, Registry
 from multispin_env.simulation.reference import REFERENCE, reference_rate
@@ -33,7 +34,7 @@ _REPORTS = ("fresh", "old")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContinuousConfig(EnvConfig):
+class ContinuousConfig(EnvConfig[ContinuousState, ContinuousDecision]):
     """Base of the configurations without the barrier; the page of `Continuous` explains the arguments.
 
     A subclass overrides the system, the objective, the entries or the totals.

@@ -7,7 +7,6 @@ from typing_extensions import override
 
 from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray, Rows, replace_rows
 from multispin_env.envs.config import EnvConfig
-from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.knowledge import Knowledge
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation, ObservationCodec, ObservationEncoder, fields_of
@@ -16,6 +15,7 @@ from multispin_env.physics.chains import ChainRound
 from multispin_env.physics.continuous.core import ContinuousCore
 from multispin_env.physics.continuous.service_log import ServiceLog
 from multispin_env.physics.continuous.types import (
+    ContinuousDecision,
     ContinuousObserved,
     ContinuousOutcome,
     ContinuousState,
@@ -24,6 +24,7 @@ from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.types import Observed
 
 _Info = dict[str, Array]
+_Config = EnvConfig[ContinuousState, ContinuousDecision]
 
 _LATENCIES = ("ttft", "tpot", "e2el")
 _PERCENTS = (50, 95, 99)
@@ -162,11 +163,10 @@ class ContinuousSimulator:
     own_physics: ClassVar[str] = ""  # there is no optimum which it could change
 
     def __init__(
-        self, config: EnvConfig, objective: Objective, core: ContinuousCore, account: TokenAccount, horizon: float
+        self, config: _Config, objective: Objective, core: ContinuousCore, account: TokenAccount, horizon: float
     ) -> None:
         self.scenario, self._core, self._horizon = config.scenario, core, horizon
-        self.actions: ContinuousCodec = config.actions
-        self.observations, self.objective = config.observations, objective
+        self.actions, self.observations, self.objective = config.actions, config.observations, objective
         self._prices_expected = config.drawn and not config.sampled
         self._tracker = BeliefTracker(core, self.observations, config.knowledge) if self.observations.hides else None
         self._account = account
@@ -198,7 +198,7 @@ class ContinuousSimulator:
         self._start_episodes(slice(None) if envs is None else envs)
         return self._observe()
 
-    def step(self, action: Array, over: BoolArray | None = None) -> Step:
+    def step(self, action: Array, over: BoolArray | None = None) -> Step[ContinuousDecision, ContinuousOutcome]:
         """Play actions (n, K, columns) within ±`LIMIT`; ``ValueError`` for an invalid entry, before anything changes.
 
         Environments in the mask ``over`` (n,) start a new episode instead: their action is ignored, and their reward

@@ -22,12 +22,12 @@ from multispin_env.envs.rounds.simulator import RoundsSimulator
 from multispin_env.envs.rounds.slopes import reward_slopes
 from multispin_env.physics.acceptance import ByRequest
 from multispin_env.physics.rounds import Dynamics
-from multispin_env.physics.types import SystemState
+from multispin_env.physics.types import Decision, SystemState
 from multispin_env.registry import ENCODINGS, Registry
 
 
 @dataclass(frozen=True, kw_only=True)
-class RoundsConfig(EnvConfig):
+class RoundsConfig(EnvConfig[SystemState, Decision]):
     """Base of the configurations of environments of rounds, with a known state.
 
     A subclass overrides the entries, the dynamics, the state used to decode actions, or the objective. If it has an

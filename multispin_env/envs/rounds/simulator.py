@@ -52,7 +52,9 @@ class RoundsSimulator:
         scenario = config.scenario
         dynamics.acceptance.prior(scenario)  # raises for an unsuitable scenario
         self.config, self.scenario, self.num_envs, self.dynamics = config, scenario, num_envs, dynamics
-        self.actions: RoundsCodec = config.actions
+        codec = config.actions
+        assert isinstance(codec, RoundsCodec)  # as `ENCODINGS` checks
+        self.actions = codec
         self.observations, self.objective, self._plan = config.observations, objective, plan
         self._check_optimum(config)
         # options of the step
@@ -108,7 +110,7 @@ class RoundsSimulator:
         self._set_states()
         return self._encoder.encode(self._fields(), self.planned)
 
-    def step(self, action: Array, over: BoolArray | None = None) -> Step:
+    def step(self, action: Array, over: BoolArray | None = None) -> Step[Decision, Outcome]:
         """Play actions (n, K, columns) within ±`LIMIT`; ``ValueError`` for an invalid entry, before anything changes.
 
         Environments in the mask ``over`` (n,) start a new episode instead: their action is ignored, and their reward
