@@ -115,13 +115,16 @@ class ContinuousCore:
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
         """Give one environment new random streams, spawned from ``generator``."""
-        devices, *others, requests = generator.spawn(5)
-        others += generator.spawn(1) if self._losses is not None else []
+        devices, fading, noise, renewals, requests = generator.spawn(5)
+        by_cycle = [(self._fading, fading), (self._noise, noise), (self._renewals, renewals)]
+        if self._losses is not None:
+            (losses,) = generator.spawn(1)
+            by_cycle.append((self._losses, losses))
         self._devices.seed(env, devices)
         if self.queues is not None:
             self.queues.seed(env, requests)
         users = self.system.scenario.num_users
-        for stream, parent in zip((self._fading, self._noise, self._renewals, self._losses), others, strict=False):
+        for stream, parent in by_cycle:
             if stream is not None:
                 for user, child in enumerate(parent.spawn(users)):
                     stream.seed(env * users + user, child)
@@ -310,7 +313,7 @@ class ContinuousCore:
     def _later_efficiency(self, state: ContinuousState, cells: IntArray) -> FloatArray:
         now = np.repeat(state.time, state.age.shape[-1]).take(cells)
         elapsed = (now - self._gain_at.take(cells))[:, None]  # (m, 1): the channel treats each device as a batch entry
-        mean, old = (array.take(cells)[:, None] for array in (self.users.mean_gain, self._gain))
+        mean, old = self.users.mean_gain.take(cells)[:, None], self._gain.take(cells)[:, None]
         gain = self.system.channel.next_gain(old, mean, self._fading.read(cells), elapsed)[:, 0]
         self._gain, self._gain_at = self._gain.copy(), self._gain_at.copy()
         put(self._gain, cells, gain)
