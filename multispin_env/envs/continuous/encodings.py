@@ -57,8 +57,10 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
 
     def checked_decision(self, decision: ContinuousDecision, shape: tuple[int, ...]) -> ContinuousDecision:
         """Return the complete decision as arrays (*shape); ``ValueError`` for an invalid decision."""
-        check_instance("decision", decision, ContinuousDecision)
         batch = shape[:-1]
+        if len(batch) == 1:  # in every step
+            return checked_continuous_decision(self.scenario, self.uplink, decision, *batch)
+        check_instance("decision", decision, ContinuousDecision)
         flat = decision.mapped(lambda x: _rows(x, batch))
         checked = checked_continuous_decision(self.scenario, self.uplink, flat, math.prod(batch))
         return checked.mapped(lambda x: x.reshape((*batch, *x.shape[1:])))

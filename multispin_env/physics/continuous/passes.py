@@ -174,7 +174,7 @@ def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> _Uploa
     cells = np.arange(release.size).reshape(release.shape)
     first = cells[:, :1]
     by_release = np.argsort(release, -1, kind="stable") + first
-    start, work, key = (array.take(by_release) for array in (release, air, priority))
+    start, work, key = [array.take(by_release) for array in (release, air, priority)]
     position = np.empty_like(cells)
     put(position, np.lexsort((work, key)) + first, cells - first)
     ends = np.empty_like(release)
