@@ -215,7 +215,8 @@ class ContinuousCore:
         begun = start_drafts(self.system.scenario, self.state, decision)
         late = self._repeats_of(self.state, begun)
         outcome, state = next_pass(self.system.scenario, self.system.uplink, begun, decision, over, late=late)
-        self._keep_repeats(late, outcome)
+        if late is not None:
+            self._keep_repeats(late, outcome)
         tokens, hit = self._draw_tokens(begun.draft_length, outcome.verified)
         if self.system.acceptance.changes:
             self._next_rates(outcome.verified, tokens)
@@ -255,7 +256,8 @@ class ContinuousCore:
             if restore is not None:
                 restore()
             raise
-        self._keep_repeats(late, outcome)
+        if late is not None:
+            self._keep_repeats(late, outcome)
         verified = outcome.verified
         new = (dropped & ~idle) | (idle & (arrived <= end[:, None]))
         self._first_rates(new if over is None else new & ~over[:, None])
@@ -333,11 +335,10 @@ class ContinuousCore:
             return None
         return np.where(state.starting, self._repeats, self._repeats_left) * (begun.draft_length > 0)
 
-    def _keep_repeats(self, late: FloatArray | None, outcome: ContinuousOutcome) -> None:
-        if late is not None:
-            with np.errstate(invalid="ignore"):  # environments that are over may have infinite times
-                missing = np.maximum(outcome.uploaded_at - outcome.duration[:, None], 0.0)
-            self._repeats_left = np.minimum(late, missing)
+    def _keep_repeats(self, late: FloatArray, outcome: ContinuousOutcome) -> None:
+        with np.errstate(invalid="ignore"):  # environments that are over may have infinite times
+            missing = np.maximum(outcome.uploaded_at - outcome.duration[:, None], 0.0)
+        self._repeats_left = np.minimum(late, missing)
 
     def _next_rates(self, verified: BoolArray, tokens: FloatArray) -> None:
         drawn = self._fresh_uniforms(np.flatnonzero(verified))
