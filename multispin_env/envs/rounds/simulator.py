@@ -265,17 +265,16 @@ class RoundsSimulator:
     def _check_optimum(self, config: EnvConfig) -> None:
         share = config.reward == "share"
         asked = {"optimum": config.optimum, "reward": share and "share", "regret": config.arguments.get("regret")}
-        name = next(filter(asked.get, asked), None)
-        if name is None:  # nothing needs the optimum
-            return
-        if self.own_physics:
+        name = next(filter(asked.get, asked), "")  # first part that needs the optimum
+        if name and self.own_physics:
             expected = f"no optimum with your own {type(self).__name__}.{self.own_physics}"
             remedy = "set optimum_holds = True on the class if the package's optimum is still the best"
             raise ValueError(f"{name}: expected {expected}, got {asked[name]!r}; {remedy}")
         if share and type(self.objective) is not Goodput:
             expected = f"'expected' or 'sampled' with your own {type(self.objective).__name__}"
             raise ValueError(f"reward: expected {expected}, got 'share'")
-        config.scenario.uplink.require_concave()
+        if name:
+            config.scenario.uplink.require_concave()
 
     def _optimal_goodput(self) -> FloatArray:
         assert self._best is not None
@@ -324,14 +323,11 @@ class RoundsSimulator:
             self._counts.reset(rows)
 
     def _set_states(self) -> None:
-        users = self.users
-        self.state = SystemState(  # prices an action
-            draft_time=users.draft_time,
+        self.state = self.users.into(  # prices an action
+            SystemState,
             spectral_efficiency=self._reports[-1],
             acceptance_rate=self.requests.rate,
             head_start=self._chains.head_start,
-            draft_energy=users.draft_energy,
-            fleet_row=users.fleet_row,
         )
         self._drafting_energy = self.scenario.devices.joules(self.state.draft_energy)
         self._token_energy = self.scenario.uplink.token_joules(self.state.spectral_efficiency, self._drafting_energy)
@@ -340,7 +336,7 @@ class RoundsSimulator:
         self.reported = self.state  # with the spectral efficiency of the last report
         if self._knowledge.delay:
             self.reported = self.state.changed(spectral_efficiency=self._reports[0])
-        self.planned = self._plan(self.reported, users.mean_gain)  # used to decode actions
+        self.planned = self._plan(self.reported, self.users.mean_gain)  # used to decode actions
 
     def _fields(self) -> dict[str, Array]:
         fields = {
