@@ -51,7 +51,9 @@ class Batched:
 
     def into(self, kind: type[_Kind], **changes: Any) -> _Kind:
         """Return a record of another kind with all fields that both have, by name, except for ``changes``."""
-        return kind(**self.shared(kind) | changes)
+        for name in _common_names(type(self), kind):  # type: ignore[arg-type]  # mypy takes no class for hashable
+            changes.setdefault(name, getattr(self, name))
+        return kind(**changes)
 
     def shared(self, kind: type["Batched"]) -> dict[str, Any]:
         """Return the fields that another kind of record has as well, by name."""
