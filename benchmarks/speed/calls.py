@@ -59,7 +59,8 @@ def rows(users: int, most: int) -> Iterator[Row]:
             calls = calls_of(function)
             files = len({code.co_filename for code in calls})
             often = ", ".join(f"{code.co_qualname} {count}" for code, count in calls.most_common(most))
-            yield {"path": path, "files": files, "functions": len(calls), "calls": calls.total(), "most often": often}
+            row = {"path": path, "files": files, "functions": len(calls), "calls": calls.total()}
+            yield row | ({"most often": often} if most else {})
 
 
 OPTIONS: Options = {"users": (20, "number of devices K"), "most": (0, "functions to name, the most called first")}
