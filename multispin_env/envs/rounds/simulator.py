@@ -186,8 +186,7 @@ class RoundsSimulator:
         renewed = self.requests.age == 0 if acceptance.changes else self._none
         if self.scenario.draft_ahead:
             self._chains.keep(~renewed)
-        if self._counts is not None:
-            self._counts.advance(decision.draft_length.copy(), tokens.astype(np.int64) - 1, renewed)
+        self._count(decision, tokens, renewed)
         self._elapsed = self._elapsed + 1
         if ended is None:
             self._report(ALL, gain)
@@ -199,6 +198,11 @@ class RoundsSimulator:
             self._skip_delay(ended, ended)
             self._start_episodes(ended)
         self._set_states()
+
+    def _count(self, decision: Decision, tokens: FloatArray, renewed: BoolArray) -> None:
+        """Count a round with ``tokens`` (n, K), after which the requests of ``renewed`` (n, K) devices are new."""
+        if self._counts is not None:
+            self._counts.advance(decision.draft_length.copy(), tokens.astype(np.int64) - 1, renewed)
 
     def _ends(self) -> tuple[BoolArray, BoolArray]:
         """Return which episodes (n,) are terminated and which are truncated.
