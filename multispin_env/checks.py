@@ -244,11 +244,13 @@ def checked_field(
     A limit that is a function is called with the dataclass. ``None`` passes if it is the default, or if the field is
     ``optional``.
     """
+    late = any(isinstance(limit, FunctionType) for limit in limits)
 
     def checked(owner: object, name: str) -> None:
         value = getattr(owner, name)
         if value is not None or not (optional or default is None):
-            check(name, value, *(end(owner) if isinstance(end, FunctionType) else end for end in limits), **ends)
+            known = [limit(owner) if isinstance(limit, FunctionType) else limit for limit in limits] if late else limits
+            check(name, value, *known, **ends)
 
     return field(default=default, metadata={"check": checked})
 

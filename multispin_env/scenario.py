@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
+from operator import attrgetter
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -280,10 +281,9 @@ class Scenario:
         object.__setattr__(self, "verification_pieces", check_pieces(self.verification_pieces))
         object.__setattr__(self, "server_draft_pieces", check_draft_pieces(self.server_draft_pieces))
         check_name("server", self.server, ("", *SERVERS.names()))
-        law = {name: getattr(self, name) for name in LAW}
-        if with_law({**law, "server": self.server}, read_files=False)["server"] != self.server:
+        if self.server and not with_law(vars(self), read_files=False)["server"]:
             expected = f"the law of {self.server!r}, which Scenario.replace(server={self.server!r}) sets"
-            raise ValueError(f"server: expected {expected}, got {shown(law)}")
+            raise ValueError(f"server: expected {expected}, got {shown({name: getattr(self, name) for name in LAW})}")
         check_real("verification_time", self.verification_time, 0.0, open_low=True)
         object.__setattr__(self, "acceptance_shifts", check_shifts(self.acceptance_shifts))
         check_name("draft", self.draft, ("", *DRAFTS.names()))
@@ -364,7 +364,7 @@ class Scenario:
     @classmethod
     def field_names(cls) -> tuple[str, ...]:
         """Return the names of all fields."""
-        return tuple(field.name for field in fields(cls))
+        return tuple(map(attrgetter("name"), fields(cls)))
 
     def replace(self, **overrides: Any) -> Self:
         """Return a copy with fields replaced; ``TypeError`` for an unknown field suggests the closest.
@@ -477,7 +477,7 @@ class Scenario:
         index = index_bits(self.vocabulary_size)
         return index if self.payload == "ids" else self.kept_probabilities * (self.bits_per_probability + index)
 
-    @property
+    @cached_property  # read several times in every step
     def verification_time(self) -> float:
         """T_ver in seconds of a pass of all users without drafts; by the paper's law, of any pass ([MS] 7)."""
         return float(self.law.time(self.num_users, self.num_users))

@@ -165,7 +165,7 @@ class Uplink:
 
     # joules
 
-    @property
+    @cached_property  # read in every step
     def sending_power(self) -> float:
         """Watts of a device that sends with the whole bandwidth, with repetitions on average."""
         return self.transmit_power / (1.0 - self.upload_loss)

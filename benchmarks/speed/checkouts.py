@@ -1,4 +1,4 @@
-"""Steps per CPU-second of two checkouts of this repository, measured in alternating pairs.
+"""Steps and calls of ``gymnasium.make`` per CPU-second of two checkouts of this repository, in alternating pairs.
 
 Each checkout has one process, which imports its package. The processes take turns, one at a time; two turns, one of
 each, are a pair, and their order alternates. The ratio of a pair is that of NEW over OLD: above 1, NEW is faster.
@@ -29,8 +29,13 @@ SUBJECTS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "single, K = 20, residual": ("MultiSpin/Heterogeneous-v0", 1, LONG | {"action": "residual"}),
     "DraftAhead 256 x 20, shares": ("MultiSpin/DraftAhead-v0", 256, LONG | {"action": "shares", "rho": 100.0}),
     "Continuous 256 x 8, plain": ("MultiSpin/Continuous-v0", 256, {"num_users": 8, "action": "plain"}),
+    "Continuous single, K = 20, plain": ("MultiSpin/Continuous-v0", 1, {"num_users": 20, "action": "plain"}),
+    "Continuous single, K = 20, residual": ("MultiSpin/Continuous-v0", 1, {"num_users": 20}),
+    "Serving single, K = 20, residual": ("MultiSpin/Serving-v0", 1, {"num_users": 20}),
+    "gym.make, Heterogeneous, K = 20": ("MultiSpin/Heterogeneous-v0", 0, {"num_users": 20}),
+    "gym.make, Continuous, K = 20": ("MultiSpin/Continuous-v0", 0, {"num_users": 20}),
 }
-"""Id, number of environments (1 for ``gymnasium.make``) and arguments of each subject."""
+"""Id, number of environments (1 for ``gymnasium.make``, 0 for making it in place of a step) and arguments."""
 
 
 OPTIONS = {
@@ -43,7 +48,7 @@ OPTIONS = {
 def make(env_id: str, num_envs: int, arguments: dict[str, Any]) -> Any:
     import gymnasium as gym
 
-    if num_envs == 1:
+    if num_envs < 2:
         return gym.make(env_id, **arguments, disable_env_checker=True, max_episode_steps=NO_LIMIT)
     return gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", **arguments)
 
@@ -65,9 +70,10 @@ def play() -> None:
             env.action_space.seed(0)
             made[name] = env, [env.action_space.sample() for _ in range(8)]
         env, actions = made[name]
+        env_id, num_envs, arguments = SUBJECTS[name]
         start = process_time()
         for step in range(int(steps)):
-            env.step(actions[step % 8])
+            env.step(actions[step % 8]) if num_envs else make(env_id, 0, arguments)
         print(process_time() - start, flush=True)
 
 
@@ -86,14 +92,14 @@ class Player:
         assert self.process.stdout is not None
         self.process.stdin.write(f"{name}\t{steps}\n")
         self.process.stdin.flush()
-        return SUBJECTS[name][1] * steps / float(self.process.stdout.readline())
+        return max(SUBJECTS[name][1], 1) * steps / float(self.process.stdout.readline())
 
 
 def compare(old: Player, new: Player, options: Namespace) -> Iterator[dict[str, Any]]:
     for name, (_, num_envs, _) in SUBJECTS.items():
         for player in (old, new):
             player.rate(name, 30)
-        steps = max(int(options.seconds * new.rate(name, 30) / num_envs), 1)
+        steps = max(int(options.seconds * new.rate(name, 30) / max(num_envs, 1)), 1)
         pairs = []
         for pair in range(options.pairs):
             turns = {player: player.rate(name, steps) for player in ((old, new) if pair % 2 else (new, old))}
@@ -101,7 +107,7 @@ def compare(old: Player, new: Player, options: Namespace) -> Iterator[dict[str, 
         ratios = sorted(after / before for before, after in pairs)
         quarter = options.pairs // 4
         yield {
-            "env-steps per CPU-second": name,
+            "env-steps, or calls of gym.make, per CPU-second": name,
             "old": f"{median(before for before, _ in pairs):,.0f}",
             "new": f"{median(after for _, after in pairs):,.0f}",
             "new / old": f"{median(ratios):.3f}",

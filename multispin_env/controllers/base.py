@@ -61,7 +61,7 @@ def per_state(field: str, value: Option, num_states: int) -> FloatArray:
     flat = np.asarray(value, dtype=np.float64).reshape(-1)
     if flat.size not in (1, num_states):
         raise ValueError(f"{field}: expected one number, or one for each of {num_states} states, got {flat.size}")
-    return np.broadcast_to(flat, (num_states,))
+    return flat if flat.size == num_states else np.broadcast_to(flat, (num_states,))
 
 
 def per_device(field: str, value: Option, shape: tuple[int, ...]) -> FloatArray:

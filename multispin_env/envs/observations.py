@@ -102,7 +102,7 @@ def _fraction(field: str) -> Entry:
 def _one_hot(field: str, size: Callable[["ObservationCodec"], int]) -> Entry:
     return Entry(
         field,
-        lambda codec, x: np.eye(size(codec) + 1, size(codec)).take(x, 0, mode="clip").reshape(*x.shape[:-1], -1),
+        lambda codec, x: np.eye((n := size(codec)) + 1, n).take(x, 0, mode="clip").reshape(*x.shape[:-1], -1),
         lambda codec, x: x.reshape(*x.shape[:-1], -1, size(codec)).argmax(-1),
         numbers=size,
     )
@@ -397,8 +397,8 @@ class ObservationEncoder:
 
     def __init__(self, codec: ObservationCodec) -> None:
         self._codec = codec
-        self._fields = [(key, entry.field) for key, entry in codec.entries.items()]
-        self._encoded: dict[str, Array] = dict.fromkeys(codec.space, np.empty(0))  # in the order of the space
+        names = sorted([*codec.entries, SHARED])  # in the order of the space
+        self._encoded: dict[str, Array] = dict.fromkeys(names, np.empty(0))
         self._source: dict[str, Array] = {}  # field of each entry
 
     def encode(self, fields: Mapping[str, Array], state: SystemState | ContinuousState) -> Observation:
@@ -406,44 +406,44 @@ class ObservationEncoder:
         codec, encoded, source = self._codec, self._encoded, self._source
         if codec.num_changing or not source:
             encoded[SHARED] = codec.encode_shared(state)
-        for key, name in self._fields:
-            field = fields[name]
+        for key, entry in codec.entries.items():
+            field = fields[entry.field]
             if source.get(key) is not field:
-                source[key], encoded[key] = field, codec.encode_entry(key, field)
+                source[key], encoded[key] = field, entry.encode(codec, field).astype(np.float32)
         return dict(encoded)
 
 
 def _state_of(scenario: Scenario, fields: Mapping[str, Array]) -> ContinuousState:
     phase, length, ready = fields["phase"], fields["draft_length"], fields["ready_in"]
-    demand = Demand.endless(phase.shape)
-    if "wanted" in fields:
-        nothing = np.zeros_like(fields["wanted"])  # tokens of the last verification are not observed
-        demand = Demand(
-            fields["wanted"],
-            fields["output"],
-            fields["prompt"],
-            -fields["waited"],
-            fields["first_due_in"],
-            fields["due_in"],
-            fields["queue"],
-            nothing,
-            nothing.copy(),
-        )
+    drafting, uploading = phase == Phase.DRAFTING, phase == Phase.UPLOADING
     upload = length * scenario.uplink.token_time(fields["spectral_efficiency"])
-    drafting = phase == Phase.DRAFTING
     batch = phase.shape[:-1]
     return ContinuousState(
-        fields["draft_time"],
-        fields["spectral_efficiency"],
-        fields["acceptance_rate"],
-        phase,
-        length,
-        np.where(drafting, np.maximum(ready - upload, 0.0), 0.0),
-        np.where(drafting, upload, np.where(phase == Phase.UPLOADING, ready, 0.0)),
-        fields["cycle_age"],
-        fields["batches_to_aim"],
-        np.zeros(batch, dtype=np.int64),
-        np.zeros(batch),
-        demand,
-        fields.get("head_start", np.zeros(phase.shape)),
+        draft_time=fields["draft_time"],
+        spectral_efficiency=fields["spectral_efficiency"],
+        acceptance_rate=fields["acceptance_rate"],
+        phase=phase,
+        draft_length=length,
+        drafting_left=np.where(drafting, np.maximum(ready - upload, 0.0), 0.0),
+        air_left=np.where(drafting, upload, np.where(uploading, ready, 0.0)),
+        age=fields["cycle_age"],
+        aim=fields["batches_to_aim"],
+        batch=np.zeros(batch, dtype=np.int64),
+        time=np.zeros(batch),
+        demand=_demand_of(fields) if "wanted" in fields else Demand.endless(phase.shape),
+        head_start=fields.get("head_start", np.zeros(phase.shape)),
+    )
+
+
+def _demand_of(fields: Mapping[str, Array]) -> Demand:
+    return Demand(
+        wanted=fields["wanted"],
+        output=fields["output"],
+        prompt=fields["prompt"],
+        arrived=-fields["waited"],
+        first_due=fields["first_due_in"],
+        due=fields["due_in"],
+        queue=fields["queue"],
+        drafted=np.zeros_like(fields["wanted"]),  # tokens of the last verification are not observed
+        accepted=np.zeros_like(fields["wanted"]),
     )

@@ -26,7 +26,7 @@ def user_exponentials(rng: np.random.Generator, rows: int, num_users: int) -> Fl
 
 def rows_ahead(numbers_per_row: int) -> int:
     """Return the number of rows to draw ahead, 8 to `MOST_ROWS`; it does not affect the random numbers."""
-    return int(np.clip(MOST_NUMBERS // numbers_per_row, 8, MOST_ROWS))
+    return min(max(MOST_NUMBERS // numbers_per_row, 8), MOST_ROWS)
 
 
 class EnvStreams:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from operator import attrgetter
+from operator import attrgetter, itemgetter, methodcaller
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -22,7 +22,7 @@ class Batched:
     unbatched: ClassVar[tuple[str, ...]] = ()  # fields with one value for the whole batch
 
     def __getitem__(self, index: Any) -> Self:
-        return self.mapped(lambda array: array[index])
+        return self.mapped(itemgetter(index))
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -39,7 +39,7 @@ class Batched:
 
     def copy(self) -> Self:
         """Return a copy; no array shares memory with the original."""
-        return self.mapped(lambda array: array.copy())
+        return self.mapped(methodcaller("copy"))
 
     def changed(self, **values: Any) -> Self:
         """Return a copy in which some fields have new values; faster than `dataclasses.replace`."""
@@ -51,7 +51,9 @@ class Batched:
 
     def into(self, kind: type[_Kind], **changes: Any) -> _Kind:
         """Return a record of another kind with all fields that both have, by name, except for ``changes``."""
-        return kind(**self.shared(kind) | changes)
+        for name in _common_names(type(self), kind):  # type: ignore[arg-type]  # mypy takes no class for hashable
+            changes.setdefault(name, getattr(self, name))
+        return kind(**changes)
 
     def shared(self, kind: type["Batched"]) -> dict[str, Any]:
         """Return the fields that another kind of record has as well, by name."""

@@ -29,16 +29,16 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | in
     shared: the rate is Σ_k E[N_k] / max(φ + V, G V, Σ_k w_k) for the best φ of a grid. Lengths are real numbers, and
     uploads do not wait for each other.
     """
-    token_time = scenario.uplink.token_time(state.spectral_efficiency)
-    size = np.maximum(state.busy.sum(-1, keepdims=True) / groups, 1.0)
+    token_time, busy = scenario.uplink.token_time(state.spectral_efficiency), state.busy
+    size = np.maximum(busy.sum(-1, keepdims=True) / groups, 1.0)
     window = 1.3 ** np.arange(-8, 9) * scenario.law.time(size, size) + scenario.uplink.fixed_wait
     # devices are the first axis, so that sums over them have the same order in any batch
-    arrays = state.acceptance_rate, token_time, state.draft_time + token_time, state.busy.astype(np.float64)
-    rate, air, pace, busy = (np.ascontiguousarray(array.T)[..., None] for array in arrays)
+    arrays = state.acceptance_rate, token_time, state.draft_time + token_time, busy.astype(np.float64)
+    rate, air, pace, served = [np.ascontiguousarray(array.T)[..., None] for array in arrays]
     room = scenario.uplink.cycle_room(window, lambda wait: wait[:, None, None])
     length = np.minimum(room / pace, scenario.max_draft_length)
-    tokens = (expected_tokens(length, rate) * busy).sum(0)
-    length *= busy
+    tokens = (expected_tokens(length, rate) * served).sum(0)
+    length *= served
     total = length.sum(0)
     length *= air
     server = scenario.law.time(size, size + total / groups)
@@ -152,14 +152,17 @@ def fit_lengths(
 
     low = work.scenario.min_draft_length
     length, starts = np.where(free, low, state.draft_length), free & ~faded
-    for batch in range(int(np.where(starts, position, -1).max()) + 1):
+    last = int(np.where(starts, position, -1).max())
+    for batch in range(last + 1):
         begin = starts & (position == batch)
         rows = np.flatnonzero(begin.any(-1))
         if rows.size:
-            background, starting = work[rows], begin[rows]
+            all_rows = rows.size == len(begin)  # always, of a single environment
+            part, background = (state, work) if all_rows else (state[rows], work[rows])
+            starting = begin[rows]
             launch = Launch.of(
                 work.scenario,
-                state[rows],
+                part,
                 starting,
                 background.up_to(batch),
                 background.due(batch),
@@ -169,7 +172,8 @@ def fit_lengths(
             )
             fitted = fit_ratio(launch) if by_ratio else fit(launch)
             length[rows] = np.where(starting, fitted, length[rows])
-            work = work.add(state, begin, length, batch)
+            if batch < last:
+                work = work.add(state, begin, length, batch)
     return length
 
 

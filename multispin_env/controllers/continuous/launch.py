@@ -181,7 +181,7 @@ def _profitable(launch: Launch) -> IntArray:
     scenario, rho = launch.scenario, launch.delay_price[:, None]
     parts = np.array([0.0, 0.3, 0.6, 1.0])  # additional prices of a second of air time, in units of ρ
     air = (launch.air_price + rho * parts)[..., None] * launch.token_time[:, None]
-    slopes = np.array(list(dict.fromkeys([0.0, *(slope for _, slope in scenario.law.lines)])))
+    slopes = np.array(list(dict.fromkeys([0.0, *[slope for _, slope in scenario.law.lines]])))
     price = (air[:, :, None] + (rho * slopes)[:, None, :, None]).reshape(len(rho), -1, air.shape[-1])
     weight = np.where(launch.starts, launch.weight, 1.0)[:, None]
     return longest_profitable(scenario, launch.acceptance_rate[:, None], price / weight)

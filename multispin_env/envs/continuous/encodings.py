@@ -57,8 +57,10 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
 
     def checked_decision(self, decision: ContinuousDecision, shape: tuple[int, ...]) -> ContinuousDecision:
         """Return the complete decision as arrays (*shape); ``ValueError`` for an invalid decision."""
-        check_instance("decision", decision, ContinuousDecision)
         batch = shape[:-1]
+        if len(batch) == 1:  # in every step
+            return checked_continuous_decision(self.scenario, self.uplink, decision, *batch)
+        check_instance("decision", decision, ContinuousDecision)
         flat = decision.mapped(lambda x: _rows(x, batch))
         checked = checked_continuous_decision(self.scenario, self.uplink, flat, math.prod(batch))
         return checked.mapped(lambda x: x.reshape((*batch, *x.shape[1:])))
@@ -80,7 +82,9 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
         """Return the timeout of a rule, or that of the environment if the rule has none."""
         return self.default_timeout(state.phase.shape[:-1]) if rule.timeout is None else rule.timeout
 
-    def drop_field(self, x: FloatArray, state: ContinuousState, rule: BoolArray | None = None) -> BoolArray | None:
+    def drop_field(
+        self, x: FloatArray, state: ContinuousState, rule: ContinuousDecision | None = None
+    ) -> BoolArray | None:
         """Return the devices (..., K) whose requests are dropped; ``None`` without a column of drops.
 
         An entry above 0 drops the request of a busy device. With the drops of a ``rule``, they apply within ±4.75.
@@ -88,18 +92,20 @@ class ContinuousCodec(ActionCodec[ContinuousState, ContinuousDecision]):
         if not self.drops:
             return None
         column = x[..., -1]
-        drop = column > 0.0 if rule is None else np.where(np.abs(column) <= _KEPT, rule, column > 0.0)
+        drop = column > 0.0
+        if rule is not None:
+            drop = np.where(np.abs(column) <= _KEPT, _dropped_by(rule, state), drop)
         return drop & state.busy
 
     def drop_columns(
-        self, decision: ContinuousDecision, state: ContinuousState, rule: BoolArray | None = None
+        self, decision: ContinuousDecision, state: ContinuousState, rule: ContinuousDecision | None = None
     ) -> list[FloatArray]:
         """Return the column of drops of a decision as a list, empty without such a column."""
         if not self.drops:
             return []
         drop = _dropped_by(decision, state)
         column = np.where(drop, 1.0, -1.0)
-        return [column if rule is None else np.where(drop == rule, 0.0, column)]
+        return [column if rule is None else np.where(drop == _dropped_by(rule, state), 0.0, column)]
 
     def uplink_fields(self, x: FloatArray) -> tuple[FloatArray | None, FloatArray | None]:
         """Return priorities and shares for entries of a column; one of the two is ``None``."""
@@ -252,7 +258,7 @@ class ContinuousResidualCodec(ContinuousCodec):
         length = np.clip(self.length_column(rule.draft_length) + 0.5 * x[..., 0], -1.0, 1.0)
         position = np.digitize(x[..., 1], _ENDS)  # aside, earlier, same, later
         aside, shift = position == 0, np.where(position == 0, 0, position - 2)
-        drop = self.drop_field(x, state, _dropped_by(rule, state))
+        drop = self.drop_field(x, state, rule)
         aim = _aim(rule, state, drop)
         join = _moved_join(rule, aside, shift, aim, state)
         key = self.uplink_column(rule) + x[..., 2]
@@ -272,7 +278,7 @@ class ContinuousResidualCodec(ContinuousCodec):
         batch = np.where(decision.join == rule.join, _SAME, moved)
         batch = np.where(shift == 0, batch, np.where(shift < 0, _EARLIER, _LATER))
         columns = [2.0 * length, batch, key]
-        return stack_columns([*columns, *self.drop_columns(decision, state, _dropped_by(rule, state))])
+        return stack_columns([*columns, *self.drop_columns(decision, state, rule)])
 
 
 def _aim(decision: ContinuousDecision, state: ContinuousState, drop: BoolArray | None) -> IntArray:

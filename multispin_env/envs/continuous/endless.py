@@ -130,12 +130,12 @@ class ContinuousConfig(EnvConfig[ContinuousState, ContinuousDecision]):
     def _hidden_acceptance(self) -> ByRequest:
         return ByRequest(self.spread, self.arguments.get("mean_cycles", math.inf))  # finite requests keep their rate
 
-    @property
+    @cached_property
     def _endless(self) -> ContinuousSystem:
         system = ContinuousSystem.of(self.scenario, self.discipline, self.coherence_time)
         return system if self.acceptance_visible else replace(system, acceptance=self._hidden_acceptance)
 
-    @property
+    @cached_property
     def _price(self) -> float:
         return reference_rate(self.system) if self.rho is None else self.rho
 

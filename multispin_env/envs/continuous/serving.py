@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTim
 from multispin_env.envs.observations import SERVING_STATE
 from multispin_env.physics.arrivals import Arrivals
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.continuous.passes import serial
 from multispin_env.physics.lengths import Lengths
 from multispin_env.physics.traces import TRACES
 from multispin_env.physics.workload import ServiceLevel, Workload, check_range
@@ -185,11 +187,14 @@ class Serving(ContinuousConfig):
         workload = replace(self.workload, thins_after=2.0 * self.horizon)
         return replace(self._endless, workload=workload)
 
-    @property
+    @cached_property
     def workload(self) -> Workload:
         """Arrivals, lengths and deadlines of requests."""
-        full = self._full_rate
         low, high = self.load if isinstance(self.load, tuple) else (self.load, self.load)
+        return self._at_load(low, high)
+
+    def _at_load(self, low: float, high: float) -> Workload:
+        full = self._full_rate
         return self._workload((low * full, high * full), self._level)
 
     @property
@@ -225,19 +230,20 @@ class Serving(ContinuousConfig):
         limits = {name: getattr(self, name) for name in ("ttft", "tpot", "e2el") if getattr(self, name) is not None}
         return ServiceLevel(**limits, e2el_per_token=pace)
 
-    @property
+    @cached_property
     def _full_rate(self) -> float:
         return reference_rate(self._serial) if self.full_rate is None else self.full_rate
 
     @property
     def _serial(self) -> ContinuousSystem:
-        return replace(self, discipline="serial")._endless
+        return replace(self._endless, uplink=serial)
 
-    @property
+    @cached_property
     def _price(self) -> float:
         if self.rho is not None:
             return self.rho
-        workload = replace(self, load=float(np.mean(self.load))).workload
+        mean = float(np.mean(self.load))
+        workload = self._at_load(mean, mean)
         rate = reference_tokens_in_time(replace(self._serial, workload=workload))
         return max(rate, 1e-3 * workload.tokens_per_second)
 

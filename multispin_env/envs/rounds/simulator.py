@@ -14,7 +14,7 @@ from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.simulator import Counts, Step, blank_ended
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.chains import HIT_THRESHOLDS, Chains
-from multispin_env.physics.energy import BatteryBank, token_energy
+from multispin_env.physics.energy import BatteryBank
 from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.rounds import (
     UNIFORMS_PER_USER,
@@ -24,7 +24,7 @@ from multispin_env.physics.rounds import (
     users_from_uniforms,
     with_repetitions,
 )
-from multispin_env.physics.streams import EPISODES, EnvStreams, user_exponentials, user_uniforms
+from multispin_env.physics.streams import EPISODES, MOST_ROWS, EnvStreams, user_exponentials, user_uniforms
 from multispin_env.physics.types import Decision, Observed, Outcome, RealDecision, SystemState, with_batteries
 
 ALL = slice(None)
@@ -65,18 +65,15 @@ class RoundsSimulator:
         self._is_share = config.reward == "share"
         self._best = config.best_controller if config.optimum or self._is_share else None
         # random numbers
-        num_users, columns = scenario.num_users, dynamics.acceptance.columns
-        device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=num_users)
-        self._devices = EnvStreams.ahead(device_rows, num_envs, EPISODES)
-        self._fading = EnvStreams.ahead(partial(dynamics.channel.draw, num_users=num_users), num_envs)
-        self._tokens = EnvStreams.ahead(partial(user_exponentials, num_users=num_users), num_envs)
-        self._renewals = EnvStreams.ahead(partial(user_uniforms, columns=columns, num_users=num_users), num_envs)
-        self._streams = [self._devices, self._fading, self._tokens, self._renewals]
-        self._repetitions = None
-        if scenario.uplink.repeat_delay and self._sampled:
-            self._repetitions = EnvStreams.ahead(partial(user_uniforms, columns=1, num_users=num_users), num_envs)
-            self._streams.append(self._repetitions)
+        self._streams: list[EnvStreams] = []  # in the order of their seeds
+        self._devices = self._stream(user_uniforms, EPISODES, columns=UNIFORMS_PER_USER)
+        self._fading = self._stream(dynamics.channel.draw)
+        self._tokens = self._stream(user_exponentials)
+        self._renewals = self._stream(user_uniforms, columns=dynamics.acceptance.columns)
+        repeats = scenario.uplink.repeat_delay and self._sampled
+        self._repetitions = self._stream(user_uniforms, columns=1) if repeats else None
         # state
+        num_users = scenario.num_users
         ones, zeros = np.ones((num_envs, num_users)), np.zeros((num_envs, num_users), dtype=np.int64)
         self.users = users_from_uniforms(scenario, np.zeros((num_envs, UNIFORMS_PER_USER, num_users)))
         self._gain = ones
@@ -93,6 +90,11 @@ class RoundsSimulator:
         self._never, self._none = np.zeros(num_envs, dtype=np.bool_), np.zeros((num_envs, num_users), dtype=np.bool_)
         self._encoder = ObservationEncoder(self.observations)
         self._set_states()
+
+    def _stream(self, draw: Callable[..., FloatArray], most_rows: int = MOST_ROWS, **shape: int) -> EnvStreams:
+        draw = partial(draw, num_users=self.scenario.num_users, **shape)
+        self._streams.append(EnvStreams.ahead(draw, self.num_envs, most_rows))
+        return self._streams[-1]
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
         """Give environment ``env`` new random streams, spawned from ``generator``."""
@@ -122,12 +124,7 @@ class RoundsSimulator:
         reward, info = self._reward(decision, outcome, tokens, energy)
         self._advance(decision, tokens, None if over is None else np.flatnonzero(over))
         observation = self._encoder.encode(self._fields(), self.planned)
-        ended = self._elapsed >= self._rounds
-        terminated, truncated = (ended, self._never) if self._rounds == 1 else (self._never, ended)
-        batteries = self.state.batteries
-        if batteries is not None and batteries.time_left is not None:
-            terminated = batteries.time_left[:, 0] == 0.0
-        step = Step(observation, reward, terminated, truncated, outcome.round_latency, info, decision, outcome)
+        step = Step(observation, reward, *self._ends(), outcome.round_latency, info, decision, outcome)
         return step.without(over)
 
     def _play(self, decision: Decision, over: BoolArray | None) -> tuple[Outcome, FloatArray, FloatArray]:
@@ -142,7 +139,7 @@ class RoundsSimulator:
         if self._repetitions is not None:
             uniforms = self._read_noise(self._repetitions, over).reshape(length.shape)
             outcome = with_repetitions(scenario, outcome, decision.draft_length, uniforms)
-        drafting = scenario.devices.joules(self.state.draft_energy)
+        drafting = self._drafting_energy
         energy = scenario.uplink.round_joules(length, outcome.upload_time, self._token_energy, drafting)
         duration = outcome.round_latency[:, None]
         if noise is not None and scenario.draft_ahead:
@@ -209,6 +206,19 @@ class RoundsSimulator:
         if self._counts is not None:
             self._counts.advance(decision.draft_length.copy(), tokens.astype(np.int64) - 1, renewed)
 
+    def _ends(self) -> tuple[BoolArray, BoolArray]:
+        """Return which episodes (n,) are terminated and which are truncated.
+
+        After ``rounds``, an episode of a single round is terminated, and a longer one is truncated. At the end of
+        ``budget_time`` every episode is terminated.
+        """
+        ended = self._elapsed >= self._rounds
+        terminated, truncated = (ended, self._never) if self._rounds == 1 else (self._never, ended)
+        batteries = self.state.batteries
+        if batteries is not None and batteries.time_left is not None:
+            terminated = batteries.time_left[:, 0] == 0.0
+        return terminated, truncated
+
     def round_outcome(self, decision: Decision | RealDecision, tokens: FloatArray) -> Outcome:
         """Return the outcome of a round in the current state, in which a decision (n, K) gains ``tokens`` (n, K).
 
@@ -255,17 +265,18 @@ class RoundsSimulator:
         return self.objective.weights(outcome)
 
     def _check_optimum(self, config: EnvConfig) -> None:
-        regret, share = config.arguments.get("regret", False), config.reward == "share"
-        for name, asked in (("optimum", config.optimum), ("reward", share and config.reward), ("regret", regret)):
-            if self.own_physics and asked:
-                expected = f"no optimum with your own {type(self).__name__}.{self.own_physics}"
-                remedy = "set optimum_holds = True on the class if the package's optimum is still the best"
-                raise ValueError(f"{name}: expected {expected}, got {asked!r}; {remedy}")
-            if name == "reward" and asked and type(self.objective) is not Goodput:
-                expected = f"'expected' or 'sampled' with your own {type(self.objective).__name__}"
-                raise ValueError(f"reward: expected {expected}, got {asked!r}")
-            if asked:
-                config.scenario.uplink.require_concave()
+        share = config.reward == "share"
+        asked = {"optimum": config.optimum, "reward": share and "share", "regret": config.arguments.get("regret")}
+        name = next(filter(asked.get, asked), "")  # first part that needs the optimum
+        if name and self.own_physics:
+            expected = f"no optimum with your own {type(self).__name__}.{self.own_physics}"
+            remedy = "set optimum_holds = True on the class if the package's optimum is still the best"
+            raise ValueError(f"{name}: expected {expected}, got {asked[name]!r}; {remedy}")
+        if share and type(self.objective) is not Goodput:
+            expected = f"'expected' or 'sampled' with your own {type(self.objective).__name__}"
+            raise ValueError(f"reward: expected {expected}, got 'share'")
+        if name:
+            config.scenario.uplink.require_concave()
 
     def _optimal_goodput(self) -> FloatArray:
         assert self._best is not None
@@ -293,8 +304,11 @@ class RoundsSimulator:
         self._expectation = self._hit_threshold = None
 
     def _report(self, rows: Rows, gain: FloatArray) -> None:
-        self._gain = replace_rows(self._gain, rows, gain)
         efficiency = spectral_efficiency(self.scenario, gain)
+        if isinstance(rows, slice):  # all rows, as in most steps
+            self._gain, self._reports = gain, [*self._reports[1:], efficiency]
+            return
+        self._gain = replace_rows(self._gain, rows, gain)
         later = [report[rows] for report in self._reports[1:]] + [efficiency]
         self._reports = [replace_rows(old, rows, new) for old, new in zip(self._reports, later, strict=True)]
 
@@ -317,7 +331,8 @@ class RoundsSimulator:
             acceptance_rate=self.requests.rate,
             head_start=self._chains.head_start,
         )
-        self._token_energy = token_energy(self.scenario, self.state)
+        self._drafting_energy = self.scenario.devices.joules(self.state.draft_energy)
+        self._token_energy = self.scenario.uplink.token_joules(self.state.spectral_efficiency, self._drafting_energy)
         if self._batteries is not None:
             self.state = self.state.changed(batteries=self._batteries.state(self._token_energy))
         self.reported = self.state  # with the spectral efficiency of the last report

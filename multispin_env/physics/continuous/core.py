@@ -115,13 +115,16 @@ class ContinuousCore:
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
         """Give one environment new random streams, spawned from ``generator``."""
-        devices, *others, requests = generator.spawn(5)
-        others += generator.spawn(1) if self._losses is not None else []
+        devices, fading, noise, renewals, requests = generator.spawn(5)
+        by_cycle = [(self._fading, fading), (self._noise, noise), (self._renewals, renewals)]
+        if self._losses is not None:
+            (losses,) = generator.spawn(1)
+            by_cycle.append((self._losses, losses))
         self._devices.seed(env, devices)
         if self.queues is not None:
             self.queues.seed(env, requests)
         users = self.system.scenario.num_users
-        for stream, parent in zip((self._fading, self._noise, self._renewals, self._losses), others, strict=False):
+        for stream, parent in by_cycle:
             if stream is not None:
                 for user, child in enumerate(parent.spawn(users)):
                     stream.seed(env * users + user, child)
@@ -212,7 +215,8 @@ class ContinuousCore:
         begun = start_drafts(self.system.scenario, self.state, decision)
         late = self._repeats_of(self.state, begun)
         outcome, state = next_pass(self.system.scenario, self.system.uplink, begun, decision, over, late=late)
-        self._keep_repeats(late, outcome)
+        if late is not None:
+            self._keep_repeats(late, outcome)
         tokens, hit = self._draw_tokens(begun.draft_length, outcome.verified)
         if self.system.acceptance.changes:
             self._next_rates(outcome.verified, tokens)
@@ -252,7 +256,8 @@ class ContinuousCore:
             if restore is not None:
                 restore()
             raise
-        self._keep_repeats(late, outcome)
+        if late is not None:
+            self._keep_repeats(late, outcome)
         verified = outcome.verified
         new = (dropped & ~idle) | (idle & (arrived <= end[:, None]))
         self._first_rates(new if over is None else new & ~over[:, None])
@@ -310,7 +315,7 @@ class ContinuousCore:
     def _later_efficiency(self, state: ContinuousState, cells: IntArray) -> FloatArray:
         now = np.repeat(state.time, state.age.shape[-1]).take(cells)
         elapsed = (now - self._gain_at.take(cells))[:, None]  # (m, 1): the channel treats each device as a batch entry
-        mean, old = (array.take(cells)[:, None] for array in (self.users.mean_gain, self._gain))
+        mean, old = self.users.mean_gain.take(cells)[:, None], self._gain.take(cells)[:, None]
         gain = self.system.channel.next_gain(old, mean, self._fading.read(cells), elapsed)[:, 0]
         self._gain, self._gain_at = self._gain.copy(), self._gain_at.copy()
         put(self._gain, cells, gain)
@@ -330,11 +335,10 @@ class ContinuousCore:
             return None
         return np.where(state.starting, self._repeats, self._repeats_left) * (begun.draft_length > 0)
 
-    def _keep_repeats(self, late: FloatArray | None, outcome: ContinuousOutcome) -> None:
-        if late is not None:
-            with np.errstate(invalid="ignore"):  # environments that are over may have infinite times
-                missing = np.maximum(outcome.uploaded_at - outcome.duration[:, None], 0.0)
-            self._repeats_left = np.minimum(late, missing)
+    def _keep_repeats(self, late: FloatArray, outcome: ContinuousOutcome) -> None:
+        with np.errstate(invalid="ignore"):  # environments that are over may have infinite times
+            missing = np.maximum(outcome.uploaded_at - outcome.duration[:, None], 0.0)
+        self._repeats_left = np.minimum(late, missing)
 
     def _next_rates(self, verified: BoolArray, tokens: FloatArray) -> None:
         drawn = self._fresh_uniforms(np.flatnonzero(verified))

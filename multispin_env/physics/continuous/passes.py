@@ -174,7 +174,7 @@ def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> _Uploa
     cells = np.arange(release.size).reshape(release.shape)
     first = cells[:, :1]
     by_release = np.argsort(release, -1, kind="stable") + first
-    start, work, key = (array.take(by_release) for array in (release, air, priority))
+    start, work, key = release.take(by_release), air.take(by_release), priority.take(by_release)
     position = np.empty_like(cells)
     put(position, np.lexsort((work, key)) + first, cells - first)
     ends = np.empty_like(release)

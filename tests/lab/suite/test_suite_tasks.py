@@ -50,7 +50,7 @@ def test_nothing_has_changed(task):
         ("late", "physics.radio.GaussMarkov.next_gain"),
         ("texts", "physics.records.Recorded.expected_tokens"),
         ("fair", "envs.objectives.discounted_throughput"),
-        ("battery", "envs.rounds.simulator.token_energy"),
+        ("battery", "uplink.Uplink.token_joules"),
         ("ahead-8", "physics.rounds.drafting_time"),
         ("ahead-8", "physics.chains.chain_left"),
         ("no-barrier-8", "server.VerificationLaw.pass_time"),
