@@ -57,12 +57,6 @@ def read_arrays(content: bytes, kinds: Mapping[str, _Kind]) -> dict[str, Array]:
         return {name: _array(archive, name, kinds) for name in kinds}
 
 
-def has_array(content: bytes, name: str) -> bool:
-    """Whether an archive has an array of this name; ``ValueError`` if it is not an archive."""
-    with _open_archive(content) as archive:
-        return f"{name}.npy" in archive.namelist()
-
-
 def check_type(field: str, dtype: np.dtype[Any], shape: tuple[int, ...], kind: _Kind) -> None:
     """Raise ``ValueError`` unless an array has one dimension and numbers of this kind."""
     if dtype.kind not in kind.letters or len(shape) != 1:

@@ -7,8 +7,8 @@ from os import PathLike
 
 import numpy as np
 
-from multispin_env import npz
 from multispin_env.arrays import Array, FloatArray
+from multispin_env.npz import FLOATS, read_arrays
 from multispin_env.physics.records import Records, check_probabilities, record_content
 
 CONFIDENCES = ("draft_probability", "draft_margin", "draft_entropy")
@@ -19,10 +19,11 @@ EXTRAS = ("overlap", *CONFIDENCES)
 
 
 def load_extras(path: str | PathLike[str] | None, records: Records) -> dict[str, FloatArray]:
-    """Load those of `EXTRAS` that a file has, each (N,) in [0, 1]."""
+    """Load those of `EXTRAS` that the file of these records has, each (N,) in [0, 1]."""
     with record_content(path) as content:
-        kinds = {name: npz.FLOATS for name in EXTRAS if npz.has_array(content, name)}
-        extras = {name: array.astype(np.float64) for name, array in npz.read_arrays(content, kinds).items()}
+        held = zipfile.ZipFile(BytesIO(content)).namelist()
+        kinds = {name: FLOATS for name in EXTRAS if f"{name}.npy" in held}
+        extras = {name: array.astype(np.float64) for name, array in read_arrays(content, kinds).items()}
         for name, array in extras.items():
             check_probabilities(name, len(records.probability), array)
         return extras
