@@ -287,7 +287,7 @@ def _set_common(state: _State, work: _Work, length: int) -> None:
 @compiled_part
 def _step(state: _State, work: _Work) -> bool:
     """Replace the real lengths by the best ones for φ and λ = G / P at them; return whether they have changed."""
-    tokens, x, most, pull = 0.0, 0.0, 0.0, 0.0
+    tokens, x, most, pull, search = 0.0, 0.0, 0.0, 0.0, work.search[0]
     slowest, delta = _finish(state, work)
     latency = slowest + delta
     for k in range(len(work.users)):
@@ -303,7 +303,6 @@ def _step(state: _State, work: _Work) -> bool:
     if not pull > 0.0:
         return False
     server = _pass_time(state, len(work.users) * most if state.numbers.padded else x)
-    search = work.search[0]
     value, slope, is_first = max(tokens / (latency + server), search.value), 0.0, search.slope < 0.0
     for line in state.lines:
         if x >= line.first and not state.numbers.padded:
@@ -769,15 +768,14 @@ def _totals(state: _State, work: _Work) -> tuple[float, float, float]:
 def _offer(state: _State, work: _Work) -> None:
     """Replace the best decision by the lengths on trial, if they are in time and exceed it by more than rounding."""
     tokens, limit, server = _totals(state, work)
-    search = work.search[0]
-    time = min(tokens / max(search.value * (1.0 + _DIGITS), TINY), limit * (1.0 - _DIGITS))
+    time = min(tokens / max(work.search[0].value * (1.0 + _DIGITS), TINY), limit * (1.0 - _DIGITS))
     if not _fits(state, work, time - server):
         return
     for k in range(len(work.users)):
         work.users[k].length = work.users[k].tried
     value = tokens / (_latency(state, work) + server)
-    if value > search.value:
-        search.value = value
+    if value > work.search[0].value:
+        work.search[0].value = value
         for k in range(len(work.users)):
             work.users[k].best = work.users[k].tried
 
