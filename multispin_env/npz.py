@@ -57,23 +57,6 @@ def read_arrays(content: bytes, kinds: Mapping[str, _Kind]) -> dict[str, Array]:
         return {name: _array(archive, name, kinds) for name in kinds}
 
 
-def archive_of(arrays: Mapping[str, Array]) -> bytes:
-    """Return an uncompressed archive of these arrays, without timestamps, so that equal arrays give equal bytes."""
-    content = BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            member = BytesIO()
-            np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())
-    return content.getvalue()
-
-
-def has_array(content: bytes, name: str) -> bool:
-    """Whether an archive has an array of this name; ``ValueError`` if it is not an archive."""
-    with _open_archive(content) as archive:
-        return f"{name}.npy" in archive.namelist()
-
-
 def check_type(field: str, dtype: np.dtype[Any], shape: tuple[int, ...], kind: _Kind) -> None:
     """Raise ``ValueError`` unless an array has one dimension and numbers of this kind."""
     if dtype.kind not in kind.letters or len(shape) != 1:

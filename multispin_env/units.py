@@ -3,8 +3,6 @@
 import math
 from typing import TypeVar
 
-import numpy as np
-
 from multispin_env.arrays import FloatArray
 
 Numbers = TypeVar("Numbers", float, FloatArray)
@@ -17,11 +15,6 @@ BITS_PER_NAT = 1.0 / math.log(2.0)  # log2 x = BITS_PER_NAT ln x
 def db_to_linear(decibel: Numbers) -> Numbers:
     """Convert dB to a power ratio, elementwise."""
     return 10.0 ** (decibel / 10.0)
-
-
-def linear_to_db(ratio: Numbers) -> Numbers:
-    """Convert power ratios above zero to dB, elementwise."""
-    return 10.0 * np.log10(ratio)
 
 
 def index_bits(size: int) -> int:

@@ -4,13 +4,14 @@ import inspect
 import pytest
 
 from multispin_env import wrappers
-from multispin_env.baselines.systems import draft_schedule
-from multispin_env.controllers.rounds.homogeneous import Algorithm1, homogeneous_draft_length
+from multispin_env.controllers.rounds.homogeneous import Algorithm1
 from multispin_env.controllers.rounds.optimal import Optimal
 from multispin_env.draft import expected_tokens
 from multispin_env.parallel import parallel_env
 from multispin_env.physics.rounds import jain_index
 from multispin_env.physics.tokens import sample_tokens
+from multispin_lab.planning.schedule import draft_schedule
+from multispin_lab.reproduce.closed_form import homogeneous_draft_length
 from tools.pages import public_names
 
 PUBLIC = {name.rpartition(".")[2]: value for name, value in public_names().items()}

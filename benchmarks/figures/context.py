@@ -7,9 +7,10 @@ import numpy as np
 
 from benchmarks.draft_models import MODELS, QuantizedModel
 from multispin_env.controllers.names import make_controller
-from multispin_env.evaluation.drawing import BLACK, BLUE, ORANGE, Series, Sweep
+from multispin_env.evaluation.drawing import BLACK, BLUE, ORANGE
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.scenario import Scenario
+from multispin_lab.drawing import Series, Sweep
 from multispin_lab.reproduce.figure import FigureSpec, Row, Scale
 
 CONTEXTS = (1024, 8192, 32_768, 131_072)

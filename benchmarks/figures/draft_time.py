@@ -7,9 +7,10 @@ from typing import Any
 
 from benchmarks.figures.pays import FIVE, five_rates, pay_scenario
 from benchmarks.figures.uplink import point
-from multispin_env.evaluation.drawing import BLACK, BLUE, ORANGE, PURPLE, RED, Series, Sweep
+from multispin_env.evaluation.drawing import BLACK, BLUE, ORANGE, PURPLE, RED
 from multispin_env.physics.rounds import sample_state
 from multispin_env.registry import DEVICES
+from multispin_lab.drawing import Series, Sweep
 from multispin_lab.reproduce.figure import FigureSpec, Row, Scale
 
 _LOOKS = ((BLACK, "", "--"), (ORANGE, "", "-"), (BLUE, "o", "-"), (PURPLE, "s", "-"), (RED, "D", "-"))

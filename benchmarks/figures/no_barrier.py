@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.figures.pays import FIRST, PER_TOKEN
 from multispin_env.bounds.rate import rate_bound
 from multispin_env.controllers.names import make_controller
-from multispin_env.evaluation.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, Series, legend_below
+from multispin_env.evaluation.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY
 from multispin_env.evaluation.statistics import Cells, mean_interval
 from multispin_env.physics.arrivals import make_arrivals
 from multispin_env.physics.continuous.averages import LongRun
@@ -21,6 +21,7 @@ from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.scenario import Scenario
 from multispin_env.simulation.long_run import long_run, serve
+from multispin_lab.drawing import Series, legend_below
 from multispin_lab.reproduce.figure import PRESETS, FigureSpec, Scale, scenario_at
 
 _PAPERS, _BASE, BOUND = "optimal", "synchronous", "bound"

@@ -11,7 +11,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.baselines.systems import autoregressive_goodput, colocated_goodput, overlapping_goodput
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.names import make_controller
-from multispin_env.evaluation.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, Series, legend_below
+from multispin_env.evaluation.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY
 from multispin_env.evaluation.statistics import Cells, mean_interval
 from multispin_env.physics.arrivals import make_arrivals
 from multispin_env.physics.lengths import make_lengths
@@ -21,6 +21,7 @@ from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.registry import SERVERS
 from multispin_env.scenario import Scenario
 from multispin_env.simulation.long_run import long_run
+from multispin_lab.drawing import Series, legend_below
 from multispin_lab.planning.capacity import MAX_USERS, capacity
 from multispin_lab.reproduce.figure import PRESETS, FigureSpec, Scale, scenario_at
 

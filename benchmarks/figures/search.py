@@ -6,11 +6,12 @@ from operator import itemgetter
 import numpy as np
 
 from benchmarks.tools import cpu_seconds
-from multispin_env.evaluation.drawing import BLUE, ORANGE, Series, Sweep
+from multispin_env.evaluation.drawing import BLUE, ORANGE
 from multispin_env.physics.rounds import sample_state
 from multispin_env.solver.certify import MOST_NODES, compile_search, compiled_rounds, usual_tolerance
 from multispin_env.solver.exact import best_decisions
 from multispin_env.solver.problem import make_problem
+from multispin_lab.drawing import Series, Sweep
 from multispin_lab.reproduce.figure import FigureSpec, Row, Scale, scenario_at
 
 _USERS = (2, 4, 8, 16, 32, 50, 100, 200, 500, 1000)

@@ -10,9 +10,10 @@ import numpy as np
 from benchmarks.figures.pays import WARM_UP
 from multispin_env.bounds.rate import rate_bound
 from multispin_env.controllers.names import make_controller
-from multispin_env.evaluation.drawing import BLACK, BLUE, ORANGE, RED, Series, Sweep
+from multispin_env.evaluation.drawing import BLACK, BLUE, ORANGE, RED
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.simulation.long_run import long_run
+from multispin_lab.drawing import Series, Sweep
 from multispin_lab.reproduce.figure import PRESETS, FigureSpec, Row, Scale, scenario_at
 
 _STYLES = {"rounds": (RED, "v", "-"), "no barrier": (BLUE, "o", "-"), "bound": (BLACK, "", "--")}

@@ -135,7 +135,7 @@ def draw(subjects: list[Subject], options: Namespace) -> None:
     """Draw env-steps per CPU-second over N, one panel for each K."""
     from matplotlib.figure import Figure
 
-    from multispin_env.evaluation.drawing import Series, Sweep
+    from multispin_lab.drawing import Series, Sweep
 
     colours = {"residual": "#0072B2", "shares": "#D55E00", "lengths": "#009E73"}
     lines = {"floor": "-", "CartPole": "--", "native": "-", "sync": ":", "single": "none"}

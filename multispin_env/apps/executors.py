@@ -324,19 +324,18 @@ def _decide(name: str, scenario: Scenario, options: Mapping[str, Any], state: Sy
     return make_controller(name, scenario, **options)(state)
 
 
-def decide(
-    executor: Executor, name: str, scenario: Scenario, state: SystemState, *, chunk: int = 5000, **options: Any
-) -> Decision:
-    """Compute the decisions of a controller for many states of shape (n, K), with ``chunk`` states per task.
+_CHUNK = 5000  # states of a task; about a second for the certified optimum at K = 20
 
-    ``options`` are those of `make_controller`. A random controller draws the same numbers in each task. With the
-    default chunk, a task takes about a second for the certified optimum at K = 20. Returns the decision of the
-    controller, with arrays of shape (n, K); a `CertifiedDecision` of ``optimal``. ``ValueError`` or ``TypeError`` as
-    in `make_controller`, for a bad chunk, or with the last line of the error of a task.
+
+def decide(executor: Executor, name: str, scenario: Scenario, state: SystemState, **options: Any) -> Decision:
+    """Compute the decisions of a controller for many states of shape (n, K), with 5,000 states per task.
+
+    ``options`` are those of `make_controller`. A random controller draws the same numbers in each task. Returns the
+    decision of the controller, with arrays of shape (n, K); a `CertifiedDecision` of ``optimal``. ``ValueError`` or
+    ``TypeError`` as in `make_controller`, or with the last line of the error of a task.
     """
-    check_integer("chunk", chunk, 1)
     make_controller(name, scenario, **options)  # check the options once, before the tasks
-    parts = [state[start : start + chunk] for start in range(0, len(state.draft_time), chunk)]
+    parts = [state[start : start + _CHUNK] for start in range(0, len(state.draft_time), _CHUNK)]
     decisions: dict[int, Decision] = {}
     for result in executor.results(partial(_decide, name, scenario, options), parts):
         if result.error:

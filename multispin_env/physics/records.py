@@ -3,7 +3,7 @@
 Texts are circular: the first position of a prompt follows the last, so that all positions are equivalent.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
@@ -14,7 +14,7 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env import npz
-from multispin_env.arrays import Array, BoolArray, FloatArray, IntArray, put
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, put
 from multispin_env.checks import check_fields, check_integer, checked_field, located, require
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.acceptance import (
@@ -33,12 +33,6 @@ PACKAGED_SHA256 = "e65117c72b3249df63cd1bbdcb4a87a65071a16b268e99aeb14a067cfc34b
 MIN_POSITIONS = 8  # Per prompt: the replay of a shorter text would mostly repeat itself
 MAX_POSITIONS = npz.MOST_NUMBERS  # Per record; a replay takes about 600 bytes per position, at most 0.6 GB
 LARGEST_FILE = 16 * MAX_POSITIONS  # Bytes; a position takes 9, as float64 and boolean
-
-CONFIDENCES = ("draft_probability", "draft_margin", "draft_entropy")
-"""Probability of the drafted token, margin of the two most likely, and entropy over log V, by the draft model's law."""
-
-EXTRAS = ("overlap", *CONFIDENCES)
-"""Optional arrays of a file, not used by a replay; ``overlap`` is Σ_x min(p, q), β averaged over all proposals."""
 
 _KINDS = {"task": npz.INTEGERS, "length": npz.INTEGERS, "accept_probability": npz.FLOATS, "accepted": npz.BOOLEANS}
 
@@ -80,7 +74,7 @@ class Records:
             object.__setattr__(self, name, array)
         _check_prompts(self.task, self.length, len(self.probability))
         positions = int(self.length.sum())
-        _check_probabilities("accept_probability", positions, self.probability)
+        check_probabilities("accept_probability", positions, self.probability)
         _check_count("accepted", positions, len(self.accepted))
 
     @property
@@ -135,7 +129,8 @@ def _check_count(field: str, positions: int, count: int) -> None:
         raise ValueError(f"{field}: expected {positions} positions, the sum of length, got {count}")
 
 
-def _check_probabilities(field: str, positions: int, values: FloatArray) -> None:
+def check_probabilities(field: str, positions: int, values: FloatArray) -> None:
+    """Raise ``ValueError`` unless an array of a file has a probability for each position."""
     _check_count(field, positions, len(values))
     require(field, values, (values >= 0) & (values <= 1), "numbers in [0, 1]")
 
@@ -156,7 +151,7 @@ def load_records(path: str | PathLike[str] | None = None) -> Records:
         - ``accept_probability``, floating point (N,): β of the token proposed at each position, prompt after prompt;
         - ``accepted``, booleans (N,): the outcome.
 
-        Other arrays, such as `EXTRAS`, are ignored. An array has at most `MAX_POSITIONS` numbers, and the file at most
+        Other arrays are ignored. An array has at most `MAX_POSITIONS` numbers, and the file at most
         `LARGEST_FILE` bytes, checked before unpacking.
 
     Examples
@@ -166,36 +161,16 @@ def load_records(path: str | PathLike[str] | None = None) -> Records:
     >>> len(records.length), len(records.accepted), records.num_tasks
     (48, 4331, 4)
     """
-    with _file(path) as content:
+    with record_content(path) as content:
         return Records(*npz.read_arrays(content, _KINDS).values())
 
 
-def load_extras(path: str | PathLike[str] | None, records: Records) -> dict[str, FloatArray]:
-    """Load those of `EXTRAS` that a file has, each (N,) in [0, 1]."""
-    with _file(path) as content:
-        kinds = {name: npz.FLOATS for name in EXTRAS if npz.has_array(content, name)}
-        extras = {name: array.astype(np.float64) for name, array in npz.read_arrays(content, kinds).items()}
-        for name, array in extras.items():
-            _check_probabilities(name, len(records.probability), array)
-        return extras
-
-
 @contextmanager
-def _file(path: str | PathLike[str] | None) -> Iterator[bytes]:
+def record_content(path: str | PathLike[str] | None) -> Iterator[bytes]:
+    """Open a file of a record, or that of the package; errors inside name the file."""
     content = npz.read_packaged(_PACKAGED, PACKAGED_SHA256) if path is None else npz.read_file(path, LARGEST_FILE)
     with located(_PACKAGED if path is None else path):
         yield content
-
-
-def record_file(records: Records, extras: Mapping[str, FloatArray]) -> bytes:
-    """Return reproducible bytes of a file for `load_records` and `load_extras`; probabilities become float16."""
-    arrays: dict[str, Array] = {
-        "task": records.task.astype(np.int8 if records.num_tasks <= np.iinfo(np.int8).max + 1 else np.int64),
-        "length": records.length.astype(np.int16 if records.length.max() <= np.iinfo(np.int16).max else np.int64),
-        "accept_probability": records.probability.astype(np.float16),
-        "accepted": records.accepted,
-    }
-    return npz.archive_of(arrays | {name: array.astype(np.float16) for name, array in extras.items()})
 
 
 NEVER_REJECTED = np.iinfo(np.int64).max  # Length of a run of accepted tokens in a prompt without rejections

@@ -230,8 +230,3 @@ def _converge(delta: FloatArray, lead: FloatArray, uploading: FloatArray) -> tup
     share = uploading / (lead + delta)
     share /= _total(share, 0)
     return (delta[:1], share[:, :1]) if alone else (delta, share)
-
-
-def common_latency(draft_time: FloatArray, token_time: FloatArray) -> EqualLatency:
-    """Return ϑ*, the equal latency of one token per device, and its shares, valid for any common L ([MS] 20, 21)."""
-    return equal_latency(np.ones_like(draft_time), draft_time, token_time)

@@ -103,19 +103,19 @@ def best_decisions(
     size = most + 1 + max(width, len(rounds.lines))
     nodes = _Nodes(np.empty((size, users), np.int64), np.empty((size, users), np.int64), np.empty(size, _NODE))
     lengths, value, bound = np.empty((count, users), np.int64), np.empty(count), np.empty(count)
-    number = np.zeros(count, np.int64)
+    number, search = np.zeros(count, np.int64), work.search[0]
     for row in range(count):
         pace = rounds.pace[row] if len(rounds.pace) else rounds.tokens[row]
         state = _State(rounds.tokens[row], pace, rounds.users[row], rounds.lines, rounds.numbers[row])
-        work.search[0].count = 0
+        search.count = 0
         if _start(state, work, first[row]):
             _add_roots(state, work, nodes, tolerance)
             while number[row] < most and _improve(state, work, nodes, tolerance):
                 number[row] += 1
         for k in range(users):
             lengths[row, k] = work.users[k].best
-        value[row], bound[row] = work.search[0].value, work.search[0].value * (1.0 + tolerance)
-        for i in range(work.search[0].count):
+        value[row], bound[row] = search.value, search.value * (1.0 + tolerance)
+        for i in range(search.count):
             bound[row] = max(bound[row], nodes.parts[i].bound)
     return lengths, value, bound, number
 
@@ -233,11 +233,11 @@ def _start(state: _State, work: _Work, first: IntArray) -> bool:
     for k in range(len(work.users)):
         work.users[k].best = work.users[k].tried = first[k]
     tokens, limit, server = _totals(state, work)
-    latency = _latency_of(state, work, first)
-    work.search[0].value, work.search[0].slope = 0.0, -1.0
+    latency, search = _latency_of(state, work, first), work.search[0]
+    search.value, search.slope = 0.0, -1.0
     if latency + server > limit:
         return False
-    work.search[0].value = max(tokens / (latency + server), 0.0)  # prices can exceed all gains
+    search.value = max(tokens / (latency + server), 0.0)  # prices can exceed all gains
     for k in range(len(work.users)):
         work.users[k].tried = state.users[k].low
     _offer(state, work)
@@ -287,7 +287,7 @@ def _set_common(state: _State, work: _Work, length: int) -> None:
 @compiled_part
 def _step(state: _State, work: _Work) -> bool:
     """Replace the real lengths by the best ones for φ and λ = G / P at them; return whether they have changed."""
-    tokens, x, most, pull = 0.0, 0.0, 0.0, 0.0
+    tokens, x, most, pull, search = 0.0, 0.0, 0.0, 0.0, work.search[0]
     slowest, delta = _finish(state, work)
     latency = slowest + delta
     for k in range(len(work.users)):
@@ -303,15 +303,15 @@ def _step(state: _State, work: _Work) -> bool:
     if not pull > 0.0:
         return False
     server = _pass_time(state, len(work.users) * most if state.numbers.padded else x)
-    value, slope = max(tokens / (latency + server), work.search[0].value), 0.0
+    value, slope, is_first = max(tokens / (latency + server), search.value), 0.0, search.slope < 0.0
     for line in state.lines:
         if x >= line.first and not state.numbers.padded:
             slope = line.slope
-    work.search[0].price = value / pull
-    work.search[0].slope = slope if work.search[0].slope < 0.0 else 0.5 * (slope + work.search[0].slope)
+    search.price = value / pull
+    search.slope = slope if is_first else 0.5 * (slope + search.slope)
     change = 0.0
     for k in range(len(work.users)):
-        length = _walk(state, work, k, latency, value * work.search[0].slope)
+        length = _walk(state, work, k, latency, value * search.slope)
         change = max(change, abs(length - work.users[k].length))
         work.users[k].length = length
     return change > 0.01
@@ -436,16 +436,16 @@ def _add_root(
 @compiled_part
 def _improve(state: _State, work: _Work, nodes: _Nodes, tolerance: float) -> bool:
     """Process the node with the largest bound; return False if no node can hold a better decision."""
-    i = _ZERO
-    for other in range(1, work.search[0].count):
+    i, search = _ZERO, work.search[0]
+    for other in range(1, search.count):
         if nodes.parts[other].bound > nodes.parts[i].bound:
             i = other
-    if work.search[0].count == 0 or nodes.parts[i].bound <= work.search[0].value * (1.0 + tolerance):
-        work.search[0].count = 0
+    if search.count == 0 or nodes.parts[i].bound <= search.value * (1.0 + tolerance):
+        search.count = 0
         return False
     if not _expand(state, work, nodes, i, tolerance):
-        work.search[0].count -= 1
-        _copy(nodes, work.search[0].count, i)
+        search.count -= 1
+        _copy(nodes, search.count, i)
     return True
 
 

@@ -13,12 +13,13 @@ from multispin_env.registry import SERVERS
 from multispin_lab.reproduce import FIGURES
 from multispin_lab.reproduce.figure import Scale
 from tests.lab.reproduce.test_figures import check_rows_and_picture
+from tests.lab.reproduce.test_numbers import rows_of
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OURS)
 def test_pictures_show_the_rows(name):
-    check_rows_and_picture(OURS[name], OURS[name].compute(Scale(quick=True, states=12)))
+    check_rows_and_picture(OURS[name], rows_of(OURS[name], Scale(quick=True, states=12)))
 
 
 def test_the_command_draws_one(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.physics import records, traces
-from multispin_env.physics.records import EXTRAS, Records, load_extras, load_records, record_file
+from multispin_env.physics.records import Records, load_records
 from tests.refusals import refusals
 
 GOOD = {
@@ -278,32 +278,6 @@ def test_a_record_keeps_numbers_of_its_own():
         array[:] = 0  # it has not been made read-only
     assert [records.task.tolist(), records.length.tolist()] == [[1, 0, 1], [8, 10, 9]]
     assert (records.probability[-1], records.accepted.sum()) == (1.0, 18)
-
-
-def test_a_written_record_is_read_back(tmp_path):
-    path = tmp_path / "mine.npz"
-    records = Records(*GOOD.values())
-    extras = {name: np.linspace(1, 0, 27, dtype=np.float16).astype(float) ** power for power, name in enumerate(EXTRAS)}
-    extras = {name: array.astype(np.float16).astype(float) for name, array in extras.items()}
-    path.write_bytes(record_file(records, extras))
-    again = load_records(path)
-    for field in ("task", "length", "probability", "accepted"):
-        np.testing.assert_array_equal(getattr(again, field), getattr(records, field))
-    np.testing.assert_equal(load_extras(path, again), extras)
-    with np.load(path) as arrays:
-        kinds = {name: array.dtype.str for name, array in arrays.items()}
-    expected = {"task": "|i1", "length": "<i2", "accept_probability": "<f2", "accepted": "|b1"}
-    assert kinds == expected | dict.fromkeys(EXTRAS, "<f2")
-    assert record_file(again, extras) == path.read_bytes()
-    long = Records(np.zeros(1, int), np.array([40_000]), np.ones(40_000), np.ones(40_000, bool))
-    path.write_bytes(record_file(long, {}))  # its length needs int64
-    assert load_records(path).length.tolist() == [40_000]
-    assert load_extras(path, long) == {}
-    for bad, message in ((np.ones(26), ": expected 27 positions, .*, got 26"), (np.full(27, 2.0), r"\[0\]: .*, got 2")):
-        for name in EXTRAS:
-            np.savez(path, **{name: bad})
-            with pytest.raises(ValueError, match=rf"mine.npz: {name}{message}"):
-                load_extras(path, records)
 
 
 SAME = ms.requests.RequestTrace([5.0, 6.5, 7.0], [0, 20, 5], [1, 60, 3])

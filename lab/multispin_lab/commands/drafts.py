@@ -28,7 +28,7 @@ from multispin_env.apps.terminal.output import provenance, write_output
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.names import make_controller
 from multispin_env.draft import DraftProfile
-from multispin_env.evaluation.drawing import BLUE, GREEN, ORANGE, legend_below, save
+from multispin_env.evaluation.drawing import BLUE, GREEN, ORANGE, save
 from multispin_env.evaluation.statistics import aligned, table, to_csv, to_json
 from multispin_env.physics.acceptance import task_means
 from multispin_env.physics.rounds import expected_outcome, sample_state
@@ -36,6 +36,7 @@ from multispin_env.registry import DRAFTS
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
 from multispin_lab.commands.model_options import add_out_option, out_files
+from multispin_lab.drawing import legend_below
 
 _SUFFIXES = (".csv", ".json", ".png")
 _OWN = "(scenario's own)"

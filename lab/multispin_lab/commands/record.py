@@ -27,16 +27,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, aligned, table, to_json
 from multispin_env.files import write_atomically
-from multispin_env.physics.records import (
-    CONFIDENCES,
-    EXTRAS,
-    MAX_POSITIONS,
-    MIN_POSITIONS,
-    Records,
-    load_extras,
-    load_records,
-    record_file,
-)
+from multispin_env.physics.records import MAX_POSITIONS, MIN_POSITIONS, Records, load_records
 from multispin_env.registry import SCENARIOS
 from multispin_env.scenario import Scenario, Task
 from multispin_env.server import with_law
@@ -65,6 +56,7 @@ from multispin_lab.models.counts import (
 )
 from multispin_lab.models.passes import Journal
 from multispin_lab.models.prompts import Prompts, read_prompts
+from multispin_lab.models.record_files import CONFIDENCES, EXTRAS, load_extras, record_file
 
 if TYPE_CHECKING:
     from multispin_lab.models.network import Pair

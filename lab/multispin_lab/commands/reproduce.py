@@ -30,7 +30,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--quick", action="store_true", help=f"{QUICK_STATES} states instead of {STATES}, and coarse grids"
     )
     parser.add_argument("--list", action="store_true", help="list the figures and exit")
-    add_executor_options(parser, "settings of figures", parts=False)
+    add_executor_options(parser, "settings of figures")
 
 
 def _command(name: str, options: argparse.Namespace) -> str:

@@ -21,13 +21,13 @@ from multispin_env.apps.terminal.arguments import (
     resolve_scenario,
 )
 from multispin_env.apps.terminal.output import provenance
-from multispin_env.baselines.systems import Span, draft_schedule, schedule_goodput
 from multispin_env.checks import check_name, check_real
 from multispin_env.draft import DraftProfile
 from multispin_env.evaluation.cases import changed_settings
 from multispin_env.evaluation.statistics import aligned, table
 from multispin_env.scenario import Scenario, Task
 from multispin_env.units import MS
+from multispin_lab.planning.schedule import Span, draft_schedule, schedule_goodput
 
 _METHODS = {
     "vllm": {"draft-model": "draft_model", "eagle": "eagle", "eagle3": "eagle3", "mtp": "mtp", "ngram": "ngram"},

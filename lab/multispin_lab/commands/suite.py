@@ -83,6 +83,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     train.add_argument("--out", type=Path, required=True, metavar="ENTRY", help="folder of the entry")
     add_executor_options(train, "trainings")
+    part = "run every N-th of the trainings, starting at the I-th, as one job of a job array"
+    train.add_argument("--part", metavar="I/N", help=part)
     train.set_defaults(do=lambda options: import_project_module("multispin_lab.suite.trainer").run(options))
     evaluate = parts.add_parser("evaluate", help="play the held-out episodes of every task")
     names = f"a controller, module:ATTRIBUTE, {', '.join(BLIND)}, or {REFERENCE} (the reference of each task)"
@@ -94,7 +96,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--seed", type=int, default=PUBLIC, metavar="N", help=seed)
     evaluate.add_argument("--tasks", nargs="+", metavar="NAME", help="for a controller: tasks to play (default: all)")
     evaluate.add_argument("--out", type=Path, metavar="ENTRY", help="for a controller: write an entry to this folder")
-    add_executor_options(evaluate, "policies", parts=False)
+    add_executor_options(evaluate, "policies")
     evaluate.set_defaults(do=_evaluate)
     table = parts.add_parser("table", help="print the leaderboard of evaluated entries")
     table.add_argument("entries", nargs="+", type=Path, metavar="ENTRY", help="folders of entries")
@@ -104,7 +106,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     table.add_argument("--check", action="store_true", help="play all entries again and check their stored scores")
     table.add_argument("--paired", action="store_true", help="print differences of two entries in the same episodes")
     table.add_argument("--trust", action="store_true", help=trust)
-    add_executor_options(table, "policies", parts=False)
+    add_executor_options(table, "policies")
     table.set_defaults(do=_table, workers=os.cpu_count())
     data = parts.add_parser("data", help="write a Minari dataset of training episodes")
     data.add_argument("task", metavar="TASK", help="name of a task")

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.evaluation.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below, save
+from multispin_env.evaluation.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, save
+from multispin_lab.drawing import legend_below
 from multispin_lab.suite.entries import CURVE
 from multispin_lab.suite.leaderboard import LeaderRow
 from multispin_lab.suite.statistics import profile

@@ -16,7 +16,7 @@ from multispin_env.physics.types import Decision, Outcome, SystemState
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
 from multispin_env.solver.sensitivities import Sensitivities, sensitivities
-from multispin_env.units import MHZ, MS, db_to_linear, linear_to_db
+from multispin_env.units import MHZ, MS, db_to_linear
 from multispin_lab.explore.markup import (
     DRAFTING,
     UPLOADING,
@@ -109,7 +109,7 @@ def draw_devices(scenario: Scenario, seed: int, edits: _Edits) -> _DeviceTable:
     A larger K adds devices and keeps those of a smaller K. Edits of devices beyond K are ignored.
     """
     drawn = draw_states(scenario, seed)
-    snr = linear_to_db(channel_gain(scenario, drawn.spectral_efficiency) * scenario.transmit_snr)
+    snr = 10.0 * np.log10(channel_gain(scenario, drawn.spectral_efficiency) * scenario.transmit_snr)  # dB
     columns = [
         np.clip(np.round(values, column.digits), column.low, column.high)
         for column, values in zip(COLUMNS, (drawn.draft_time / MS, snr, drawn.acceptance_rate), strict=True)

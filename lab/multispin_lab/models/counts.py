@@ -16,13 +16,15 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_label, located, shown
 from multispin_env.draft import expected_tokens
-from multispin_env.evaluation.drawing import BLACK, BLUE, COLOURS, Series, legend_below, save
+from multispin_env.evaluation.drawing import BLACK, BLUE, save
 from multispin_env.evaluation.statistics import LEVEL, RESAMPLES, Cells, table
 from multispin_env.files import MIB, read_csv
-from multispin_env.npz import BOOLEANS, FLOATS, INTEGERS, MOST_NUMBERS, archive_of, read_arrays, read_file
-from multispin_env.physics.records import CONFIDENCES, FITTED_LENGTHS, Records, prompt_rates, replayed_expectations
+from multispin_env.npz import BOOLEANS, FLOATS, INTEGERS, MOST_NUMBERS, read_arrays, read_file
+from multispin_env.physics.records import FITTED_LENGTHS, Records, prompt_rates, replayed_expectations
 from multispin_env.scenario import Task
+from multispin_lab.drawing import COLOURS, Series, legend_below
 from multispin_lab.models.prompts import MAX_TASKS
+from multispin_lab.models.record_files import CONFIDENCES, archive_of
 
 _COLUMNS = ("request", "task", "drafted", "accepted")
 

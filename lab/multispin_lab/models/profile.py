@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.evaluation.drawing import BLACK, COLOURS, legend_below
+from multispin_env.evaluation.drawing import BLACK
 from multispin_env.evaluation.statistics import Cells
 from multispin_env.server import Server
 from multispin_env.units import MS
+from multispin_lab.drawing import COLOURS, legend_below
 from multispin_lab.models.passes import (
     DRAFT,
     LONG_DRAFT,

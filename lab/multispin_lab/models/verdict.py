@@ -10,9 +10,10 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.rendering.style import ACCEPTED, GREY, REFUSED, UPLOADING, VERIFYING, WAITING
-from multispin_env.evaluation.drawing import BLUE, COLOURS, RED, save
+from multispin_env.evaluation.drawing import BLUE, RED, save
 from multispin_env.evaluation.statistics import Cells, Interval, block_intervals, table
 from multispin_env.units import MS
+from multispin_lab.drawing import COLOURS
 from multispin_lab.models.contender import LiveContender, LiveRound
 from multispin_lab.models.counts import exact_interval
 

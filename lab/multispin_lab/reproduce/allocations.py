@@ -7,8 +7,9 @@ import numpy as np
 
 from multispin_env.controllers.names import make_controller
 from multispin_env.evaluation.cases import CERTIFICATE
-from multispin_env.evaluation.drawing import BLUE, ORANGE, legend_below
+from multispin_env.evaluation.drawing import BLUE, ORANGE
 from multispin_env.scenario import Scenario
+from multispin_lab.drawing import legend_below
 from multispin_lab.reproduce.figure import PRESETS, FigureSpec, Row, Scale, draw_states
 
 _CASES = ("homogeneous", "heterogeneous")

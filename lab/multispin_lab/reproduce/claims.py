@@ -11,14 +11,14 @@ from scipy.stats import rankdata
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.base import RoundsController
 from multispin_env.controllers.names import make_controller
-from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
 from multispin_env.draft import expected_tokens
 from multispin_env.evaluation.cases import CERTIFICATE
-from multispin_env.evaluation.drawing import BLUE, RED, legend_below
+from multispin_env.evaluation.drawing import BLUE, RED
 from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, Cells, Interval, mean_interval
 from multispin_env.physics.rounds import goodput
 from multispin_env.scenario import Scenario
-from multispin_env.solver.equalization import common_latency
+from multispin_lab.drawing import legend_below
+from multispin_lab.reproduce.closed_form import common_latency, homogeneous_draft_length
 from multispin_lab.reproduce.figure import PRESETS, FigureSpec, Scale, compute_scores, draw_states, scenario_at
 
 BUDGETS = (2.5, 5.0, 10.0, 20.0)  # MHz at which systems are ranked

@@ -61,10 +61,6 @@ class FigureSpec:
     printed: int | None = None  # columns of this table in the terminal; ``None`` for all
     seconds: float = 1.0  # approximate CPU time at full scale, for the estimate of the remaining time
 
-    def compute(self, scale: Scale) -> list[Any]:
-        """Return the rows of all settings."""
-        return [row for setting in self.settings(scale) for row in self.rows(scale, setting)]
-
 
 def band(name: str, values: FloatArray) -> Row:
     """Return the mean of values (n,) as column ``name``, and its 95 % interval as ``low`` and ``high``."""

@@ -10,9 +10,10 @@ from multispin_env.arrays import FloatArray
 from multispin_env.controllers.names import make_controller
 from multispin_env.controllers.rounds.optimal import Optimal
 from multispin_env.evaluation.cases import CERTIFICATE, StateCases
-from multispin_env.evaluation.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, legend_below
+from multispin_env.evaluation.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
+from multispin_lab.drawing import legend_below
 from multispin_lab.reproduce.figure import LABELS, PRESETS, FigureSpec, Row, Scale, draw_states
 
 _FLOOR = 1e-9  # smaller losses are drawn at the left edge

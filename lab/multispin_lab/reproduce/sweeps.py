@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
 from multispin_env.draft import expected_tokens
-from multispin_env.evaluation.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, Series, Sweep, legend_below
+from multispin_env.evaluation.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED
 from multispin_env.physics.records import Records, accepted_runs, advance, load_records, prompt_rates
 from multispin_env.physics.rounds import goodput
 from multispin_env.scenario import Scenario
-from multispin_env.solver.equalization import common_latency
+from multispin_lab.drawing import Series, Sweep, legend_below
+from multispin_lab.reproduce.closed_form import common_latency, homogeneous_draft_length
 from multispin_lab.reproduce.figure import (
     LABELS,
     PRESETS,

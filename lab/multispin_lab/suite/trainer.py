@@ -33,7 +33,7 @@ from multispin_agents.tracing import onnx_of, policy_files
 from multispin_agents.training import keep_memory
 from multispin_agents.vec_env import first_seed
 from multispin_env.apps.executors import Executor
-from multispin_env.apps.terminal.arguments import executor_of, part_of
+from multispin_env.apps.terminal.arguments import executor_of
 from multispin_env.apps.terminal.output import Tally
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, shown
@@ -388,6 +388,16 @@ def run(options: argparse.Namespace) -> int | None:
     if failed:
         print(f"failed, see {options.out}/failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else None
+
+
+def part_of(cells: Sequence[Cell], part: str | None) -> list[Cell]:
+    """Return every N-th cell, starting at the I-th, for the part ``I/N``; all cells for ``None``."""
+    if part is None:
+        return list(cells)
+    first, slash, count = part.partition("/")
+    if not (slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        raise ValueError(f"part: expected I/N with 1 ≤ I ≤ N, for example 2/8, got {part!r}")
+    return list(cells[int(first) - 1 :: int(count)])
 
 
 def _cells(agent: str, name: str, seeds: Iterable[int], steps: int) -> list[Cell]:

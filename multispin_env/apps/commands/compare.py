@@ -55,7 +55,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference", metavar="NAME", help=reference)
     parser.add_argument("--metric", help=f"one of {', '.join(METRICS)} (default: that of the environment)")
     add_table_options(parser)
-    add_executor_options(parser, "controllers", parts=False)
+    add_executor_options(parser, "controllers")
 
 
 def _play_all(

@@ -89,17 +89,10 @@ class _PricedDecision:
     token_time: float | None = None  # s per token of the slowest device
     tpot: float | None = None  # s per token, limit for each device
     unlimited_token_time: float | None = None  # s per token of the slowest device without the limit
-    upper_bound: float | None = None  # tokens/s; no decision has more
-    gap: float | None = None  # relative
-    tolerance: float | None = None  # relative gap that was requested
 
     @property
     def tpot_binds(self) -> bool | None:
         return None if self.tpot is None else _is_late(self.unlimited_token_time, self.tpot)
-
-    @property
-    def certified(self) -> bool | None:
-        return None if self.gap is None or self.tolerance is None else self.gap <= self.tolerance
 
 
 @np.errstate(over="ignore", divide="ignore", invalid="ignore")  # checked with the goodput
@@ -132,7 +125,6 @@ def solve(
             rival = expected_outcome(scenario, devices.state, rule(devices.state))
             value = _goodput(rival, devices.weights)
             rivals.append(_RivalRow(name, value, value / goodput, _token_time(rival, tpot)))
-    proven = decision if certify is not None and isinstance(decision, CertifiedDecision) else None
     return _PricedDecision(
         goodput=float(outcome.goodput),
         weighted_goodput=None if devices.weights is None else goodput,
@@ -143,10 +135,7 @@ def solve(
         token_time=token_time,
         tpot=tpot,
         unlimited_token_time=unlimited_token_time,
-        proven=proven,
-        upper_bound=None if proven is None else float(proven.bound),
-        gap=None if proven is None else float(proven.gap),
-        tolerance=None if proven is None else proven.tolerance,
+        proven=decision if certify is not None and isinstance(decision, CertifiedDecision) else None,
     )
 
 
@@ -229,10 +218,10 @@ def summary(solution: _PricedDecision) -> str:
         verdict = "binds" if solution.tpot_binds else "changes nothing"
         unlimited = f"without it the slowest device gets a token every {solution.unlimited_token_time / MS:.2f} ms"
         lines["limit"] = f"{solution.tpot / MS:g} ms, which {verdict}: {unlimited}"
-    if solution.gap is not None:
-        lines["upper bound"] = f"{solution.upper_bound:.2f} tokens/s"
-        missed = "" if solution.certified else f", above the requested {solution.tolerance:g}"
-        lines["proven gap"] = f"{solution.gap:.1e}{missed}"
+    if (proven := solution.proven) is not None:
+        lines["upper bound"] = f"{proven.bound:.2f} tokens/s"
+        missed = "" if proven.certified else f", above the requested {proven.tolerance:g}"
+        lines["proven gap"] = f"{proven.gap:.1e}{missed}"
     width = max(map(len, lines))
     return "\n".join(f"{name:{width}s}  {value}" for name, value in lines.items())
 
@@ -240,8 +229,10 @@ def summary(solution: _PricedDecision) -> str:
 def to_record(solution: _PricedDecision, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return all numbers for JSON, in SI units; ``None`` for infinite ones."""
     times = "round_latency", "verification_time", "token_time", "tpot", "tpot_binds"
-    names = ("goodput", "weighted_goodput", *times, "upper_bound", "gap", "certified")
-    numbers = {name: getattr(solution, name) for name in names}
+    numbers = {name: getattr(solution, name) for name in ("goodput", "weighted_goodput", *times)}
+    numbers |= dict.fromkeys(("upper_bound", "gap", "certified"))
+    if (proven := solution.proven) is not None:
+        numbers |= {"upper_bound": float(proven.bound), "gap": float(proven.gap), "certified": bool(proven.certified)}
     rows = {"rows": [vars(row) for row in solution.devices], "comparison": [vars(row) for row in solution.rivals]}
     return {"about": dict(about), **{k: None if v == np.inf else v for k, v in numbers.items()}, **rows}
 

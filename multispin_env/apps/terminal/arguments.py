@@ -6,7 +6,7 @@ import shlex
 from argparse import Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from typing_extensions import override
 
@@ -280,18 +280,12 @@ class Command:
             raise ContenderError("your own code ended the process (SystemExit) before the command was done") from error
 
 
-T = TypeVar("T")
-
-
-def add_executor_options(parser: ArgumentParser, tasks: str, parts: bool = True) -> None:
-    """Add ``--workers --ray``, and ``--part`` if ``parts``; ``tasks`` names the tasks in the help."""
+def add_executor_options(parser: ArgumentParser, tasks: str) -> None:
+    """Add ``--workers --ray``; ``tasks`` names the tasks in the help."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--workers", type=int, metavar="N", help=f"run the {tasks} in N processes on this machine")
     cluster = f"run the {tasks} on a Ray cluster (default ADDRESS: start Ray on this machine)"
     group.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help=cluster)
-    if parts:
-        text = f"run every N-th of the {tasks}, starting at the I-th, as one job of a job array"
-        parser.add_argument("--part", metavar="I/N", help=text)
 
 
 def executor_of(options: Namespace, packages: tuple[str, ...] = ("multispin_env",)) -> Executor:
@@ -299,13 +293,3 @@ def executor_of(options: Namespace, packages: tuple[str, ...] = ("multispin_env"
     if options.ray is not None:
         return Cluster(options.ray, packages)
     return Serial() if options.workers is None else Processes(options.workers)
-
-
-def part_of(tasks: Sequence[T], part: str | None) -> list[T]:
-    """Return every N-th task, starting at the I-th, for the part ``I/N``; all tasks for ``None``."""
-    if part is None:
-        return list(tasks)
-    first, slash, count = part.partition("/")
-    if not (slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
-        raise ValueError(f"part: expected I/N with 1 ≤ I ≤ N, for example 2/8, got {part!r}")
-    return list(tasks[int(first) - 1 :: int(count)])

@@ -1,4 +1,4 @@
-"""Best common length, by search and in closed form ([MS] §IV), and the paper's grid search ([MS] Algorithm 1)."""
+"""Best common length ([MS] §IV), and the paper's grid search ([MS] Algorithm 1)."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,9 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_array, check_integer, check_real, checked_field, require
+from multispin_env.checks import check_integer, check_real, checked_field
 from multispin_env.controllers.base import RoundsController
 from multispin_env.draft import expected_tokens
-from multispin_env.physics.links import lambert_excess
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.solver.equalization import equal_latency
@@ -24,8 +23,8 @@ class CommonLength(RoundsController):
 
     The latency ϑ* of a token does not depend on L, and G(L) = Σ_k E[N_k | L] / (L ϑ* + T_ver(L)) is a concave function
     over a convex one and hence unimodal: a pass holds K (L + 1) tokens, padded or not. Bisection finds the first L with
-    G(L + 1) ≤ G(L), exactly and for any α_k (not in the paper). For a common α and the paper's verification time,
-    `homogeneous_draft_length` is the closed form.
+    G(L + 1) ≤ G(L), exactly and for any α_k (not in the paper). For a common α and the paper's verification time, the
+    closed form ([MS] 23, 24) gives the same length.
     """
 
     @override
@@ -55,63 +54,6 @@ class CommonLength(RoundsController):
             rises = (low < high) & (value(middle + 1) > value(middle))
             low, high = np.where(rises, middle + 1, low), np.where(rises, high, middle)
         return np.broadcast_to(low[:, None], state.draft_time.shape)
-
-
-def homogeneous_draft_length(
-    acceptance_rate: FloatArray,
-    token_latency: FloatArray,
-    verification_time: FloatArray | float,
-    max_draft_length: int = 25,
-) -> IntArray:
-    """Return the best common draft length of devices with one common α, in closed form ([MS] 23, 24).
-
-    It maximises (1 − α^{L+1}) / (1 − α) / (L ϑ* + T_ver), which has a single peak, over integers L in 1..L_max. With
-    x = T_ver/ϑ*, if x > (1 − α)/(α |ln α|), the real optimum is L̃ = −ln(−W₋₁(−α^{x−1}/e))/ln α − 1, and the better of
-    its floor and ceiling is optimal. Otherwise L = 1 is optimal. Lengths have the broadcast shape of the first three
-    arguments. ``ValueError`` for values out of range.
-
-    Parameters
-    ----------
-    acceptance_rate
-        α in [0, 1].
-    token_latency
-        ϑ* in s/token, > 0.
-    verification_time
-        T_ver in s, > 0.
-    max_draft_length
-        L_max, default 25.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
-    >>> homogeneous_draft_length(np.array([0.5, 0.8, 0.95]), token_latency=0.02, verification_time=0.1)
-    array([ 1,  4, 10])
-    """
-    alpha = check_array("acceptance_rate", acceptance_rate)
-    theta = check_array("token_latency", token_latency)
-    t_ver = check_array("verification_time", verification_time)
-    check_integer("max_draft_length", max_draft_length, 1)
-    require("acceptance_rate", alpha, (alpha >= 0.0) & (alpha <= 1.0), "numbers in [0, 1]")
-    require("token_latency", theta, theta > 0.0, "numbers > 0")
-    require("verification_time", t_ver, t_ver > 0.0, "numbers > 0")
-    alpha, theta, t_ver = np.broadcast_arrays(alpha, theta, t_ver)
-    inner = (alpha > 0.0) & (alpha < 1.0)
-    decay = -np.log(np.where(inner, alpha, 0.5))  # |ln α|
-    x = t_ver / theta
-    with np.errstate(over="ignore"):  # for a subnormal α the threshold is ∞, as for 0
-        threshold = (1.0 - alpha) / np.where(inner, alpha * decay, 1.0)
-    long = inner & (x > threshold)
-    excess = lambert_excess(np.where(long, (x - 1.0) * decay, 0.0))
-    certain = (alpha == 1.0) & (x > 1.0)  # then (L + 1) / (L ϑ* + T_ver) increases with L
-    relaxed = np.where(long, np.log1p(excess) / decay - 1.0, np.where(certain, max_draft_length, 1.0))
-    floor = np.clip(np.floor(relaxed), 1, max_draft_length)
-    ceiling = np.minimum(floor + 1, max_draft_length)
-
-    def value(length: FloatArray) -> FloatArray:
-        return goodput(expected_tokens(length, alpha), length * theta, t_ver)
-
-    return np.where(value(ceiling) > value(floor), ceiling, floor).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)

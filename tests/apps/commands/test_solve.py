@@ -234,9 +234,10 @@ def test_the_summary_of_a_certificate():
     solution = solve(SCENARIO, DEVICES, "optimal", 1e-3)
     names = [line.split("  ")[0] for line in summary(solution).splitlines()]
     assert names == ["goodput", "round latency", "upper bound", "proven gap"]
-    missed = replace(solution, gap=4e-4, tolerance=1e-6)
+    proven = solution.proven
+    missed = replace(solution, proven=replace(proven, bound=proven.value * (1.0 + 4e-4), tolerance=1e-6))
     assert summary(missed).splitlines()[-1] == "proven gap     4.0e-04, above the requested 1e-06"
-    infinite = to_record(replace(solution, upper_bound=np.inf, gap=np.inf), {})
+    infinite = to_record(replace(solution, proven=replace(proven, bound=np.inf)), {})
     assert (infinite["upper_bound"], infinite["gap"], infinite["certified"]) == (None, None, False)
     rivals = solve(SCENARIO, DEVICES, "fixed").rivals
     assert [row.name for row in rivals] == ["optimal", "uniform-bandwidth", "fixed"]

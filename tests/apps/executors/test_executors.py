@@ -157,13 +157,13 @@ def lives(process):
 
 
 SCENARIO = ms.Scenario.preset("qwen3.5", num_users=4)
-STATE = ms.sample_state(SCENARIO, np.random.default_rng(0), size=7)
+STATE = ms.sample_state(SCENARIO, np.random.default_rng(0), size=5003)
 
 
 @pytest.mark.parametrize(("executor", "options"), [(Serial(), {}), (Processes(2), {"certify": 1e-6})])
 def test_parts_are_decided_as_the_whole(executor, options):
     whole = ms.make_controller("optimal", SCENARIO, **options)(STATE)
-    parts = decide(executor, "optimal", SCENARIO, STATE, chunk=3, **options)
+    parts = decide(executor, "optimal", SCENARIO, STATE, **options)
     assert type(parts) is type(whole)
     assert (parts.draft_length == whole.draft_length).all()
     np.testing.assert_allclose(parts.bandwidth, whole.bandwidth, rtol=1e-12)
@@ -174,7 +174,5 @@ def test_parts_are_decided_as_the_whole(executor, options):
 def test_mistakes_are_one_sentence():
     with pytest.raises(ValueError, match="did you mean 'optimal'"):
         decide(Serial(), "optima", SCENARIO, STATE)
-    with pytest.raises(ValueError, match="chunk: expected an integer ≥ 1, got 0"):
-        decide(Serial(), "optimal", SCENARIO, STATE, chunk=0)
     with pytest.raises(ValueError, match=r"draft_time.*expected"):
-        decide(Serial(), "optimal", SCENARIO, STATE.changed(draft_time=np.full((7, 4), -1.0)))
+        decide(Serial(), "optimal", SCENARIO, STATE.changed(draft_time=np.full((5003, 4), -1.0)))

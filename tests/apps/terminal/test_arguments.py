@@ -8,7 +8,6 @@ from multispin_env.apps.terminal.arguments import (
     check_settings,
     collect_arguments,
     parse_settings,
-    part_of,
     resolve_scenario,
     separate_settings,
 )
@@ -67,19 +66,13 @@ def test_a_setting_that_belongs_elsewhere_says_where(env_ids, parse):
     assert resolve_scenario(parse("--scenario", "llama2", "--set", "payload=ids"), num_users=3).payload == "ids"
 
 
-def test_parts_of_tasks():
-    parts = [part_of("abcdefg", f"{first}/3") for first in (1, 2, 3)]
-    assert sorted("".join(map("".join, parts))) == part_of("abcdefg", None) == list("abcdefg")
-
-
 UNITS = [
     (setting, rf"^{setting.split('=')[0]}.*: expected .*; did you mean 0\.")
     for setting in ("tpot=65.0", "load=(0.5, 85)", "draft_pieces=[[2.0, 0.0]]")
 ]
-WRONG = [(part_of, ("abc", wrong), "part: expected I/N") for wrong in ("4/3", "0/3", "1", "a/b")]
 
 
-@pytest.mark.parametrize(("read", "given", "words"), [*((parse_settings, ([s],), w) for s, w in UNITS), *WRONG])
-def test_wrong_parts_and_settings_in_another_unit_are_refused(read, given, words):
+@pytest.mark.parametrize(("setting", "words"), UNITS)
+def test_settings_in_another_unit_are_refused(setting, words):
     with pytest.raises(ValueError, match=words):
-        read(*given)
+        parse_settings([setting])

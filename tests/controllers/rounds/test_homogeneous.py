@@ -1,27 +1,12 @@
-from functools import partial
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import lambertw
 
 import multispin_env as ms
-from multispin_env.controllers.rounds.homogeneous import Algorithm1, homogeneous_draft_length, lambert_excess
+from multispin_env.controllers.rounds.homogeneous import Algorithm1
+from multispin_env.physics.links import lambert_excess
 from tests import reference
-from tests.refusals import refusals
-
-
-@given(
-    alpha=st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1e-300, 1e-9, 1 - 1e-12, 1.0])),
-    theta=st.floats(1e-5, 1e2),
-    t_ver=st.floats(1e-5, 1e3),
-)
-def test_closed_form_is_the_best_length(alpha, theta, t_ver):
-    values = [reference.expected_tokens(length, alpha) / (length * theta + t_ver) for length in range(1, 61)]
-    result = int(homogeneous_draft_length(np.array(alpha), np.array(theta), t_ver, 60))
-    assert values[result - 1] == pytest.approx(max(values), rel=1e-12)
 
 
 def test_excess_of_many_at_once():
@@ -80,10 +65,3 @@ def test_extremes_give_feasible_decisions(bandwidth):
     for alpha in (0.0, 1e-300, 1e-9, 0.5, 1 - 1e-9, 1.0):
         state = ms.SystemState([0.01, 10.0, 0.01], [20.0, 1.0, 1e-3], [alpha, 0.5, alpha])
         assert ms.expected_outcome(scenario, state, controller(state)).goodput > 0
-
-
-NUMBERS = {"acceptance_rate": 0.5, "token_latency": 1.0, "verification_time": 1.0}
-BAD = (("acceptance_rate", 1.5), ("acceptance_rate", np.nan), ("token_latency", 0.0), ("verification_time", -1.0))
-test_refusals = refusals(
-    *((partial(homogeneous_draft_length, **NUMBERS | {x: y}), f"^{x}: expected .*, got {y}$") for x, y in BAD)
-)

@@ -13,11 +13,11 @@ import pytest
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.draft import expected_tokens
-from multispin_env.physics.records import EXTRAS, load_extras
 from multispin_lab.commands import record
 from multispin_lab.models import rounds
 from multispin_lab.models.counts import KEPT, RecordedTexts
 from multispin_lab.models.prompts import read_prompts
+from multispin_lab.models.record_files import EXTRAS, load_extras
 from tests.lab.models.tiny import save_tiny
 
 ROOT = Path(__file__).parents[3]

@@ -7,9 +7,9 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
-from multispin_env.baselines.systems import draft_schedule, schedule_goodput
 from multispin_env.draft import expected_tokens
 from multispin_lab.models.counters import EngineCounts
+from multispin_lab.planning.schedule import draft_schedule, schedule_goodput
 from tests.repository import ROOT
 
 QWEN = ["--scenario", "qwen3.5", "--server", "a100-32b", "--max-batch", "200"]

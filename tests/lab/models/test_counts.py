@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 from scipy.special import betaln
 from scipy.stats import beta as beta_distribution
 
-from multispin_env.physics.records import Recorded, Records, load_extras, load_records
+from multispin_env.physics.records import Recorded, Records, load_records
 from multispin_env.scenario import Scenario
 from multispin_lab.models.counts import (
     ALL,
@@ -29,6 +29,7 @@ from multispin_lab.models.counts import (
     summarise,
     task_cells,
 )
+from multispin_lab.models.record_files import load_extras
 from tests import reference
 
 

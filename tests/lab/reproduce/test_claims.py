@@ -13,7 +13,7 @@ from multispin_lab.reproduce import FIGURES, claims
 from multispin_lab.reproduce.claims import has_paper_order, ratio_interval, summary
 from multispin_lab.reproduce.figure import LABELS, PRESETS, Scale, compute_scores, scenario_at
 from multispin_lab.reproduce.page import markdown_table
-from tests.lab.reproduce.test_numbers import SCALE, states
+from tests.lab.reproduce.test_numbers import SCALE, rows_of, states
 from tests.repository import ROOT
 
 PAGE = (ROOT / "docs" / "evidence" / "reproduce.md").read_text(encoding="utf-8")
@@ -21,7 +21,7 @@ PAGE = (ROOT / "docs" / "evidence" / "reproduce.md").read_text(encoding="utf-8")
 
 @pytest.mark.slow
 def test_page_holds_this_table():
-    assert markdown_table(*claims.claim_cells(claims.CLAIMS.compute(Scale()))) in PAGE
+    assert markdown_table(*claims.claim_cells(rows_of(claims.CLAIMS, Scale()))) in PAGE
 
 
 def test_page_counts_the_claims_that_were_not_fitted_and_shows_every_figure():
@@ -72,7 +72,7 @@ def claimed(monkeypatch, **scores):
     monkeypatch.setattr(
         claims, "compute_scores", lambda scale, scenario: {"uniform-bandwidth": result["uniform"], **result}
     )
-    return claims.CLAIMS.compute(SCALE)
+    return rows_of(claims.CLAIMS, SCALE)
 
 
 def test_claims_that_are_numbers(monkeypatch):
@@ -112,7 +112,7 @@ def test_ahead_means_at_every_budget(monkeypatch):
         return {name: np.array(values) for name, values in means.items()}
 
     monkeypatch.setattr(claims, "compute_scores", scores)
-    order, lead = claims.CLAIMS.compute(SCALE)[3:5]
+    order, lead = rows_of(claims.CLAIMS, SCALE)[3:5]
     assert (order.here, order.verdict) == ("in 7 of 8 cases", "differs")
     assert (lead.here, lead.verdict) == ("qwen3.5 only; for llama2 Homo is ahead by -10 to 20 %", "differs")
 
@@ -136,7 +136,7 @@ def test_interval_of_a_ratio_is_paired_and_what_correlates():
 
 
 def test_remark_2_and_the_closed_form_in_a_few_states():
-    rows = claims.CLAIMS.compute(SCALE)
+    rows = rows_of(claims.CLAIMS, SCALE)
     assert rows[-1].here == "24 of 24"
     assert rows[-1].verdict == "holds"
     deciding = ("homogeneous", "spectral_efficiency"), ("optimal", "acceptance_rate")
@@ -161,4 +161,4 @@ def test_remark_2_must_hold_for_both_pairs(side, held, monkeypatch):
         return claims.Rank(*(Interval(entry, entry - 0.1, entry + 0.1) for entry in (-middle, middle)))
 
     monkeypatch.setattr(claims, "_ranks", ranks)
-    assert [row.verdict for row in claims.CLAIMS.compute(SCALE)[6:8]] == [held] * 2
+    assert [row.verdict for row in rows_of(claims.CLAIMS, SCALE)[6:8]] == [held] * 2

@@ -13,13 +13,14 @@ from multispin_env.evaluation.drawing import SETTINGS
 from multispin_env.evaluation.statistics import to_csv
 from multispin_lab.reproduce import FIGURES, optimum
 from multispin_lab.reproduce.figure import PRESETS, Scale
+from tests.lab.reproduce.test_numbers import rows_of
 
 SCALE = Scale(quick=True, states=12)
 
 
 @pytest.fixture(scope="module")
 def tables():
-    return {name: FIGURES.load(name).compute(SCALE) for name in FIGURES.names()}
+    return {name: rows_of(FIGURES.load(name), SCALE) for name in FIGURES.names()}
 
 
 def check_rows_and_picture(spec, rows):
@@ -93,7 +94,7 @@ def test_calibration_has_no_line_where_uniform_bandwidth_equals_homogeneous(monk
         "make",
         lambda states, name: make_controller("fixed" if name == "optimal" else name, states.scenario),
     )
-    rows = FIGURES.load("calibration").compute(dataclasses.replace(SCALE, states=400))
+    rows = rows_of(FIGURES.load("calibration"), dataclasses.replace(SCALE, states=400))
     assert {row["states"] for row in rows} == {200}  # no more than that, whatever the scale
     lead = {preset: [row["uniform_over_homogeneous"] for row in rows if row["preset"] == preset] for preset in PRESETS}
     assert max(lead["llama2"]) < 1.0 < min(lead["qwen3.5"])

@@ -17,6 +17,10 @@ from tests import reference
 SCALE = Scale(quick=True, states=3, seed=5)
 
 
+def rows_of(spec, scale):
+    return [row for setting in spec.settings(scale) for row in spec.rows(scale, setting)]
+
+
 def states(preset, **overrides):
     scenario = Scenario.preset(preset, **overrides)
     return scenario, ms.sample_state(scenario, np.random.default_rng(5), 3)
@@ -27,7 +31,7 @@ def mean_goodput(name, scenario, state):
 
 
 def test_verification_is_a_fixed_time_and_one_for_each_draft():
-    rows = sweeps.VERIFICATION.compute(SCALE)
+    rows = rows_of(sweeps.VERIFICATION, SCALE)
     result = {(row["preset"], row["batch"]): (row["verification_ms"], row["per_draft_ms"]) for row in rows}
     assert result["llama2", 1] == pytest.approx((35.4, 35.4))
     assert result["llama2", 4] == pytest.approx((73.56, 18.39))
@@ -55,7 +59,7 @@ def test_rows_of_devices_are_those_of_the_controllers():
 
 
 def test_goodput_of_common_lengths():
-    rows = sweeps.DRAFT_LENGTH.compute(SCALE)
+    rows = rows_of(sweeps.DRAFT_LENGTH, SCALE)
     assert [(row["preset"], row["acceptance_rate"], row["draft_length"]) for row in rows] == [
         (preset, rate, length) for preset in PRESETS for rate in (0.95, 0.85, 0.75, 0.6) for length in range(1, 26)
     ]
@@ -93,7 +97,7 @@ def test_tokens_of_replayed_rounds():
 
 
 def test_rows_of_recorded_tasks():
-    rows = sweeps.RECORDED.compute(SCALE)
+    rows = rows_of(sweeps.RECORDED, SCALE)
     assert [(row["task"], row["draft_length"]) for row in rows] == [
         (task, length) for length in (1, 2, 4, 8, 12, 16) for task in ("code", "mathematics", "chat", "reading")
     ]
@@ -115,7 +119,7 @@ def test_losses_of_controllers(monkeypatch):
     """Algorithm 1 is replaced, as it takes most of the time."""
     other = {"algorithm1": "random"}
     monkeypatch.setattr(optimum, "make_controller", lambda name, s: ms.make_controller(other.get(name, name), s))
-    rows = optimum.REGRETS.compute(SCALE)
+    rows = rows_of(optimum.REGRETS, SCALE)
     assert [(row["preset"], row["state"]) for row in rows] == [(preset, i) for preset in PRESETS for i in range(3)]
     for preset in PRESETS:
         scenario, state = states(preset)
@@ -131,7 +135,7 @@ def test_losses_of_controllers(monkeypatch):
 
 def test_ratios_of_the_calibration(monkeypatch):
     monkeypatch.setattr(optimum, "QUICK_GRID", 2)
-    rows = optimum.CALIBRATION.compute(SCALE)
+    rows = rows_of(optimum.CALIBRATION, SCALE)
     assert [(row["preset"], row["draft_time_ms"], row["snr_db"]) for row in rows] == [
         (preset, time, ratio) for preset in PRESETS for time in (4.0, 24.0) for ratio in (14.0, 32.0)
     ]

@@ -20,7 +20,7 @@ from multispin_env.apps.commands.main import main
 from multispin_env.evaluation.policy import ONNX, load_policy
 from multispin_env.files import lock_folder
 from multispin_lab.suite.entries import CURVES, ENTRY, SCORES
-from multispin_lab.suite.trainer import CELL, BudgetSpentError, Cell, PolicyRecorder, exported
+from multispin_lab.suite.trainer import CELL, BudgetSpentError, Cell, PolicyRecorder, exported, part_of
 from tests.repository import ROOT
 
 # no import: the quick tests would do it in each worker
@@ -253,6 +253,14 @@ def test_a_run_is_refused_while_another_trains_a_cell_of_its_part_and_writes_thr
     assert run(out) == 2
     assert "run: expected a folder without links" in capsys.readouterr().err
     assert before == {path: path.read_bytes() for path in elsewhere.iterdir()}
+
+
+def test_parts_of_trainings():
+    parts = [part_of("abcdefg", f"{first}/3") for first in (1, 2, 3)]
+    assert sorted("".join(map("".join, parts))) == part_of("abcdefg", None) == list("abcdefg")
+    for wrong in ("4/3", "0/3", "1", "a/b"):
+        with pytest.raises(ValueError, match="part: expected I/N"):
+            part_of("abc", wrong)
 
 
 SPEC = {"agent": f"{HERE}:short", "task": "round-8", "seed": 1, "steps": 200, "version": "v1"}
