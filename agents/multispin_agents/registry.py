@@ -12,7 +12,6 @@ AGENTS: Registry = Registry(
     {
         "apg": "multispin_agents.apg:SETTINGS",
         "ppo": "multispin_agents.ppo:SETTINGS",
-        "sac": "multispin_agents.sac:SETTINGS",
         "decentralised": "multispin_agents.ppo:DECENTRALISED",
         "evolution": "multispin_agents.evolution:SETTINGS",
         "generalist": "multispin_agents.apg:GENERALIST",

@@ -62,7 +62,7 @@ COMMAND = Command(
     (
         "                                    defaults: about half a minute on two cores",
         "--scenario qwen3.5 --num-users 8 --minutes 2",
-        "--name mine --agent sac --action lengths",
+        "--name mine --agent decentralised --action lengths",
         "--agent apg --action lengths        learn from derivatives instead of returns",
         "--env MultiSpin/HiddenAcceptance-v0 --set spread=0.2",
         "--agent examples.own_agent:AGENT",

@@ -67,7 +67,7 @@ def test_a_run_compares_with_what_the_environment_lists(env_id, runs):
 def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys, refused):
     folder = tmp_path / "run"
     settings = ["--set", "rounds=40", "spread=0.2", "mean_rounds=8", "history=False"]
-    options = [*settings, "--action", "lengths", "--agent", "sac"]
+    options = [*settings, "--action", "lengths", "--agent", "decentralised"]
     assert main(["train", "--env", HIDDEN, "--name", str(folder), *TINY, *options]) == 0
     config, _ = load_config(folder)
     env = config.env

@@ -173,6 +173,7 @@ CHANGES = [
     ({"schema": 3}, "schema: expected 4, got 3, of another version of this project"),
     ({"env": "MultiSpin/Heterogenous-v0"}, "env: expected .*, got .*; did you mean 'MultiSpin/Heterogeneous-v0"),
     ({"env": ["x"]}, r"env: expected one of .*, got \['x'\]"),
+    ({"agent": "sac"}, r"agent: expected one of \['apg', 'ppo', .*\], got 'sac'"),  # of a development version
     ({"agent": "evolution"}, "agent: expected an environment whose decisions change later .*, got Heterogen"),
     ({"agent": "apg", "env": CLOSED, "arguments": {}}, "agent: expected an environment .* derivatives .* Continuous"),
     ({"seed": True}, "seed: expected an integer ≥ 0, got True"),

@@ -30,6 +30,8 @@ from multispin_lab.suite.entries import (
     check_replaced,
     check_scores,
     kinds_of,
+    not_played,
+    playable,
     read_curves,
     read_entry,
     read_scores,
@@ -38,6 +40,7 @@ from multispin_lab.suite.entries import (
     save_entry,
     save_values,
     scores_name,
+    select,
 )
 from multispin_lab.suite.frozen import VERSION
 from multispin_lab.suite.leaderboard import (
@@ -50,6 +53,7 @@ from multispin_lab.suite.leaderboard import (
     learnt_cells,
     pair_cells,
     paired_cells,
+    partial_cells,
     score_cells,
     summary_cells,
 )
@@ -59,7 +63,9 @@ from multispin_lab.suite.version import task, tasks
 
 _FRESH_SEEDS = 10**6  # number of fresh evaluation seeds from which one is drawn
 
-_NOTE = f"{READ.strip()} all but the fresh scores are those that the entry states; --check plays them"
+_NOTE = f"{READ.strip()} all but the fresh scores are those that the entry states; --check plays the networks in it"
+
+_MISSING = "not all policies are played, since these entries have their scores but not all networks"
 
 _Evaluation = tuple[Path, Sequence[int], int, Policies]  # folder, seeds, evaluation seed, and policies by task
 
@@ -144,17 +150,27 @@ def _evaluate(options: argparse.Namespace) -> None:
         if getattr(options, name):
             raise ValueError(f"{name}: expected no value for the folder of an entry, got --{name}")
     entry, eval_seed = read_entry(folder), check_integer("seed", options.seed, 0)
-    stored = _stored(folder, entry, eval_seed) if options.check else None
-    played = _play_one(options, (folder, entry.seeds, eval_seed, entry.policies))
-    error = None if stored is None else check_scores(stored, played, eval_seed)
+    policies = playable(folder, entry)
+    missing = not_played(entry, policies)
+    if missing:
+        check_files(folder, entry)  # other files would delete scores that cannot be played
+    stored = _stored(folder, entry, eval_seed) if options.check or (missing and eval_seed == PUBLIC) else None
+    played = _play_one(options, (folder, entry.seeds, eval_seed, policies))
+    error = None if stored is None else _check(stored, played, policies, eval_seed)
     if stored is None:
         save_entry(folder, entry)
     if error is None:
         save_values(folder / scores_name(eval_seed), played)
     _print(played, eval_seed)
-    if error is not None:
+    if error is not None and played:
         equality = f"up to rounding errors of {error:.1e} of the largest value" if error else "exactly"
         print(f"\nthe stored scores are reproduced {equality}")
+    if missing:
+        print(f"\n{missing}")
+
+
+def _check(stored: TaskValues, played: TaskValues, policies: Policies, eval_seed: int) -> float:
+    return check_scores(select(stored, policies) if eval_seed == PUBLIC else stored, played, eval_seed)
 
 
 def _stored(folder: Path, entry: SuiteEntry, eval_seed: int) -> TaskValues:
@@ -211,10 +227,10 @@ def _play(
     for index, (folder, seeds, number, policies) in enumerate(evaluations):
         for name, by_seed in policies.items():
             for seed, policy in zip(seeds, by_seed, strict=False):
-                ((kind, part),) = policy.items()
-                run = folder.resolve() if kind == "folder" else Path(), name, number, kind, part
-                labels.setdefault(run, ", ".join(filter(None, (folder.name, name, f"seed {seed}"))))
-                runs.append((index, name, run))
+                for kind, part in policy.items():
+                    run = folder.resolve() if kind == "folder" else Path(), name, number, kind, part
+                    labels.setdefault(run, ", ".join(filter(None, (folder.name, name, f"seed {seed}"))))
+                    runs.append((index, name, run))
     values, error = _results(options, labels)
     played: list[dict[str, list[FloatArray]]] = [{} for _ in evaluations]
     for index, name, run in runs:
@@ -265,16 +281,16 @@ def _both_scores(
             if number == PUBLIC or (options.check and (folder / scores_name(number)).exists()):
                 scores[folder, number] = _stored(folder, entry, number)
             if options.check or number != PUBLIC:
-                evaluations.append((folder, entry.seeds, number, entry.policies))
+                evaluations.append((folder, entry.seeds, number, playable(folder, entry)))
     all_played, error = _play(options, evaluations, fresh, [task.name for task in tasks()])
     for (folder, _, number, policies), played in zip(evaluations, all_played, strict=True):
-        if any(len(played.get(name, ())) < len(policies[name]) for name in policies):
+        if any(len(played.get(name, ())) < sum(map(bool, policies[name])) for name in policies):
             continue  # one has failed
         if (folder, number) in scores:
-            check_scores(scores[folder, number], played, number)
+            _check(scores[folder, number], played, policies, number)
         else:
             save_values(folder / scores_name(number), played)
-        scores[folder, number] = played
+            scores[folder, number] = played
     if error is not None:
         raise error
     return scores
@@ -290,22 +306,27 @@ def _table(options: argparse.Namespace) -> None:
     if options.paired and len(entries) != 2:
         raise ValueError(f"entries: expected two with --paired, got {len(entries)}")
     scores = _both_scores(options, entries, fresh)
+    partial = {folder: policies for folder, entry in entries if not_played(entry, policies := playable(folder, entry))}
     rows = [
         LeaderRow(
             entry,
             scores[folder, PUBLIC],
             read_curves(folder, entry),
             None if fresh == PUBLIC else (scores[folder, fresh], fresh),
-            not options.check,
+            not options.check or folder in partial,
             kinds_of(folder, entry),
+            partial.get(folder),
         )
         for folder, entry in entries
     ]
     paired = [paired_cells(rows[0], rows[1])] if options.paired else []
     rows.sort(key=lambda row: (-row.budget, row.ranked_by is None, row.actions, -(row.numbers["iqm"] or 0.0)))
+    missing = partial_cells(rows, fresh)
     parts = (cells_by_task(rows), learnt_cells(rows), pair_cells(rows), curve_cells(rows), *paired)
-    cells = [table for table in (summary_cells(rows, fresh), *parts) if table[1]]
-    notes = [LEGEND, *([] if options.check else [_NOTE])]
+    cells = [table for table in (summary_cells(rows, fresh), missing, *parts) if table[1]]
+    notes = [LEGEND, *([_NOTE] if any(row.is_read for row in rows) else [])]
+    if missing[1]:
+        notes.append(f"{_MISSING}: {', '.join(f'{method} ({count})' for method, count, *_ in missing[1])}")
     print(*(aligned(*table) for table in cells), *notes, sep="\n\n")
     if options.out is not None:
         make_folder(options.out)

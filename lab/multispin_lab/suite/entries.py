@@ -4,6 +4,8 @@ Entries are not trusted. Only their networks are executed; they cannot name file
 """
 
 import json
+import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -33,6 +35,7 @@ _BY_HAND = ("method", "authors", "link", "repository", "revision")  # fields tha
 REFERENCE = "reference"  # rule name of the reference of each task
 _ROUNDING = 1e-9  # largest relative difference that can be due to the arithmetic of another processor
 _MAX_SEEDS = 100
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 AROUND = "around a rule"
 
@@ -92,8 +95,8 @@ class SuiteEntry:
                 raise ValueError(f"policies of {name}: expected a list with one for each seed, got {shown(policies)}")
             for policy in policies:
                 _check_policy(name, policy)
-        if not isinstance(self.files, dict):
-            raise ValueError(f"files: expected a table of paths, got {shown(self.files)}")
+        if not isinstance(self.files, dict) or not all(_SHA256.fullmatch(str(value)) for value in self.files.values()):
+            raise ValueError(f"files: expected a table of paths with their SHA-256, got {shown(self.files)}")
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -145,8 +148,28 @@ def read_entry(folder: Path) -> SuiteEntry:
         raise ValueError(f"{path}: {cut(str(error))}") from None
 
 
+def playable(folder: Path, entry: SuiteEntry) -> Policies:
+    """Return the policies, empty ones in place of those without a network.
+
+    An entry may lack networks, ``policy.onnx``, whose checksums it records: it then only states their scores.
+    """
+    return {
+        name: [{} if _lacks_network(folder, entry, policy.get("folder")) else policy for policy in by_seed]
+        for name, by_seed in entry.policies.items()
+    }
+
+
+def not_played(entry: SuiteEntry, policies: Policies) -> str:
+    """Return a sentence that names the empty policies by task and seed, or an empty text."""
+    names = []
+    for name, by_seed in policies.items():
+        seeds = [str(seed) for seed, policy in zip(entry.seeds, by_seed, strict=False) if not policy]
+        names += [f"{name} (seed {', '.join(seeds)})"] if seeds else []
+    return f"not played, since the entry has their scores but not their networks: {', '.join(names)}" if names else ""
+
+
 def files_of(folder: Path, entry: SuiteEntry) -> dict[str, str]:
-    """Return the SHA-256 of each file of the policies of an entry, by its path."""
+    """Return the SHA-256 of each file of the policies of an entry by its path; recorded ones of missing networks."""
     files = {}
     for name in sorted(
         {policy["folder"] for items in entry.policies.values() for policy in items if "folder" in policy}
@@ -154,6 +177,8 @@ def files_of(folder: Path, entry: SuiteEntry) -> dict[str, str]:
         path = _inside(folder, name)
         for file in filter(None, (sibling_file(path, kind) for kind in (POLICY, ONNX, CONFIG, NETWORK))):
             files[f"{name}/{file.name}"] = checksum(read_bytes(file, LARGEST_ONNX))
+        if _lacks_network(folder, entry, name):
+            files[f"{name}/{ONNX}"] = entry.files[f"{name}/{ONNX}"]
     return files
 
 
@@ -186,7 +211,8 @@ def save_entry(folder: Path, entry: SuiteEntry) -> None:
     path = folder / ENTRY
     before = read_json(path) if path.is_file() else {}
     kept = {name: before[name] for name in _BY_HAND if name in before}
-    entry = replace(entry, **kept, files=files_of(folder, entry))
+    entry = replace(entry, **kept, files=before.get("files", {}))
+    entry = replace(entry, files=files_of(folder, entry))
     if (before.get("policies"), before.get("files")) != (entry.policies, entry.files):
         for scores in folder.glob("scores*.json"):
             scores.unlink()
@@ -239,6 +265,10 @@ def _inside(folder: Path, name: str) -> Path:
     raise ValueError(f"folder: expected a folder within the entry, got {shown(name)}")
 
 
+def _lacks_network(folder: Path, entry: SuiteEntry, name: str | None) -> bool:
+    return f"{name}/{ONNX}" in entry.files and name is not None and not os.path.lexists(_inside(folder, name) / ONNX)
+
+
 def _loaded(path: Path, env_id: str) -> Policy:
     if sibling_file(path, POLICY) is not None and sibling_file(path, ONNX) is not None:
         policy = load_policy(path)
@@ -266,13 +296,18 @@ def save_values(path: Path, by_task: TaskValues) -> None:
 def read_scores(folder: Path, entry: SuiteEntry, eval_seed: int = PUBLIC) -> TaskValues:
     """Read the scores for an evaluation seed.
 
-    ``ValueError`` if the file is missing, has other tasks or seeds, or a public score exceeds `SuiteTask.limit`.
+    Public ones are of all policies, others of those that are `playable`. ``ValueError`` if the file is missing, has
+    other tasks or seeds, or a public score exceeds `SuiteTask.limit`.
     """
     path = sibling_file(folder, scores_name(eval_seed))
     if path is None:
         expected = f"a file {scores_name(eval_seed)}, from multispin suite evaluate"
         raise ValueError(f"scores: expected {expected}, got none in {str(folder)!r}")
-    scores = _read(path, "scores", entry.shapes)
+    shapes = entry.shapes
+    if eval_seed != PUBLIC:
+        counts = {name: sum(map(bool, by_seed)) for name, by_seed in playable(folder, entry).items()}
+        shapes = {name: (count, *shapes[name][1:]) for name, count in counts.items() if count}
+    scores = _read(path, "scores", shapes)
     for name, claimed in performances(scores).items() if eval_seed == PUBLIC else ():
         limit, best = task(name).limit, claimed.mean_scores.max()
         if best > limit:
@@ -324,6 +359,12 @@ def check_scores(claimed: TaskValues, played: TaskValues, eval_seed: int = PUBLI
             )
         largest = max(largest, difference)
     return largest
+
+
+def select(values: TaskValues, policies: Policies) -> TaskValues:
+    """Return the values of the policies that are not empty."""
+    masks = {name: list(map(bool, by_seed)) for name, by_seed in policies.items()}
+    return {name: values[name][mask] for name, mask in masks.items() if any(mask)}
 
 
 def performances(played: TaskValues, eval_seed: int = PUBLIC) -> dict[str, Performance]:

@@ -15,10 +15,12 @@ from multispin_env.evaluation.statistics import Cells, Interval
 from multispin_lab.suite.entries import (
     AROUND,
     CURVE,
+    Policies,
     SuiteEntry,
     TaskValues,
     entry_performances,
     performances,
+    select,
 )
 from multispin_lab.suite.statistics import (
     Performance,
@@ -49,8 +51,9 @@ class LeaderRow:
     """Results of one method in the tasks that it plays.
 
     ``fresh`` has the values for a fresh evaluation seed, with that seed, if it was played. ``curves`` are the scores
-    (points, seeds) of each task that the entry reports; they are not verified. ``is_read`` is whether the values of the
-    public seed are those that the entry claims too, and were not played again. ``kinds`` are those of `kinds_of`.
+    (points, seeds) of each task that the entry reports; they are not verified. ``is_read`` is whether some values of
+    the public seed are those that the entry claims, and were not played again. ``kinds`` are those of `kinds_of`.
+    ``policies`` are those of `playable`, and ``None`` if all are: the others only have stated scores.
     """
 
     entry: SuiteEntry
@@ -59,6 +62,7 @@ class LeaderRow:
     fresh: tuple[TaskValues, int] | None
     is_read: bool
     kinds: Mapping[str, tuple[str, float | None]]
+    policies: Policies | None = None
 
     @cached_property
     def performances(self) -> dict[str, Performance]:
@@ -75,10 +79,12 @@ class LeaderRow:
         """Interquartile means, by default over the tasks played, and other summaries; ``None`` if not known.
 
         ``fixed_size`` is over all tasks of fixed size. The limits of ``iqm`` are over training seeds, and its error is
-        half of the 95 % interval over episodes.
+        half of the 95 % interval over episodes. ``fresh`` needs all policies, as other means are of other tasks.
         """
         played, scores = list(self.performances.values()), list(self.scores.values())
-        fresh = [] if self.fresh is None else list(entry_performances(self.entry, *self.fresh).values())
+        fresh = []
+        if self.fresh is not None and self.policies is None:
+            fresh = list(entry_performances(self.entry, *self.fresh).values())
         fixed = [self.scores[name] for name in _fixed() if name in self.scores]
         zeros = [np.array([zero]) for _, zero in self.kinds.values() if zero is not None]
         iqm, (low, high) = interquartile_mean(scores), over_seeds(interquartile_mean, played) or (None, None)
@@ -191,6 +197,22 @@ def summary_cells(rows: Sequence[LeaderRow], fresh: int) -> tuple[Cells, list[Ce
         name, cost = f"{row.label}{READ * row.is_read}", f"{row.entry.cpu_seconds:.0f}"
         lines.append((name, row.rank(rows), *about, fixed, mean, limits, *numbers, cost))
     return (*header, *others), lines
+
+
+def partial_cells(rows: Sequence[LeaderRow], fresh: int) -> tuple[Cells, list[Cells]]:
+    """Return header and lines of the table of entries without some networks: scores of the policies that are there."""
+    lines: list[Cells] = []
+    for row in rows:
+        if row.policies is not None:
+            by_task = {name: row.policies[name] for name in row.entry.played}
+            public = performances(select(row.played, by_task))
+            values, number = row.fresh or ({}, fresh)
+            again = performances({name: values[name] for name in public if name in values}, number)
+            means = ([performance.mean_scores for performance in played.values()] for played in (public, again))
+            scores = (_number(float(interquartile_mean(mean))) if mean else "-" for mean in means)
+            are_played = [bool(policy) for policies in by_task.values() for policy in policies]
+            lines.append((row.method, f"{sum(are_played)} of {len(are_played)}", *scores))
+    return ("missing networks", "policies played", "IQM of these", f"IQM of these, seed {fresh}"), lines
 
 
 def curve_cells(rows: Sequence[LeaderRow]) -> tuple[Cells, list[Cells]]:

@@ -140,7 +140,7 @@ def test_wrong_use_is_one_sentence(arguments, message, refused, tmp_path, monkey
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--agent", "sac"], "agent: expected 'ppo', as in the run {run!r}, got 'sac'"),
+        (["--agent", "apg"], "agent: expected 'ppo', as in the run {run!r}, got 'apg'"),
         (
             ["--env", "MultiSpin/Homogeneous-v0"],
             "env: expected 'MultiSpin/Heterogeneous-v0', as in the run {run!r}, got 'MultiSpin/Homogeneous-v0'",

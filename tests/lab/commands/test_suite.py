@@ -363,6 +363,84 @@ def test_other_files_than_the_recorded_ones_are_refused(small, error):
         assert "files: expected the recorded file, got another 'first-1/policy.json'" in error(*arguments)
 
 
+def test_a_policy_without_its_network_has_the_scores_that_its_entry_states(small, capsys, error, tmp_path):
+    """The networks that are there are played and checked; the sentence names the others."""
+    assert main(["suite", "evaluate", str(small), "--trust"]) == 0
+    names, words = (
+        (ENTRY, SCORES),
+        "not played, since the entry has their scores but not their networks: round-8 (seed 1)",
+    )
+    before, played = [(small / name).read_bytes() for name in names], json.loads((small / SCORES).read_bytes())
+    board = ["--out", tmp_path / "out"]
+
+    def row():
+        return json.loads((tmp_path / "out" / "leaderboard.json").read_text(encoding="utf-8"))["rows"][0]
+
+    assert "mine *" not in table(capsys, small, "--check", "--seed", "5", *board)
+    full, fresh = row(), json.loads((small / "scores-5.json").read_bytes())
+    (small / "first-1" / ONNX).unlink()
+    for more in (["--check"], []):
+        assert main(["suite", "evaluate", str(small), "--trust", *more]) == 0
+        assert capsys.readouterr().out.endswith(f"\nthe stored scores are reproduced exactly\n\n{words}\n")
+        assert [(small / name).read_bytes() for name in names] == before
+    assert main(["suite", "evaluate", str(small), "--trust", "--seed", "5"]) == 0
+    assert capsys.readouterr().out.endswith(f"\n\n{words}\n")
+    assert json.loads((small / "scores-5.json").read_bytes()) == {**fresh, "round-8": fresh["round-8"][:1]}
+    assert main(["suite", "evaluate", str(small), "--trust", "--seed", "5", "--check"]) == 0
+    printed = table(capsys, small, "--check", "--seed", "5", *board)
+    assert "mine (rule in 1 of 2 tasks) *" in printed
+    assert "plays the networks in it" in printed
+    assert "since these entries have their scores but not all networks: mine (3 of 4)\n" in printed
+    public, again = (
+        np.concatenate([FIRST.performance(np.array(values["round-8"][:1]), seed).mean_scores, others])
+        for values, seed, others in (
+            (played, 0, TASKS[1].performance(np.array(played["round-50"])).mean_scores),
+            (fresh, 5, TASKS[1].performance(np.array(fresh["round-50"]), 5).mean_scores),
+        )
+    )
+    numbers = [f"{statistics.interquartile_mean([scores]):.3f}" for scores in (public, again)]
+    assert next(line.split()[-2:] for line in printed.splitlines() if " 3 of 4 " in line) == numbers
+    assert row() == {**full, "public": "read", "fresh": None}
+    rewrite(small, lambda scores: scores["round-8"][1][0].append(scores["round-8"][1][0].pop() + 1.0), SCORES)
+    assert main(["suite", "evaluate", str(small), "--trust", "--check"]) == 0  # only stated
+    rewrite(small, lambda scores: scores["round-50"][1][0].append(scores["round-50"][1][0].pop() + 1.0), SCORES)
+    for arguments in (("evaluate", small), ("table", small, "--seed", "0")):
+        assert "scores of round-50: expected the scores of the policies" in error(*arguments, "--trust", "--check")
+
+
+def test_an_entry_without_networks_is_listed_and_nothing_is_reproduced(small, capsys):
+    rewrite(small, lambda about: about["policies"].pop("round-50"))
+    assert main(["suite", "evaluate", str(small), "--trust"]) == 0
+    for seed in (0, 1):
+        (small / f"first-{seed}" / ONNX).unlink()
+    capsys.readouterr()
+    for arguments in (["--check"], ["--seed", "5"], ["--seed", "5", "--check"]):
+        assert main(["suite", "evaluate", str(small), *arguments]) == 0
+        printed = capsys.readouterr().out
+        assert "reproduced" not in printed
+        assert printed.endswith(" networks: round-8 (seed 0, 1)\n")
+    lines = table(capsys, small, "--check", "--seed", "7").splitlines()
+    assert lines[2].startswith("mine *")
+    assert any(line.split() == ["mine", "0", "of", "2", "-", "-"] for line in lines)
+
+
+def test_a_missing_network_excuses_no_other_file(small, error):
+    assert main(["suite", "evaluate", str(small), "--trust"]) == 0
+    scores = (small / SCORES).read_bytes()
+    (small / "first-1" / ONNX).unlink()
+    other, policy = small / "first-0" / ONNX, small / "first-1" / POLICY
+    for path, content in ((other, network((1.0, 1.0))), (policy, b"{}"), (policy, None)):
+        kept = path.read_bytes()
+        path.unlink() if content is None else path.write_bytes(content)
+        for arguments in (("evaluate", small), ("evaluate", small, "--seed", "5"), ("table", small, "--seed", "5")):
+            words = f"files: expected the recorded file, got another '{path.relative_to(small).as_posix()}'"
+            assert words in error(*arguments, "--trust")
+        path.write_bytes(kept)
+    assert (small / SCORES).read_bytes() == scores
+    (small / SCORES).unlink()
+    assert "scores: expected a file scores.json" in error("evaluate", small, "--trust")
+
+
 def test_two_entries_are_compared_in_the_same_episodes(few, capsys, tmp_path, error):
     folders = [tmp_path / name for name in ("homogeneous", "fixed")]
     for folder in folders:
@@ -437,6 +515,21 @@ def _pipe(folder):
     os.mkfifo(folder / "first-0" / ONNX)
 
 
+def _recorded(change, name=f"first-0/{ONNX}"):
+    """Let the entry record a network, and change something else."""
+
+    def change_both(folder):
+        rewrite(folder, lambda about: about.update(files={name: "0" * 64}))
+        change(folder)
+
+    return change_both
+
+
+def _linked_nowhere(folder):
+    (folder / "first-0" / ONNX).unlink()
+    (folder / "first-0" / ONNX).symlink_to(folder / "none")
+
+
 class Evil:
     def __reduce__(self):
         return exec, ("import pathlib; pathlib.Path('pwned').touch()",)
@@ -493,10 +586,25 @@ HOSTILE = {
         "action: expected numbers of shape",
     ),
     "actions of text": (_other_policy(network(product="all", nodes=f"{OUTPUT} = Cast<to = 8>(all)")), "Type Error"),
+    "checksums that are none": (
+        _set(files={f"first-0/{ONNX}": [1]}),
+        "files: expected a table of paths with their SHA",
+    ),
+    "a network that nothing records": (lambda f: (f / "first-0" / ONNX).unlink(), "expected a folder with the files"),
+    "a link to nothing": (_recorded(_linked_nowhere), "folder: expected a folder with the files"),
+    "a recorded network elsewhere": (
+        _recorded(_first(*[{"folder": "../none"}] * 2), f"../none/{ONNX}"),
+        "folder: expected a folder within the entry",
+    ),
+    "a recorded network of a rule": (
+        _recorded(_first(*[{"rule": "best"}] * 2), f"None/{ONNX}"),
+        "controller: expected",
+    ),
     "an entry that is a link": (_linked_entry, "expected a folder with a file entry.json"),
 }
 if hasattr(os, "mkfifo"):
     HOSTILE["a pipe for a network"] = (_pipe, "folder: expected a folder with the files")
+    HOSTILE["a pipe for a recorded network"] = (_recorded(_pipe), "folder: expected a folder with the files")
 
 
 def _call_supernet(folder, rules):

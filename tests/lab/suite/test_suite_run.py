@@ -234,6 +234,10 @@ def test_seeds_of_an_entry_without_cells_are_kept(tmp_path, capsys):
     assert [point[0] for point in read(out / CURVES)["round-8"]] == [point[0] for point in old[CURVES]]
     assert read(out / ENTRY)["starts"] == 2
     assert main(["suite", "evaluate", str(out), "--check"]) == 0
+    (cell / ONNX).unlink()  # it stays recorded, and its scores
+    files, scores = read(out / ENTRY)["files"], read(out / SCORES)
+    assert run(out) == 0
+    assert (read(out / ENTRY)["files"], read(out / SCORES)) == (files, scores)
     (cell / ONNX).write_bytes(b"")
     assert run(out) == 2
     assert "got another 'round-8-0/policy.onnx'" in capsys.readouterr().err

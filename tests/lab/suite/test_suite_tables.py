@@ -9,9 +9,9 @@ from benchmarks.suite import long
 from multispin_agents.runs import read_record
 from multispin_env.evaluation.policy import load_policy
 from multispin_lab.suite import leaderboard, statistics
-from multispin_lab.suite.entries import kinds_of, read_curves, read_entry, read_scores
+from multispin_lab.suite.entries import check_files, kinds_of, playable, read_curves, read_entry, read_scores
 from multispin_lab.suite.frozen import own_content
-from multispin_lab.suite.leaderboard import LeaderRow, curve_cells, learnt_cells, pair_cells
+from multispin_lab.suite.leaderboard import LeaderRow, curve_cells, learnt_cells, pair_cells, partial_cells
 from multispin_lab.suite.statistics import interquartile_mean
 from multispin_lab.suite.tasks import MIDDLE_ACTIONS, OWN
 from multispin_lab.suite.trainer import CELL, Cell
@@ -123,8 +123,27 @@ def test_first_points_before_any_update_are_marked(rows):
     assert round(float(interquartile_mean(zeros)), 3) == 0.742
 
 
+@pytest.mark.parametrize("folder", sorted(ENTRIES.iterdir()), ids=lambda folder: folder.name)
+def test_networks_of_stock_methods_are_left_out_but_one(folder):
+    entry = read_entry(folder)
+    check_files(folder, entry)
+    policies = playable(folder, entry)
+    networks = [
+        (name, seed) for name, by_seed in policies.items() for seed, policy in enumerate(by_seed) if "folder" in policy
+    ]
+    is_stock = entry.method.startswith(("stable_baselines3:", "sb3_contrib:"))
+    assert networks == [("hidden", 0)] if is_stock else policies == entry.policies
+
+
+def test_means_of_the_networks_that_are_there_leave_out_random_actions(rows):
+    policies = playable(ENTRIES / "recurrent-ppo", rows["recurrent-ppo"].entry)
+    assert policies["resize"] == [{"rule": "random-actions"}]
+    _, lines = partial_cells([rows["ours-ppo"], replace(rows["recurrent-ppo"], policies=policies)], 0)
+    assert lines == [("sb3_contrib:RecurrentPPO", "1 of 3", "0.264", "-")]
+
+
 def test_all_entries_together_are_small():
-    assert sum(file.stat().st_size for file in ENTRIES.rglob("*")) < 40e6
+    assert sum(file.stat().st_size for file in ENTRIES.rglob("*")) < 10e6
     assert leaderboard.BUDGETS[-1] == 50_000
 
 
