@@ -15,6 +15,7 @@ ROOMS = (
         "models/  planning/  suite/  explore/  reproduce/",
         "own models; answers for a server; the frozen benchmark; the page; the paper's figures",
     ),
+    ("access  drawing", "address and key of a testbed; lines, panels and legends of pictures"),
     ("multispin_agents", "registry, methods, policies, training, runs, evaluation, export (torch)"),
     ("apps/", "commands, films; options, tables, progress; many tasks"),
     ("evaluation/  wrappers  parallel", "cases, contenders, statistics, comparison, policies; wrappers for libraries"),
@@ -35,16 +36,16 @@ ROOMS = (
 """Folders (with a slash) and files from the top to the bottom, with their content; imports go down."""
 
 RINGS = (
-    ("lab: multispin_lab", 0, 2, "#fdf0e0"),
-    ("agents", 3, 3, "#e8f1fa"),
-    ("core: multispin_env", 4, 15, "#f4f4f4"),
+    ("lab: multispin_lab", 0, 3, "#fdf0e0"),
+    ("agents", 4, 4, "#e8f1fa"),
+    ("core: multispin_env", 5, 16, "#f4f4f4"),
 )
 """Name, first and last room and colour of each ring; the rings below the lab import nothing of it."""
 
 WALKS = (
-    ("an action", "#0072B2", (6, 7, 13), "step → decode → price → reward"),
-    ("a state", "#009E73", (10, 12, 13), "checked → search → decision"),
-    ("a run", "#D55E00", (3, 5, 6), "configuration → train → held-out → table"),
+    ("an action", "#0072B2", (7, 8, 14), "step → decode → price → reward"),
+    ("a state", "#009E73", (11, 13, 14), "checked → search → decision"),
+    ("a run", "#D55E00", (4, 6, 7), "configuration → train → held-out → table"),
 )
 """Name, colour, rooms and steps of each walk of the page."""
 
