@@ -43,6 +43,12 @@ def test_a_start_is_light(code, needed):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_import_loads_few_modules():
+    code = "import multispin_env, sys; print(sum(name.startswith('multispin') for name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert int(done.stdout) <= 60
+
+
 def test_the_public_names_are_listed_and_no_others():
     assert len(multispin_env.__all__) <= 36
     assert set(dir(multispin_env)) == {*multispin_env.__all__, *MODULES, "__version__"}
