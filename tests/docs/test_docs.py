@@ -227,7 +227,9 @@ def test_the_picture_of_the_architecture_has_every_room_in_the_order_of_imports(
         assert set(order) == {*range(first, last + 1)} - {drawn["envs/rounds"]}
     families = {f"{room}/{family}" for room in ("envs", "physics") for family in ("rounds", "continuous")}
     assert {family for family in families if (ROOT / "multispin_env" / family).is_dir()} <= set(drawn)
-    described = re.findall(r"^- `(\w+)(?:/|\.py)`: ", (REFERENCE / "architecture.md").read_text(encoding="utf-8"), re.MULTILINE)
+    described = re.findall(
+        r"^- `(\w+)(?:/|\.py)`: ", (REFERENCE / "architecture.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert set(described) == set(re.findall(r"\w+", " ".join(layers["multispin_lab"])))
 
 

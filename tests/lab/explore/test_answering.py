@@ -102,7 +102,7 @@ def test_no_computation_outlives_the_page(tmp_path):
 
 
 SCOPE = {
-    "type": "http", "http_version": "1.1", "method": "GET", "path": "/draw/heart", "query_string": b"", "root_path": "",
+    "type": "http", "http_version": "1.1", "method": "GET", "path": "/draw/one-round", "query_string": b"", "root_path": "",
     "headers": [(b"host", b"127.0.0.1:1")],
 }  # fmt: skip
 
@@ -111,7 +111,7 @@ def test_a_computation_stops_with_whoever_asked_and_with_the_page(tmp_path, monk
     """Ctrl-C during a computation prints no traceback."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(app, "answer", beat)  # which writes to the file that has the name of the view
-    page, heart, sent, left = app.make_app(ScenarioSources(), "127.0.0.1", 1), tmp_path / "heart", [], []
+    page, heart, sent, left = app.make_app(ScenarioSources(), "127.0.0.1", 1), tmp_path / "one-round", [], []
 
     async def send(message):
         sent.append(message)
