@@ -102,8 +102,8 @@ def test_no_computation_outlives_the_page(tmp_path):
 
 
 SCOPE = {
-    "type": "http", "http_version": "1.1", "method": "GET", "path": "/draw/one-round", "query_string": b"", "root_path": "",
-    "headers": [(b"host", b"127.0.0.1:1")],
+    "type": "http", "http_version": "1.1", "method": "GET", "path": "/draw/one-round", "query_string": b"",
+    "root_path": "", "headers": [(b"host", b"127.0.0.1:1")],
 }  # fmt: skip
 
 
