@@ -53,7 +53,7 @@ def read_arrays(content: bytes, kinds: Mapping[str, _Kind]) -> dict[str, Array]:
     ``ValueError`` if an array is missing or damaged, has more than `MOST_NUMBERS` numbers or another kind.
     Pickled objects are never loaded.
     """
-    with _open_archive(content) as archive:
+    with open_archive(content) as archive:
         return {name: _array(archive, name, kinds) for name in kinds}
 
 
@@ -63,7 +63,8 @@ def check_type(field: str, dtype: np.dtype[Any], shape: tuple[int, ...], kind: _
         raise ValueError(f"{field}: expected a one-dimensional array of {kind.numbers}, got {dtype} of shape {shape}")
 
 
-def _open_archive(content: bytes) -> zipfile.ZipFile:
+def open_archive(content: bytes) -> zipfile.ZipFile:
+    """Open the content of a file; ``ValueError`` if it is not an archive."""
     try:
         return zipfile.ZipFile(BytesIO(content))
     except Exception:  # errors of broken archives have no narrower common base

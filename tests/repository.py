@@ -1,12 +1,12 @@
 """The repository of the checkout; a source distribution has none."""
 
 import subprocess
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = ROOT / "multispin_env", ROOT / "agents" / "multispin_agents", ROOT / "lab" / "multispin_lab"
+from tools.sizes import AGENTS, CORE, LAB, ROOT
+
+PACKAGES = CORE, AGENTS, LAB
 
 
 def git(*arguments, fine=(0,)):

@@ -162,8 +162,9 @@ def lock_run(folder: Path) -> Iterator[None]:
 
 def refuse_links(folder: Path) -> None:
     """Raise ``ValueError`` if a folder contains links, which may lead to files outside."""
+    # unlike `Path.rglob`, this does not fail if another process removes a folder meanwhile
     paths = (Path(top, name) for top, *names in os.walk(folder) for name in itertools.chain(*names))
-    links = [path for path in paths if path.is_symlink()]  # of what another process removes meanwhile, none
+    links = [path for path in paths if path.is_symlink()]
     if links:
         raise ValueError(f"run: expected a folder without links, got {str(links[0])!r}")
 

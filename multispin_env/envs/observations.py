@@ -339,14 +339,8 @@ class ObservationCodec:
 
     def encode(self, seen: _Seen) -> Observation:
         """Return the observation (..., numbers) of a state (..., K), with entries in the order of the space."""
-        fields = fields_of(seen, "wanted" in self.shown)
-        arrays = {key: self.encode_entry(key, fields[entry.field]) for key, entry in self.entries.items()}
         state = seen.state if isinstance(seen, ContinuousObserved) else seen
-        return dict(sorted({**arrays, SHARED: self.encode_shared(state)}.items()))
-
-    def encode_entry(self, key: str, field: Array) -> NDArray[np.float32]:
-        """Return an entry of the observation from its field (..., K)."""
-        return self.entries[key].encode(self, field).astype(np.float32)
+        return ObservationEncoder(self).encode(fields_of(seen, "wanted" in self.shown), state)
 
     def encode_shared(self, state: Observed | SystemState | ContinuousState) -> NDArray[np.float32]:
         """Return the entry ``shared``, (..., numbers), of a state (..., K)."""
@@ -393,7 +387,7 @@ class ObservationCodec:
 
 
 class ObservationEncoder:
-    """Encoder of a simulator's observations (n, ...), which reuses an entry while its field is the same array."""
+    """Encoder of observations (..., numbers), which reuses an entry while its field is the same array."""
 
     def __init__(self, codec: ObservationCodec) -> None:
         self._codec = codec
@@ -401,8 +395,8 @@ class ObservationEncoder:
         self._encoded: dict[str, Array] = dict.fromkeys(names, np.empty(0))
         self._source: dict[str, Array] = {}  # field of each entry
 
-    def encode(self, fields: Mapping[str, Array], state: SystemState | ContinuousState) -> Observation:
-        """Return the observation of fields (n, K), with ``shared`` from a state (n, K)."""
+    def encode(self, fields: Mapping[str, Array], state: Observed | SystemState | ContinuousState) -> Observation:
+        """Return the observation of fields (..., K), with ``shared`` from a state (..., K)."""
         codec, encoded, source = self._codec, self._encoded, self._source
         if codec.num_changing or not source:
             encoded[SHARED] = codec.encode_shared(state)

@@ -51,6 +51,7 @@ class Batched:
 
     def into(self, kind: type[_Kind], **changes: Any) -> _Kind:
         """Return a record of another kind with all fields that both have, by name, except for ``changes``."""
+        # the fields of `shared`, without a dict of their own: this is in every step
         for name in _common_names(type(self), kind):  # type: ignore[arg-type]  # mypy takes no class for hashable
             changes.setdefault(name, getattr(self, name))
         return kind(**changes)

@@ -8,7 +8,7 @@ from os import PathLike
 import numpy as np
 
 from multispin_env.arrays import Array, FloatArray
-from multispin_env.npz import FLOATS, read_arrays
+from multispin_env.npz import FLOATS, open_archive, read_arrays
 from multispin_env.physics.records import Records, check_probabilities, record_content
 
 CONFIDENCES = ("draft_probability", "draft_margin", "draft_entropy")
@@ -21,8 +21,8 @@ EXTRAS = ("overlap", *CONFIDENCES)
 def load_extras(path: str | PathLike[str] | None, records: Records) -> dict[str, FloatArray]:
     """Load those of `EXTRAS` that the file of these records has, each (N,) in [0, 1]."""
     with record_content(path) as content:
-        held = zipfile.ZipFile(BytesIO(content)).namelist()
-        kinds = {name: FLOATS for name in EXTRAS if f"{name}.npy" in held}
+        with open_archive(content) as archive:
+            kinds = {name: FLOATS for name in EXTRAS if f"{name}.npy" in archive.namelist()}
         extras = {name: array.astype(np.float64) for name, array in read_arrays(content, kinds).items()}
         for name, array in extras.items():
             check_probabilities(name, len(records.probability), array)

@@ -41,7 +41,7 @@ class Terms(NamedTuple):
     context: int  # longest text with a draft, tokens
     longest: int  # L_max
     welcomes: list[dict[str, Any]]  # fields of the message to each device, (K,)
-    grace: float = 2.0  # seconds for which rounds wait for a device that reads a text
+    grace: float  # seconds for which rounds wait for a device that reads a text
 
 
 @dataclass(eq=False)
@@ -172,7 +172,8 @@ class Connections:
             present = self.present
             reading = [k for k, slot in enumerate(self.slots) if slot.identity is not None and not present[k]]
             for device in reading:
-                slot, seconds = self.slots[device], perf_counter() - self.slots[device].begun
+                slot = self.slots[device]
+                seconds = perf_counter() - slot.begun
                 if seconds > _READING:
                     self._drop(device, "again", "has not read its texts in time")
                 elif slot.active and seconds > self.terms.grace * 0.5**slot.late:

@@ -30,3 +30,6 @@ def test_a_written_record_is_read_back(tmp_path):
             np.savez(path, **{name: bad})
             with pytest.raises(ValueError, match=rf"mine.npz: {name}{message}"):
                 load_extras(path, records)
+    path.write_bytes(b"none")
+    with pytest.raises(ValueError, match=r"mine.npz: file: expected an .npz archive, got b'none' at its start"):
+        load_extras(path, records)

@@ -23,7 +23,7 @@ from tests.lab.testbed.devices import Thread  # noqa: E402
 
 FORM = DraftForm(20, 3, 4)
 WELCOME = {"seats": 2, **FORM._asdict(), "temperature": 1.0, "token_time": 0.0}
-TERMS = Terms("words", 100, 4, [{**WELCOME, "draft_seed": seed} for seed in (7, 8)])
+TERMS = Terms("words", 100, 4, [{**WELCOME, "draft_seed": seed} for seed in (7, 8)], 2.0)
 ABOUT = {"name": "a", "vocabulary": "words", "size": 20, "context": 100, "draft": "small", "token_time": 0.01}
 ACCESS = new_key()
 BODY = FORM.pack(Draft(np.array([1, 2]), np.array([[1, 2, 3]] * 2), np.ones((2, 3), dtype=int)))
