@@ -135,7 +135,8 @@ def write_fields(kind: str, path: str | PathLike[str], part: Any) -> None:
     """
     path = Path(path)
     _parser(kind, path)
-    fields = {name: value for name, value in asdict(part).items() if value is not None}
+    values = part.to_dict() if hasattr(part, "to_dict") else asdict(part)
+    fields = {name: value for name, value in values.items() if value is not None}
     as_json = path.suffix.lower() == ".json"
     text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n" if as_json else _toml(fields, _meanings(type(part)))
     write_text(path, text)

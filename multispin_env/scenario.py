@@ -32,6 +32,8 @@ from multispin_env.server import (
     DRAFTING,
     LAW,
     MAX_CONTEXT,
+    MEMORY,
+    Memory,
     VerificationLaw,
     check_draft_pieces,
     check_pieces,
@@ -158,6 +160,11 @@ class Scenario:
         the server: n c max(C − C_0, 0) for n requests.
     server_draft_context
         Tokens of context after which the server's draft times were measured.
+    kv_tokens
+        Tokens of all requests whose cache fits into the memory of the server; 0: unknown, without a limit. It limits
+        capacities; elsewhere commands only say that requests do not fit. Environments do not enforce it.
+    draft_kv_factor
+        Ratio of ``kv_tokens`` to the tokens that fit if the server also has a draft model; 0: unknown, taken as 1.
     mean_gain_low
         Smallest mean power gain H̄_k of a channel. H̄_k is drawn uniformly for each device.
     mean_gain_high
@@ -270,6 +277,8 @@ class Scenario:
     draft_context: int = checked_field(0, check_integer, 0, MAX_CONTEXT)
     server_draft_context_time: float = checked_field(0.0, check_real, 0.0)
     server_draft_context: int = checked_field(0, check_integer, 0, MAX_CONTEXT)
+    kv_tokens: int = checked_field(0, check_integer, 0)
+    draft_kv_factor: float = checked_field(0.0, check_real, 0.0)
 
     def __post_init__(self) -> None:
         check_label("name", self.name)
@@ -369,9 +378,9 @@ class Scenario:
     def replace(self, **overrides: Any) -> Self:
         """Return a copy with fields replaced; ``TypeError`` for an unknown field suggests the closest.
 
-        ``server`` names a profile of `SERVERS` or a server file (`Server.load`), whose verification law replaces the
-        current one; fields of the law that are passed as well override it. ``server`` of the result is "" unless the
-        law is that of a profile of `SERVERS`. ``draft`` names a profile of `DRAFTS` or a file
+        ``server`` names a profile of `SERVERS` or a server file (`Server.load`), whose verification law and memory
+        replace the current ones; fields of these that are passed as well override them. ``server`` of the result is ""
+        unless the law is that of a profile of `SERVERS`. ``draft`` names a profile of `DRAFTS` or a file
         (`DraftProfile.load`), which sets the tasks and, if it states them, the mean draft time, the joules of a drafted
         token, payload and target. ``fleet``, a name of `FLEETS`, a file (`Fleet.load`) or rows, and ``device_load`` set
         the mean draft time.
@@ -381,7 +390,7 @@ class Scenario:
         check_keywords("Scenario", overrides, self.field_names())
         kept = {"fleet", "device_load", "battery_rounds"}  # fields that profiles must not change
         if overrides.get("server", self.server) == self.server:
-            kept |= {"server", *LAW}
+            kept |= {"server", *LAW, *MEMORY}
             if "server_draft_time" not in overrides:
                 kept |= {*(DRAFTING[:1] if "server_draft_pieces" in overrides else DRAFTING)}
         if overrides.get("draft", self.draft) == self.draft:
@@ -392,8 +401,12 @@ class Scenario:
         return replace(self, **with_fleet(values))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields as a dict that JSON can hold."""
-        return asdict(self)
+        """Return all fields as a dict that JSON can hold; those of the memory only if they differ from the server's.
+
+        Without a ``server`` they are left out if they are 0: such scenarios are stored as before there was a memory.
+        """
+        profile = SERVERS.load(self.server).fields if self.server else dict.fromkeys(MEMORY, 0)
+        return {name: value for name, value in asdict(self).items() if name not in MEMORY or value != profile[name]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Scenario":
@@ -420,6 +433,11 @@ class Scenario:
         per_draft = self.verification_time_per_draft + self.context_time * self.context
         pieces, padded = self.verification_pieces, self.padded_verification
         return VerificationLaw(fixed, per_draft, pieces, padded, (), self.context_time, self.context)
+
+    @property
+    def memory(self) -> Memory:
+        """Memory of the server for the caches of requests."""
+        return Memory(self.kv_tokens, self.draft_kv_factor)
 
     @cached_property  # read whenever devices are drawn
     def devices(self) -> Devices:

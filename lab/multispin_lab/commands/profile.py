@@ -140,6 +140,7 @@ def _measure(options: argparse.Namespace, cells: list[PassCell], passes_file: Pa
             f"got {longest}"
         )
 
+    from multispin_lab.models.network import server_memory
     from multispin_lab.models.rounds import Stopwatch, describe_setting
 
     setting, contexts = describe_setting(pair, options.dtype, context), pass_contexts(context, pair.draft.context)
@@ -149,7 +150,7 @@ def _measure(options: argparse.Namespace, cells: list[PassCell], passes_file: Pa
         watch = Stopwatch(pair, max(cell.batch for cell in cells), contexts, rng)
         with Progress(1) as progress:
             measure(measured, passes, repeats, rng, watch, progress.begin("passes"))
-    return make_profile(options.out.name, cells, passes, setting, contexts)
+    return make_profile(options.out.name, cells, passes, setting, contexts, **server_memory(pair, options.dtype))
 
 
 COMMAND = Command(

@@ -97,6 +97,29 @@ class StepTimes:
         return self.step(cell.tokens, 1) + self.step(cell.batch, context) - self.step(cell.batch, 1)
 
 
+def model_size(model: str) -> tuple[float, float]:
+    """Return `network.size_in_memory` of a model in 16 bits, from its configuration in the package or in its folder.
+
+    Zeros if transformers does not know the model, or without the extra ``models``. The package's own estimator counts
+    all 64 layers of Qwen3.5-27B, of which 16 keep a cache, and more weights than the published models have.
+    """
+    try:
+        import torch as th
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        from multispin_lab.models.network import size_in_memory
+
+        configs = Path(import_module("aiconfigurator_core").__file__ or "").parent / "model_configs"
+        file = (
+            Path(model) / "config.json" if os.path.isdir(model) else configs / f"{model.replace('/', '--')}_config.json"
+        )
+        config = AutoConfig.from_pretrained(file, local_files_only=True).get_text_config()
+        with th.device("meta"):  # no memory for weights
+            return size_in_memory(AutoModelForCausalLM.from_config(config, dtype=th.bfloat16))
+    except Exception:  # of many classes, and from the configuration of an unknown model
+        return 0.0, 0.0
+
+
 def make_table_profile(
     name: str,
     file: Path,
@@ -144,12 +167,21 @@ def make_table_profile(
         }
     version = _sdk("perf_database").get_latest_database_version(machine.system, _BACKEND)
     kernels = f"kernels of {_BACKEND} {version}, {' and '.join(sorted(estimates)) or 'measured'}"
+    weights, token_cache = model_size(model)
+    draft_weights, draft_token_cache = model_size(draft) if draft else (0.0, 0.0)
     server = make_server(
         fit,
         name=name,
         model=f"{model} on {machine}" + (f", drafts by {draft} on one of them" if draft else ""),
         source=f"{_package()}: {kernels}, after 1 and {context} tokens of context; {', '.join(parts)}",
         by="context_time",
+        gpus=machine.gpus,
+        gpu_memory=float(_sdk("perf_database").load_system_spec(machine.system)["gpu"]["mem_capacity"]),
+        weights=weights,
+        token_cache=token_cache,
+        draft_weights=draft_weights,
+        draft_token_cache=draft_token_cache,
+        memory_source=f"{_package()}: mem_capacity of the GPU, and configurations of the models; 16 bits",
         **times_of_drafts,
     )
     return Profile(server, cells, passes, context, drafting)
