@@ -156,7 +156,7 @@ def _crossing(flat: tuple[float, float], steep: tuple[float, float]) -> float:
 class Memory:
     """Memory of a server for the caches of requests; the fields are those of `multispin_env.Scenario`."""
 
-    kv_tokens: int
+    kv_tokens: float
     draft_kv_factor: float = 0.0
 
     def tokens(self, drafts: bool = False) -> float:

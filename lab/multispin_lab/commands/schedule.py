@@ -8,8 +8,9 @@ the server, by batch size, or --draft-time) and the acceptance rates of the task
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +21,8 @@ from multispin_env.apps.terminal.arguments import (
     parse_settings,
     resolve_scenario,
 )
-from multispin_env.apps.terminal.output import provenance
-from multispin_env.checks import check_name, check_real
+from multispin_env.apps.terminal.output import provenance, warn
+from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.draft import DraftProfile
 from multispin_env.evaluation.cases import changed_settings
 from multispin_env.evaluation.statistics import aligned, table
@@ -62,6 +63,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     contexts = "print a schedule for each of these tokens of context (default: that of the scenario)"
     parser.add_argument("--contexts", type=int, nargs="+", metavar="C", help=contexts)
     parser.add_argument("--min-length", type=int, default=0, metavar="L", help="least draft length (default 0)")
+    bits = "bits of the values in the caches, which in profiles from tables have 16 (default 16)"
+    parser.add_argument("--kv-bits", type=int, default=16, metavar="N", help=bits)
     method = f"one of {', '.join(_METHODS['vllm'])} (default draft-model); the others need --draft-time"
     parser.add_argument("--method", default="draft-model", metavar="NAME", help=method)
     parser.add_argument("--format", default="table", help=f"one of {', '.join(_FORMATS)} (default table)")
@@ -75,14 +78,31 @@ def _table(schedules: _Schedules, scenario: Scenario, options: argparse.Namespac
         "tokens/s at the largest": lambda span: f"{span.goodput:.1f}",
         "speed-up there": lambda span: f"{span.speed_up:.2f}",
     }
-    texts = []
+    texts, excesses = [], []
     for other, spans in schedules:
         times = dict.fromkeys(f"{other.draft_step_time(size) / MS:.4g}" for size in (1, options.max_batch))
         changed = changed_settings(parse_settings(options.set))
         changed += f", {other.context:,} tokens of context" * (options.contexts is not None)
         title = f"{other.label}{changed}, draft time {' to '.join(times)} ms, at most {options.max_batch} requests"
-        texts.append(f"{title}\n\n{aligned(*table(spans, columns))}")
-    print("\n\n".join(texts))
+        shown = columns
+        if excess := _excess(other, options):
+            excesses.append(excess)
+            shown = columns | {"fits": partial(_fits, _fitting(other, options))}
+        texts.append(f"{title}\n\n{aligned(*table(spans, shown))}")
+    print("\n\n".join(texts + ([f"{'; '.join(excesses)}."] if excesses else [])))
+
+
+def _fits(fitting: float, span: Span) -> str:
+    return "yes" if span.last <= fitting else f"to {fitting:.0f}" if span.first <= fitting else "no"
+
+
+def _fitting(scenario: Scenario, options: argparse.Namespace) -> float:
+    """Return the number of requests that fit into the memory beside the weights, also those of a draft model."""
+    return scenario.memory.requests(scenario.context, options.method == "draft-model")
+
+
+def _excess(scenario: Scenario, options: argparse.Namespace) -> str:
+    return scenario.memory.excess(options.max_batch, scenario.context, options.method == "draft-model")
 
 
 def _vllm(schedules: _Schedules, scenario: Scenario, options: argparse.Namespace) -> None:
@@ -92,7 +112,7 @@ def _vllm(schedules: _Schedules, scenario: Scenario, options: argparse.Namespace
         tested = options.method in ("eagle", "eagle3")  # and DFlash, says vLLM's documentation
         untested = "" if tested else f", and has not tested it with {options.method}"
         text = f"vLLM 0.25 to 0.31 may draft the longest length in all batches of such a schedule, or fail{untested}"
-        _warn(options, f"{text}: compare it with no drafts (docs/servers.md#vllm)")
+        warn(options, f"{text}: compare it with no drafts (docs/servers.md#vllm)")
     ranges = [[span.first, span.last, span.draft_length] for span in spans]
     longest = max(span.draft_length for span in spans)
     method = _METHODS["vllm"][options.method]
@@ -121,8 +141,12 @@ def _sglang(schedules: _Schedules, scenario: Scenario, options: argparse.Namespa
 
 
 def _json(schedules: _Schedules, scenario: Scenario, options: argparse.Namespace) -> None:
-    rows = [{"context": other.context, "spans": [vars(span) for span in spans]} for other, spans in schedules]
-    content = {"spans": rows[0]["spans"]} if options.contexts is None else {"contexts": rows}
+    rows: list[dict[str, Any]] = []
+    for other, spans in schedules:
+        context = {} if options.contexts is None else {"context": other.context}
+        fitting = {"fitting": _fitting(other, options)} if _excess(other, options) else {}
+        rows.append({**context, "spans": [vars(span) for span in spans], **fitting})
+    content = rows[0] if options.contexts is None else {"contexts": rows}
     about = {"scenario": scenario.to_dict(), "max_batch": options.max_batch, **provenance(options)}
     print(json.dumps({"about": about, **content}, indent=2, ensure_ascii=False))
 
@@ -146,7 +170,7 @@ def _warn_of_contexts(spans: Sequence[Span], scenario: Scenario, options: argpar
         goodput = schedule_goodput(scenario.replace(context=context), options.max_batch)
         loss = 1.0 - (goodput[sizes, lengths] / goodput.max(-1)).min()
         losses.append(f"{100.0 * loss:.1f} % at {context:,}")
-    _warn(
+    warn(
         options,
         f"{options.format} knows batch sizes only: this is the schedule after {scenario.context:,} tokens of context "
         f"(--set context=C for another), which loses at most {', '.join(losses)} tokens of the predicted tokens/s",
@@ -166,15 +190,11 @@ def _check_zero(spans: Sequence[Span], scenario: Scenario, options: argparse.Nam
         loss = 1.0 - (goodput[:, 1:].max(-1) / goodput.max(-1)).min()
         known = _ZERO.get(options.format, "")
         at = f" at {scenario.context:,} tokens of context" * (options.contexts is not None)
-        _warn(
+        warn(
             options,
             f"draft length 0 is the optimum from {zeros[0]} requests{at}{known}; "
             f"--min-length 1 avoids it and loses at most {100.0 * loss:.1f} % of the predicted tokens/s",
         )
-
-
-def _warn(options: argparse.Namespace, text: str) -> None:
-    print(f"{options.program}: warning: {text}", file=sys.stderr)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -195,9 +215,10 @@ def _run(options: argparse.Namespace) -> None:
         scenario = scenario.replace(server_draft_time=time)
     elif options.method != "draft-model" and not times:
         raise ValueError(f"draft_time: expected the time per drafted token with method {options.method}, got none")
+    scenario = scenario.replace(kv_tokens=scenario.kv_tokens * 16 // check_integer("kv_bits", options.kv_bits, 1, 64))
     longest = max(options.contexts or (scenario.context,))
     if longest > _LONG_CONTEXT and not scenario.server_draft_context_time:
-        _warn(
+        warn(
             options,
             f"how the draft's own context of {longest} tokens slows it is unknown (server_draft_context_time is 0), so "
             f"that the schedule promises too much; users of vLLM report losses ({_ISSUES}/54691, {_ISSUES}/47602)",
@@ -207,6 +228,8 @@ def _run(options: argparse.Namespace) -> None:
         _check_zero(spans, other, options)
     if options.format in _METHODS and options.contexts is not None:
         _warn_of_contexts(schedules[0][1], scenario, options)
+    if options.format in _METHODS and (excess := _excess(schedules[0][0], options)):
+        warn(options, excess)
     _FORMATS[options.format](schedules, scenario, options)
 
 
