@@ -100,8 +100,8 @@ class StepTimes:
 def model_size(model: str) -> tuple[float, float]:
     """Return `network.size_in_memory` of a model in 16 bits, from its configuration in the package or in its folder.
 
-    Zeros if transformers does not know the model, or without the extra ``models``. The package's own estimator counts
-    all 64 layers of Qwen3.5-27B, of which 16 keep a cache, and more weights than the published models have.
+    Zeros if transformers does not know the model or its format, or without the extra ``models``. The package's own
+    estimator is not used: it counts all layers of hybrid models, and up to 16 % more weights than dense models have.
     """
     try:
         import torch as th
@@ -113,9 +113,11 @@ def model_size(model: str) -> tuple[float, float]:
         file = (
             Path(model) / "config.json" if os.path.isdir(model) else configs / f"{model.replace('/', '--')}_config.json"
         )
-        config = AutoConfig.from_pretrained(file, local_files_only=True).get_text_config()
+        if file.with_name(file.name.replace("config.json", "hf_quant_config.json")).exists():
+            return 0.0, 0.0
+        config = AutoConfig.from_pretrained(file, local_files_only=True, trust_remote_code=False).get_text_config()
         with th.device("meta"):  # no memory for weights
-            return size_in_memory(AutoModelForCausalLM.from_config(config, dtype=th.bfloat16))
+            return size_in_memory(AutoModelForCausalLM.from_config(config, dtype=th.bfloat16, trust_remote_code=False))
     except Exception:  # of many classes, and from the configuration of an unknown model
         return 0.0, 0.0
 
