@@ -175,25 +175,6 @@ class Memory:
         return f"{requests} requests of {context:,} tokens do not fit beside {models}, only {fitting:.0f} do"
 
 
-def tokens_beside_weights(
-    gpus: int, gpu_memory: float, target: tuple[float, float], draft: tuple[float, float] = (0.0, 0.0)
-) -> Memory:
-    """Return the memory beside the weights in 90 % of the memory of each GPU; unknown if a number of the target is 0.
-
-    The target is divided equally over the GPUs. The server's draft model with its cache is on one of them, as its
-    measured times assume, so that this GPU is full first. Models are pairs: bytes of weights, and of a token's cache.
-    At least 1 token is returned, since 0 is unknown. Neglected are activations, the rounding to blocks, and states of
-    linear attention, which do not grow with the context.
-    """
-    if not (gpus and gpu_memory and all(target)):
-        return Memory(0)
-    weights, token = (size / gpus for size in target)
-    room = USABLE_MEMORY * gpu_memory - weights
-    tokens = max(room / token, 1.0)
-    beside_draft = max((room - draft[0]) / (token + draft[1]), 1.0)
-    return Memory(int(tokens), round(tokens / beside_draft, 4) if all(draft) else 0.0)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Server(ProfileFile):
     """Measured verification law of a server, with its source.
@@ -276,9 +257,18 @@ class Server(ProfileFile):
 
     @property
     def memory(self) -> Memory:
-        """Tokens of cache that fit, by `tokens_beside_weights`."""
-        target, draft = (self.weights, self.token_cache), (self.draft_weights, self.draft_token_cache)
-        return tokens_beside_weights(self.gpus, self.gpu_memory, target, draft)
+        """Tokens of cache beside the weights in 90 % of the memory of each GPU; unknown if a field of the target is 0.
+
+        The target is divided equally over the GPUs. The server's draft model with its cache is on one of them, as its
+        measured times assume, so that this GPU is full first. At least 1 token is returned, since 0 is unknown.
+        Neglected are activations, the rounding to blocks, and states of linear attention.
+        """
+        if not (self.gpus and self.gpu_memory and self.weights and self.token_cache):
+            return Memory(0)
+        token, room = self.token_cache / self.gpus, USABLE_MEMORY * self.gpu_memory - self.weights / self.gpus
+        tokens = max(room / token, 1.0)
+        beside_draft = max((room - self.draft_weights) / (token + self.draft_token_cache), 1.0)
+        return Memory(int(tokens), round(tokens / beside_draft, 4) if self.draft_weights else 0.0)
 
     @property
     def fields(self) -> dict[str, Any]:

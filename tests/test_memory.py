@@ -1,6 +1,7 @@
 """Memory of servers: what fits, what is stored, and what commands say."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.registry import SERVERS
-from multispin_env.server import Memory, tokens_beside_weights
+from multispin_env.server import Memory
 
 KNOWN = [name for name in SERVERS.names() if SERVERS.load(name).gpus]
 QWEN = ms.Scenario.preset("qwen3.5", min_draft_length=0, payload="ids")
@@ -53,14 +54,14 @@ def test_profiles_have_a_source_or_no_memory():
 
 
 def test_unknown_memory_has_no_limit():
-    for memory in (Memory(0), Memory(0, 2.0), tokens_beside_weights(1, 1e9, (0.0, 0.0)), QWEN.memory):
+    for memory in (Memory(0), Memory(0, 2.0), replace(SERVERS.load("l40s-8b"), weights=0.0).memory, QWEN.memory):
         assert memory.tokens(drafts=True) == memory.requests(1024) == np.inf
         assert memory.excess(10**6, 10**6) == ""
     assert Memory(100).tokens(drafts=True) == 100  # how much less a server that drafts keeps is unknown
 
 
 def test_weights_that_do_not_fit_leave_no_room():
-    memory = tokens_beside_weights(1, 80e9, (141e9, 3e5), (1e9, 1e5))
+    memory = replace(SERVERS.load("h100-70b"), gpus=1).memory
     assert memory.kv_tokens > 0  # else it would be unknown
     assert memory.requests(1024) == 0
 

@@ -6,11 +6,12 @@ that it is larger. The last line compares how many times fewer fit if the server
 
 from argparse import Namespace
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from benchmarks.tools import Row, show
 from multispin_env.registry import SERVERS
-from multispin_env.server import USABLE_MEMORY, Memory, Server, tokens_beside_weights
+from multispin_env.server import USABLE_MEMORY, Memory, Server
 
 
 class Log(NamedTuple):
@@ -60,8 +61,7 @@ H200, H200_SHARE, ALONE, WITH_DRAFT = 141 * 2**30, 0.85, 712_256, 389_136
 
 def memory_at(server: Server, gpu_memory: float, share: float) -> Memory:
     """Return the memory of a server with other GPUs, of which it uses another share."""
-    target, draft = (server.weights, server.token_cache), (server.draft_weights, server.draft_token_cache)
-    return tokens_beside_weights(server.gpus, gpu_memory * share / USABLE_MEMORY, target, draft)
+    return replace(server, gpu_memory=gpu_memory * share / USABLE_MEMORY).memory
 
 
 def rows() -> Iterator[Row]:

@@ -1,7 +1,7 @@
 """``multispin capacity``: the largest load, or number of devices, within limits on the latency of requests."""
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields
 from functools import partial
@@ -270,7 +270,7 @@ def _run(options: argparse.Namespace) -> int | None:
     return print_errors(options, errors)
 
 
-def _title(scenario: Scenario, options: argparse.Namespace, workload: Workload, cached_tokens: Iterable[float]) -> str:
+def _title(scenario: Scenario, options: argparse.Namespace, workload: Workload, cached: list[float]) -> str:
     users = f"K = {scenario.num_users}" if options.rate_per_user is None else f"{options.rate_per_user:g}/s a device"
     prompt = float(f"{request_lengths(workload)[0].mean():.3g}")
     lengths = f"prompts of {prompt:g} and answers of {workload.mean_output:.0f} tokens on average"
@@ -279,7 +279,7 @@ def _title(scenario: Scenario, options: argparse.Namespace, workload: Workload, 
     arrivals = f"{' '.join(options.arrivals)} arrivals"
     parts = [scenario.label, users, f"B = {scenario.total_bandwidth / 1e6:g} MHz", arrivals, lengths]
     parts += [] if most is None else [f"at most {most:g} {unit}"]
-    sizes = [f"{tokens:.0f}" for tokens in dict.fromkeys(cached_tokens) if tokens < np.inf]
+    sizes = [f"{tokens:.0f}" for tokens in dict.fromkeys(cached) if tokens < np.inf]
     parts += [f"KV memory for {' or '.join(sizes)} tokens"] if sizes else []
     return f"{', '.join(parts)}\n"
 

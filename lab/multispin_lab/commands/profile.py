@@ -11,6 +11,7 @@ and GPUs.
 """
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -150,7 +151,8 @@ def _measure(options: argparse.Namespace, cells: list[PassCell], passes_file: Pa
         watch = Stopwatch(pair, max(cell.batch for cell in cells), contexts, rng)
         with Progress(1) as progress:
             measure(measured, passes, repeats, rng, watch, progress.begin("passes"))
-    return make_profile(options.out.name, cells, passes, setting, contexts, **server_memory(pair, options.dtype))
+    profile = make_profile(options.out.name, cells, passes, setting, contexts)
+    return replace(profile, server=replace(profile.server, **server_memory(pair, options.dtype)))
 
 
 COMMAND = Command(

@@ -78,31 +78,20 @@ def _table(schedules: _Schedules, scenario: Scenario, options: argparse.Namespac
         "tokens/s at the largest": lambda span: f"{span.goodput:.1f}",
         "speed-up there": lambda span: f"{span.speed_up:.2f}",
     }
-    texts, excesses = [], []
+    texts = []
     for other, spans in schedules:
         times = dict.fromkeys(f"{other.draft_step_time(size) / MS:.4g}" for size in (1, options.max_batch))
         changed = changed_settings(parse_settings(options.set))
         changed += f", {other.context:,} tokens of context" * (options.contexts is not None)
         title = f"{other.label}{changed}, draft time {' to '.join(times)} ms, at most {options.max_batch} requests"
-        shown = columns
-        if excess := _excess(other, options):
-            excesses.append(excess)
-            shown = columns | {"fits": partial(_fits, _fitting(other, options))}
-        texts.append(f"{title}\n\n{aligned(*table(spans, shown))}")
-    print("\n\n".join(texts + ([f"{'; '.join(excesses)}."] if excesses else [])))
+        fitting = other.memory.requests(other.context, drafts=True)
+        fits = {"fits": partial(_fits, fitting)} if fitting < options.max_batch else {}
+        texts.append(f"{title}\n\n{aligned(*table(spans, columns | fits))}")
+    print("\n\n".join(texts))
 
 
 def _fits(fitting: float, span: Span) -> str:
     return "yes" if span.last <= fitting else f"to {fitting:.0f}" if span.first <= fitting else "no"
-
-
-def _fitting(scenario: Scenario, options: argparse.Namespace) -> float:
-    """Return the number of requests that fit into the memory beside the weights, also those of a draft model."""
-    return scenario.memory.requests(scenario.context, options.method == "draft-model")
-
-
-def _excess(scenario: Scenario, options: argparse.Namespace) -> str:
-    return scenario.memory.excess(options.max_batch, scenario.context, options.method == "draft-model")
 
 
 def _vllm(schedules: _Schedules, scenario: Scenario, options: argparse.Namespace) -> None:
@@ -143,10 +132,10 @@ def _sglang(schedules: _Schedules, scenario: Scenario, options: argparse.Namespa
 def _json(schedules: _Schedules, scenario: Scenario, options: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
     for other, spans in schedules:
-        context = {} if options.contexts is None else {"context": other.context}
-        fitting = {"fitting": _fitting(other, options)} if _excess(other, options) else {}
-        rows.append({**context, "spans": [vars(span) for span in spans], **fitting})
-    content = rows[0] if options.contexts is None else {"contexts": rows}
+        fitting = other.memory.requests(other.context, drafts=True)
+        fits = {"fitting": int(fitting)} if fitting < options.max_batch else {}
+        rows.append({"context": other.context, "spans": [vars(span) for span in spans], **fits})
+    content = {"contexts": rows} if options.contexts else {name: rows[0][name] for name in rows[0] if name != "context"}
     about = {"scenario": scenario.to_dict(), "max_batch": options.max_batch, **provenance(options)}
     print(json.dumps({"about": about, **content}, indent=2, ensure_ascii=False))
 
@@ -215,7 +204,9 @@ def _run(options: argparse.Namespace) -> None:
         scenario = scenario.replace(server_draft_time=time)
     elif options.method != "draft-model" and not times:
         raise ValueError(f"draft_time: expected the time per drafted token with method {options.method}, got none")
-    scenario = scenario.replace(kv_tokens=scenario.kv_tokens * 16 // check_integer("kv_bits", options.kv_bits, 1, 64))
+    tokens = scenario.kv_tokens * 16 // check_integer("kv_bits", options.kv_bits, 1, 64)
+    draft_model = options.method == "draft-model"  # others take less than that of the profile
+    scenario = scenario.replace(kv_tokens=tokens, draft_kv_factor=scenario.draft_kv_factor * draft_model)
     longest = max(options.contexts or (scenario.context,))
     if longest > _LONG_CONTEXT and not scenario.server_draft_context_time:
         warn(
@@ -228,9 +219,10 @@ def _run(options: argparse.Namespace) -> None:
         _check_zero(spans, other, options)
     if options.format in _METHODS and options.contexts is not None:
         _warn_of_contexts(schedules[0][1], scenario, options)
-    if options.format in _METHODS and (excess := _excess(schedules[0][0], options)):
-        warn(options, excess)
     _FORMATS[options.format](schedules, scenario, options)
+    excesses = (other.memory.excess(options.max_batch, other.context, drafts=True) for other, _ in schedules)
+    if texts := [*filter(None, excesses)]:
+        warn(options, "; ".join(texts))
 
 
 COMMAND = Command(

@@ -75,9 +75,8 @@ class Profile:
             f"The fit has relative errors of at most {errors.max():.1%} (median {np.median(errors):.1%}) "
             f"in {len(errors)} cells.",
         ]
-        memory, fewer = server.memory, ""
-        if memory.draft_kv_factor:
-            fewer = f", {memory.tokens(drafts=True):,.0f} if the server's draft model is loaded on one of them"
+        memory = server.memory
+        fewer = f", {memory.tokens(drafts=True):,.0f} if the server also drafts" * bool(memory.draft_kv_factor)
         fitting = f"{memory.kv_tokens:,} tokens of cache fit into the GPUs beside the weights{fewer}."
         lines.append(fitting if memory.kv_tokens else "How many tokens of cache fit is unknown.")
         if self.context:  # from tables
@@ -128,16 +127,11 @@ def pass_contexts(context: int, longest: int) -> dict[str, int]:
 
 
 def make_profile(
-    name: str,
-    cells: Sequence[PassCell],
-    passes: Passes,
-    setting: Setting,
-    contexts: Mapping[str, int],
-    **memory: Any,
+    name: str, cells: Sequence[PassCell], passes: Passes, setting: Setting, contexts: Mapping[str, int]
 ) -> Profile:
     """Fit the verification time and make the server; the cells and drafts of all ``contexts`` must have been measured.
 
-    ``contexts`` are those of `pass_contexts`, and ``memory`` has fields of the server.
+    ``contexts`` are those of `pass_contexts`.
     """
     fit = fit_cells(*cell_sizes(cells), passes.medians(cells))
     least = min(passes.count(cell) for cell in cells)
@@ -157,7 +151,6 @@ def make_profile(
         draft_time=round_digits(draft_time),
         draft_context_time=round_digits(growth),
         draft_context=contexts[DRAFT],
-        **memory,
     )
     return Profile(server, cells, passes)
 

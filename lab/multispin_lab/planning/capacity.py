@@ -280,9 +280,8 @@ class LoadSearch:
     @property
     def cached_tokens(self) -> float:
         """Tokens of cache that fit into the memory; fewer if the server drafts."""
-        memory = self.scenario.memory
-        if self.kv_tokens is not None:
-            memory = replace(memory, kv_tokens=self.kv_tokens)
+        tokens = self.scenario.kv_tokens if self.kv_tokens is None else self.kv_tokens
+        memory = replace(self.scenario.memory, kv_tokens=tokens)
         return memory.tokens(drafts=str(self.controller).split("+")[0] == "colocated")
 
     @property

@@ -228,8 +228,9 @@ def test_draws_follow_the_law_and_the_temperature():
 def test_bytes_of_weights_and_of_a_token_in_the_cache():
     model = tiny_model(3)  # two layers with one of two heads of 8
     weights = sum(part.numel() for part in model.network.parameters())
-    assert network.size_in_memory(model.network) == (4 * weights, 2 * 2 * 8 * 4)
-    assert network.size_in_memory(model.network.to(th.bfloat16)) == (2 * weights, 2 * 2 * 8 * 2)
+    assert network.size_in_memory(model.network) == {"weights": 4 * weights, "token_cache": 2 * 2 * 8 * 4}
+    half = network.size_in_memory(model.network.to(th.bfloat16), "draft_")
+    assert half == {"draft_weights": 2 * weights, "draft_token_cache": 2 * 2 * 8 * 2}
 
 
 @pytest.mark.parametrize(
@@ -243,9 +244,9 @@ def test_bytes_of_weights_and_of_a_token_in_the_cache():
 )
 def test_only_full_attention_has_a_known_cache(field, value, share):
     model = tiny_model(3)
-    expected = share * network.size_in_memory(model.network)[1]
+    expected = share * network.size_in_memory(model.network)["token_cache"]
     setattr(model.network.config, field, value)
-    assert network.size_in_memory(model.network)[1] == expected
+    assert network.size_in_memory(model.network).get("token_cache", 0.0) == expected
 
 
 def test_the_memory_of_a_server_is_that_of_its_gpu(monkeypatch):
@@ -255,6 +256,6 @@ def test_the_memory_of_a_server_is_that_of_its_gpu(monkeypatch):
     monkeypatch.setattr(th.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=10**9))
     memory = network.server_memory(pair, "float32")
     server = ms.Server(name="mine", model="", source="", fixed_time=0.1, time_per_draft=0.1, **memory)
-    weights, token = network.size_in_memory(pair.target.network)
+    weights, token = network.size_in_memory(pair.target.network).values()
     assert server.memory.kv_tokens == int((0.9e9 - weights) / token)
     assert server.memory.draft_kv_factor == pytest.approx(2.0, rel=1e-3)

@@ -50,16 +50,19 @@ def printed(capsys, *more):
 
 
 def test_a_schedule_marks_rows_that_do_not_fit(capsys):
-    *_, second, end = printed(capsys, "--max-batch", "64").out.split("\n\n")
-    assert second.splitlines()[0].split()[-1] == "fits"
-    assert [row.split()[-1] for row in second.splitlines()[2:]] == ["yes"] * 6 + ["10"]
-    assert "64 requests of 32,768 tokens" in end
-    assert len(end.strip().splitlines()) == 1
-    assert "only 20 do" in printed(capsys, "--max-batch", "64", "--kv-bits", "8").out
-    assert "fit" not in printed(capsys, "--max-batch", "10").out
-    assert "fit" not in printed(capsys, "--max-batch", "64", "--set", "kv_tokens=0").out
+    text = printed(capsys, "--max-batch", "64")
+    second = text.out.split("\n\n")[-1].splitlines()
+    assert second[0].split()[-1] == "fits"
+    assert [row.split()[-1] for row in second[2:]] == ["yes"] * 6 + ["10"]
+    last = text.err.splitlines()[-1]
+    assert "64 requests of 32,768 tokens" in last
+    assert "1,024" not in last
+    assert "only 20 do" in printed(capsys, "--max-batch", "64", "--kv-bits", "8").err
+    for few in (["10"], ["64", "--set", "kv_tokens=0"]):
+        text = printed(capsys, "--max-batch", *few)
+        assert "fit" not in text.out + text.err
     heads = ["--method", "eagle3", "--draft-time", "0.0005"]  # without the draft model of the profile
-    assert "only 28 do" in printed(capsys, "--max-batch", "64", *heads).out
+    assert "only 28 do" in printed(capsys, "--max-batch", "64", *heads).err
 
 
 def test_a_schedule_for_programs_has_the_number_of_requests(capsys):
