@@ -155,10 +155,11 @@ def capacity(
     """Return the capacity of a system: devices by the formulas of a round, or a load by simulation.
 
     With ``tpot``, the capacity is the largest number of devices K for which every device gets a token each ``tpot``
-    seconds in 95 % of random states; 0 if one device cannot be served, and at most 4096. A round of T seconds is in
-    time if T ≤ TPOT E[N_k | L_k] for each device k (`pace`). The states for different K are nested, so that noise does
-    not change the order. Devices are always active, and prompts take no time. In the example of docs/serving.md K is
-    472 for a TPOT of 0.03 s, against 342 for requests that arrive, whose prompts take most of the server's time.
+    seconds in 95 % of random states; 0 if one device cannot be served, and at most 4096, or the requests of ``context``
+    tokens that fit into the memory of the server (``kv_tokens=0`` of the scenario for no limit). A round of T seconds
+    is in time if T ≤ TPOT E[N_k | L_k] for each device k (`pace`). The states for different K are nested, so that noise
+    does not change the order. Devices are always active, and prompts take no time. In the example of docs/serving.md K
+    is 472 for a TPOT of 0.03 s, against 342 for requests that arrive, whose prompts take most of the server's time.
 
     With ``workload``, the capacity is the largest load at which ``percent`` of the requests are within all limits of
     the service level. All loads are simulated with the same seeds, until the capacity is known to 2 % or one device.
