@@ -144,8 +144,9 @@ class Scenario:
     fleet
         Mixture from which each device is drawn: rows (label, share, draft time cold and under sustained load in
         s/token, joules of a drafted token, 0 for ``draft_energy``), or none. Two more numbers are those of
-        ``draft_context_time``, of a cold device, and ``draft_context``. `preset`, `replace` and files also take a
-        name of `FLEETS`, a fleet file, and rows (profile, share). A label becomes "" if its profile has other numbers.
+        ``draft_context_time``, of a cold device, and ``draft_context``, and a third that of ``prompt_rate``. `preset`,
+        `replace` and files also take a name of `FLEETS`, a fleet file, and rows (profile, share). A label becomes "" if
+        its profile has other numbers.
     device_load
         Draft times of a ``fleet``: ``"cold"`` or ``"sustained"``.
     draft_context_time
@@ -158,6 +159,9 @@ class Scenario:
         the server: n c max(C − C_0, 0) for n requests.
     server_draft_context
         Tokens of context after which the server's draft times were measured.
+    prompt_rate
+        Tokens/s that a device reads of the prompt of a request, before which it cannot draft; 0: reading takes no time.
+        With a ``fleet`` it is that of rows without a rate. Only finite requests have prompts.
     mean_gain_low
         Smallest mean power gain H̄_k of a channel. H̄_k is drawn uniformly for each device.
     mean_gain_high
@@ -270,6 +274,7 @@ class Scenario:
     draft_context: int = checked_field(0, check_integer, 0, MAX_CONTEXT)
     server_draft_context_time: float = checked_field(0.0, check_real, 0.0)
     server_draft_context: int = checked_field(0, check_integer, 0, MAX_CONTEXT)
+    prompt_rate: float = checked_field(0.0, check_real, 0.0)
 
     def __post_init__(self) -> None:
         check_label("name", self.name)
@@ -392,8 +397,8 @@ class Scenario:
         return replace(self, **with_fleet(values))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields as a dict that JSON can hold."""
-        return asdict(self)
+        """Return all fields as a dict that JSON can hold, except those of `_OMITTED_DEFAULTS` with their defaults."""
+        return {name: value for name, value in asdict(self).items() if _OMITTED_DEFAULTS.get(name) != value}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Scenario":
@@ -497,6 +502,8 @@ class Scenario:
         """K / T_ver in tokens/s: goodput without drafts, one token per user and round; the unit of rewards."""
         return self.num_users / self.verification_time
 
+
+_OMITTED_DEFAULTS: Mapping[str, Any] = {"prompt_rate": 0.0}  # newer fields, which older files lack
 
 _UPLOAD = ("payload", "kept_probabilities", "target")
 

@@ -134,6 +134,9 @@ class ContinuousState(Batched):
         Energy to draft a token, (..., K) J; ``None`` for that of the scenario.
     fleet_row
         As in `SystemState`.
+    reading_left
+        Time for which the device reads its prompt and cannot draft, (..., K) s; 0 for an idle device. ``None`` if
+        reading takes no time.
     """
 
     draft_time: FloatArray
@@ -151,6 +154,7 @@ class ContinuousState(Batched):
     head_start: FloatArray
     draft_energy: FloatArray | None = None
     fleet_row: IntArray | None = None
+    reading_left: FloatArray | None = None
 
     @property
     def system(self) -> SystemState:
