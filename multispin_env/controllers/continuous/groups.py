@@ -12,7 +12,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real, checked_field
 from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_state
 from multispin_env.controllers.continuous.cycle import Cycle
-from multispin_env.controllers.continuous.under_way import Background, in_deep_fade
+from multispin_env.controllers.continuous.under_way import Background, not_awaited
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.continuous.averages import long_run_averages, measurement_size
 from multispin_env.physics.continuous.core import ContinuousSystem
@@ -36,7 +36,7 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | in
     arrays = state.acceptance_rate, token_time, state.draft_time + token_time, busy.astype(np.float64)
     rate, air, pace, served = [np.ascontiguousarray(array.T)[..., None] for array in arrays]
     room = scenario.uplink.cycle_room(window, lambda wait: wait[:, None, None])
-    length = np.minimum(room / pace, scenario.max_draft_length)
+    length = np.minimum(room / pace, scenario.max_draft_length) * ~state.reading.T[..., None]
     tokens = (expected_tokens(length, rate) * served).sum(0)
     length *= served
     total = length.sum(0)
@@ -94,12 +94,11 @@ class Groups(ContinuousController):
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
         scenario = self.scenario
-        free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
-        faded = (in_deep_fade(scenario, state) & (self.num_groups > 1)) | idle
+        free, faded = state.phase == Phase.FREE, not_awaited(scenario, state, self.num_groups > 1)
         batch = state.batch[:, None]
         turn = np.arange(scenario.num_users) % self.num_groups  # initial batches
         later = np.where(batch == 0, turn, batch - 1 + self.num_groups)
-        aim = np.where(free | idle, later, state.aim)
+        aim = np.where(state.starting, later, state.aim)
         work = Background.of(scenario, state, faded)
         has_price = self.rho is not None or (free & ~faded).any()  # where no draft starts, none is used
         rho = price_of_delay(scenario, state, self.rho if has_price else 0.0, self.num_groups)
@@ -113,7 +112,7 @@ class Groups(ContinuousController):
         length = fit_lengths(
             state, work, free, faded, position, rho, air_price=self.air_price, weight=weight, by_ratio=by_ratio
         )
-        return batch_decision(state, length_for_idle(scenario, state, length), aim, faded)
+        return batch_decision(state, length_for_others(scenario, state, length), aim, faded)
 
 
 @cache
@@ -177,15 +176,16 @@ def fit_lengths(
     return length
 
 
-def length_for_idle(scenario: Scenario, state: ContinuousState, length: IntArray) -> IntArray:
-    """Return lengths (n, K) in which devices without a request have the best length for their own cycle (`Cycle`)."""
-    if state.busy.all():
-        return length
-    return np.where(state.phase == Phase.IDLE, Cycle.of(scenario, state).best_length(), length)
+def length_for_others(scenario: Scenario, state: ContinuousState, length: IntArray) -> IntArray:
+    """Return lengths (n, K) in which idle and reading devices have the best length for their own cycle (`Cycle`)."""
+    others = (state.phase == Phase.IDLE) | state.reading
+    return np.where(others, Cycle.of(scenario, state).best_length(), length) if others.any() else length
 
 
 def batch_decision(state: ContinuousState, length: IntArray, aim: IntArray, faded: BoolArray) -> ContinuousDecision:
     """Return the decision (n, K) by which the next batch waits for its devices, and uploads are ordered by batch."""
+    if state.reading_left is not None:  # drafts of devices that have read meanwhile are for the next batch
+        aim = np.maximum(aim, state.batch[:, None])
     nearest = np.where(faded, _LAST, aim).min(-1)[:, None]
     join = np.where(faded, Join.TAKE, np.where(aim == nearest, Join.WAIT, Join.LEAVE))
     priority = np.where(faded, _LAST, aim - state.batch[:, None])

@@ -23,6 +23,11 @@ def in_deep_fade(scenario: Scenario, state: ContinuousState) -> BoolArray:
     return first + 3.0 * token_time > scenario.law.time(half, half)
 
 
+def not_awaited(scenario: Scenario, state: ContinuousState, fades: bool = True) -> BoolArray:
+    """Return which devices (n, K) no batch waits for: idle ones, those that read, and with ``fades`` those in one."""
+    return (in_deep_fade(scenario, state) & fades) | (state.phase == Phase.IDLE) | state.reading
+
+
 @dataclass(frozen=True, eq=False)
 class Background:
     """Drafts under way and decided drafts; `add` appends more."""
@@ -35,9 +40,13 @@ class Background:
 
     @classmethod
     def of(cls, scenario: Scenario, state: ContinuousState, ignored: BoolArray) -> Self:
-        """Return the drafts under way in a state (n, K); no batch waits for those of ``ignored`` devices."""
+        """Return the drafts under way in a state (n, K); no batch waits for those of ``ignored`` devices.
+
+        Without a least length devices that read are in the next batch, without drafts.
+        """
         out = ignored | (state.phase == Phase.FREE)
         position = np.where(out, -1, np.maximum(state.aim - state.batch[:, None], 0))
+        position = np.where(state.reading, -scenario.min_draft_length, position)
         return cls(scenario, state.draft_length, state.drafting_left, state.air_left, position)
 
     def __getitem__(self, rows: IntArray) -> Self:

@@ -167,6 +167,12 @@ class ContinuousState(Batched):
         return self.phase != Phase.IDLE
 
     @property
+    def reading(self) -> BoolArray:
+        """Mask (..., K) of devices that read their prompts."""
+        left = self.reading_left
+        return constant(np.shape(self.phase), False) if left is None else left > 0.0
+
+    @property
     def starting(self) -> BoolArray:
         """Mask (..., K) of devices whose next draft starts now or at the next arrival."""
         return (self.phase == Phase.FREE) | (self.phase == Phase.IDLE)
