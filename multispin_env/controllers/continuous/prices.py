@@ -86,7 +86,7 @@ class Prices(ContinuousController):
         aim = np.where(state.starting, state.batch[:, None] + np.where(free, position, 1), state.aim)
         price = rho * per_state("delay_weight", self.delay_weight, len(rho))
         length = fit_lengths(state, work, free, faded, position, price, air_price=self.air_price)
-        return batch_decision(state, length_for_others(self.scenario, state, length), aim, faded)
+        return batch_decision(state, length_for_others(self.scenario, state, length), aim, faded, work.always)
 
     def _column(self, name: str, state: ContinuousState) -> FloatArray:
         return per_state(name, getattr(self, name), len(state.batch))[:, None]
@@ -98,7 +98,7 @@ class Prices(ContinuousController):
         usual = self._column("size", state) * scenario.num_users
         server_price, queue = self._column("server_price", state) * rho[:, None], self._column("queue", state)
         send_time, gain, own_price = self._drafts(state, usual, server_price, queue)
-        inside = [work.position == position for position in range(self.ahead + 1)]
+        inside = [work.members(position) for position in range(self.ahead + 1)]
         market = Market(
             *self._batches(state, usual, server_price),
             send_time,
