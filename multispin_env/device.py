@@ -32,10 +32,11 @@ LOADS = ("cold", "sustained")
 Row = tuple[str, float, float, float, float, *tuple[float, ...]]
 """Label, share, draft time cold and under sustained load in s/token, and joules of a drafted token, 0 if unknown.
 
-Devices whose draft times grow with the context have two more: ``draft_context_time`` and ``draft_context``.
+Devices whose draft times grow with the context have two more: ``draft_context_time`` and ``draft_context``. Devices
+with a known rate of reading have these two, which may be 0, and a third: ``prompt_rate``.
 """
 
-_NUMBERS = "draft_time", "sustained_time", "joules_per_token", "draft_context_time", "draft_context"
+_NUMBERS = "draft_time", "sustained_time", "joules_per_token", "draft_context_time", "draft_context", "prompt_rate"
 
 _ROUNDING = 1e-9  # by which the sum of the shares may differ from 1
 
@@ -73,6 +74,10 @@ class DeviceProfile(ProfileFile):
         Tokens of context after which the draft times were measured.
     context_source
         Source of ``draft_context_time``, "measured: ..." or "estimated: ..."; "" without one.
+    prompt_rate
+        Tokens/s that a cold device reads of a prompt; 0 if it was not measured.
+    prompt_source
+        Source of ``prompt_rate``, with the tokens of the prompt; "" without one.
     """
 
     _kind: ClassVar[str] = "device"
@@ -90,6 +95,8 @@ class DeviceProfile(ProfileFile):
     draft_context_time: float = checked_field(0.0, check_real, 0.0)
     draft_context: int = checked_field(0, check_integer, 0, MAX_CONTEXT)
     context_source: str = checked_field("", check_instance, str, "text")
+    prompt_rate: float = checked_field(0.0, check_real, 0.0)
+    prompt_source: str = checked_field("", check_instance, str, "text")
 
     def __post_init__(self) -> None:
         check_real("draft_time", self.draft_time, 0.0, open_low=True)
@@ -99,8 +106,8 @@ class DeviceProfile(ProfileFile):
     def numbers(self) -> tuple[float, ...]:
         """Numbers of a row of a fleet, after label and share."""
         times = self.draft_time, self.sustained_time or self.draft_time
-        growth = (self.draft_context_time, float(self.draft_context)) if self.draft_context_time else ()
-        return *times, self.joules_per_token or 0.0, *growth
+        growth = self.draft_context_time, float(self.draft_context)
+        return _known((*times, self.joules_per_token or 0.0, *growth, self.prompt_rate))
 
     def time_after(self, context: int, load: str = LOADS[0]) -> float:
         """Return the draft time in s/token after ``context`` tokens, under a ``load`` of `LOADS`.
@@ -118,6 +125,16 @@ class DeviceProfile(ProfileFile):
         check_integer("context", context, 0, MAX_CONTEXT)
         growth = _growth(self.draft_context_time / self.draft_time, float(self.draft_context), context)
         return self.numbers[LOADS.index(load)] * float(growth)
+
+
+def _known(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the six numbers of a row without those at the end that are unknown."""
+    return numbers[: 6 if numbers[5] else 5 if numbers[3] else 3]
+
+
+def _without_rate(row: Row) -> Row:
+    label, share, cold, sustained, joules, *others = row
+    return label, share, cold, sustained, joules, *(others[:2] if others and others[0] else ())
 
 
 def _growth(ratio: FloatArray | float, measured_after: FloatArray | float, context: IntArray | int) -> FloatArray:
@@ -174,6 +191,7 @@ class Devices:
     mean_gain_low: float
     mean_gain_high: float
     draft_energy: float
+    prompt_rate: float
     fleet: tuple[Row, ...]
     device_load: str
 
@@ -193,13 +211,12 @@ class Devices:
 
     @cached_property  # read whenever devices are drawn
     def rows(self) -> FloatArray:
-        """Numbers (5, n) of the rows: share, draft time under the ``device_load``, joules of a token, c / T and C_0."""
-        numbers = np.array([[*row[1:], 0.0, 0.0][:6] for row in self.fleet], dtype=np.float64).reshape(-1, 6)
-        shares, cold, sustained, joules, added, measured_after = numbers.T
+        """Numbers (6, n) of the rows: share, draft time under the load, joules of a token, c / T, C_0, reading rate."""
+        numbers = np.array([[*row[1:], 0.0, 0.0, 0.0][:7] for row in self.fleet], dtype=np.float64).reshape(-1, 7)
+        shares, cold, sustained, joules, added, measured_after, rate = numbers.T
         times = (cold, sustained)[LOADS.index(self.device_load)]
-        return np.stack(
-            [shares, times, np.where(joules > 0.0, joules, self.draft_energy), added / cold, measured_after]
-        )
+        joules, rate = np.where(joules > 0.0, joules, self.draft_energy), np.where(rate > 0.0, rate, self.prompt_rate)
+        return np.stack([shares, times, joules, added / cold, measured_after, rate])
 
     def growth(self, context: IntArray | int, row: IntArray | None = None) -> FloatArray:
         """Return the draft time after ``context`` (...) tokens, over the measured one, of devices of ``row`` (...).
@@ -208,7 +225,7 @@ class Devices:
         """
         ratio, measured_after = self.draft_context_time / self.mean_draft_time, float(self.draft_context)
         if row is not None:
-            ratio, measured_after = self.rows[3:, np.asarray(row, dtype=np.int64)]
+            ratio, measured_after = self.rows[3:5, np.asarray(row, dtype=np.int64)]
         return _growth(ratio, measured_after, context)
 
     def later_time(self, draft_time: FloatArray, context: Callable[[], IntArray], row: IntArray | None) -> FloatArray:
@@ -217,6 +234,16 @@ class Devices:
             return draft_time
         row = row if self.fleet else None  # a state may be that of another scenario's fleet
         return draft_time * (self.growth(context(), row) / self.growth(self.context, row))
+
+    @cached_property  # read in every step
+    def reads(self) -> bool:
+        """Whether reading takes a device time."""
+        return bool(self.rows[5].any() if self.fleet else self.prompt_rate)
+
+    def reading_time(self, tokens: IntArray | int, row: IntArray | None) -> FloatArray:
+        """Return the seconds (...) in which devices of ``row`` (...) read ``tokens`` (...) of a prompt or an answer."""
+        rate = np.asarray(self.rows[5, row] if self.fleet and row is not None else self.prompt_rate)
+        return np.asarray(tokens / np.where(rate > 0.0, rate, np.inf))
 
     def check_rows(self, row: FloatArray | None) -> None:
         """Raise ``ValueError`` unless each is a row of the fleet; without a fleet they are not used."""
@@ -245,7 +272,9 @@ class Devices:
     @property
     def fleet_name(self) -> str:
         """Name of the fleet in `FLEETS`, or the number of its rows; "" without a fleet."""
-        named = (name for name in FLEETS.names() if self.fleet and FLEETS.load(name).devices == self.fleet)
+        names = FLEETS.names() if self.fleet else ()
+        devices = ((name, FLEETS.load(name).devices) for name in names)  # older rows have no rates
+        named = (name for name, rows in devices if self.fleet in (rows, tuple(map(_without_rate, rows))))
         return next(named, f"of {len(self.fleet)} devices" if self.fleet else "")
 
     @property
@@ -258,8 +287,9 @@ class Devices:
 def fleet_rows(rows: Any) -> tuple[Row, ...]:
     """Return rows of a fleet as in `Row`, with the numbers of profiles for rows without.
 
-    A label becomes "" if its profile has other numbers than the row. ``ValueError`` for an unknown profile, a number
-    out of range, and shares whose sum is not 1.
+    Rates of profiles are used if at least half of the rows have one, since the others read in no time. A label becomes
+    "" if its profile has other numbers than the row. ``ValueError`` for an unknown profile, a number out of range, and
+    shares whose sum is not 1.
     """
     if not isinstance(rows, tuple | list) or not rows:
         raise ValueError(f"fleet: expected rows (device, share), got {shown(rows)}")
@@ -267,13 +297,15 @@ def fleet_rows(rows: Any) -> tuple[Row, ...]:
     total = fsum(share for _, share, *_ in checked)
     if abs(total - 1.0) > _ROUNDING:
         raise ValueError(f"fleet: expected shares with the sum 1, got {total:.10g}")
-    return checked
+    if 2 * sum(len(row) > 7 for row in checked) >= len(checked):
+        return checked
+    return tuple(_without_rate(row) if len(given) == 2 else row for given, row in zip(rows, checked, strict=True))
 
 
 def _row(where: str, row: Any) -> Row:
-    if not isinstance(row, tuple | list) or len(row) not in (2, 5, 7):
+    if not isinstance(row, tuple | list) or len(row) not in (2, 5, 7, 8):
         expected = "(device, share), or (label, share, cold time, sustained time, joules), or these with two numbers"
-        expected += " of the growth with context"
+        expected += " of the growth with context, or also with the rate of reading"
         raise ValueError(f"{where}: expected {expected}, got {shown(row)}")
     label, share, *numbers = row
     check_label(f"{where}, device", label)
@@ -286,10 +318,9 @@ def _row(where: str, row: Any) -> Row:
     measured = tuple(
         check_real(f"{where}, {name}", number, 0.0, open_low=name in _NUMBERS[:2]) for name, number in named.items()
     )
-    for context in measured[4:]:  # a float in the rows of files
+    for context in measured[4:5]:  # a float in the rows of files
         check_integer(f"{where}, draft_context", int(context) if context.is_integer() else context, 0, MAX_CONTEXT)
-    if not any(measured[3:4]):  # draft times that do not grow
-        measured = measured[:3]
+    measured = _known((*measured, 0.0, 0.0, 0.0)[:6])
     if label in DEVICES.names() and DEVICES.load(label).numbers[: len(measured)] != measured:
         label = ""
     return (label, float(share), *measured)

@@ -146,8 +146,9 @@ class Scenario:
     fleet
         Mixture from which each device is drawn: rows (label, share, draft time cold and under sustained load in
         s/token, joules of a drafted token, 0 for ``draft_energy``), or none. Two more numbers are those of
-        ``draft_context_time``, of a cold device, and ``draft_context``. `preset`, `replace` and files also take a
-        name of `FLEETS`, a fleet file, and rows (profile, share). A label becomes "" if its profile has other numbers.
+        ``draft_context_time``, of a cold device, and ``draft_context``, and a third that of ``prompt_rate``. `preset`,
+        `replace` and files also take a name of `FLEETS`, a fleet file, and rows (profile, share). A label becomes "" if
+        its profile has other numbers.
     device_load
         Draft times of a ``fleet``: ``"cold"`` or ``"sustained"``.
     draft_context_time
@@ -165,6 +166,9 @@ class Scenario:
         capacities; elsewhere commands only say that requests do not fit. Environments do not enforce it.
     draft_kv_factor
         Ratio of ``kv_tokens`` to the tokens that fit if the server also has a draft model; 0: unknown, taken as 1.
+    prompt_rate
+        Tokens/s that a device reads of the prompt of a request, before which it cannot draft; 0: reading takes no time.
+        With a ``fleet`` it is that of rows without a rate. Only finite requests have prompts.
     mean_gain_low
         Smallest mean power gain H̄_k of a channel. H̄_k is drawn uniformly for each device.
     mean_gain_high
@@ -279,6 +283,7 @@ class Scenario:
     server_draft_context: int = checked_field(0, check_integer, 0, MAX_CONTEXT)
     kv_tokens: int = checked_field(0, check_integer, 0)
     draft_kv_factor: float = checked_field(0.0, check_real, 0.0)
+    prompt_rate: float = checked_field(0.0, check_real, 0.0)
 
     def __post_init__(self) -> None:
         check_label("name", self.name)
@@ -401,12 +406,13 @@ class Scenario:
         return replace(self, **with_fleet(values))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields as a dict that JSON can hold; those of the memory only if they differ from the server's.
+        """Return all fields as a dict that JSON can hold, except newer ones with the values that older files mean.
 
-        Without a ``server`` they are left out if they are 0: such scenarios are stored as before there was a memory.
+        These are the defaults in `_OMITTED_DEFAULTS`, and those of the memory that the ``server`` has.
         """
-        profile = SERVERS.load(self.server).fields if self.server else dict.fromkeys(MEMORY, 0)
-        return {name: value for name, value in asdict(self).items() if name not in MEMORY or value != profile[name]}
+        profile = SERVERS.load(self.server).fields if self.server else {}
+        older = {name: profile.get(name, default) for name, default in _OMITTED_DEFAULTS.items()}
+        return {name: value for name, value in asdict(self).items() if name not in older or value != older[name]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Scenario":
@@ -515,6 +521,9 @@ class Scenario:
         """K / T_ver in tokens/s: goodput without drafts, one token per user and round; the unit of rewards."""
         return self.num_users / self.verification_time
 
+
+_OMITTED_DEFAULTS: Mapping[str, Any] = {"kv_tokens": 0, "draft_kv_factor": 0.0, "prompt_rate": 0.0}
+"""Newer fields, which older files lack."""
 
 _UPLOAD = ("payload", "kept_probabilities", "target")
 

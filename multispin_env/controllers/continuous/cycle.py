@@ -2,7 +2,8 @@
 
 With n busy devices, a pass of half of them takes V(n/2), and queueing lengthens uploads. A draft of L tokens then takes
 (L − A_k)^+ T_k + κ L u_k + m V(n / 2) + T_rtt seconds, if L > 0 also the mean of
-its access delay and repetitions, and yields E[N_k | L] tokens (docs/evidence/continuous.md).
+its access delay and repetitions, and yields E[N_k | L] tokens (docs/evidence/continuous.md). Without a least length,
+all devices that read their prompts are in every pass, without drafts.
 """
 
 from dataclasses import dataclass, replace
@@ -31,21 +32,27 @@ class Cycle:
     draft_time: FloatArray  # (n, K) s, T_k
     token_air: FloatArray  # (n, K) s, upload time of a token, κ u_k
     head_start: FloatArray  # (n, K) tokens A_k
-    batch: FloatArray  # (n, 1) drafts in a pass: half of the busy devices
+    batch: FloatArray  # (n, 1) devices in a pass: half of those that draft, and all that read
+    drafts: FloatArray  # (n, 1) drafts in a pass
     passes: Option  # m, number or (n, K)
+    reading_left: FloatArray | None  # (n, K) s
 
     @classmethod
     def of(cls, scenario: Scenario, state: ContinuousState, kind: tuple[Option, Option] = TYPICAL_CYCLE) -> Self:
         """Return the cycles in a state; ``kind`` is (κ, m), each a number or (n, K)."""
         queue, passes = kind
-        half = np.maximum(0.5 * state.busy.sum(-1, keepdims=True), 1.0)
+        reading, readers = state.reading_left, 0
+        if reading is not None:
+            readers = state.reading.sum(-1, keepdims=True) * (1 - scenario.min_draft_length)
+        batch = np.maximum(0.5 * (state.busy.sum(-1, keepdims=True) + readers), 1.0)
         token_air = scenario.uplink.token_time(state.spectral_efficiency)
         air = queue * token_air
-        return cls(scenario, state.acceptance_rate, state.draft_time, air, state.head_start, half, passes)
+        devices = state.acceptance_rate, state.draft_time, air, state.head_start
+        return cls(scenario, *devices, batch, batch - readers, passes, reading)
 
     def time(self, length: IntArray | int) -> FloatArray:
         """Return the cycle times (..., n, K) in seconds of lengths (..., n, K) or (..., 1, 1)."""
-        verification = self.scenario.law.time(self.batch, self.batch * (length + 1))
+        verification = self.scenario.law.time(self.batch, self.drafts * length + self.batch)
         fixed = self.passes * verification + self.scenario.uplink.cycle_wait(length)
         return sending_time(self.scenario, length, self.draft_time, self.token_air, self.head_start) + fixed
 
@@ -67,6 +74,17 @@ class Cycle:
         time = replace(self, head_start=head_start).time(length)
         ends = chain_cycle(self.scenario, length, self.draft_time, self.acceptance_rate, head_start, time)
         return time - _CHAIN_VALUE * ends.hit * ends.head_start * self.draft_time
+
+    def time_to_tokens(self, tokens: IntArray, pace: FloatArray | float) -> FloatArray:
+        """Return the seconds (n, K) to ``tokens`` (n, K), at a ``pace`` in s/token of devices that have read.
+
+        While a device reads, each of its cycles has one token without a least length, else none.
+        """
+        low, left, need = self.scenario.min_draft_length, self.reading_left, pace * tokens
+        if left is None:
+            return np.asarray(need)
+        without = self.time(low) / max(1 - low, 1e-12)
+        return np.where(left > 0.0, np.minimum(without * tokens, need + left * (1.0 - pace / without)), need)
 
     def time_per_token(self, length: IntArray) -> FloatArray:
         """Return the seconds per token (n, K) of a device with drafts of these lengths."""

@@ -181,7 +181,7 @@ class Deadlines(Modifier):
         need = cycle.time_per_token(decision.draft_length) if self.need is None else self.need
         token_time = need * per_device("haste", self.haste, state.phase.shape)
         now, demand = state.time[:, None], state.demand
-        last = demand.due - now - token_time * demand.wanted
+        last = demand.due - now - cycle.time_to_tokens(demand.wanted, token_time)
         first = demand.first_due - now - min_time_to_tokens(self.scenario, state)
         laxity = np.clip(np.minimum(last, first), -MAX_LAXITY, MAX_LAXITY)
         drop = state.busy & (laxity < 0.0)
@@ -200,6 +200,8 @@ def min_time_to_tokens(scenario: Scenario, state: ContinuousState) -> FloatArray
     under_way = state.drafting_left + state.air_left + scenario.law.time(1, 1 + state.draft_length)
     sending = sending_time(scenario, low, state.draft_time, token_time, state.head_start)
     sending = scenario.uplink.with_access(sending, low)
+    if state.reading_left is not None:
+        sending = sending + low * state.reading_left
     return np.where(begun, under_way, sending + (scenario.law.time(1, 1 + low) + scenario.uplink.fixed_wait))
 
 

@@ -12,7 +12,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real, checked_field
 from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_state
 from multispin_env.controllers.continuous.cycle import Cycle
-from multispin_env.controllers.continuous.under_way import Background, in_deep_fade
+from multispin_env.controllers.continuous.under_way import Background, in_every_batch, not_awaited
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.continuous.averages import long_run_averages, measurement_size
 from multispin_env.physics.continuous.core import ContinuousSystem
@@ -30,13 +30,15 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | in
     uploads do not wait for each other.
     """
     token_time, busy = scenario.uplink.token_time(state.spectral_efficiency), state.busy
-    size = np.maximum(busy.sum(-1, keepdims=True) / groups, 1.0)
+    always = in_every_batch(scenario, state)
+    readers = always.sum(-1, keepdims=True)
+    size = np.maximum((busy.sum(-1, keepdims=True) - readers) / groups + readers, 1.0)
     window = 1.3 ** np.arange(-8, 9) * scenario.law.time(size, size) + scenario.uplink.fixed_wait
     # devices are the first axis, so that sums over them have the same order in any batch
-    arrays = state.acceptance_rate, token_time, state.draft_time + token_time, busy.astype(np.float64)
+    arrays = state.acceptance_rate, token_time, state.draft_time + token_time, np.where(always, groups, busy * 1.0)
     rate, air, pace, served = [np.ascontiguousarray(array.T)[..., None] for array in arrays]
     room = scenario.uplink.cycle_room(window, lambda wait: wait[:, None, None])
-    length = np.minimum(room / pace, scenario.max_draft_length)
+    length = np.minimum(room / pace, scenario.max_draft_length) * ~state.reading.T[..., None]
     tokens = (expected_tokens(length, rate) * served).sum(0)
     length *= served
     total = length.sum(0)
@@ -94,12 +96,11 @@ class Groups(ContinuousController):
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
         scenario = self.scenario
-        free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
-        faded = (in_deep_fade(scenario, state) & (self.num_groups > 1)) | idle
+        free, faded = state.phase == Phase.FREE, not_awaited(scenario, state, self.num_groups > 1)
         batch = state.batch[:, None]
         turn = np.arange(scenario.num_users) % self.num_groups  # initial batches
         later = np.where(batch == 0, turn, batch - 1 + self.num_groups)
-        aim = np.where(free | idle, later, state.aim)
+        aim = np.where(state.starting, later, state.aim)
         work = Background.of(scenario, state, faded)
         has_price = self.rho is not None or (free & ~faded).any()  # where no draft starts, none is used
         rho = price_of_delay(scenario, state, self.rho if has_price else 0.0, self.num_groups)
@@ -113,7 +114,7 @@ class Groups(ContinuousController):
         length = fit_lengths(
             state, work, free, faded, position, rho, air_price=self.air_price, weight=weight, by_ratio=by_ratio
         )
-        return batch_decision(state, length_for_idle(scenario, state, length), aim, faded)
+        return batch_decision(state, length_for_others(scenario, state, length), aim, faded, work.always)
 
 
 @cache
@@ -170,23 +171,29 @@ def fit_lengths(
                 air_price=air_price,
                 weight=1.0 if weight is None else weight[rows],
             )
-            fitted = fit_ratio(launch) if by_ratio else fit(launch)
+            fitted = fit_ratio(launch, background.always) if by_ratio else fit(launch)
             length[rows] = np.where(starting, fitted, length[rows])
             if batch < last:
                 work = work.add(state, begin, length, batch)
     return length
 
 
-def length_for_idle(scenario: Scenario, state: ContinuousState, length: IntArray) -> IntArray:
-    """Return lengths (n, K) in which devices without a request have the best length for their own cycle (`Cycle`)."""
-    if state.busy.all():
-        return length
-    return np.where(state.phase == Phase.IDLE, Cycle.of(scenario, state).best_length(), length)
+def length_for_others(scenario: Scenario, state: ContinuousState, length: IntArray) -> IntArray:
+    """Return lengths (n, K) in which idle and reading devices have the best length for their own cycle (`Cycle`)."""
+    others = (state.phase == Phase.IDLE) | state.reading
+    return np.where(others, Cycle.of(scenario, state).best_length(), length) if others.any() else length
 
 
-def batch_decision(state: ContinuousState, length: IntArray, aim: IntArray, faded: BoolArray) -> ContinuousDecision:
-    """Return the decision (n, K) by which the next batch waits for its devices, and uploads are ordered by batch."""
-    nearest = np.where(faded, _LAST, aim).min(-1)[:, None]
+def batch_decision(
+    state: ContinuousState, length: IntArray, aim: IntArray, faded: BoolArray, always: BoolArray
+) -> ContinuousDecision:
+    """Return the decision (n, K) by which the next batch waits for its devices, and uploads are ordered by batch.
+
+    Devices ``always`` (n, K) are in every batch, also where no others are.
+    """
+    if state.reading_left is not None:  # drafts of devices that have read meanwhile are for the next batch
+        aim = np.maximum(aim, state.batch[:, None])
+    nearest = np.where(always, state.batch[:, None], np.where(faded, _LAST, aim)).min(-1)[:, None]
     join = np.where(faded, Join.TAKE, np.where(aim == nearest, Join.WAIT, Join.LEAVE))
     priority = np.where(faded, _LAST, aim - state.batch[:, None])
     return ContinuousDecision(length, join, priority=priority, aim=aim)

@@ -139,16 +139,17 @@ def fit(launch: Launch, *, thorough: bool = False) -> IntArray:
     return _best(firsts, improve_lengths(launch.terms, firsts, MAX_STEPS))
 
 
-def fit_ratio(launch: Launch) -> IntArray:
+def fit_ratio(launch: Launch, always: BoolArray) -> IntArray:
     """Return the lengths (n, K) that maximise Σ_k ω_k E[N_k] / (max(M, D) + V), by Dinkelbach's method.
 
-    The method repeats `fit` with ρ equal to the last ratio, from ``launch.delay_price``.
+    Devices ``always`` (n, K) are in the batch with a token each. The method repeats `fit` with ρ equal to the last
+    ratio, from ``launch.delay_price``.
     """
     for _ in range(3):
         lengths = fit(launch, thorough=True)
-        server = launch.scenario.law.pass_time(lengths, launch.starts)
+        server = launch.scenario.law.pass_time(lengths, launch.starts | always)
         time = np.maximum(launch.ready(lengths), launch.due) + server
-        launch = replace(launch, delay_price=launch.gains(lengths) / time)
+        launch = replace(launch, delay_price=(launch.gains(lengths) + always.sum(-1)) / time)
     return lengths
 
 

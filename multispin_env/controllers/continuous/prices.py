@@ -13,10 +13,10 @@ from multispin_env.controllers.base import ContinuousController, Option, Tunable
 from multispin_env.controllers.continuous.groups import (
     batch_decision,
     fit_lengths,
-    length_for_idle,
+    length_for_others,
     price_of_delay,
 )
-from multispin_env.controllers.continuous.under_way import Background, in_deep_fade
+from multispin_env.controllers.continuous.under_way import Background, not_awaited
 from multispin_env.physics.chains import sending_time
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Phase
 
@@ -75,8 +75,7 @@ class Prices(ContinuousController):
 
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
-        free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
-        faded = in_deep_fade(self.scenario, state) | idle
+        free, faded = state.phase == Phase.FREE, not_awaited(self.scenario, state)
         work = Background.of(self.scenario, state, faded)
         usual = self._column("size", state)
         groups = np.maximum(np.rint(1.0 / usual), 1.0).astype(np.int64)
@@ -84,10 +83,10 @@ class Prices(ContinuousController):
         picked = self._pick(state, work, free & ~faded, rho)
         turn = np.arange(self.scenario.num_users) % groups  # initial batches
         position = np.where(state.batch[:, None] == 0, turn, picked)
-        aim = np.where(free | idle, state.batch[:, None] + np.where(free, position, 1), state.aim)
+        aim = np.where(state.starting, state.batch[:, None] + np.where(free, position, 1), state.aim)
         price = rho * per_state("delay_weight", self.delay_weight, len(rho))
         length = fit_lengths(state, work, free, faded, position, price, air_price=self.air_price)
-        return batch_decision(state, length_for_idle(self.scenario, state, length), aim, faded)
+        return batch_decision(state, length_for_others(self.scenario, state, length), aim, faded, work.always)
 
     def _column(self, name: str, state: ContinuousState) -> FloatArray:
         return per_state(name, getattr(self, name), len(state.batch))[:, None]
@@ -99,7 +98,7 @@ class Prices(ContinuousController):
         usual = self._column("size", state) * scenario.num_users
         server_price, queue = self._column("server_price", state) * rho[:, None], self._column("queue", state)
         send_time, gain, own_price = self._drafts(state, usual, server_price, queue)
-        inside = [work.position == position for position in range(self.ahead + 1)]
+        inside = [work.members(position) for position in range(self.ahead + 1)]
         market = Market(
             *self._batches(state, usual, server_price),
             send_time,

@@ -23,6 +23,16 @@ def in_deep_fade(scenario: Scenario, state: ContinuousState) -> BoolArray:
     return first + 3.0 * token_time > scenario.law.time(half, half)
 
 
+def not_awaited(scenario: Scenario, state: ContinuousState, fades: bool = True) -> BoolArray:
+    """Return which devices (n, K) no batch waits for: idle ones, those that read, and with ``fades`` those in one."""
+    return (in_deep_fade(scenario, state) & fades) | (state.phase == Phase.IDLE) | state.reading
+
+
+def in_every_batch(scenario: Scenario, state: ContinuousState) -> BoolArray:
+    """Return which devices (n, K) are in every batch until they have read: all that read, without a least length."""
+    return state.reading & (scenario.min_draft_length == 0)
+
+
 @dataclass(frozen=True, eq=False)
 class Background:
     """Drafts under way and decided drafts; `add` appends more."""
@@ -32,16 +42,19 @@ class Background:
     release: FloatArray  # (n, K) s until drafts end
     air: FloatArray  # (n, K) s of the whole band
     position: IntArray  # (n, K) index of the draft's batch, from 0 for the next one; −1 if no batch waits for the draft
+    always: BoolArray  # (n, K) whether the device is in every batch, without a draft
 
     @classmethod
     def of(cls, scenario: Scenario, state: ContinuousState, ignored: BoolArray) -> Self:
         """Return the drafts under way in a state (n, K); no batch waits for those of ``ignored`` devices."""
         out = ignored | (state.phase == Phase.FREE)
         position = np.where(out, -1, np.maximum(state.aim - state.batch[:, None], 0))
-        return cls(scenario, state.draft_length, state.drafting_left, state.air_left, position)
+        always = in_every_batch(scenario, state)
+        return cls(scenario, state.draft_length, state.drafting_left, state.air_left, position, always)
 
     def __getitem__(self, rows: IntArray) -> Self:
-        return type(self)(self.scenario, self.length[rows], self.release[rows], self.air[rows], self.position[rows])
+        parts = self.length[rows], self.release[rows], self.air[rows], self.position[rows]
+        return type(self)(self.scenario, *parts, self.always[rows])
 
     def up_to(self, position: int) -> tuple[FloatArray, FloatArray]:
         """Return release and air times (n, K) of the uploads for this batch and earlier ones; 0 for others."""
@@ -54,11 +67,15 @@ class Background:
 
         return np.asarray(all_sent(*self.up_to(position)))
 
+    def members(self, position: int) -> BoolArray:
+        """Return the devices (n, K) in this batch."""
+        return (self.position == position) | self.always
+
     def due(self, position: int) -> FloatArray:
         """Return the time (n,) in s when the server is free for this batch, if earlier ones wait for their devices."""
         due = np.zeros(len(self.position))
         for earlier in range(position):
-            inside = self.position == earlier
+            inside = self.members(earlier)
             time = self.scenario.law.pass_time(self.length, inside) * inside.any(-1)
             due = np.maximum(due, self.sent(earlier)) + time
         return due
@@ -74,4 +91,5 @@ class Background:
             np.where(starts, ends, self.release),
             np.where(starts, length * token_time, self.air),
             np.where(starts, position, self.position),
+            self.always,
         )

@@ -174,10 +174,11 @@ class ContinuousCore:
     def _reset_requests(self, state: ContinuousState, envs: IntArray) -> ContinuousState:
         if self.queues is None:
             return state
-        self.queues.reset(envs)
+        self.queues.reset(envs, self.system.scenario.devices.reading_time(1, self.users.fleet_row))
         state.phase[envs] = Phase.IDLE
         counts = (replace_rows(array, envs, 0) for array in (state.demand.drafted, state.demand.accepted))
-        return state.changed(demand=self.queues.demand(*counts))
+        reading = self._reading_left(self.queues, state.time)
+        return state.changed(demand=self.queues.demand(*counts), reading_left=reading)
 
     def step(self, decision: ContinuousDecision, over: BoolArray | None = None) -> ContinuousOutcome:
         """Play a decision (n, K) until the end of the next verification.
@@ -222,7 +223,7 @@ class ContinuousCore:
             self._next_rates(outcome.verified, tokens)
         outcome = outcome.changed(tokens=tokens)
         if hit is not None:
-            outcome, state = self._with_chains(begun, outcome, state, hit & ~self.renewed(outcome))
+            outcome, state = self._with_chains(begun, outcome, state, hit & ~self.renewed(outcome), state.age)
         return outcome, state
 
     def _serving(
@@ -241,7 +242,8 @@ class ContinuousCore:
         idle, arrived = queues.idle, queues.head("arrived")
         wait = np.where(idle, arrived - now[:, None], 0.0)
         # also of the next requests of idle devices
-        state = state.changed(draft_time=self._draft_time(lambda: queues.context))
+        draft_time, reading = self._draft_time(lambda: queues.context), self._reading_left(queues, now, True)
+        state = state.changed(draft_time=draft_time, reading_left=reading)
         begun = start_drafts(scenario, state, decision, wait, queues.head("wanted") - 1)
         late = self._repeats_of(state, begun)
         joining = decision.changed(join=np.where(idle, np.minimum(decision.join, Join.TAKE), decision.join))
@@ -266,6 +268,10 @@ class ContinuousCore:
         arrivals += queues.arrive(end)
         absent = idle & ~verified & (arrived >= end[:, None])  # without a request during the whole step
         gained, gap = queues.deliver(tokens, verified, end)
+        age = state.age
+        if reading is not None:
+            age = np.clip(end[:, None] - queues.head("read_until"), 0.0, age)  # devices that read draft nothing ahead
+            queues.read(gained, end)
         finished = verified & (queues.head("wanted") == 0)
         times = queues.times(finished, end)
         arrivals += queues.end(finished, end)
@@ -273,10 +279,11 @@ class ContinuousCore:
         accepted = ((tokens - 1.0) * verified).astype(np.int64)
         demand = queues.demand(outcome.draft_length.copy(), accepted)
         if hit is not None:
-            outcome, state = self._with_chains(begun, outcome, state, hit & ~finished)
+            outcome, state = self._with_chains(begun, outcome, state, hit & ~finished, age)
         # the context of later requests is unknown
         draft_time = self._draft_time(lambda: np.where(queues.idle, scenario.context, queues.context))
-        state = clear_drafts(state, absent, queues.idle).changed(demand=demand, draft_time=draft_time)
+        state = clear_drafts(state, absent, queues.idle)
+        state = state.changed(demand=demand, draft_time=draft_time, reading_left=self._reading_left(queues, end))
         idle_time = np.where(idle, np.minimum(-begun.age, outcome.duration[:, None]), 0.0)
         outcome = outcome.changed(
             tokens=gained,
@@ -285,6 +292,11 @@ class ContinuousCore:
             served=Served(arrivals, dropped, since, finished, *times, gap, idle_time),
         )
         return outcome, state
+
+    def _reading_left(self, queues: Queues, now: FloatArray, of_later: bool = False) -> FloatArray | None:
+        if not self.system.scenario.devices.reads:
+            return None
+        return queues.reading_left(now) * (of_later | ~queues.idle)
 
     def _draft_time(self, context: Callable[[], IntArray]) -> FloatArray:
         return self.system.scenario.devices.later_time(self.users.draft_time, context, self.users.fleet_row)
@@ -372,9 +384,14 @@ class ContinuousCore:
         return self._expectation(draft_length) * verified, hit
 
     def _with_chains(
-        self, begun: ContinuousState, outcome: ContinuousOutcome, state: ContinuousState, hit: BoolArray
+        self,
+        begun: ContinuousState,
+        outcome: ContinuousOutcome,
+        state: ContinuousState,
+        hit: BoolArray,
+        age: FloatArray,
     ) -> tuple[ContinuousOutcome, ContinuousState]:
-        began, times = begun.head_start * outcome.verified, (begun.draft_time, begun.head_start, state.age)
+        began, times = begun.head_start * outcome.verified, (begun.draft_time, begun.head_start, age)
         ahead = chain_left(self.system.scenario, begun.draft_length, *times) * outcome.verified
         outcome = outcome.changed(head_start=began, drafted_ahead=ahead, hit=hit)
         return outcome, state.changed(head_start=begun.head_start - began + ahead * hit)

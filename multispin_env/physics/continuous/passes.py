@@ -44,17 +44,23 @@ def start_drafts(
     """Return the state (n, K) after free devices have started the drafts of a checked decision (n, K).
 
     Idle devices start after ``wait`` (n, K) s, and the age of their drafts is negative until then; ``None``: no device
-    is idle. Drafts are cut to ``longest`` (n, K) tokens; ``None``: no limit.
+    is idle. Drafts are cut to ``longest`` (n, K) tokens; ``None``: no limit. A device that reads its prompt has no
+    draft, or drafts later if the least length is 1.
     """
     starts = (state.phase == Phase.FREE) | (state.phase == Phase.IDLE)
     length = decision.draft_length
     if longest is not None:
         length = np.minimum(length, np.maximum(longest, scenario.min_draft_length))
+    reading = state.reading_left
+    if reading is not None:
+        length = np.where(reading > 0.0, length * scenario.min_draft_length, length)
     length = np.where(starts, length, state.draft_length)
     token_time = scenario.uplink.token_time(state.spectral_efficiency)
     aim = state.batch[:, None] if decision.aim is None else decision.aim
     ends = scenario.uplink.fixed_wait + drafting_time(scenario, length, state.draft_time, state.head_start)
     ends = scenario.uplink.with_access(ends, length)
+    if reading is not None:
+        ends = ends + reading * scenario.min_draft_length
     return state.changed(
         phase=np.where(starts, Phase.DRAFTING, state.phase),
         draft_length=length,

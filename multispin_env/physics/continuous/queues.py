@@ -27,6 +27,7 @@ class _QueueHeads:
     due: FloatArray
     first_at: FloatArray  # times of the first and the latest token, 0 before the first
     last_at: FloatArray
+    read_until: FloatArray  # time when the device has read the prompt, and the tokens that came meanwhile
 
 
 class Queues:
@@ -47,15 +48,17 @@ class Queues:
         self._ended, self._arrived = (np.zeros(cells, dtype=np.int64) for _ in range(2))
         self._next_at = np.zeros(cells)  # time of the next arrival
         output, prompt, wanted = (np.zeros(cells, dtype=np.int64) for _ in range(3))
-        self.heads = _QueueHeads(output, prompt, wanted, *(np.zeros(cells) for _ in range(5)))
+        self.heads = _QueueHeads(output, prompt, wanted, *(np.zeros(cells) for _ in range(6)))
+        self._token_time = np.zeros(cells)  # s in which a device reads a token
 
     def seed(self, env: int, generator: np.random.Generator) -> None:
         """Set the generator of one environment."""
         self._generators[env] = generator
 
-    def reset(self, envs: IntArray) -> None:
-        """Draw the requests of new episodes in these environments."""
+    def reset(self, envs: IntArray, token_time: FloatArray) -> None:
+        """Draw the requests of new episodes in these environments; devices (n, K) read a token in ``token_time`` s."""
         users = self._shape[1]
+        self._token_time = np.broadcast_to(token_time, self._shape).reshape(-1)
         for env in envs.tolist():
             generator = self._generators[env]
             if generator is None:
@@ -66,7 +69,7 @@ class Queues:
         self._ended[cells] = 0
         self._arrived[cells] = 0
         self._next_at[cells] = self._time[cells, 0]
-        self._load(cells, self._next_at[cells])
+        self._load(cells, self._next_at[cells], 0.0)
 
     def _fill(self, env: int, first: int, stop: int) -> None:
         source, users = self._sources[env], self._shape[1]
@@ -91,7 +94,7 @@ class Queues:
             if source is not None:
                 self._fill(env, rows, 2 * rows)
 
-    def _load(self, cells: IntArray, arrived: FloatArray) -> None:
+    def _load(self, cells: IntArray, arrived: FloatArray, now: FloatArray | float) -> None:
         level, heads, position = self.workload.level, self.heads, self._ended[cells]
         output = self._output[cells, position]
         heads.output[cells], heads.wanted[cells] = output, output
@@ -100,6 +103,7 @@ class Queues:
         heads.first_due[cells] = level.first_due(arrived)
         heads.due[cells] = level.due(arrived, output)
         heads.first_at[cells], heads.last_at[cells] = 0.0, 0.0
+        heads.read_until[cells] = np.maximum(arrived, now) + heads.prompt[cells] * self._token_time[cells]
 
     def save(self) -> Callable[[], None]:
         """Save the state of the queues; the returned function restores it but keeps requests drawn meanwhile."""
@@ -121,6 +125,15 @@ class Queues:
     def head(self, name: str) -> Any:
         """Return a field of `heads`, (n, K)."""
         return getattr(self.heads, name).reshape(self._shape)
+
+    def read(self, gained: FloatArray, now: FloatArray) -> None:
+        """Let devices that still read at ``now`` (n,) s read the tokens ``gained`` (n, K), too."""
+        reading = np.flatnonzero(self.heads.read_until > now.repeat(self._shape[1]))
+        self.heads.read_until[reading] += gained.take(reading) * self._token_time[reading]
+
+    def reading_left(self, now: FloatArray) -> FloatArray:
+        """Return the seconds (n, K) that devices read after ``now`` (n,) s, or after the arrival of a later request."""
+        return np.maximum(self.head("read_until") - np.maximum(self.head("arrived"), now[:, None]), 0.0)
 
     @property
     def context(self) -> IntArray:
@@ -152,11 +165,11 @@ class Queues:
         cells = np.flatnonzero(ended)
         if cells.size:
             self._ended[cells] += 1
-            next_at = self._time[cells, self._ended[cells]]
+            clock, next_at = now.repeat(self._shape[1]).take(cells), self._time[cells, self._ended[cells]]
             if self.workload.closed:
-                next_at = now.repeat(self._shape[1]).take(cells) + self._gap[cells, self._ended[cells]]
+                next_at = clock + self._gap[cells, self._ended[cells]]
                 self._next_at[cells] = next_at
-            self._load(cells, next_at)
+            self._load(cells, next_at, clock)
         return self.arrive(now)
 
     def deliver(self, tokens: FloatArray, verified: BoolArray, now: FloatArray) -> tuple[FloatArray, FloatArray]:

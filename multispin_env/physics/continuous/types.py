@@ -134,6 +134,9 @@ class ContinuousState(Batched):
         Energy to draft a token, (..., K) J; ``None`` for that of the scenario.
     fleet_row
         As in `SystemState`.
+    reading_left
+        Time for which the device reads its prompt and cannot draft, (..., K) s; 0 for an idle device. ``None`` if
+        reading takes no time.
     """
 
     draft_time: FloatArray
@@ -151,6 +154,7 @@ class ContinuousState(Batched):
     head_start: FloatArray
     draft_energy: FloatArray | None = None
     fleet_row: IntArray | None = None
+    reading_left: FloatArray | None = None
 
     @property
     def system(self) -> SystemState:
@@ -161,6 +165,12 @@ class ContinuousState(Batched):
     def busy(self) -> BoolArray:
         """Mask (..., K) of devices with a request."""
         return self.phase != Phase.IDLE
+
+    @property
+    def reading(self) -> BoolArray:
+        """Mask (..., K) of devices that read their prompts."""
+        left = self.reading_left
+        return constant(np.shape(self.phase), False) if left is None else left > 0.0
 
     @property
     def starting(self) -> BoolArray:

@@ -84,6 +84,7 @@ def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> Cont
     batch = _array("batch", state.batch, shape[:-1]).astype(np.int64)
     time = _array("time", state.time, shape[:-1])
     left, air, age = (_seconds(name, getattr(state, name), shape) for name in ("drafting_left", "air_left", "age"))
+    reading = None if state.reading_left is None else _seconds("reading_left", state.reading_left, shape)
     return system.into(
         ContinuousState,
         phase=phase,
@@ -95,6 +96,7 @@ def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> Cont
         batch=batch,
         time=time,
         demand=_checked_demand(state.demand, shape),
+        reading_left=reading,
     )
 
 

@@ -52,7 +52,7 @@ def met(system, users):
         aim = np.where(state.starting, np.where(batch == 0, turn, batch + 2), state.aim)
         length = rng.integers(scenario.min_draft_length, 10, aim.shape)
         ignored = (rng.random(aim.shape) < 0.1) | ~state.busy
-        core.step(batch_decision(state, length, aim, ignored), np.arange(NUM_ENVS) % 8 == step)
+        core.step(batch_decision(state, length, aim, ignored, np.zeros_like(ignored)), np.arange(NUM_ENVS) % 8 == step)
     return core.state
 
 

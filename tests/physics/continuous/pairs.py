@@ -95,16 +95,18 @@ class Pair:
             self._check_close()
 
     def _grow(self):
-        """Take draft times and their growth from the fields of the scenario."""
+        """Take draft times, their growth and rates of reading from the fields of the scenario."""
         scenario, rows = self.scenario, self.core.users.fleet_row
         for k, device in enumerate(self.slow.devices):
+            rate = 0.0
             if scenario.fleet:
-                _, _, device.measured, _, _, added, most = (*scenario.fleet[int(rows[0, k])], 0.0, 0.0)[:7]
+                row = scenario.fleet[int(rows[0, k])]
+                _, _, device.measured, _, _, added, most, rate = row + (0.0,) * (8 - len(row))
             else:  # all grow by the same share
                 share, most = scenario.draft_context_time / scenario.mean_draft_time, scenario.draft_context
                 device.measured = device.draft_time / (1.0 + share * max(scenario.context - most, 0))
                 added = share * device.measured
-            device.growth = added, most
+            device.growth, device.reads = (added, most), rate or scenario.prompt_rate or math.inf
 
     def play(self, decision):
         second = self.slow.play({name: value for name, value in decision.items() if value is not None})
@@ -189,6 +191,9 @@ class Pair:
         close(state.spectral_efficiency, [self.slow.efficiency(device) for device in devices])
         close(state.acceptance_rate, [device.acceptance for device in devices])
         close(state.head_start, [device.head_start for device in devices])
+        if state.reading_left is not None:
+            reading = [max(device.read_ends - now, 0.0) if device.request else 0.0 for device in devices]
+            close(state.reading_left, reading)
         if self.requests is None:
             same(state.demand, ms.physics.Demand.endless((1, self.scenario.num_users))[0])
         else:

@@ -88,6 +88,7 @@ class Device:
     repeated: float = 0.0  # seconds of this cycle's repetitions
     delay: float = 0.0  # access, paid by a device that drafts
     growth: tuple = (0.0, 0)  # seconds of a drafted token for each token of context, and tokens that add none
+    reads: float = math.inf  # tokens of a prompt in a second
     rates: object = None  # iterator of acceptance rates of requests; None if constant
     line: Line | None = None  # None for endless requests
     request: Request | None = None
@@ -95,6 +96,7 @@ class Device:
     def __post_init__(self):
         self.phase, self.length, self.aim = FREE, 0, 0
         self.gain = self.draft_ends = self.left = self.began = self.gain_drawn = self.head_start = 0.0
+        self.read_ends = 0.0  # when the device has read the prompt, and tokens that came meanwhile
         self.measured = self.draft_time  # after few tokens of context
 
 
@@ -188,10 +190,15 @@ class Slow:
         length = self.decision["draft_length"][k]
         if device.request:
             length = min(length, max(self.scenario.min_draft_length, device.request.wanted - 1))
+        starts = self.now
+        if device.read_ends > self.now and self.scenario.min_draft_length == 0:
+            length = 0
+        elif device.read_ends > self.now:
+            starts = device.read_ends
         device.phase, device.length, device.began = DRAFTING, length, self.now
         device.aim = self.decision["aim"][k] if "aim" in self.decision else self.batch
         missing = max(length - device.head_start, 0.0)
-        device.draft_ends = self.now + self.scenario.round_trip_time + missing * device.draft_time
+        device.draft_ends = starts + self.scenario.round_trip_time + missing * device.draft_time
         device.draft_ends += device.delay if length else 0.0
         device.left = length * self.token_time(device)
         self.air_of_drafts += device.left
@@ -304,9 +311,10 @@ class Slow:
         return noise >= -device.length * math.log(alpha) - math.log(guessed)
 
     def _chain(self, device):
-        # tokens after the draft and the predicted token; they are drafted one by one from the start of the cycle
+        # tokens after the draft and the predicted token; they are drafted one by one from the start of the cycle, or
+        # from the end of the reading
         count = math.floor(device.head_start)
-        left = self.now - device.began - self.scenario.round_trip_time
+        left = self.now - max(device.began, device.read_ends) - self.scenario.round_trip_time
         left += (device.head_start - count) * device.draft_time  # done part of the current token
         while left >= device.draft_time:
             count, left = count + 1, left - device.draft_time
@@ -346,6 +354,7 @@ class Slow:
 
     def _serve_next(self, device):
         device.request, device.phase, device.head_start = device.line.waiting.popleft(), FREE, 0.0
+        device.read_ends = self.now + device.request.prompt / device.reads
         if device.rates:
             device.acceptance = next(device.rates)
 
@@ -354,6 +363,8 @@ class Slow:
         served.drafts[k] = device.length, drawn - 1.0
         self.outcome.tokens[k] = gained = min(drawn, request.wanted)
         request.wanted -= int(gained)
+        if device.read_ends > self.now:  # the device reads the server's tokens, too
+            device.read_ends += gained / device.reads
         if request.first is None:
             request.first = self.now
         else:

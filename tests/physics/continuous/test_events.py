@@ -78,7 +78,7 @@ def order_with_drops(pair, rng, dyadic=False):
     decision, devices = random_order(pair.scenario, pair.discipline, rng, dyadic), pair.slow.devices
     low, high = pair.scenario.min_draft_length, pair.scenario.max_draft_length
     if dyadic and rng.random() < 0.7:  # coarser times, for more simultaneous events
-        decision["draft_length"] = (4 * rng.integers(0, 3, len(devices))).tolist()
+        decision["draft_length"] = np.maximum(4 * rng.integers(0, 3, len(devices)), low).tolist()
     elif rng.random() < 0.5:  # short drafts, so that many end at one time
         decision["draft_length"] = rng.integers(low, min(low + 3, high), len(devices), endpoint=True).tolist()
     serving = np.array([device.request is not None for device in devices])
@@ -218,12 +218,13 @@ def test_simultaneous_events(discipline, equal):
 def test_requests_at_one_instant(discipline, closed):
     rng = np.random.default_rng(13)
     most = 2 if discipline == "shared" else 9
-    at_ends = from_idle = 0
+    at_ends = from_idle = read = 0
     for seed in range(9):
         scenario, held = dyadic(1 + seed % most, rng, (seed % 3) / 64.0)
         scenario = scenario.replace(access_delay=1.0 / 64, upload_loss=(0.0, 0.5)[seed % 3 // 2], repeat_time=1.0 / 32)
         if seed % 2:
             scenario = scenario.replace(verification_pieces=((0.0, 2.0**-12), (2.0**-6, 2.0**-14)))
+        scenario = scenario.replace(prompt_rate=128.0 * (seed % 4), min_draft_length=seed // 4 % 2)
         level = ServiceLevel(ttft=0.25, tpot=1.0 / 16) if seed % 4 < 2 else ServiceLevel(e2el=0.5, e2el_per_token=1 / 8)
         pair = exact_pair(discipline, scenario, held, requests_of(rng, scenario.num_users, "dyadic", closed, level))
         outcomes = []
@@ -233,5 +234,7 @@ def test_requests_at_one_instant(discipline, closed):
             arrived = [request.arrived for device in pair.slow.devices for request in device.line.arrived]
             at_ends += arrived.count(pair.slow.now)
             from_idle += (idle & (pair.core.state.phase == ms.physics.Phase.FREE)).sum()
+            for device in pair.slow.devices:
+                read += device.request is not None and device.request.prompt > 0 and device.read_ends == pair.slow.now
         check_accounts(pair, outcomes)
-    assert min(at_ends, from_idle) > 1
+    assert min(at_ends, from_idle, read) > 1
