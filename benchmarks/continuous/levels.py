@@ -4,6 +4,7 @@ Each user sends a request every two minutes on average. 90 % of the requests mus
 Poisson requests have answers of 60 tokens in the mean; ``trace`` is an hour of recorded chat with its own lengths,
 thinned to the users and stretched in time to their rate. Capacities in devices at 10 MHz, with 95 % intervals; a search
 ends at 512 devices. The last column is the ratio of the last rule to the first, with its range from both intervals.
+With a rate at which devices read prompts, they may send no draft, so that the server serves them meanwhile.
 """
 
 import argparse
@@ -24,7 +25,7 @@ RULES = ("optimal", "groups+deadlines", "prices+deadlines", "greedy+deadlines", 
 EVERY, START = 120.0, 16
 
 
-def users(rule: str, preset: str, arrivals: str, level: ms.requests.ServiceLevel) -> Interval:
+def users(rule: str, scenario: ms.Scenario, arrivals: str, level: ms.requests.ServiceLevel) -> Interval:
     """Return the largest number of users of a rule; its interval has no end if the search ended at its limit."""
     workload = ms.requests.Workload(
         arrivals=ms.requests.make_arrivals(arrivals),
@@ -32,7 +33,6 @@ def users(rule: str, preset: str, arrivals: str, level: ms.requests.ServiceLevel
         rate=START / EVERY,
         level=level,
     )
-    scenario = ms.Scenario.preset(preset, num_users=START)
     result = multispin_lab.capacity(scenario, workload=workload, controller=rule, by="users", percent=90.0, copies=8)
     return Interval(result.value, result.low, inf if result.value >= MAX_USERS else result.high)
 
@@ -47,23 +47,30 @@ def text(interval: Interval, digits: int) -> str:
     return f"{interval.mean:.{digits}f} ({low} {'or more' if interval.high == inf else f'to {high}'})"
 
 
-def row(preset: str, arrivals: str, ttft: float, tpot: float, rules: Sequence[str]) -> Row:
-    served = {rule: users(rule, preset, arrivals, ms.requests.ServiceLevel(ttft=ttft, tpot=tpot)) for rule in rules}
+def row(scenario: ms.Scenario, arrivals: str, ttft: float, tpot: float, rules: Sequence[str]) -> Row:
+    served = {rule: users(rule, scenario, arrivals, ms.requests.ServiceLevel(ttft=ttft, tpot=tpot)) for rule in rules}
     return {
-        "pair, requests, TTFT, TPOT": f"{preset}, {arrivals}, {ttft:g} s, {1e3 * tpot:g} ms",
+        "pair, requests, TTFT, TPOT": f"{scenario.name}, {arrivals}, {ttft:g} s, {1e3 * tpot:g} ms",
         **{rule: text(interval, 0) for rule, interval in served.items()},
         f"{rules[-1]} over {rules[0]}": text(ratio(served[rules[-1]], served[rules[0]]), 1),
     }
 
 
-OPTIONS: Options = {"presets": PAIRS, "arrivals": ["poisson", "trace"], "rules": list(RULES)}
+OPTIONS: Options = {
+    "presets": PAIRS,
+    "arrivals": ["poisson", "trace"],
+    "rules": list(RULES),
+    "reading": (0.0, "tokens/s that a device reads of a prompt, 0: reading takes no time"),
+}
 
 
 def run(options: argparse.Namespace) -> None:
+    reading = {"prompt_rate": options.reading, "min_draft_length": 0} if options.reading else {}
+    scenarios = [ms.Scenario.preset(preset, num_users=START, **reading) for preset in options.presets]
     show(
         "users of a server",
         (
-            row(preset, arrivals, *level, options.rules)
-            for preset, arrivals, level in product(options.presets, options.arrivals, LEVELS)
+            row(scenario, arrivals, *level, options.rules)
+            for scenario, arrivals, level in product(scenarios, options.arrivals, LEVELS)
         ),
     )

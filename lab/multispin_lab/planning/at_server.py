@@ -67,6 +67,7 @@ def _at_server(scenario: Scenario, draft_length: int) -> ContinuousController:
     at_server = scenario.replace(
         mean_draft_time=1e-12,  # a scenario requires a positive value
         draft_context_time=0.0,
+        prompt_rate=0.0,
         fleet=(),
         device_load="cold",
         min_draft_length=0,
