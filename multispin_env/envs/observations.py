@@ -188,6 +188,7 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
         "first_due": _until("first_due_in"),
         "due": _until("due_in"),
         "queue": _count("queue", _REQUESTS),
+        "reading": _time("reading_left"),
     }
 )
 
@@ -259,6 +260,7 @@ def fields_of(seen: _Seen, requests: bool = True) -> dict[str, Array]:
         "first_due_in": demand.first_due - now,
         "due_in": demand.due - now,
         "queue": demand.queue,
+        "reading_left": seen.reading_left,
     }
 
 
@@ -426,6 +428,7 @@ def _state_of(scenario: Scenario, fields: Mapping[str, Array]) -> ContinuousStat
         time=np.zeros(batch),
         demand=_demand_of(fields) if "wanted" in fields else Demand.endless(phase.shape),
         head_start=fields.get("head_start", np.zeros(phase.shape)),
+        reading_left=fields.get("reading_left"),
     )
 
 

@@ -112,6 +112,8 @@ class ContinuousConfig(EnvConfig[ContinuousState, ContinuousDecision]):
     @override
     def observations(self) -> ObservationCodec:
         known = (*self.entries, "head_start") if self.scenario.draft_ahead else self.entries
+        if "wanted" in known and self.scenario.devices.reads:
+            known = (*known, "reading")
         belief = None if self.knowledge.acceptance else Filter(self.scenario, self.assumptions)
         return ObservationCodec(self.scenario, self.knowledge.shown(known), self._price, belief)
 

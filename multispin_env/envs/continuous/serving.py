@@ -84,6 +84,8 @@ class Serving(ContinuousConfig):
     min and max hold for the presets, as in `MultiSpin/Continuous-v0`. T_ver is the time to verify all drafts. An idle
     device has 0 in `wanted`, `answer`, `prompt`, `waited` and `queue`, and 1 (no limit) in `first_due` and `due`. `due`
     is the deadline of the last token if the first token is in time; once a deadline is missed, it is that deadline.
+    If devices take time to read prompts (`prompt_rate`), `reading` (K,) in [0, 1] holds x / (x + T_ver) for x seconds
+    until the device has read; until then it has no draft, or drafts later with `min_draft_length=1`.
     `shared` holds the numbers of `MultiSpin/Continuous-v0`, busy users / K, and y / (y + K) for y waiting requests.
 
     ## Rewards

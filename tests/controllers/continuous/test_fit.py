@@ -158,7 +158,9 @@ def test_ratio_is_the_greatest_or_nearly(law):
     share = []
     for users, longest in ((1, 9), (2, 9), (3, 5)):
         launch = drawn_launch(law, users, 12, longest)
-        for env, (fitted, every) in enumerate(zip(fit_ratio(launch), every_length(launch), strict=True)):
+        for env, (fitted, every) in enumerate(
+            zip(fit_ratio(launch, np.zeros_like(launch.starts)), every_length(launch), strict=True)
+        ):
             best = max(ratio_slowly(launch, env, lengths) for lengths in every)
             share.append(ratio_slowly(launch, env, fitted) / best)
     assert (np.array(share) > 1.0 - 1e-9).sum() >= len(share) - 3

@@ -56,6 +56,10 @@ def met(system, users):
     return core.state
 
 
+def _ratio(launch):
+    return fit_ratio(launch, np.zeros_like(launch.starts))
+
+
 def launch_of(scenario, state, rows=slice(None)):
     """Return a launch of all free devices for the batch after the next, at random prices and head starts."""
     rng = np.random.default_rng(0)
@@ -74,7 +78,7 @@ def launch_of(scenario, state, rows=slice(None)):
 SEARCHES = {
     "fit": lambda *system: fit(launch_of(*system)),
     "fit, thorough": lambda *system: fit(launch_of(*system, FEW), thorough=True),
-    "fit_ratio": lambda *system: fit_ratio(launch_of(*system, FEW)),
+    "fit_ratio": lambda *system: _ratio(launch_of(*system, FEW)),
 }
 WEIGHTS = np.linspace(0.5, 2.0, 20)
 RULES = {
