@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from itertools import product
 from math import inf
 
+import numpy as np
+
 import multispin_env as ms
 import multispin_lab
 from benchmarks.tools import PAIRS, Options, Row, show
@@ -38,8 +40,9 @@ def users(rule: str, scenario: ms.Scenario, arrivals: str, level: ms.requests.Se
 
 
 def ratio(above: Interval, below: Interval) -> Interval:
-    """Return a ratio, and its range from the ends of both intervals."""
-    return Interval(above.mean / below.mean, above.low / below.high, above.high / below.low)
+    """Return a ratio, and its range from the ends of both intervals; infinite where nobody is served below."""
+    with np.errstate(divide="ignore"):
+        return Interval(*np.divide([above.mean, above.low, above.high], [below.mean, below.high, below.low]).tolist())
 
 
 def text(interval: Interval, digits: int) -> str:
