@@ -40,12 +40,14 @@ def users(rule: str, scenario: ms.Scenario, arrivals: str, level: ms.requests.Se
 
 
 def ratio(above: Interval, below: Interval) -> Interval:
-    """Return a ratio, and its range from the ends of both intervals; infinite where nobody is served below."""
-    with np.errstate(divide="ignore"):
+    """Return a ratio, and its range from the ends of both intervals; NaN where neither serves anybody."""
+    with np.errstate(divide="ignore", invalid="ignore"):
         return Interval(*np.divide([above.mean, above.low, above.high], [below.mean, below.high, below.low]).tolist())
 
 
 def text(interval: Interval, digits: int) -> str:
+    if np.isnan(interval.mean):
+        return "-"
     low, high = f"{interval.low:.{digits}f}", f"{interval.high:.{digits}f}"
     return f"{interval.mean:.{digits}f} ({low} {'or more' if interval.high == inf else f'to {high}'})"
 
