@@ -158,6 +158,8 @@ class Scenario:
         the server: n c max(C − C_0, 0) for n requests.
     server_draft_context
         Tokens of context after which the server's draft times were measured.
+    server_draft_round_time
+        Seconds that each draft on the server takes in addition, whatever its length and batch.
     mean_gain_low
         Smallest mean power gain H̄_k of a channel. H̄_k is drawn uniformly for each device.
     mean_gain_high
@@ -270,6 +272,7 @@ class Scenario:
     draft_context: int = checked_field(0, check_integer, 0, MAX_CONTEXT)
     server_draft_context_time: float = checked_field(0.0, check_real, 0.0)
     server_draft_context: int = checked_field(0, check_integer, 0, MAX_CONTEXT)
+    server_draft_round_time: float = checked_field(0.0, check_real, 0.0)
 
     def __post_init__(self) -> None:
         check_label("name", self.name)
@@ -392,8 +395,8 @@ class Scenario:
         return replace(self, **with_fleet(values))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields as a dict that JSON can hold."""
-        return asdict(self)
+        """Return all fields as a dict that JSON can hold, except those of `_OMITTED_DEFAULTS` with their defaults."""
+        return {name: value for name, value in asdict(self).items() if _OMITTED_DEFAULTS.get(name) != value}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Scenario":
@@ -406,6 +409,11 @@ class Scenario:
     def draft_step_time(self, num_requests: FloatArray | IntArray | float) -> Any:
         """Return the time (...) in seconds that the server takes to draft one token for each of n requests (...)."""
         return line_time(self.server_draft_lines, num_requests)
+
+    def server_drafting_time(self, draft_length: IntArray | int, num_requests: int) -> FloatArray:
+        """Return L T_srv(n) and the constant of a draft (...) in s: the server drafts L (...) tokens for n requests."""
+        length = np.asarray(draft_length)
+        return self.draft_step_time(num_requests) * length + self.server_draft_round_time * (length > 0)
 
     @cached_property
     def server_draft_lines(self) -> tuple[tuple[float, float], ...]:
@@ -497,6 +505,8 @@ class Scenario:
         """K / T_ver in tokens/s: goodput without drafts, one token per user and round; the unit of rewards."""
         return self.num_users / self.verification_time
 
+
+_OMITTED_DEFAULTS: Mapping[str, Any] = {"server_draft_round_time": 0.0}  # newer fields, which older files lack
 
 _UPLOAD = ("payload", "kept_probabilities", "target")
 

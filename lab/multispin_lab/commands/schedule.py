@@ -15,17 +15,19 @@ import numpy as np
 
 from multispin_env.apps.terminal.arguments import (
     Command,
+    add_anchor_options,
     add_scenario_options,
     add_set_option,
     parse_settings,
     resolve_scenario,
 )
 from multispin_env.apps.terminal.output import provenance
-from multispin_env.checks import check_name, check_real
-from multispin_env.draft import DraftProfile
+from multispin_env.checks import check_integer, check_name, check_plausible, check_real
+from multispin_env.draft import DraftProfile, expected_tokens
 from multispin_env.evaluation.cases import changed_settings
 from multispin_env.evaluation.statistics import aligned, table
 from multispin_env.scenario import Scenario, Task
+from multispin_env.server import fit_line
 from multispin_env.units import MS
 from multispin_lab.planning.schedule import Span, draft_schedule, schedule_goodput
 
@@ -54,18 +56,47 @@ _Schedules = Sequence[tuple[Scenario, Sequence[Span]]]  # one for each context, 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser, draft=False)
+    add_anchor_options(parser)
     draft = "draft profile whose acceptance and, where the server drafts, times replace the scenario's"
     parser.add_argument("--draft", metavar="NAME", help=draft)
     draft_time = "time of the draft model per token in seconds (default: the server's, or 0.004)"
-    parser.add_argument("--draft-time", type=float, metavar="S", help=draft_time)
+    times = parser.add_mutually_exclusive_group()
+    times.add_argument("--draft-time", type=float, metavar="S", help=draft_time)
+    draft_at = (
+        "instead, TPOT in seconds of one request with drafts of K tokens, for two K; acceptance length TOKENS if "
+    )
+    draft_at += "it is not that of the tasks"
+    times.add_argument("--draft-at", nargs="+", metavar="K:TPOT[:TOKENS]", help=draft_at)
     parser.add_argument("--max-batch", type=int, default=64, metavar="N", help="largest batch size (default 64)")
     contexts = "print a schedule for each of these tokens of context (default: that of the scenario)"
     parser.add_argument("--contexts", type=int, nargs="+", metavar="C", help=contexts)
     parser.add_argument("--min-length", type=int, default=0, metavar="L", help="least draft length (default 0)")
-    method = f"one of {', '.join(_METHODS['vllm'])} (default draft-model); the others need --draft-time"
+    method = f"one of {', '.join(_METHODS['vllm'])} (default draft-model); the others need --draft-time or --draft-at"
     parser.add_argument("--method", default="draft-model", metavar="NAME", help=method)
     parser.add_argument("--format", default="table", help=f"one of {', '.join(_FORMATS)} (default table)")
     add_set_option(parser)
+
+
+def _draft_times(texts: Sequence[str], scenario: Scenario) -> tuple[float, float]:
+    """Return T_srv and the constant of a draft in s, from the rounds of one request with drafts of each length."""
+    lengths, times = [], []
+    for text in texts:
+        length, *rest = text.split(":")
+        try:
+            drafted, tpot, *tokens = int(length), *map(float, rest)
+        except ValueError:
+            raise ValueError(f"draft_at: expected K:TPOT or K:TPOT:TOKENS, got {text!r}") from None
+        check_integer("draft_at: K", drafted, 1)
+        check_plausible({"measured_tpot": check_real("tpot", tpot, 0.0, open_low=True)}, "draft_at: ")
+        rates = np.array([task.acceptance_rate for task in scenario.tasks])
+        tokens = tokens or [float(expected_tokens(drafted, rates).mean())]
+        verifying = float(scenario.law.time(1, drafted + 1))
+        lengths.append(float(drafted))
+        times.append(check_real("tokens", tokens[0], 1.0, drafted + 1.0) * tpot - verifying)
+        if times[-1] <= 0.0:
+            expected = f"rounds longer than the pass of {verifying / MS:.4g} ms"
+            raise ValueError(f"draft_at: expected {expected}, got {text!r}; scale the passes with --measured-tpot")
+    return fit_line(np.array(lengths), np.array(times))
 
 
 def _table(schedules: _Schedules, scenario: Scenario, options: argparse.Namespace) -> None:
@@ -80,7 +111,9 @@ def _table(schedules: _Schedules, scenario: Scenario, options: argparse.Namespac
         times = dict.fromkeys(f"{other.draft_step_time(size) / MS:.4g}" for size in (1, options.max_batch))
         changed = changed_settings(parse_settings(options.set))
         changed += f", {other.context:,} tokens of context" * (options.contexts is not None)
-        title = f"{other.label}{changed}, draft time {' to '.join(times)} ms, at most {options.max_batch} requests"
+        constant = f" and {other.server_draft_round_time / MS:.4g} ms a draft" * (other.server_draft_round_time > 0.0)
+        drafting = f"draft time {' to '.join(times)} ms{constant}"
+        title = f"{other.label}{changed}, {drafting}, at most {options.max_batch} requests"
         texts.append(f"{title}\n\n{aligned(*table(spans, columns))}")
     print("\n\n".join(texts))
 
@@ -193,6 +226,12 @@ def _run(options: argparse.Namespace) -> None:
     if options.draft_time is not None:
         time = check_real("draft_time", options.draft_time, 0.0, open_low=True)
         scenario = scenario.replace(server_draft_time=time)
+    elif options.draft_at is not None:
+        time, constant = _draft_times(options.draft_at, scenario)
+        scenario = scenario.replace(server_draft_time=time, server_draft_round_time=constant)
+        if not constant:
+            text = "the constant time of a draft is unknown without two different lengths, and counted in each token"
+            _warn(options, f"{text}: long drafts look too expensive; add a longer one to --draft-at")
     elif options.method != "draft-model" and not times:
         raise ValueError(f"draft_time: expected the time per drafted token with method {options.method}, got none")
     longest = max(options.contexts or (scenario.context,))

@@ -7,7 +7,6 @@ from typing import Any
 from multispin_env.checks import check_complete, check_name, shown
 from multispin_env.envs.config import EnvConfig
 from multispin_env.files import parse_toml
-from multispin_env.scenario import Scenario
 from multispin_lab.suite.frozen import DATA, VERSION
 from multispin_lab.suite.tasks import SuiteTask
 
@@ -24,7 +23,7 @@ def _task(name: str, content: Mapping[str, Any]) -> SuiteTask:
     try:
         config = EnvConfig.from_dict(content)
         check_complete("arguments", content["arguments"], config.own_fields())
-        check_complete("scenario", content["scenario"], Scenario.field_names())
+        check_complete("scenario", content["scenario"], config.scenario.to_dict())
         others = {key: value for key, value in content.items() if key not in _OF_CONFIG}
         return SuiteTask(name, config=config, **{**others, "held_out": tuple(content["held_out"])})
     except (ValueError, TypeError, KeyError) as error:
