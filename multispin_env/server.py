@@ -219,14 +219,27 @@ class Server(ProfileFile):
     @property
     def fields(self) -> dict[str, Any]:
         """Fields of `Scenario` that describe this law."""
-        law = {name: getattr(self, field) for name, field in _FIELDS.items()} | {"server": self.name}
-        return law if self.draft_time is not None else {k: v for k, v in law.items() if k != "server_draft_time"}
+        law: dict[str, Any] = {
+            "verification_fixed_time": self.fixed_time,
+            "verification_time_per_draft": self.time_per_draft,
+            "verification_pieces": self.pieces,
+            "padded_verification": self.padded,
+            "context_time": self.context_time,
+            "server": self.name,
+            "server_draft_pieces": self.draft_pieces,
+            "server_draft_context_time": self.draft_context_time,
+            "server_draft_context": self.draft_context,
+            "server_draft_round_time": self.draft_round_time,
+        }
+        return law if self.draft_time is None else law | {"server_draft_time": self.draft_time}
 
     @classmethod
     def of(cls, scenario: Any) -> "Server":
-        """Return the server of a `Scenario`, with its law and draft times."""
-        law = {field: getattr(scenario, name) for name, field in _FIELDS.items()}
-        return cls(name=scenario.server or scenario.name, model="", source=scenario.label, **law)
+        """Return the server of a `Scenario`: its law and draft times."""
+        names = ("fixed_time", "time_per_draft", "pieces", "padded", "context_time")
+        law = {name: getattr(scenario, field) for name, field in zip(names, LAW, strict=True)}
+        drafting = {field.removeprefix("server_"): getattr(scenario, field) for field in DRAFTING}
+        return cls(name=scenario.server or scenario.name, model="", source=scenario.label, **law, **drafting)
 
     @override
     def to_dict(self) -> dict[str, Any]:
@@ -273,20 +286,6 @@ class Server(ProfileFile):
             scaled["draft_time"] = self.draft_time * scale
         return replace(self, source=text, **scaled | {"fixed_time": scaled["fixed_time"] + constant})
 
-
-_FIELDS = {
-    "verification_fixed_time": "fixed_time",
-    "verification_time_per_draft": "time_per_draft",
-    "verification_pieces": "pieces",
-    "padded_verification": "padded",
-    "context_time": "context_time",
-    "server_draft_time": "draft_time",
-    "server_draft_pieces": "draft_pieces",
-    "server_draft_context_time": "draft_context_time",
-    "server_draft_context": "draft_context",
-    "server_draft_round_time": "draft_round_time",
-}
-"""Fields of `Server` by those of `Scenario`."""
 
 _SECONDS = ("fixed_time", "time_per_draft", "context_time", "draft_context_time", "draft_round_time")
 _PIECES = ("pieces", "draft_pieces")

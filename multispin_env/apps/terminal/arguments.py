@@ -27,7 +27,7 @@ from multispin_env.registry import (
     import_environment,
 )
 from multispin_env.scenario import Scenario
-from multispin_env.server import DRAFTING, Server
+from multispin_env.server import DRAFTING, LAW, Server
 
 DEFAULT_ENV, DEFAULT_SCENARIO = "MultiSpin/Heterogeneous-v0", "llama2"
 
@@ -172,8 +172,8 @@ def resolve_scenario(options: Namespace, **fixed: Any) -> Scenario:
         return scenario
     server = Server.of(scenario).anchored(options.measured_tpot, options.at, scenario.context)
     print(server.source, file=sys.stderr)
-    measured = {name: fields[name] for name in DRAFTING if name in fields}  # not scaled
-    return scenario.replace(**server.fields | {"server": ""} | measured)
+    scaled = {name: server.fields[name] for name in (*LAW, *DRAFTING) if name not in fields}  # others are measured
+    return scenario.replace(**scaled, server="")
 
 
 def check_settings(
