@@ -32,6 +32,8 @@ from multispin_env.server import (
     DRAFTING,
     LAW,
     MAX_CONTEXT,
+    MEMORY,
+    Memory,
     VerificationLaw,
     check_draft_pieces,
     check_pieces,
@@ -160,6 +162,11 @@ class Scenario:
         Tokens of context after which the server's draft times were measured.
     server_draft_round_time
         Seconds that each draft on the server takes in addition, whatever its length and batch.
+    kv_tokens
+        Tokens of all requests whose cache fits into the memory of the server; 0: unknown, without a limit. It limits
+        capacities; elsewhere commands only say that requests do not fit. Environments do not enforce it.
+    draft_kv_factor
+        Ratio of ``kv_tokens`` to the tokens that fit if the server also has a draft model; 0: unknown, taken as 1.
     mean_gain_low
         Smallest mean power gain H̄_k of a channel. H̄_k is drawn uniformly for each device.
     mean_gain_high
@@ -273,6 +280,8 @@ class Scenario:
     server_draft_context_time: float = checked_field(0.0, check_real, 0.0)
     server_draft_context: int = checked_field(0, check_integer, 0, MAX_CONTEXT)
     server_draft_round_time: float = checked_field(0.0, check_real, 0.0)
+    kv_tokens: int = checked_field(0, check_integer, 0)
+    draft_kv_factor: float = checked_field(0.0, check_real, 0.0)
 
     def __post_init__(self) -> None:
         check_label("name", self.name)
@@ -372,9 +381,9 @@ class Scenario:
     def replace(self, **overrides: Any) -> Self:
         """Return a copy with fields replaced; ``TypeError`` for an unknown field suggests the closest.
 
-        ``server`` names a profile of `SERVERS` or a server file (`Server.load`), whose verification law replaces the
-        current one; fields of the law that are passed as well override it. ``server`` of the result is "" unless the
-        law is that of a profile of `SERVERS`. ``draft`` names a profile of `DRAFTS` or a file
+        ``server`` names a profile of `SERVERS` or a server file (`Server.load`), whose verification law and memory
+        replace the current ones; fields of these that are passed as well override them. ``server`` of the result is ""
+        unless the law is that of a profile of `SERVERS`. ``draft`` names a profile of `DRAFTS` or a file
         (`DraftProfile.load`), which sets the tasks and, if it states them, the mean draft time, the joules of a drafted
         token, payload and target. ``fleet``, a name of `FLEETS`, a file (`Fleet.load`) or rows, and ``device_load`` set
         the mean draft time.
@@ -384,7 +393,7 @@ class Scenario:
         check_keywords("Scenario", overrides, self.field_names())
         kept = {"fleet", "device_load", "battery_rounds"}  # fields that profiles must not change
         if overrides.get("server", self.server) == self.server:
-            kept |= {"server", *LAW}
+            kept |= {"server", *LAW, *MEMORY}
             if "server_draft_time" not in overrides:
                 kept |= {*(DRAFTING[:1] if "server_draft_pieces" in overrides else DRAFTING)}
         if overrides.get("draft", self.draft) == self.draft:
@@ -395,8 +404,14 @@ class Scenario:
         return replace(self, **with_fleet(values))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields as a dict that JSON can hold, except those of `_OMITTED_DEFAULTS` with their defaults."""
-        return {name: value for name, value in asdict(self).items() if _OMITTED_DEFAULTS.get(name) != value}
+        """Return all fields as a dict that JSON can hold; those of the memory only if they differ from the server's.
+
+        Without a ``server`` they are left out if they are 0, as are those of `_OMITTED_DEFAULTS`: such scenarios are
+        stored as before there were these fields.
+        """
+        profile = SERVERS.load(self.server).fields if self.server else dict.fromkeys(MEMORY, 0)
+        omitted = {**_OMITTED_DEFAULTS, **{name: profile[name] for name in MEMORY}}
+        return {name: value for name, value in asdict(self).items() if name not in omitted or value != omitted[name]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Scenario":
@@ -428,6 +443,11 @@ class Scenario:
         per_draft = self.verification_time_per_draft + self.context_time * self.context
         pieces, padded = self.verification_pieces, self.padded_verification
         return VerificationLaw(fixed, per_draft, pieces, padded, (), self.context_time, self.context)
+
+    @property
+    def memory(self) -> Memory:
+        """Memory of the server for the caches of requests."""
+        return Memory(self.kv_tokens, self.draft_kv_factor)
 
     @cached_property  # read whenever devices are drawn
     def devices(self) -> Devices:

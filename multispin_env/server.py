@@ -12,6 +12,7 @@ from typing_extensions import override
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import (
     check_bool,
+    check_instance,
     check_integer,
     check_real,
     checked_field,
@@ -39,6 +40,11 @@ DRAFTING = (
     "server_draft_context",
     "server_draft_round_time",
 )
+
+MEMORY = ("kv_tokens", "draft_kv_factor")
+
+USABLE_MEMORY = 0.9
+"""Share of a GPU's memory that a server uses, the default of vLLM."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,29 @@ def _crossing(flat: tuple[float, float], steep: tuple[float, float]) -> float:
     return (flat[0] - steep[0]) / (steep[1] - flat[1])
 
 
+@dataclass(frozen=True)
+class Memory:
+    """Memory of a server for the caches of requests; the fields are those of `multispin_env.Scenario`."""
+
+    kv_tokens: float
+    draft_kv_factor: float = 0.0
+
+    def tokens(self, drafts: bool = False) -> float:
+        """Return the tokens whose cache fits, infinite if unknown; fewer with the draft model of a server."""
+        return self.kv_tokens / max(self.draft_kv_factor * drafts, 1.0) or np.inf
+
+    def requests(self, context: int, drafts: bool = False) -> float:
+        """Return the largest number of requests of ``context`` tokens that fit, infinite if unknown."""
+        return float(np.floor(self.tokens(drafts) / max(context, 1)))
+
+    def excess(self, requests: int, context: int, drafts: bool = False) -> str:
+        """Return the sentence that so many requests do not fit, or "" if they do or the memory is unknown."""
+        if requests <= (fitting := self.requests(context, drafts)):
+            return ""
+        models = "the weights and the server's draft model" if drafts and self.draft_kv_factor else "the weights"
+        return f"{requests} requests of {context:,} tokens do not fit beside {models}, only {fitting:.0f} do"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Server(ProfileFile):
     """Measured verification law of a server, with its source.
@@ -188,6 +217,20 @@ class Server(ProfileFile):
         Tokens of context after which ``draft_time`` or ``draft_pieces`` were measured.
     draft_round_time
         Seconds that each draft on the server takes in addition, whatever its length.
+    gpus
+        Number of GPUs over which the target model is divided; 0 if the memory is unknown.
+    gpu_memory
+        Memory of each GPU in bytes.
+    weights
+        Weights of the target model in bytes.
+    token_cache
+        Cache of a token of the target model in bytes.
+    draft_weights
+        Weights of the server's draft model in bytes, on one of the GPUs; 0 if unknown.
+    draft_token_cache
+        Cache of a token of the server's draft model in bytes.
+    memory_source
+        Source of these bytes, with their bits.
     """
 
     _kind: ClassVar[str] = "server"
@@ -206,6 +249,13 @@ class Server(ProfileFile):
     draft_context_time: float = checked_field(0.0, check_real, 0.0)
     draft_context: int = checked_field(0, check_integer, 0, MAX_CONTEXT)
     draft_round_time: float = checked_field(0.0, check_real, 0.0)
+    gpus: int = checked_field(0, check_integer, 0)
+    gpu_memory: float = checked_field(0.0, check_real, 0.0)
+    weights: float = checked_field(0.0, check_real, 0.0)
+    token_cache: float = checked_field(0.0, check_real, 0.0)
+    draft_weights: float = checked_field(0.0, check_real, 0.0)
+    draft_token_cache: float = checked_field(0.0, check_real, 0.0)
+    memory_source: str = checked_field("", check_instance, str, "text")
 
     def __post_init__(self) -> None:
         self.check_profile()
@@ -217,8 +267,23 @@ class Server(ProfileFile):
             raise ValueError(f"pieces: expected a law in which a pass takes time, got {shown(self.pieces)}")
 
     @property
+    def memory(self) -> Memory:
+        """Tokens of cache beside the weights in 90 % of the memory of each GPU; unknown if a field of the target is 0.
+
+        The target is divided equally over the GPUs. The server's draft model with its cache is on one of them, as its
+        measured times assume, so that this GPU is full first. At least 1 token is returned, since 0 is unknown.
+        Neglected are activations, the rounding to blocks, and states of linear attention.
+        """
+        if not (self.gpus and self.gpu_memory and self.weights and self.token_cache):
+            return Memory(0)
+        token, room = self.token_cache / self.gpus, USABLE_MEMORY * self.gpu_memory - self.weights / self.gpus
+        tokens = max(room / token, 1.0)
+        beside_draft = max((room - self.draft_weights) / (token + self.draft_token_cache), 1.0)
+        return Memory(int(tokens), round(tokens / beside_draft, 4) if self.draft_weights else 0.0)
+
+    @property
     def fields(self) -> dict[str, Any]:
-        """Fields of `Scenario` that describe this law."""
+        """Fields of `Scenario` that describe this law and memory."""
         law: dict[str, Any] = {
             "verification_fixed_time": self.fixed_time,
             "verification_time_per_draft": self.time_per_draft,
@@ -230,6 +295,7 @@ class Server(ProfileFile):
             "server_draft_context_time": self.draft_context_time,
             "server_draft_context": self.draft_context,
             "server_draft_round_time": self.draft_round_time,
+            **vars(self.memory),
         }
         return law if self.draft_time is None else law | {"server_draft_time": self.draft_time}
 
@@ -341,7 +407,7 @@ def lines_after(lines: Iterable[Any], context_time: float, tokens: int) -> tuple
 
 
 def with_law(values: Mapping[str, Any], read_files: bool = True) -> dict[str, Any]:
-    """Return fields of a scenario with the verification law of their ``server``, a profile or a file.
+    """Return fields of a scenario with the verification law and memory of their ``server``, a profile or a file.
 
     Fields of the law in ``values`` override the server's. ``server_draft_time`` overrides its ``draft_pieces``, and
     either one its growth with the context. ``server`` becomes "" if the law then differs from the profile, and for a

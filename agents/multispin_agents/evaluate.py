@@ -11,7 +11,7 @@ from multispin_agents.registry import admit
 from multispin_agents.runs import SETTINGS, env_config_from, load_config, run_folder
 from multispin_env.apps.commands.main import run_alias
 from multispin_env.apps.terminal.arguments import DEFAULTS, Command, add_system_options, collect_arguments
-from multispin_env.apps.terminal.output import STDOUT, check_outputs, write_output
+from multispin_env.apps.terminal.output import STDOUT, check_outputs, warn_of_memory, write_output
 from multispin_env.checks import check_integer
 from multispin_env.evaluation.cases import Episodes, StateCases
 from multispin_env.evaluation.statistics import to_json
@@ -71,6 +71,7 @@ def run(options: argparse.Namespace) -> None:
         write_output(f"{to_json(report.rows, report.about)}\n", options.json)
     if options.json != STDOUT:
         print_report(report, Console())
+    warn_of_memory(options, env_config.scenario)
 
 
 COMMAND = Command(

@@ -34,7 +34,7 @@ from multispin_env.field_files import is_file_name
 from multispin_env.files import sibling_file
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS, Registry
 from multispin_env.scenario import Scenario
-from multispin_env.server import DRAFTING, LAW
+from multispin_env.server import DRAFTING, LAW, MEMORY
 
 if TYPE_CHECKING:  # not needed at import
     from multispin_env.envs.actions import ActionCodec
@@ -269,7 +269,7 @@ class EnvConfig(ABC, Generic[State, DecisionT]):
         The number of users, the bandwidth and a custom server are left out, since titles always show them.
         """
         scenario = self.scenario
-        law = (*LAW, *DRAFTING) if scenario.verification_pieces and not scenario.server else ()
+        law = (*LAW, *DRAFTING, *MEMORY) if scenario.verification_pieces and not scenario.server else ()
         in_title = ("num_users", "total_bandwidth", *law)
         system = self.changed_fields if scenario.name in SCENARIOS.names() else {}
         reward = {} if self.reward == self.rewards[0] else {"reward": self.reward}

@@ -75,7 +75,9 @@ def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys, refused):
     capsys.readouterr()
     assert main(["evaluate", str(folder), "--episodes", "2", "--set", "spread=0.1"]) == 0
     assert "HiddenAcceptance-v0, rounds=40, mean_rounds=8, spread=0.1, llama2, K = 3" in capsys.readouterr().out
-    assert main(["evaluate", str(folder), "--env", "MultiSpin/RecordedAcceptance-v0", "--episodes", "2"]) == 0
+    other = ["--env", "MultiSpin/RecordedAcceptance-v0", "--set", "kv_tokens=2000"]
+    assert main(["evaluate", str(folder), *other, "--episodes", "2"]) == 0
+    assert "3 requests of 1,024 tokens do not fit" in capsys.readouterr().err
     message = refused("train", ["--resume", str(folder), "--set", "spread=0.1"])
     assert f"arguments: expected the values of the run {str(folder)!r}, got others" in message
 

@@ -91,9 +91,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     most = f"largest load to try (default {MAX_USERS} devices; a rate has practically no limit)"
     parser.add_argument("--most", type=float, metavar="N", help=most)
     memory = (
-        "KV memory of the server in tokens of prompts and answers; estimated from mean and variance (default: no limit)"
+        "KV memory of the server in tokens of prompts and answers, inf for no limit; estimated from mean and variance "
+        "(default: that of the server, or no limit if it is unknown)"
     )
-    parser.add_argument("--kv-tokens", type=float, default=np.inf, metavar="N", help=memory)
+    parser.add_argument("--kv-tokens", type=float, metavar="N", help=memory)
     parser.add_argument("--channel", help=f"channel model: {', '.join(CHANNELS.names())} (default: the scenario's)")
     copies = f"independent copies of the system (default {COPIES})"
     parser.add_argument("--copies", type=int, default=COPIES, help=copies)
@@ -188,13 +189,14 @@ def _workload(options: argparse.Namespace, scenario: Scenario) -> Workload:
 
 def _about(options: argparse.Namespace, scenario: Scenario, results: dict[str, Capacity]) -> dict[str, Any]:
     limits = {name: vars(options)[name] for name in ("ttft", "tpot", "e2el") if vars(options)[name] < np.inf}
+    tokens = scenario.memory.tokens() if options.kv_tokens is None else options.kv_tokens
     return {
         "scenario": scenario.to_dict(),
         "level": {**limits, "e2el_per_token": options.e2el_per_token, "percent": options.percent},
         "arrivals": options.arrivals,
         "lengths": options.lengths,
         "most": options.most,
-        "kv_tokens": None if options.kv_tokens == np.inf else options.kv_tokens,
+        "kv_tokens": None if tokens == np.inf else tokens,
         "tried": {name: [[point.load, point.share] for point in result.tries] for name, result in results.items()},
         **provenance(options),
     }
@@ -214,7 +216,7 @@ def _search(
     for name in searches:
         make_candidates(name)(scenario)  # checks all controllers before the first simulation
     if not is_quiet(options):
-        print(_title(scenario, options, workload))
+        print(_title(scenario, options, workload, [search.cached_tokens for search in searches.values()]))
     errors = []
     with Progress(len(searches)) as progress:
         if not is_quiet(options):
@@ -270,7 +272,7 @@ def _run(options: argparse.Namespace) -> int | None:
     return print_errors(options, errors)
 
 
-def _title(scenario: Scenario, options: argparse.Namespace, workload: Workload) -> str:
+def _title(scenario: Scenario, options: argparse.Namespace, workload: Workload, cached: list[float]) -> str:
     users = f"K = {scenario.num_users}" if options.rate_per_user is None else f"{options.rate_per_user:g}/s a device"
     prompt = float(f"{request_lengths(workload)[0].mean():.3g}")
     lengths = f"prompts of {prompt:g} and answers of {workload.mean_output:.0f} tokens on average"
@@ -279,7 +281,8 @@ def _title(scenario: Scenario, options: argparse.Namespace, workload: Workload) 
     arrivals = f"{' '.join(options.arrivals)} arrivals"
     parts = [scenario.label, users, f"B = {scenario.total_bandwidth / 1e6:g} MHz", arrivals, lengths]
     parts += [] if most is None else [f"at most {most:g} {unit}"]
-    parts += [] if options.kv_tokens == np.inf else [f"KV memory for {options.kv_tokens:g} tokens"]
+    sizes = [f"{tokens:.0f}" for tokens in dict.fromkeys(cached) if tokens < np.inf]
+    parts += [f"KV memory for {' or '.join(sizes)} tokens"] if sizes else []
     return f"{', '.join(parts)}\n"
 
 

@@ -25,7 +25,7 @@ from multispin_env.apps.terminal.arguments import (
     collect_arguments,
     resolve_scenario,
 )
-from multispin_env.apps.terminal.output import provenance, write_output
+from multispin_env.apps.terminal.output import provenance, warn_of_memory, write_output
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.names import make_controller
 from multispin_env.draft import DraftProfile
@@ -202,6 +202,7 @@ def _run(options: argparse.Namespace) -> None:
     print(f"{title}, {options.states} states", *tables, sep="\n")
     if idle := [row.draft for row in rows if not row.longest]:
         print(f"\nlength 0, the server alone: {', '.join(idle)}")
+    warn_of_memory(options, scenario, "server" in [row.drafts_on for row in rows])
     if files:
         write_output(to_csv(rows), files[0])
         about = {"scenario": scenario.to_dict(), "states": options.states, "seed": options.seed, **provenance(options)}

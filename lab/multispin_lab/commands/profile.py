@@ -11,6 +11,7 @@ and GPUs.
 """
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -145,6 +146,7 @@ def _measure(options: argparse.Namespace, cells: list[PassCell], passes_file: Pa
             f"got {longest}"
         )
 
+    from multispin_lab.models.network import server_memory
     from multispin_lab.models.rounds import Stopwatch, describe_setting
 
     setting, contexts = describe_setting(pair, options.dtype, context), pass_contexts(context, pair.draft.context)
@@ -154,7 +156,8 @@ def _measure(options: argparse.Namespace, cells: list[PassCell], passes_file: Pa
         watch = Stopwatch(pair, max(cell.batch for cell in cells), contexts, rng)
         with Progress(1) as progress:
             measure(measured, passes, repeats, rng, watch, progress.begin("passes"))
-    return make_profile(options.out.name, cells, passes, setting, contexts)
+    profile = make_profile(options.out.name, cells, passes, setting, contexts)
+    return replace(profile, server=replace(profile.server, **server_memory(pair, options.dtype)))
 
 
 COMMAND = Command(

@@ -8,8 +8,9 @@ the server, by batch size, or --draft-time) and the acceptance rates of the task
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -21,15 +22,14 @@ from multispin_env.apps.terminal.arguments import (
     parse_settings,
     resolve_scenario,
 )
-from multispin_env.apps.terminal.output import provenance
+from multispin_env.apps.terminal.output import provenance, warn
 from multispin_env.checks import check_integer, check_name, check_plausible, check_real
 from multispin_env.draft import DraftProfile, expected_tokens
 from multispin_env.evaluation.cases import changed_settings
 from multispin_env.evaluation.statistics import aligned, table
 from multispin_env.scenario import Scenario, Task
-from multispin_env.server import fit_line
 from multispin_env.units import MS
-from multispin_lab.planning.schedule import Span, draft_schedule, schedule_goodput
+from multispin_lab.planning.schedule import Span, draft_schedule, measured_draft_times, schedule_goodput
 
 _METHODS = {
     "vllm": {"draft-model": "draft_model", "eagle": "eagle", "eagle3": "eagle3", "mtp": "mtp", "ngram": "ngram"},
@@ -71,15 +71,17 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     contexts = "print a schedule for each of these tokens of context (default: that of the scenario)"
     parser.add_argument("--contexts", type=int, nargs="+", metavar="C", help=contexts)
     parser.add_argument("--min-length", type=int, default=0, metavar="L", help="least draft length (default 0)")
+    bits = "bits of the values in the caches, which in profiles from tables have 16 (default 16)"
+    parser.add_argument("--kv-bits", type=int, default=16, metavar="N", help=bits)
     method = f"one of {', '.join(_METHODS['vllm'])} (default draft-model); the others need --draft-time or --draft-at"
     parser.add_argument("--method", default="draft-model", metavar="NAME", help=method)
     parser.add_argument("--format", default="table", help=f"one of {', '.join(_FORMATS)} (default table)")
     add_set_option(parser)
 
 
-def _draft_times(texts: Sequence[str], scenario: Scenario) -> tuple[float, float]:
-    """Return T_srv and the constant of a draft in s, from the rounds of one request with drafts of each length."""
-    lengths, times = [], []
+def _drafting_at(texts: Sequence[str], scenario: Scenario) -> Scenario:
+    """Return the scenario with draft times of the server from texts K:TPOT[:TOKENS]."""
+    rounds, rates = [], np.array([task.acceptance_rate for task in scenario.tasks])
     for text in texts:
         length, *rest = text.split(":")
         try:
@@ -88,15 +90,10 @@ def _draft_times(texts: Sequence[str], scenario: Scenario) -> tuple[float, float
             raise ValueError(f"draft_at: expected K:TPOT or K:TPOT:TOKENS, got {text!r}") from None
         check_integer("draft_at: K", drafted, 1)
         check_plausible({"measured_tpot": check_real("tpot", tpot, 0.0, open_low=True)}, "draft_at: ")
-        rates = np.array([task.acceptance_rate for task in scenario.tasks])
         tokens = tokens or [float(expected_tokens(drafted, rates).mean())]
-        verifying = float(scenario.law.time(1, drafted + 1))
-        lengths.append(float(drafted))
-        times.append(check_real("tokens", tokens[0], 1.0, drafted + 1.0) * tpot - verifying)
-        if times[-1] <= 0.0:
-            expected = f"rounds longer than the pass of {verifying / MS:.4g} ms"
-            raise ValueError(f"draft_at: expected {expected}, got {text!r}; scale the passes with --measured-tpot")
-    return fit_line(np.array(lengths), np.array(times))
+        rounds.append((drafted, tpot * check_real("tokens", tokens[0], 1.0, drafted + 1.0)))
+    time, constant = measured_draft_times(scenario, rounds)
+    return scenario.replace(server_draft_time=time, server_draft_round_time=constant)
 
 
 def _table(schedules: _Schedules, scenario: Scenario, options: argparse.Namespace) -> None:
@@ -114,8 +111,14 @@ def _table(schedules: _Schedules, scenario: Scenario, options: argparse.Namespac
         constant = f" and {other.server_draft_round_time / MS:.4g} ms a draft" * (other.server_draft_round_time > 0.0)
         drafting = f"draft time {' to '.join(times)} ms{constant}"
         title = f"{other.label}{changed}, {drafting}, at most {options.max_batch} requests"
-        texts.append(f"{title}\n\n{aligned(*table(spans, columns))}")
+        fitting = other.memory.requests(other.context, drafts=True)
+        fits = {"fits": partial(_fits, fitting)} if fitting < options.max_batch else {}
+        texts.append(f"{title}\n\n{aligned(*table(spans, columns | fits))}")
     print("\n\n".join(texts))
+
+
+def _fits(fitting: float, span: Span) -> str:
+    return "yes" if span.last <= fitting else f"to {fitting:.0f}" if span.first <= fitting else "no"
 
 
 def _vllm(schedules: _Schedules, scenario: Scenario, options: argparse.Namespace) -> None:
@@ -125,7 +128,7 @@ def _vllm(schedules: _Schedules, scenario: Scenario, options: argparse.Namespace
         tested = options.method in ("eagle", "eagle3")  # and DFlash, says vLLM's documentation
         untested = "" if tested else f", and has not tested it with {options.method}"
         text = f"vLLM 0.25 to 0.31 may draft the longest length in all batches of such a schedule, or fail{untested}"
-        _warn(options, f"{text}: compare it with no drafts (docs/servers.md#vllm)")
+        warn(options, f"{text}: compare it with no drafts (docs/servers.md#vllm)")
     ranges = [[span.first, span.last, span.draft_length] for span in spans]
     longest = max(span.draft_length for span in spans)
     method = _METHODS["vllm"][options.method]
@@ -154,8 +157,12 @@ def _sglang(schedules: _Schedules, scenario: Scenario, options: argparse.Namespa
 
 
 def _json(schedules: _Schedules, scenario: Scenario, options: argparse.Namespace) -> None:
-    rows = [{"context": other.context, "spans": [vars(span) for span in spans]} for other, spans in schedules]
-    content = {"spans": rows[0]["spans"]} if options.contexts is None else {"contexts": rows}
+    rows: list[dict[str, Any]] = []
+    for other, spans in schedules:
+        fitting = other.memory.requests(other.context, drafts=True)
+        fits = {"fitting": int(fitting)} if fitting < options.max_batch else {}
+        rows.append({"context": other.context, "spans": [vars(span) for span in spans], **fits})
+    content = {"contexts": rows} if options.contexts else {name: rows[0][name] for name in rows[0] if name != "context"}
     about = {"scenario": scenario.to_dict(), "max_batch": options.max_batch, **provenance(options)}
     print(json.dumps({"about": about, **content}, indent=2, ensure_ascii=False))
 
@@ -179,7 +186,7 @@ def _warn_of_contexts(spans: Sequence[Span], scenario: Scenario, options: argpar
         goodput = schedule_goodput(scenario.replace(context=context), options.max_batch)
         loss = 1.0 - (goodput[sizes, lengths] / goodput.max(-1)).min()
         losses.append(f"{100.0 * loss:.1f} % at {context:,}")
-    _warn(
+    warn(
         options,
         f"{options.format} knows batch sizes only: this is the schedule after {scenario.context:,} tokens of context "
         f"(--set context=C for another), which loses at most {', '.join(losses)} tokens of the predicted tokens/s",
@@ -199,15 +206,11 @@ def _check_zero(spans: Sequence[Span], scenario: Scenario, options: argparse.Nam
         loss = 1.0 - (goodput[:, 1:].max(-1) / goodput.max(-1)).min()
         known = _ZERO.get(options.format, "")
         at = f" at {scenario.context:,} tokens of context" * (options.contexts is not None)
-        _warn(
+        warn(
             options,
             f"draft length 0 is the optimum from {zeros[0]} requests{at}{known}; "
             f"--min-length 1 avoids it and loses at most {100.0 * loss:.1f} % of the predicted tokens/s",
         )
-
-
-def _warn(options: argparse.Namespace, text: str) -> None:
-    print(f"{options.program}: warning: {text}", file=sys.stderr)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -227,16 +230,18 @@ def _run(options: argparse.Namespace) -> None:
         time = check_real("draft_time", options.draft_time, 0.0, open_low=True)
         scenario = scenario.replace(server_draft_time=time)
     elif options.draft_at is not None:
-        time, constant = _draft_times(options.draft_at, scenario)
-        scenario = scenario.replace(server_draft_time=time, server_draft_round_time=constant)
-        if not constant:
-            text = "the constant time of a draft is unknown without two different lengths, and counted in each token"
-            _warn(options, f"{text}: long drafts look too expensive; add a longer one to --draft-at")
+        scenario = _drafting_at(options.draft_at, scenario)
     elif options.method != "draft-model" and not times:
         raise ValueError(f"draft_time: expected the time per drafted token with method {options.method}, got none")
+    if options.draft_at is not None and not scenario.server_draft_round_time:
+        text = "the constant time of a draft is unknown without two different lengths, and counted in each token"
+        warn(options, f"{text}: long drafts look too expensive; add a longer one to --draft-at")
+    tokens = scenario.kv_tokens * 16 // check_integer("kv_bits", options.kv_bits, 1, 64)
+    draft_model = options.method == "draft-model"  # others take less than that of the profile
+    scenario = scenario.replace(kv_tokens=tokens, draft_kv_factor=scenario.draft_kv_factor * draft_model)
     longest = max(options.contexts or (scenario.context,))
     if longest > _LONG_CONTEXT and not scenario.server_draft_context_time:
-        _warn(
+        warn(
             options,
             f"how the draft's own context of {longest} tokens slows it is unknown (server_draft_context_time is 0), so "
             f"that the schedule promises too much; users of vLLM report losses ({_ISSUES}/54691, {_ISSUES}/47602)",
@@ -247,6 +252,9 @@ def _run(options: argparse.Namespace) -> None:
     if options.format in _METHODS and options.contexts is not None:
         _warn_of_contexts(schedules[0][1], scenario, options)
     _FORMATS[options.format](schedules, scenario, options)
+    excesses = (other.memory.excess(options.max_batch, other.context, drafts=True) for other, _ in schedules)
+    if texts := [*filter(None, excesses)]:
+        warn(options, "; ".join(texts))
 
 
 COMMAND = Command(

@@ -210,6 +210,34 @@ class Pair:
         return min(self.draft.context, self.target.context)
 
 
+def size_in_memory(network: Any, prefix: str = "") -> dict[str, float]:
+    """Return the fields of a server for the bytes of a network's weights, and of a token in its cache.
+
+    Only layers of full attention keep each token. Nothing is returned for unknown caches, such as those of sliding
+    windows or latent attention, and for weights in quantized formats.
+    """
+    config = network.config.get_text_config()
+    layers = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+    others = ("kv_lora_rank", "quantization_config", "sliding_window")
+    if {*layers} - {"full_attention", "linear_attention"} or any(getattr(config, name, None) for name in others):
+        return {}
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    weights = float(sum(part.numel() * part.element_size() for part in network.parameters()))
+    token = 2.0 * layers.count("full_attention") * heads * size * network.dtype.itemsize  # keys and values
+    return {f"{prefix}weights": weights, f"{prefix}token_cache": token}
+
+
+def server_memory(pair: Pair, dtype: str) -> dict[str, Any]:
+    """Return the fields of a server for the memory of its GPU; none on a processor."""
+    if pair.target.device.type != "cuda":
+        return {}
+    memory = float(th.cuda.get_device_properties(pair.target.device).total_memory)
+    source = f"multispin profile, in {dtype}: memory of the GPU, and configurations of the models"
+    sizes = size_in_memory(pair.target.network) | size_in_memory(pair.draft.network, "draft_")
+    return {"gpus": 1, "gpu_memory": memory, "memory_source": source, **sizes}
+
+
 def probabilities(logits: th.Tensor, temperature: float, model: str) -> th.Tensor:
     """Return the distribution of the next token, (..., V) in float64; at temperature 0 the most likely token has 1.
 

@@ -75,6 +75,10 @@ class Profile:
             f"The fit has relative errors of at most {errors.max():.1%} (median {np.median(errors):.1%}) "
             f"in {len(errors)} cells.",
         ]
+        memory = server.memory
+        fewer = f", {memory.tokens(drafts=True):,.0f} if the server also drafts" * bool(memory.draft_kv_factor)
+        fitting = f"{memory.kv_tokens:,} tokens of cache fit into the GPUs beside the weights{fewer}."
+        lines.append(fitting if memory.kv_tokens else "How many tokens of cache fit is unknown.")
         if self.context:  # from tables
             lines += [
                 f"1000 tokens of context add {1e3 * server.context_time / MS:.3g} ms to each draft.",

@@ -13,6 +13,7 @@ would be up to twice as long. Layers with a state instead of a context (Qwen3.5)
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -97,6 +98,29 @@ class StepTimes:
         return self.step(cell.tokens, 1) + self.step(cell.batch, context) - self.step(cell.batch, 1)
 
 
+def model_size(model: str, prefix: str = "") -> dict[str, Any]:
+    """Return `network.size_in_memory` of a model in 16 bits, from its configuration in the package or in its folder.
+
+    Nothing if transformers does not know the model or its format, or without the extra ``models``. The package's own
+    estimator is not used: it counts all layers of hybrid models, and up to 16 % more weights than dense models have.
+    """
+    with suppress(Exception):  # of many classes, and from the configuration of an unknown model
+        import torch as th
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        from multispin_lab.models.network import size_in_memory
+
+        folder = Path(import_module("aiconfigurator_core").__file__ or "").parent / "model_configs"
+        start = f"{model}/" if os.path.isdir(model) else f"{folder / model.replace('/', '--')}_"
+        if not Path(f"{start}hf_quant_config.json").exists():
+            safe = {"trust_remote_code": False}
+            config = AutoConfig.from_pretrained(f"{start}config.json", local_files_only=True, **safe)
+            with th.device("meta"):  # no memory for weights
+                network = AutoModelForCausalLM.from_config(config.get_text_config(), dtype=th.bfloat16, **safe)
+            return size_in_memory(network, prefix)
+    return {}
+
+
 def make_table_profile(
     name: str,
     file: Path,
@@ -141,6 +165,7 @@ def make_table_profile(
             "draft_pieces": drafting.pieces,
             "draft_context_time": growth.time_per_draft,
             "draft_context": context,
+            **model_size(draft, "draft_"),
         }
     version = _sdk("perf_database").get_latest_database_version(machine.system, _BACKEND)
     kernels = f"kernels of {_BACKEND} {version}, {' and '.join(sorted(estimates)) or 'measured'}"
@@ -150,6 +175,10 @@ def make_table_profile(
         model=f"{model} on {machine}" + (f", drafts by {draft} on one of them" if draft else ""),
         source=f"{_package()}: {kernels}, after 1 and {context} tokens of context; {', '.join(parts)}",
         by="context_time",
+        gpus=machine.gpus,
+        gpu_memory=float(_sdk("perf_database").load_system_spec(machine.system)["gpu"]["mem_capacity"]),
+        memory_source=f"{_package()}: mem_capacity of the GPU, and configurations of the models; 16 bits",
+        **model_size(model),
         **times_of_drafts,
     )
     return Profile(server, cells, passes, context, drafting)

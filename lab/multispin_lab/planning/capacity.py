@@ -155,10 +155,11 @@ def capacity(
     """Return the capacity of a system: devices by the formulas of a round, or a load by simulation.
 
     With ``tpot``, the capacity is the largest number of devices K for which every device gets a token each ``tpot``
-    seconds in 95 % of random states; 0 if one device cannot be served, and at most 4096. A round of T seconds is in
-    time if T ≤ TPOT E[N_k | L_k] for each device k (`pace`). The states for different K are nested, so that noise does
-    not change the order. Devices are always active, and prompts take no time. In the example of docs/serving.md K is
-    472 for a TPOT of 0.03 s, against 342 for requests that arrive, whose prompts take most of the server's time.
+    seconds in 95 % of random states; 0 if one device cannot be served, and at most 4096, or the requests of ``context``
+    tokens that fit into the memory of the server (``kv_tokens=0`` of the scenario for no limit). A round of T seconds
+    is in time if T ≤ TPOT E[N_k | L_k] for each device k (`pace`). The states for different K are nested, so that noise
+    does not change the order. Devices are always active, and prompts take no time. In the example of docs/serving.md K
+    is 472 for a TPOT of 0.03 s, against 342 for requests that arrive, whose prompts take most of the server's time.
 
     With ``workload``, the capacity is the largest load at which ``percent`` of the requests are within all limits of
     the service level. All loads are simulated with the same seeds, until the capacity is known to 2 % or one device.
@@ -200,8 +201,9 @@ def capacity(
         - ``warm_up``, ``horizon``, ``channel``, ``seed``: as for `serve`.
         - ``requests``: approximate minimum number of requests in a run, default 600; small loads are simulated longer.
         - ``most``: largest load tried, default 512 devices, or 1,024 times the workload's rate.
-        - ``kv_tokens``: memory of the server in tokens, default none: in ``percent`` of the time, the contexts (prompt
-          and answer so far) of all requests must fit. This is a formula: requests that arrive independently, with the
+        - ``kv_tokens``: memory of the server in tokens, default that of the scenario, infinite for no limit, divided by
+          ``draft_kv_factor`` for ``"colocated"``: in ``percent`` of the time, the contexts (prompt and answer so far)
+          of all requests must fit. This is a formula: requests that arrive independently, with the
           workload's lengths and the simulated medians of TTFT and TPOT (`share_within_memory`).
         - ``progress``: function called during the simulation with the number of runs so far, such as 2.6.
 
@@ -250,7 +252,7 @@ class LoadSearch:
     seed: int = 0
     requests: int = checked_field(600, check_integer, 1)
     most: float | None = None
-    kv_tokens: float = np.inf
+    kv_tokens: float | None = None
 
     def __post_init__(self) -> None:
         check_instance("workload", self.workload, Workload)
@@ -259,7 +261,7 @@ class LoadSearch:
             check_integer("most", self.most, 1)
         elif self.most is not None:
             check_real("most", self.most, 0.0, open_low=True)
-        if self.kv_tokens != np.inf:
+        if self.kv_tokens not in (None, np.inf):
             check_real("kv_tokens", self.kv_tokens, 1.0)
         level = self.workload.level
         if np.isinf([level.ttft, level.tpot, level.e2el]).all():
@@ -275,6 +277,13 @@ class LoadSearch:
     def by_users(self) -> bool:
         """Whether loads are numbers of devices."""
         return self.by == "users"
+
+    @property
+    def cached_tokens(self) -> float:
+        """Tokens of cache that fit into the memory; fewer if the server drafts."""
+        tokens = self.scenario.kv_tokens if self.kv_tokens is None else self.kv_tokens
+        memory = replace(self.scenario.memory, kv_tokens=tokens)
+        return memory.tokens(drafts=str(self.controller).split("+")[0] == "colocated")
 
     @property
     def share(self) -> float:
@@ -311,7 +320,7 @@ class LoadSearch:
         controllers = make_candidates(self.controller)(
             scenario.replace(num_users=MAX_USERS) if self.by_users else scenario
         )
-        tokens = [estimated_tokens(controller, workload, self.kv_tokens) for controller in controllers]
+        tokens = [estimated_tokens(controller, workload, self.cached_tokens) for controller in controllers]
         position = int(np.argmax(tokens))
         requests = tokens[position] / workload.mean_output
         if self.by_users:
@@ -439,7 +448,7 @@ class _Trial:
         given = {name: getattr(search, name) for name in ("warm_up", "channel", "seed")}
         run = serve(controller, workload, copies=copies, horizon=horizon, enough=is_clear, **given)
         self.runs += 1
-        return LoadPoint(load, run, share_within_memory(workload, run, search.kv_tokens))
+        return LoadPoint(load, run, share_within_memory(workload, run, search.cached_tokens))
 
 
 def max_devices(
@@ -467,7 +476,8 @@ def max_devices(
             report(point)
         return point.share >= PERCENT / 100.0
 
-    return int(_largest(serves, 1.0, (1.0, MAX_COMPUTED), whole=True, close=1.0))
+    fitting = min(scenario.memory.requests(scenario.context, system == "colocated"), MAX_COMPUTED)
+    return int(_largest(serves, 1.0, (1.0, fitting), whole=True, close=1.0)) if fitting else 0
 
 
 def nested_states(scenario: Scenario, states: int, seed: int) -> Callable[[int], SystemState]:

@@ -24,6 +24,7 @@ from multispin_env.apps.terminal.output import (
     check_outputs,
     print_errors,
     provenance,
+    warn_of_memory,
     write_tables,
 )
 from multispin_env.baselines.systems import SYSTEMS
@@ -98,6 +99,7 @@ def _run(options: argparse.Namespace) -> int | None:
     if comparison.rows:
         about = cases.about | {"metric": comparison.metric, "reference": comparison.reference}
         write_tables(options, comparison.rows, about | provenance(options, "gymnasium", "scipy"), repr(comparison))
+    warn_of_memory(options, cases.config.scenario, "colocated" in [row.name for row in comparison.rows])
     return print_errors(options, errors)
 
 

@@ -31,7 +31,7 @@ from multispin_env.apps.terminal.arguments import (
     parse_settings,
     resolve_scenario,
 )
-from multispin_env.apps.terminal.output import STDOUT, check_outputs, provenance, write_output
+from multispin_env.apps.terminal.output import STDOUT, check_outputs, provenance, warn_of_memory, write_output
 from multispin_env.arrays import FloatArray
 from multispin_env.certificates.write import certificate
 from multispin_env.checks import listed, shown
@@ -301,6 +301,7 @@ def _run(options: argparse.Namespace) -> None:
         system = f"{scenario.label}{changed}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz"
         print(f"{system}, decided by {options.controller}\n\n{aligned(*_device_cells(solution.devices))}")
         print(f"\n{summary(solution)}\n\n{aligned(*_rival_cells(solution, options.controller))}")
+    warn_of_memory(options, scenario)
 
 
 COMMAND = Command(

@@ -19,6 +19,7 @@ from multispin_env.checks import missing_package
 from multispin_env.evaluation.contenders import ContenderError
 from multispin_env.evaluation.statistics import to_csv, to_json
 from multispin_env.files import write_text
+from multispin_env.scenario import Scenario
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance, ReadableBuffer
@@ -207,6 +208,18 @@ def print_errors(options: Namespace, errors: Sequence[ContenderError]) -> int | 
     for error in errors:
         print(f"{options.program}: {error}", file=sys.stderr)
     return 1 if errors else None
+
+
+def warn(options: Namespace, text: str) -> None:
+    """Print a warning on stderr."""
+    print(f"{options.program}: warning: {text}", file=sys.stderr)
+
+
+def warn_of_memory(options: Namespace, scenario: Scenario, drafts: bool = False) -> None:
+    """Warn if the requests of all devices do not fit into the memory, if needed of a server that ``drafts``."""
+    memory, size = scenario.memory, (scenario.num_users, scenario.context)
+    if text := memory.excess(*size) or memory.excess(*size, drafts):
+        warn(options, f"{text}, and the results assume that they do")
 
 
 STDOUT = Path("-")  # file name for standard output

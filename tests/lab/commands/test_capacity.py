@@ -72,7 +72,7 @@ def test_requests_and_limits_of_the_search_are_the_first_line(capsys):
     more = ["--rate-per-user", "0.05", "--most", "2", "--kv-tokens", "1e6"]
     first, _, second, *_ = printed(capsys, *QUICK, "--tpot", "1", *more).out.splitlines()
     assert "poisson arrivals, prompts of 1150 and answers of 211 tokens on average, at most 2 devices" in first
-    assert first.endswith("KV memory for 1e+06 tokens")
+    assert first.endswith("KV memory for 1000000 tokens")
     assert re.fullmatch(
         r"by formulas without queues, often too high, to be refined by simulation: autoregressive \d+ devices", second
     )

@@ -2,12 +2,14 @@ import io
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch as th
 from scipy.stats import chisquare
 
+import multispin_env as ms
 from multispin_lab.models import network
 from multispin_lab.models.network import GROUP_SIZE, Model, Pair, Sequences, _source, load_model
 from tests.lab.models.tiny import WORDS, save_tiny, tiny_model, tiny_tokenizer
@@ -221,3 +223,39 @@ def test_draws_follow_the_law_and_the_temperature():
     logits = th.tensor([[0.0, 3.0, 1.0]])
     assert network.probabilities(logits, 0.0, "mine").tolist() == [[0.0, 1.0, 0.0]]
     np.testing.assert_allclose(network.probabilities(logits, 2.0, "mine"), th.softmax(logits.double() / 2, -1))
+
+
+def test_bytes_of_weights_and_of_a_token_in_the_cache():
+    model = tiny_model(3)  # two layers with one of two heads of 8
+    weights = sum(part.numel() for part in model.network.parameters())
+    assert network.size_in_memory(model.network) == {"weights": 4 * weights, "token_cache": 2 * 2 * 8 * 4}
+    half = network.size_in_memory(model.network.to(th.bfloat16), "draft_")
+    assert half == {"draft_weights": 2 * weights, "draft_token_cache": 2 * 2 * 8 * 2}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "share"),
+    [
+        ("layer_types", ["full_attention", "linear_attention"], 0.5),
+        ("layer_types", ["full_attention", "sliding_attention"], 0.0),
+        ("kv_lora_rank", 64, 0.0),
+        ("quantization_config", {"bits": 4}, 0.0),
+    ],
+)
+def test_only_full_attention_has_a_known_cache(field, value, share):
+    model = tiny_model(3)
+    expected = share * network.size_in_memory(model.network)["token_cache"]
+    setattr(model.network.config, field, value)
+    assert network.size_in_memory(model.network).get("token_cache", 0.0) == expected
+
+
+def test_the_memory_of_a_server_is_that_of_its_gpu(monkeypatch):
+    pair = Pair(tiny_model(3), tiny_model(4))
+    assert network.server_memory(pair, "float32") == {}
+    monkeypatch.setattr(Model, "device", SimpleNamespace(type="cuda"))
+    monkeypatch.setattr(th.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=10**9))
+    memory = network.server_memory(pair, "float32")
+    server = ms.Server(name="mine", model="", source="", fixed_time=0.1, time_per_draft=0.1, **memory)
+    weights, token = network.size_in_memory(pair.target.network).values()
+    assert server.memory.kv_tokens == int((0.9e9 - weights) / token)
+    assert server.memory.draft_kv_factor == pytest.approx(2.0, rel=1e-3)

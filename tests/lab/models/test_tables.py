@@ -13,7 +13,7 @@ from multispin_env.apps.commands.main import main
 from multispin_env.registry import SERVERS
 from multispin_lab.models import tables
 from multispin_lab.models.passes import DRAFT, VERIFY, PassCell
-from multispin_lab.models.tables import Machine, StepTimes
+from multispin_lab.models.tables import Machine, StepTimes, model_size
 
 LAYERS = 40
 
@@ -48,6 +48,7 @@ def package(monkeypatch):
         "perf_database": {
             "get_supported_databases": lambda: {"moon_sxm": {"vllm": ["1.0"]}, "sun": {"trtllm": ["1.0"]}},
             "get_latest_database_version": lambda system, backend: "1.0",
+            "load_system_spec": lambda system: {"gpu": {"mem_capacity": 80 * 2**30}},
         },
         "engine": {"EngineHandle": Engine},
     }
@@ -94,6 +95,8 @@ def test_a_server_from_a_table(package, tmp_path, capsys):
     np.testing.assert_allclose(server.pieces, [[0.008, 2.002e-5]], rtol=1e-3)
     np.testing.assert_allclose(server.draft_pieces, [[0.001, 2e-5 + 2e-8 * 1024]], rtol=1e-3)
     assert (server.padded, server.draft_time) == (False, None)
+    assert (server.gpus, server.gpu_memory, server.memory.kv_tokens) == (4, 80 * 2**30, 0)
+    assert "How many tokens of cache fit is unknown." in printed
     for part in ("aiconfigurator-core 9.9", "Free-1.0", "vllm 1.0", "measured", "1024 tokens", "within 0.0%"):
         assert part in server.source
         assert part in printed
@@ -188,6 +191,7 @@ def test_profiles_that_ship_are_those_of_the_tables(name, tmp_path):
     assert (again.name, again.model, again.source) == (shipped.name, shipped.model, shipped.source)
     for field in ("pieces", "draft_pieces", "time_per_draft", "context_time", "draft_context", "draft_context_time"):
         np.testing.assert_allclose(getattr(again, field), getattr(shipped, field), rtol=1e-3, atol=1e-9)
+    assert (again.memory, again.memory_source) == (shipped.memory, shipped.memory_source)
 
 
 @pytest.mark.slow
@@ -210,3 +214,14 @@ def test_an_anchored_table(package, tmp_path, capsys):
     assert "; anchored at TPOT 16.1 ms with 1 request after 1024 tokens: times x " in server.source
     assert "The fit has relative errors" in printed
     assert "Anchored, a pass takes" in printed
+
+
+def test_bytes_of_models_in_the_package():
+    pytest.importorskip("aiconfigurator_core")
+    server = SERVERS.load("h100-27b")
+    for name, prefix in (("Qwen/Qwen3.5-27B", ""), ("Qwen/Qwen3-0.6B", "draft_")):
+        size = model_size(name, prefix)
+        assert len(size) == 2
+        assert size.items() <= vars(server).items()
+    for name in ("nobody/Knows-1B", "nvidia/Llama-3.1-70B-Instruct-FP8", "moonshotai/Kimi-K3"):  # FP8, own code
+        assert model_size(name) == {}
