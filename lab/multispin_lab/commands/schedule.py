@@ -79,10 +79,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_set_option(parser)
 
 
-def _drafting_at(texts: Sequence[str], scenario: Scenario) -> Scenario:
-    """Return the scenario with draft times of the server from texts K:TPOT[:TOKENS]."""
+def _drafting_at(options: argparse.Namespace, scenario: Scenario) -> Scenario:
+    """Return the scenario with draft times of the server from K:TPOT[:TOKENS]."""
     rounds, rates = [], np.array([task.acceptance_rate for task in scenario.tasks])
-    for text in texts:
+    for text in options.draft_at:
         length, *rest = text.split(":")
         try:
             drafted, tpot, *tokens = int(length), *map(float, rest)
@@ -93,6 +93,9 @@ def _drafting_at(texts: Sequence[str], scenario: Scenario) -> Scenario:
         tokens = tokens or [float(expected_tokens(drafted, rates).mean())]
         rounds.append((drafted, tpot * check_real("tokens", tokens[0], 1.0, drafted + 1.0)))
     time, constant = measured_draft_times(scenario, rounds)
+    if not constant:
+        text = "the constant time of a draft is unknown without two different lengths, and counted in each token"
+        warn(options, f"{text}: long drafts look too expensive; add a longer one to --draft-at")
     return scenario.replace(server_draft_time=time, server_draft_round_time=constant)
 
 
@@ -230,12 +233,9 @@ def _run(options: argparse.Namespace) -> None:
         time = check_real("draft_time", options.draft_time, 0.0, open_low=True)
         scenario = scenario.replace(server_draft_time=time)
     elif options.draft_at is not None:
-        scenario = _drafting_at(options.draft_at, scenario)
+        scenario = _drafting_at(options, scenario)
     elif options.method != "draft-model" and not times:
         raise ValueError(f"draft_time: expected the time per drafted token with method {options.method}, got none")
-    if options.draft_at is not None and not scenario.server_draft_round_time:
-        text = "the constant time of a draft is unknown without two different lengths, and counted in each token"
-        warn(options, f"{text}: long drafts look too expensive; add a longer one to --draft-at")
     tokens = scenario.kv_tokens * 16 // check_integer("kv_bits", options.kv_bits, 1, 64)
     draft_model = options.method == "draft-model"  # others take less than that of the profile
     scenario = scenario.replace(kv_tokens=tokens, draft_kv_factor=scenario.draft_kv_factor * draft_model)
