@@ -196,7 +196,7 @@ _UNITS = {
     "context_time draft_context_time server_draft_context_time": _Unit("seconds", high=1e-3, factor=np.nan),
     "round_trip_time access_delay repeat_time": _Unit("seconds", high=2.0),
     "tpot need": _Unit("seconds", high=20.0),
-    "e2el_per_token": _Unit("seconds", high=5.0),
+    "e2el_per_token measured_tpot": _Unit("seconds", high=5.0),
     "ttft": _Unit("seconds", high=100.0),
     "e2el": _Unit("seconds", high=1e4),
     "budget_time": _Unit("seconds", high=1e5),

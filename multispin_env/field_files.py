@@ -107,6 +107,10 @@ class ProfileFile:
         check_keywords(cls.__name__, values, signature(cls).parameters)
         return make_from_fields(cls, values)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields of a file as a dict that JSON can hold."""
+        return asdict(self)  # type: ignore[call-overload,no-any-return]  # subclasses are dataclasses
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write all fields to a TOML or JSON file; TOML has their meanings and units as comments."""
         write_fields(self._kind, path, self)
@@ -129,14 +133,13 @@ def _line_of(message: str, text: str) -> str:
 
 
 def write_fields(kind: str, path: str | PathLike[str], part: Any) -> None:
-    """Write the fields of a dataclass that are not ``None`` as `read_fields` reads them.
+    """Write the fields of ``part.to_dict()`` that are not ``None`` as `read_fields` reads them.
 
     In TOML each field has a comment: the first sentence of its entry in the docstring of the class.
     """
     path = Path(path)
     _parser(kind, path)
-    values = part.to_dict() if hasattr(part, "to_dict") else asdict(part)
-    fields = {name: value for name, value in values.items() if value is not None}
+    fields = {name: value for name, value in part.to_dict().items() if value is not None}
     as_json = path.suffix.lower() == ".json"
     text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n" if as_json else _toml(fields, _meanings(type(part)))
     write_text(path, text)

@@ -161,6 +161,8 @@ class Scenario:
         the server: n c max(C − C_0, 0) for n requests.
     server_draft_context
         Tokens of context after which the server's draft times were measured.
+    server_draft_round_time
+        Seconds that each draft on the server takes in addition, whatever its length and batch.
     kv_tokens
         Tokens of all requests whose cache fits into the memory of the server; 0: unknown, without a limit. It limits
         capacities; elsewhere commands only say that requests do not fit. Environments do not enforce it.
@@ -281,6 +283,7 @@ class Scenario:
     draft_context: int = checked_field(0, check_integer, 0, MAX_CONTEXT)
     server_draft_context_time: float = checked_field(0.0, check_real, 0.0)
     server_draft_context: int = checked_field(0, check_integer, 0, MAX_CONTEXT)
+    server_draft_round_time: float = checked_field(0.0, check_real, 0.0)
     kv_tokens: int = checked_field(0, check_integer, 0)
     draft_kv_factor: float = checked_field(0.0, check_real, 0.0)
     prompt_rate: float = checked_field(0.0, check_real, 0.0)
@@ -426,6 +429,11 @@ class Scenario:
         """Return the time (...) in seconds that the server takes to draft one token for each of n requests (...)."""
         return line_time(self.server_draft_lines, num_requests)
 
+    def server_drafting_time(self, draft_length: IntArray | int, num_requests: int) -> FloatArray:
+        """Return L T_srv(n) and the constant of a draft (...) in s: the server drafts L (...) tokens for n requests."""
+        length = np.asarray(draft_length)
+        return self.draft_step_time(num_requests) * length + self.server_draft_round_time * (length > 0)
+
     @cached_property
     def server_draft_lines(self) -> tuple[tuple[float, float], ...]:
         """Pairs (a_j, b_j): drafting a token for each of n requests after ``context`` takes max_j (a_j + b_j n)."""
@@ -522,7 +530,12 @@ class Scenario:
         return self.num_users / self.verification_time
 
 
-_OMITTED_DEFAULTS: Mapping[str, Any] = {"kv_tokens": 0, "draft_kv_factor": 0.0, "prompt_rate": 0.0}
+_OMITTED_DEFAULTS: Mapping[str, Any] = {
+    "server_draft_round_time": 0.0,
+    "kv_tokens": 0,
+    "draft_kv_factor": 0.0,
+    "prompt_rate": 0.0,
+}
 """Newer fields, which older files lack."""
 
 _UPLOAD = ("payload", "kept_probabilities", "target")

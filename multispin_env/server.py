@@ -1,12 +1,13 @@
 """Verification laws, and profiles of measured servers."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import (
@@ -20,6 +21,7 @@ from multispin_env.checks import (
 from multispin_env.field_files import ProfileFile, is_file_name
 from multispin_env.files import sibling_file
 from multispin_env.registry import SERVERS, Registry
+from multispin_env.units import MS
 
 MAX_CONTEXT = 10_000_000  # tokens
 
@@ -31,12 +33,18 @@ LAW = (
     "context_time",
 )
 
+DRAFTING = (
+    "server_draft_time",
+    "server_draft_pieces",
+    "server_draft_context_time",
+    "server_draft_context",
+    "server_draft_round_time",
+)
+
 MEMORY = ("kv_tokens", "draft_kv_factor")
 
 USABLE_MEMORY = 0.9
 """Share of a GPU's memory that a server uses, the default of vLLM."""
-
-DRAFTING = ("server_draft_time", "server_draft_pieces", "server_draft_context_time", "server_draft_context")
 
 
 @dataclass(frozen=True)
@@ -207,6 +215,8 @@ class Server(ProfileFile):
         Seconds that each token of context of each request, beyond ``draft_context``, adds to drafting a token.
     draft_context
         Tokens of context after which ``draft_time`` or ``draft_pieces`` were measured.
+    draft_round_time
+        Seconds that each draft on the server takes in addition, whatever its length.
     gpus
         Number of GPUs over which the target model is divided; 0 if the memory is unknown.
     gpu_memory
@@ -238,6 +248,7 @@ class Server(ProfileFile):
     draft_pieces: tuple[tuple[float, float], ...] = ()
     draft_context_time: float = checked_field(0.0, check_real, 0.0)
     draft_context: int = checked_field(0, check_integer, 0, MAX_CONTEXT)
+    draft_round_time: float = checked_field(0.0, check_real, 0.0)
     gpus: int = checked_field(0, check_integer, 0)
     gpu_memory: float = checked_field(0.0, check_real, 0.0)
     weights: float = checked_field(0.0, check_real, 0.0)
@@ -283,9 +294,82 @@ class Server(ProfileFile):
             "server_draft_pieces": self.draft_pieces,
             "server_draft_context_time": self.draft_context_time,
             "server_draft_context": self.draft_context,
+            "server_draft_round_time": self.draft_round_time,
             **vars(self.memory),
         }
         return law if self.draft_time is None else law | {"server_draft_time": self.draft_time}
+
+    @classmethod
+    def of(cls, scenario: Any) -> "Server":
+        """Return the server of a `Scenario`: its law and draft times."""
+        names = ("fixed_time", "time_per_draft", "pieces", "padded", "context_time")
+        law = {name: getattr(scenario, field) for name, field in zip(names, LAW, strict=True)}
+        drafting = {field.removeprefix("server_"): getattr(scenario, field) for field in DRAFTING}
+        return cls(name=scenario.server or scenario.name, model="", source=scenario.label, **law, **drafting)
+
+    @override
+    def to_dict(self) -> dict[str, Any]:
+        values = super().to_dict()
+        return values if self.draft_round_time else {k: v for k, v in values.items() if k != "draft_round_time"}
+
+    def anchored(
+        self, tpot: float | Sequence[float], num_requests: int | Sequence[int] = 1, context: int = 1024
+    ) -> "Server":
+        """Return this server with all times scaled to TPOTs in s that were measured without drafts.
+
+        Each was measured with this number of requests after ``context`` tokens. One TPOT gives the scale. Several give
+        the scale and a constant of each pass, ``fixed_time``, by least squares of the relative errors; the constant is
+        not negative. ``source`` states all of it, with the largest error.
+
+        Examples
+        --------
+        >>> import multispin_env as ms
+        >>> server = ms.Server(name="mine", model="7B", source="a table", pieces=((0.010, 0.0001),))
+        >>> anchored = server.anchored(0.0202)
+        >>> anchored.pieces, anchored.source
+        (((0.02, 0.0002),), 'a table; anchored at TPOT 20.2 ms with 1 request after 1024 tokens: times x 2')
+        """
+        tpots, counts = np.atleast_1d(tpot).tolist(), np.atleast_1d(num_requests).tolist()
+        if not tpots or len(tpots) != len(counts):
+            raise ValueError(f"at: expected a number of requests for each measured TPOT, got {shown(counts)}")
+        for value, count in zip(tpots, counts, strict=True):
+            check_real("measured_tpot", value, 0.0, open_low=True)
+            check_integer("at", count, 1)
+        per_draft = self.time_per_draft + self.context_time * check_integer("context", context, 0, MAX_CONTEXT)
+        predicted = VerificationLaw(self.fixed_time, per_draft, self.pieces).time(np.array(counts), np.array(counts))
+        scale, constant = fit_line(predicted, np.array(tpots))
+        where = ", ".join(
+            f"{value / MS:.4g} ms with {count} request{'s' * (count > 1)}"
+            for value, count in zip(tpots, counts, strict=True)
+        )
+        text = f"{self.source}; anchored at TPOT {where} after {context} tokens: times x {scale:.4g}"
+        if len(tpots) > 1:
+            error = np.abs((scale * predicted + constant) / tpots - 1.0).max()
+            text += f" and {constant / MS:.4g} ms a pass, within {error:.1%}"
+        scaled = {name: getattr(self, name) * scale for name in _SECONDS}
+        scaled |= {name: tuple((scale * a, scale * b) for a, b in getattr(self, name)) for name in _PIECES}
+        if self.draft_time is not None:
+            scaled["draft_time"] = self.draft_time * scale
+        return replace(self, source=text, **scaled | {"fixed_time": scaled["fixed_time"] + constant})
+
+
+_SECONDS = ("fixed_time", "time_per_draft", "context_time", "draft_context_time", "draft_round_time")
+_PIECES = ("pieces", "draft_pieces")
+
+
+def fit_line(x: FloatArray, y: FloatArray) -> tuple[float, float]:
+    """Return slope and constant ≥ 0 of y ≈ slope x + constant, positive numbers (m,), with the least squared errors.
+
+    Errors are relative to y. The constant is 0 if x differ by less than 10 %, which does not determine it.
+    ``ValueError`` if the slope would not be positive.
+    """
+    rows = np.stack([x, np.ones_like(y)], -1) / y[:, None]
+    slope, constant = np.linalg.lstsq(rows, np.ones_like(y))[0] if np.ptp(x) > 0.1 * x.max() else (0.0, -1.0)
+    if constant < 0.0:
+        return float(rows[:, 0].sum() / (rows[:, 0] ** 2).sum()), 0.0
+    if slope <= 0.0:
+        raise ValueError(f"measured: expected times that grow with {shown(x.tolist())}, got {shown(y.tolist())}")
+    return float(slope), float(constant)
 
 
 def check_pieces(pieces: Any, field: str = "verification_pieces") -> tuple[tuple[float, float], ...]:
@@ -333,7 +417,7 @@ def with_law(values: Mapping[str, Any], read_files: bool = True) -> dict[str, An
     if "server_draft_time" in values:
         values = {"server_draft_pieces": (), **values}
     if "server_draft_pieces" in values:  # times of another draft model
-        values = {"server_draft_context_time": 0.0, "server_draft_context": 0, **values}
+        values = {"server_draft_context_time": 0.0, "server_draft_context": 0, "server_draft_round_time": 0.0, **values}
     server = values.get("server")
     if not server:
         return dict(values)

@@ -9,6 +9,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_env.registry import SERVERS
+from multispin_lab.planning.at_server import colocated
 
 QWEN = ms.Scenario.preset("qwen3.5")
 
@@ -183,3 +184,91 @@ def test_bad_files_are_refused(text, words, tmp_path):
     file.write_text(text.replace("{}", 'name = "a"\nmodel = "b"\nsource = "c"\n'), encoding="utf-8")
     with pytest.raises(ValueError, match=words):
         QWEN.replace(server=str(file))
+
+
+TABLE = ms.Server(
+    name="table",
+    model="m",
+    source="a table",
+    fixed_time=0.001,
+    time_per_draft=0.0002,
+    context_time=1e-7,
+    pieces=((0.010, 0.0001), (0.0, 0.0002)),
+    draft_pieces=((0.001, 0.00002),),
+    draft_context_time=1e-8,
+)
+
+
+def test_one_measured_tpot_scales_all_times():
+    predicted = 0.001 + 4 * (0.0002 + 1000 * 1e-7) + 0.010 + 4 * 0.0001
+    server = TABLE.anchored(2.5 * predicted, 4, 1000)
+    law = QWEN.replace(**server.fields | {"server": "", "context": 1000}).law
+    assert float(law.time(4, 4)) == pytest.approx(2.5 * predicted)
+    assert float(law.time(8, 800)) == pytest.approx(2.5 * (0.001 + 8 * 0.0003 + 0.16))
+    assert np.array(server.draft_pieces) == pytest.approx(2.5 * np.array(TABLE.draft_pieces))
+    assert (server.draft_context_time, server.draft_context) == pytest.approx((2.5e-8, 0))
+    assert server.source.startswith("a table; anchored at TPOT 31.5 ms with 4 requests after 1000 tokens: times x 2.5")
+    assert replace(TABLE, draft_pieces=(), draft_time=0.002).anchored(2.5 * predicted, 4, 1000).draft_time == (
+        pytest.approx(0.005)
+    )
+
+
+def test_two_measured_tpots_give_a_scale_and_a_constant():
+    small, large = 0.001 + 0.0002 + 0.010 + 0.0001, 0.001 + 100 * 0.0002 + 100 * 0.0002
+    server = TABLE.anchored([1.5 * small + 0.003, 1.5 * large + 0.003], [1, 100], 0)
+    assert server.fixed_time == pytest.approx(1.5 * 0.001 + 0.003)
+    assert np.array(server.pieces) == pytest.approx(1.5 * np.array(TABLE.pieces))
+    assert "times x 1.5 and 3 ms a pass, within 0.0%" in server.source
+    steep = TABLE.anchored([small, 2.0 * large], [1, 100], 0)  # no constant ≥ 0 fits: the scale has the least squares
+    scale = (1.0 + 0.5) / (1.0 + 0.25)
+    assert steep.pieces[0] == pytest.approx((0.010 * scale, 0.0001 * scale))
+    assert "and 0 ms a pass, within 40.0%" in steep.source
+    close = TABLE.anchored([small, small], [1, 2], 0)  # predictions that differ by 3 % give no constant
+    assert "and 0 ms a pass" in close.source
+
+
+@pytest.mark.parametrize(
+    ("tpot", "at", "message"),
+    [
+        ([0.02, 0.03], 1, r"at: expected a number of requests for each measured TPOT, got \[1\]"),
+        (0.0, 1, "measured_tpot: expected"),
+        (0.02, 0, "at: expected"),
+        ([0.05, 0.04], [1, 100], "measured: expected times that grow with"),
+    ],
+)
+def test_bad_anchors(tpot, at, message):
+    with pytest.raises(ValueError, match=message):
+        TABLE.anchored(tpot, at, 0)
+
+
+def test_the_constant_of_a_draft_is_left_out_of_files_where_it_is_0(tmp_path):
+    name = "server_draft_round_time"
+    assert name not in QWEN.to_dict()
+    QWEN.save(tmp_path / "old.toml")
+    TABLE.save(tmp_path / "table.toml")
+    assert name not in (tmp_path / "old.toml").read_text()
+    assert "round" not in (tmp_path / "table.toml").read_text()
+    slow = QWEN.replace(server_draft_time=0.002, server_draft_round_time=0.001)
+    assert ms.Scenario.from_dict(slow.to_dict()) == slow
+    slow.save(tmp_path / "slow.toml")
+    assert ms.Scenario.load(tmp_path / "slow.toml") == slow
+    replace(TABLE, draft_round_time=0.001).save(tmp_path / "table.toml")
+    served = QWEN.replace(server=str(tmp_path / "table.toml"))
+    assert served.server_draft_round_time == 0.001
+    assert served.replace(server_draft_time=0.003).server_draft_round_time == 0.0  # of another draft model
+
+
+def test_the_constant_of_a_draft_counts_once_a_round():
+    scenario = QWEN.replace(server="a100-32b", server_draft_time=0.002, server_draft_round_time=0.1)
+    lengths = np.array([0, 1, 5])
+    assert scenario.server_drafting_time(lengths, 7) == pytest.approx([0.0, 0.102, 0.11])
+    state = ms.sample_state(scenario, np.random.default_rng(0), size=2)
+    for length, drafting in ((0, 0.0), (5, 0.11)):
+        fixed = colocated(scenario)[length].scenario
+        lines = colocated(scenario.replace(server_draft_pieces=((0.002, 0.0),), server_draft_round_time=0.1))
+        assert float(fixed.law.time(3, 3)) == pytest.approx(drafting + float(scenario.law.time(3, 3)))
+        assert float(lines[length].scenario.law.time(3, 3)) == pytest.approx(drafting + float(scenario.law.time(3, 3)))
+    free = scenario.replace(server_draft_time=0.002)
+    assert (free.server_draft_round_time, free.replace(num_users=3).server_draft_round_time) == (0.0, 0.0)
+    assert (ms.baselines.colocated_goodput(scenario, state) < ms.baselines.colocated_goodput(free, state)).all()
+    assert (ms.baselines.overlapping_goodput(scenario, state) < ms.baselines.overlapping_goodput(free, state)).all()

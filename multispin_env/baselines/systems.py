@@ -105,7 +105,7 @@ def overlapping_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     """
     state = checked_state(scenario, state)
     users, lengths = scenario.num_users, np.arange(scenario.max_draft_length + 1)
-    drafting, verifying = lengths * scenario.draft_step_time(users), scenario.law.time(users, users * (lengths + 1))
+    drafting, verifying = scenario.server_drafting_time(lengths, users), scenario.law.time(users, users * (lengths + 1))
     return _best_common(scenario, state, np.maximum(drafting, verifying))
 
 
@@ -116,9 +116,11 @@ def _best_common(scenario: Scenario, state: SystemState, round_time: FloatArray)
 
 
 def colocated_round_time(scenario: Scenario, batch: int, draft_length: IntArray) -> FloatArray:
-    """Return L T_srv(n) + T_ver(n, n (L + 1)) in s, the time to draft and verify a batch of n, for lengths (l,)."""
-    drafting = scenario.draft_step_time(batch) * np.asarray(draft_length, dtype=np.float64)
-    return drafting + scenario.law.time(batch, batch * (draft_length + 1))
+    """Return L T_srv(n) + T_ver(n, n (L + 1)) in s, the time to draft and verify a batch of n, for lengths (l,).
+
+    A draft also takes the scenario's ``server_draft_round_time``.
+    """
+    return scenario.server_drafting_time(draft_length, batch) + scenario.law.time(batch, batch * (draft_length + 1))
 
 
 def _passes_alone(scenario: Scenario) -> FloatArray:

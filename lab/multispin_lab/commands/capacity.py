@@ -12,6 +12,7 @@ import numpy as np
 from multispin_env.apps.terminal.arguments import (
     DEFAULT_SCENARIO,
     Command,
+    add_anchor_options,
     add_scenario_options,
     add_set_option,
     parse_settings,
@@ -60,6 +61,7 @@ _DEFAULT_CONTROLLERS = ("load-aware", "greedy", "colocated", "autoregressive")
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser)
+    add_anchor_options(parser)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
     parser.add_argument("--num-users", type=int, metavar="K", help="number of devices (default 20)")
     add_set_option(parser)

@@ -19,6 +19,7 @@ import numpy as np
 
 from multispin_env.apps.terminal.arguments import (
     Command,
+    add_anchor_options,
     add_scenario_options,
     add_set_option,
     collect_arguments,
@@ -175,6 +176,7 @@ def _draw(rows: Sequence[DraftRow], title: str, stem: Path) -> None:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser, draft=False)
+    add_anchor_options(parser)
     parser.add_argument("--num-users", type=int, metavar="K", help="number of devices (default: the scenario's)")
     add_set_option(parser)
     names = f"profiles: {', '.join(DRAFTS.names())}, or .toml or .json files (default: all)"

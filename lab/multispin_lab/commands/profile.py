@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from multispin_env.apps.terminal.arguments import Command
+from multispin_env.apps.terminal.arguments import Command, add_anchor_options
 from multispin_env.apps.terminal.output import Progress
 from multispin_env.checks import check_integer, check_name
 from multispin_env.evaluation.drawing import save
@@ -40,6 +40,7 @@ from multispin_lab.models.profile import (
     Profile,
     cell_sizes,
     draw_profile,
+    formula,
     make_profile,
     pass_contexts,
     table_lines,
@@ -71,6 +72,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     repeats = "passes for each batch size and draft length (default 5)"
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help=repeats)
     parser.add_argument("--seed", type=int, default=0, help="random seed of the order of passes (default 0)")
+    add_anchor_options(parser)
     add_out_option(parser, ".toml, .csv and .png", required=False)
 
 
@@ -103,10 +105,13 @@ def _run(options: argparse.Namespace) -> None:
     _set_defaults(options)
     cells, files = _cells(options), _outputs(options.out)
     profile = (_measure if options.table is None else _look_up)(options, cells, files[1])
-    profile.server.save(files[0])
+    tpot, server = options.measured_tpot, profile.server
+    server = server if tpot is None else server.anchored(tpot, options.at, options.context)
+    server.save(files[0])
     save(partial(draw_profile, profile), PICTURE_SIZE, options.out, (files[-1].suffix,))
     print(aligned(HEADER, table_lines(profile)))
-    print(f"\n{profile.describe()}\n\n{', '.join(map(str, files))}")
+    anchored = "" if tpot is None else f"\n\nAnchored, a pass takes {formula(server)}.\nSource: {server.source}."
+    print(f"\n{profile.describe()}{anchored}\n\n{', '.join(map(str, files))}")
 
 
 def _set_defaults(options: argparse.Namespace) -> None:
@@ -162,6 +167,7 @@ COMMAND = Command(
         "--target large.gguf --batches 1 2 4 --lengths 0 2 6 --repeats 9 --out mine-server",
         "--target large --draft small --device cuda --dtype bfloat16 --context 1024 --out mine-server",
         "--table h100_sxm --model Qwen/Qwen3-32B --tensor-parallel 4 --draft Qwen/Qwen3-0.6B --out mine-server",
+        "--table h100_sxm --model Qwen/Qwen3-32B --measured-tpot 0.0340 --at 1 --out mine-server",
         "--table",
     ),
     _add_options,

@@ -16,19 +16,20 @@ import numpy as np
 
 from multispin_env.apps.terminal.arguments import (
     Command,
+    add_anchor_options,
     add_scenario_options,
     add_set_option,
     parse_settings,
     resolve_scenario,
 )
 from multispin_env.apps.terminal.output import provenance, warn
-from multispin_env.checks import check_integer, check_name, check_real
-from multispin_env.draft import DraftProfile
+from multispin_env.checks import check_integer, check_name, check_plausible, check_real
+from multispin_env.draft import DraftProfile, expected_tokens
 from multispin_env.evaluation.cases import changed_settings
 from multispin_env.evaluation.statistics import aligned, table
 from multispin_env.scenario import Scenario, Task
 from multispin_env.units import MS
-from multispin_lab.planning.schedule import Span, draft_schedule, schedule_goodput
+from multispin_lab.planning.schedule import Span, draft_schedule, measured_draft_times, schedule_goodput
 
 _METHODS = {
     "vllm": {"draft-model": "draft_model", "eagle": "eagle", "eagle3": "eagle3", "mtp": "mtp", "ngram": "ngram"},
@@ -55,20 +56,47 @@ _Schedules = Sequence[tuple[Scenario, Sequence[Span]]]  # one for each context, 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser, draft=False)
+    add_anchor_options(parser)
     draft = "draft profile whose acceptance and, where the server drafts, times replace the scenario's"
     parser.add_argument("--draft", metavar="NAME", help=draft)
     draft_time = "time of the draft model per token in seconds (default: the server's, or 0.004)"
-    parser.add_argument("--draft-time", type=float, metavar="S", help=draft_time)
+    times = parser.add_mutually_exclusive_group()
+    times.add_argument("--draft-time", type=float, metavar="S", help=draft_time)
+    draft_at = (
+        "instead, TPOT in seconds of one request with drafts of K tokens, for two K; acceptance length TOKENS if "
+    )
+    draft_at += "it is not that of the tasks"
+    times.add_argument("--draft-at", nargs="+", metavar="K:TPOT[:TOKENS]", help=draft_at)
     parser.add_argument("--max-batch", type=int, default=64, metavar="N", help="largest batch size (default 64)")
     contexts = "print a schedule for each of these tokens of context (default: that of the scenario)"
     parser.add_argument("--contexts", type=int, nargs="+", metavar="C", help=contexts)
     parser.add_argument("--min-length", type=int, default=0, metavar="L", help="least draft length (default 0)")
     bits = "bits of the values in the caches, which in profiles from tables have 16 (default 16)"
     parser.add_argument("--kv-bits", type=int, default=16, metavar="N", help=bits)
-    method = f"one of {', '.join(_METHODS['vllm'])} (default draft-model); the others need --draft-time"
+    method = f"one of {', '.join(_METHODS['vllm'])} (default draft-model); the others need --draft-time or --draft-at"
     parser.add_argument("--method", default="draft-model", metavar="NAME", help=method)
     parser.add_argument("--format", default="table", help=f"one of {', '.join(_FORMATS)} (default table)")
     add_set_option(parser)
+
+
+def _drafting_at(options: argparse.Namespace, scenario: Scenario) -> Scenario:
+    """Return the scenario with draft times of the server from K:TPOT[:TOKENS]."""
+    rounds, rates = [], np.array([task.acceptance_rate for task in scenario.tasks])
+    for text in options.draft_at:
+        length, *rest = text.split(":")
+        try:
+            drafted, tpot, *tokens = int(length), *map(float, rest)
+        except ValueError:
+            raise ValueError(f"draft_at: expected K:TPOT or K:TPOT:TOKENS, got {text!r}") from None
+        check_integer("draft_at: K", drafted, 1)
+        check_plausible({"measured_tpot": check_real("tpot", tpot, 0.0, open_low=True)}, "draft_at: ")
+        tokens = tokens or [float(expected_tokens(drafted, rates).mean())]
+        rounds.append((drafted, tpot * check_real("tokens", tokens[0], 1.0, drafted + 1.0)))
+    time, constant = measured_draft_times(scenario, rounds)
+    if not constant:
+        text = "the constant time of a draft is unknown without two different lengths, and counted in each token"
+        warn(options, f"{text}: long drafts look too expensive; add a longer one to --draft-at")
+    return scenario.replace(server_draft_time=time, server_draft_round_time=constant)
 
 
 def _table(schedules: _Schedules, scenario: Scenario, options: argparse.Namespace) -> None:
@@ -83,7 +111,9 @@ def _table(schedules: _Schedules, scenario: Scenario, options: argparse.Namespac
         times = dict.fromkeys(f"{other.draft_step_time(size) / MS:.4g}" for size in (1, options.max_batch))
         changed = changed_settings(parse_settings(options.set))
         changed += f", {other.context:,} tokens of context" * (options.contexts is not None)
-        title = f"{other.label}{changed}, draft time {' to '.join(times)} ms, at most {options.max_batch} requests"
+        constant = f" and {other.server_draft_round_time / MS:.4g} ms a draft" * (other.server_draft_round_time > 0.0)
+        drafting = f"draft time {' to '.join(times)} ms{constant}"
+        title = f"{other.label}{changed}, {drafting}, at most {options.max_batch} requests"
         fitting = other.memory.requests(other.context, drafts=True)
         fits = {"fits": partial(_fits, fitting)} if fitting < options.max_batch else {}
         texts.append(f"{title}\n\n{aligned(*table(spans, columns | fits))}")
@@ -202,6 +232,8 @@ def _run(options: argparse.Namespace) -> None:
     if options.draft_time is not None:
         time = check_real("draft_time", options.draft_time, 0.0, open_low=True)
         scenario = scenario.replace(server_draft_time=time)
+    elif options.draft_at is not None:
+        scenario = _drafting_at(options, scenario)
     elif options.method != "draft-model" and not times:
         raise ValueError(f"draft_time: expected the time per drafted token with method {options.method}, got none")
     tokens = scenario.kv_tokens * 16 // check_integer("kv_bits", options.kv_bits, 1, 64)

@@ -112,7 +112,8 @@ def describe_pieces(lines: Iterable[Any]) -> str:
 
 def formula(server: Server) -> str:
     """Return the verification time as a formula of K drafts, n tokens and C tokens of context of all drafts."""
-    drafts = f"{server.time_per_draft / MS:.4g} ms K + " if server.time_per_draft else ""
+    drafts = f"{server.fixed_time / MS:.4g} ms + " if server.fixed_time else ""
+    drafts += f"{server.time_per_draft / MS:.4g} ms K + " if server.time_per_draft else ""
     context = f"{1e9 * server.context_time:.4g} ns C + " if server.context_time else ""
     return f"{drafts}{context}{describe_pieces(server.pieces)}"
 

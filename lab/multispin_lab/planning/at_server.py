@@ -56,10 +56,12 @@ class _DraftingServer(Scenario):
     @cached_property
     @override
     def law(self) -> VerificationLaw:
-        law = super().law
+        law, constant = super().law, self.server_draft_round_time * (self.drafted > 0)
         if self.server_draft_lines == ((self.server_draft_time, 0.0),):  # for any number of requests
-            return replace(law, fixed_time=law.fixed_time + self.drafted * self.server_draft_time)
-        lines = tuple((self.drafted * start, self.drafted * slope) for start, slope in self.server_draft_lines)
+            return replace(law, fixed_time=law.fixed_time + self.drafted * self.server_draft_time + constant)
+        lines = tuple(
+            (self.drafted * start + constant, self.drafted * slope) for start, slope in self.server_draft_lines
+        )
         return replace(law, drafting=lines)
 
 

@@ -1,5 +1,6 @@
 """Best draft lengths by batch size of a server that hosts both models."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ from multispin_env.baselines.systems import colocated_round_time
 from multispin_env.checks import check_integer
 from multispin_env.draft import expected_tokens
 from multispin_env.scenario import Scenario
+from multispin_env.server import fit_line
+from multispin_env.units import MS
 
 
 @dataclass(frozen=True)
@@ -67,3 +70,22 @@ def schedule_goodput(scenario: Scenario, max_batch: int) -> FloatArray:
     tokens = expected_tokens(lengths, rates[:, None]).mean(0)
     sizes = range(1, max_batch + 1)
     return np.array([size * tokens / colocated_round_time(scenario, size, lengths) for size in sizes])
+
+
+def measured_draft_times(scenario: Scenario, rounds: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """Return T_srv and the constant of a draft in s, from pairs (L, seconds of a round) measured with one request.
+
+    A round without its pass, T_ver(1, L + 1), takes the constant and L T_srv. One length leaves the constant unknown:
+    it is 0, and long drafts look too expensive. ``ValueError`` for a round that is not longer than its pass.
+    """
+    lengths = np.array([length for length, _ in rounds])
+    drafting = np.array([seconds for _, seconds in rounds]) - scenario.law.time(1, lengths + 1)
+    if drafting.min() <= 0.0:
+        late = int(drafting.argmin())
+        seconds, drafted = rounds[late][1] / MS, lengths[late]
+        expected = f"rounds longer than the pass of {seconds - drafting[late] / MS:.4g} ms"
+        raise ValueError(
+            f"draft_at: expected {expected}, got {seconds:.4g} ms with length {drafted}; scale the passes with "
+            "--measured-tpot"
+        )
+    return fit_line(lengths.astype(np.float64), drafting)

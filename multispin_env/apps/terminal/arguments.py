@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import sys
 from argparse import Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from multispin_env.registry import (
     import_environment,
 )
 from multispin_env.scenario import Scenario
+from multispin_env.server import DRAFTING, LAW, Server
 
 DEFAULT_ENV, DEFAULT_SCENARIO = "MultiSpin/Heterogeneous-v0", "llama2"
 
@@ -68,6 +70,15 @@ def add_scenario_options(parser: ArgumentParser, defaults: Mapping[str, str] = D
         parser.add_argument("--fleet", metavar="NAME", help=fleet)
     budget = f"total uplink bandwidth in Hz (default {defaults['total_bandwidth']})"
     parser.add_argument("--total-bandwidth", type=float, metavar="HZ", help=budget)
+
+
+def add_anchor_options(parser: ArgumentParser) -> None:
+    """Add ``--measured-tpot --at``, which scale the server's times as `Server.anchored`."""
+    tpot = "measured time per output token in seconds without drafts, after the same context, to which times of the "
+    tpot += "server are scaled; several, at different --at, also determine a constant of each pass"
+    parser.add_argument("--measured-tpot", type=float, nargs="+", metavar="S", help=tpot)
+    at = "requests in the batch of each --measured-tpot (default 1)"
+    parser.add_argument("--at", type=int, nargs="+", default=[1], metavar="N", help=at)
 
 
 def add_set_option(parser: ArgumentParser, settings: str = "fields of the scenario, e.g. max_draft_length=12") -> None:
@@ -156,7 +167,13 @@ def resolve_scenario(options: Namespace, **fixed: Any) -> Scenario:
     """Return the scenario of a command without an environment; the command sets the ``fixed`` fields."""
     fields = collect_arguments(options)
     check_settings(options, fields)
-    return Scenario.resolve(options.scenario or DEFAULT_SCENARIO).replace(**(fields | fixed))
+    scenario = Scenario.resolve(options.scenario or DEFAULT_SCENARIO).replace(**(fields | fixed))
+    if vars(options).get("measured_tpot") is None:
+        return scenario
+    server = Server.of(scenario).anchored(options.measured_tpot, options.at, scenario.context)
+    print(server.source, file=sys.stderr)
+    scaled = {name: server.fields[name] for name in (*LAW, *DRAFTING) if name not in fields}  # others are measured
+    return scenario.replace(**scaled, server="")
 
 
 def check_settings(

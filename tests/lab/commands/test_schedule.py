@@ -259,3 +259,52 @@ def test_drafting_stops_paying_near_a_measured_load():
     size = int(np.flatnonzero(gain > 1.0)[-1]) + 1
     load = 1.0 / (256 / goodput[size - 1, 0] + 0.166)
     assert 4 / 1.5 <= load <= 8 * 1.5
+
+
+ONE = ["--set", "max_draft_length=8", "--format", "json", "--method", "eagle3"]
+
+
+def test_the_server_is_anchored_at_a_measured_tpot(capsys):
+    words = ["schedule", *QWEN, "--measured-tpot", "0.055", "--at", "4"]
+    assert main([*words, "--format", "json"]) == 0
+    out, err = capsys.readouterr()
+    scenario = ms.Scenario.from_dict(json.loads(out)["about"]["scenario"])
+    assert float(scenario.law.time(4, 4)) == pytest.approx(0.055)
+    scale = 0.055 / float(SCENARIO.law.time(4, 4))
+    assert scenario.server_draft_time == pytest.approx(scale * SCENARIO.server_draft_time)
+    assert f"qwen3.5 on a100-32b; anchored at TPOT 55 ms with 4 requests after 1024 tokens: times x {scale:.4g}" in err
+    assert main([*words, "--format", "json", "--set", "server_draft_time=0.003"]) == 0  # measured, too
+    assert json.loads(capsys.readouterr().out)["about"]["scenario"]["server_draft_time"] == 0.003
+
+
+def test_two_lengths_give_the_constant_of_a_draft(capsys):
+    law, rates = SCENARIO.law, np.array([task.acceptance_rate for task in SCENARIO.tasks])
+    rounds = {length: float(law.time(1, length + 1)) + 0.004 + 0.0015 * length for length in (2, 6)}
+    tokens = float(expected_tokens(2, rates).mean())
+    words = [f"2:{rounds[2] / tokens!r}", f"6:{rounds[6] / 3.0!r}:3"]
+    about = json.loads(printed(capsys, *ONE, "--draft-at", *words))["about"]["scenario"]
+    assert about["server_draft_time"] == pytest.approx(0.0015)
+    assert about["server_draft_round_time"] == pytest.approx(0.004)
+    assert main(["schedule", *QWEN, *ONE, "--draft-at", words[1]]) == 0
+    out, err = capsys.readouterr()
+    about = json.loads(out)["about"]["scenario"]
+    assert about["server_draft_time"] == pytest.approx(0.0015 + 0.004 / 6)
+    assert "server_draft_round_time" not in about
+    assert "the constant time of a draft is unknown" in err
+    assert "long drafts look too expensive" in err
+    assert "1.5 ms and 4 ms a draft" in printed(capsys, "--method", "mtp", "--draft-at", *words)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("2", r"draft_at: expected K:TPOT or K:TPOT:TOKENS, got '2'"),
+        ("two:0.02", "draft_at: expected K:TPOT or K:TPOT:TOKENS"),
+        ("0:0.02", "draft_at: K: expected"),
+        ("2:20", "draft_at: measured_tpot: expected seconds, at most 5, got 20; did you mean 0.02"),
+        ("2:0.02:4", "tokens: expected"),
+        ("2:0.001:3", "draft_at: expected rounds longer than the pass of .* scale the passes with --measured-tpot"),
+    ],
+)
+def test_bad_rounds(refused, text, message):
+    assert re.search(message, refused("schedule", [*QWEN, *ONE, "--draft-at", text]))

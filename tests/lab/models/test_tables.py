@@ -205,6 +205,17 @@ def test_the_package_reads_the_context_once_for_each_token_of_a_draft():
     assert theirs[1] - theirs[0] > 5.0 * (ours[1] - ours[0]) > 0.0
 
 
+def test_an_anchored_table(package, tmp_path, capsys):
+    stem = tmp_path / "mine"
+    assert main(["profile", "--table", "moon_sxm", *SMALL, "--measured-tpot", "0.016098", "--out", str(stem)]) == 0
+    server, printed = ms.Server.load(f"{stem}.toml"), capsys.readouterr().out
+    np.testing.assert_allclose(server.pieces, [[0.016, 4.004e-5]], rtol=3e-3)
+    assert "aiconfigurator-core 9.9" in server.source
+    assert "; anchored at TPOT 16.1 ms with 1 request after 1024 tokens: times x " in server.source
+    assert "The fit has relative errors" in printed
+    assert "Anchored, a pass takes" in printed
+
+
 def test_bytes_of_models_in_the_package():
     pytest.importorskip("aiconfigurator_core")
     server = SERVERS.load("h100-27b")
