@@ -81,11 +81,8 @@ def measured_draft_times(scenario: Scenario, rounds: Sequence[tuple[int, float]]
     lengths = np.array([length for length, _ in rounds])
     drafting = np.array([seconds for _, seconds in rounds]) - scenario.law.time(1, lengths + 1)
     if drafting.min() <= 0.0:
-        late = int(drafting.argmin())
-        seconds, drafted = rounds[late][1] / MS, lengths[late]
-        expected = f"rounds longer than the pass of {seconds - drafting[late] / MS:.4g} ms"
-        raise ValueError(
-            f"draft_at: expected {expected}, got {seconds:.4g} ms with length {drafted}; scale the passes with "
-            "--measured-tpot"
-        )
+        length, seconds = rounds[int(drafting.argmin())]
+        expected = f"rounds longer than the pass of {(seconds - drafting.min()) / MS:.4g} ms"
+        got = f"{seconds / MS:.4g} ms with length {length}; scale the passes with --measured-tpot"
+        raise ValueError(f"draft_at: expected {expected}, got {got}")
     return fit_line(lengths.astype(np.float64), drafting)
