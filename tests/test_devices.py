@@ -101,7 +101,11 @@ def test_named_fleets_have_the_growth_of_their_profiles(name):
     scenario = QWEN.replace(fleet=name, num_users=50)
     profiles = [DEVICES.load(label) for label, *_ in scenario.fleet]
     growth = np.array([(profile.draft_context_time, profile.draft_context) for profile in profiles])
-    assert [row[5:] for row in scenario.fleet] == [(added, after) if added else () for added, after in growth.tolist()]
+    assert [row[5:7] for row in scenario.fleet] == [(added, after) if added else () for added, after in growth.tolist()]
+    rates = [profile.prompt_rate for profile in profiles]
+    reads = 2 * np.count_nonzero(rates) >= len(rates)
+    assert [sum(row[7:]) for row in scenario.fleet] == [rate * reads for rate in rates]
+    assert scenario.devices.reads == reads == (name == "boards")
     short, long = (ms.sample_state(scenario.replace(context=context), 0) for context in (1024, 32_768))
     added, after = growth[long.fleet_row].T
     np.testing.assert_allclose(long.draft_time - short.draft_time, added * (32_768 - np.maximum(after, 1024)), 1e-12)

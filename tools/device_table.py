@@ -8,7 +8,7 @@ def device_table(models: bool = False) -> str:
 
     ``~`` precedes estimates of the ns that a token of context adds.
     """
-    titles = ["profile", "ms, cold", "sustained", "ns a token of context"]
+    titles = ["profile", "ms, cold", "sustained", "ns a token of context", "prompt tokens/s"]
     titles += ["J", "model and runtime"] if models else []
     lines = [titles, ["---"] * len(titles)]
     devices: list[ms.device.DeviceProfile] = [ms.registry.DEVICES.load(name) for name in ms.registry.DEVICES.names()]
@@ -17,7 +17,8 @@ def device_table(models: bool = False) -> str:
         joules = "" if device.joules_per_token is None else f"{device.joules_per_token:.2f}"
         mark = "~" if device.context_source.startswith("estimated") else ""
         growth = f"{mark}{1e9 * device.draft_context_time:.0f}" if device.draft_context_time else ""
-        row = [f"`{device.name}`", f"{1e3 * device.draft_time:.1f}", sustained, growth]
+        rate = f"{device.prompt_rate:.0f}" if device.prompt_rate else ""
+        row = [f"`{device.name}`", f"{1e3 * device.draft_time:.1f}", sustained, growth, rate]
         lines.append([*row, *([joules, device.model] if models else [])])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
