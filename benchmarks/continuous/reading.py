@@ -2,7 +2,7 @@
 
 Devices have the draft times of a ``snapdragon-8-elite-gen-5-npu`` and send ids, or no draft. Prompts and answers have
 recorded lengths; a request is in time with at most 40 ms a token after the first. ``autoregressive`` is the server
-alone. Shares have standard errors over the copies, TPOT its quantiles of 50 and 95 %.
+alone. Cells are the share in time ± its standard error over the copies, and quantiles of 50 and 95 % of TPOT in ms.
 """
 
 from argparse import Namespace
@@ -35,7 +35,7 @@ def row(rule: str, rates: list[float], load: float, copies: int) -> Row:
         run = ms.serve(make(reading), workload, copies=copies, warm_up=8.0, horizon=16.0)
         share, (median, slow, *_) = 1.0 - run.share_missed, 1e3 * run.pooled.tpot
         error = share.std(ddof=1) / np.sqrt(copies)
-        cells[f"{rate:g} tokens/s"] = f"{share.mean():.3f} ± {error:.3f}, {median:.0f}/{slow:.0f} ms"
+        cells[f"{rate:g} tokens/s"] = f"{share.mean():.3f}±{error:.3f} {median:.0f}/{slow:.0f}"
     return cells
 
 
