@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
 
 import multispin_env as ms
 from multispin_env.physics.continuous.core import ContinuousSystem
@@ -26,7 +27,7 @@ def course(scenario, rule="greedy", copies=2, steps=60, discipline="serial"):
     """Return the states and outcomes of a run."""
     controller = ms.make_controller(rule, scenario)
     core = seeded_core(
-        ContinuousSystem.of(scenario, discipline, workload=workload_of(rate=float(max(scenario.num_users, 3)))),
+        ContinuousSystem.of(scenario, discipline, workload=workload_of(rate=3.0 * scenario.num_users)),
         copies,
         0,
         drawn=True,
@@ -55,14 +56,14 @@ def test_devices_that_read_have_no_draft(rule, low, users):
     read = 0
     for state, outcome in course(scenario_of(low, users, prompt_rate=260.0), rule, steps=200):
         reading = state.reading & (state.phase == Phase.FREE)
-        drafted = outcome.verified & reading & ~outcome.served.dropped
+        drafted = reading & ~outcome.served.dropped
         read += drafted.sum()
         if low:
             assert (outcome.drafted_at[drafted] >= state.reading_left[drafted]).all()
         else:
             assert not outcome.draft_length[drafted].any()
         assert not state.reading_left[state.phase == Phase.IDLE].any()
-    assert read or users == 20  # devices of 20 rarely have a queue within 200 steps
+    assert read
 
 
 @pytest.mark.parametrize("fields", [{"draft_ahead": True}, {"upload_loss": 0.2, "repeat_time": 0.01}])
@@ -85,11 +86,61 @@ def test_a_rate_in_each_row_is_that_of_the_scenario():
     same(course(of_rows), course(scenario_of(fleet=rows, prompt_rate=260.0)))
 
 
-def test_copies_are_those_of_single_environments():
-    states = [state for state, _ in course(scenario_of(prompt_rate=260.0), copies=3)]
-    single = [state for state, _ in course(scenario_of(prompt_rate=260.0), copies=1)]
-    for several, one in zip(states, single, strict=True):
-        np.testing.assert_array_equal(several.reading_left[:1], one.reading_left)
+READERS = {
+    "scenario": {"prompt_rate": 260.0},
+    "rows": {"fleet": [["a", 0.5, 0.01, 0.01, 0.1, 0.0, 0.0, 26.0], ["b", 0.5, 0.02, 0.02, 0.1]], "prompt_rate": 260.0},
+}
+
+
+@pytest.mark.parametrize("fields", READERS.values(), ids=READERS)
+def test_vector_environments_are_single_ones(fields):
+    options = {"num_users": 4, "mean_prompt": 200.0, "load": 1.5, "min_draft_length": 0, **fields}
+    several = gym.make_vec("MultiSpin/Serving-v0", num_envs=3, **options)
+    singles = [gym.make("MultiSpin/Serving-v0", **options) for _ in range(3)]
+    seen, _ = several.reset(seed=[5, 6, 7])
+    alone = [env.reset(seed=seed)[0] for env, seed in zip(singles, (5, 6, 7), strict=True)]
+    rng, read = np.random.default_rng(0), False
+    for _ in range(60):
+        for name in seen:
+            np.testing.assert_array_equal(seen[name], [observation[name] for observation in alone])
+        read |= bool(seen["reading"].any())
+        action = rng.uniform(-1.0, 1.0, several.action_space.shape).astype(np.float32)
+        seen, reward, *_ = several.step(action)
+        steps = [env.step(row) for env, row in zip(singles, action, strict=True)]
+        alone = [step[0] for step in steps]
+        np.testing.assert_array_equal(reward, [step[1] for step in steps])
+    assert read
+
+
+@pytest.mark.parametrize("fields", READERS.values(), ids=READERS)
+def test_both_checkers_with_rates(fields):
+    env = gym.make("MultiSpin/Serving-v0", num_users=3, mean_prompt=200.0, **fields)
+    check_env(env.unwrapped, skip_render_check=True)
+    pytest.importorskip("stable_baselines3.common.env_checker").check_env(env.unwrapped, warn=False)
+
+
+def test_with_a_least_length_a_prompt_is_a_later_arrival():
+    prompt, rate = 200, 260.0
+
+    def finished(scenario):
+        lengths = ms.requests.make_lengths("log-normal", median_prompt=prompt, sigma_prompt=0.0)
+        arrivals = ms.requests.make_arrivals("poisson")
+        workload = ms.requests.Workload(arrivals=arrivals, lengths=lengths, rate=1e-3, level=ms.requests.ServiceLevel())
+        core = seeded_core(ContinuousSystem.of(scenario, workload=workload), 4, 1, drawn=True)
+        core.reset()
+        controller, rows = ms.make_controller("greedy", scenario, draft_length=3), []
+        for _ in range(400):
+            outcome = core.step(controller.decide_continuous(core.state))
+            served = outcome.served
+            done = served.finished[:, 0]
+            rows += list(zip(np.flatnonzero(done), served.ttft[done, 0], served.tpot[done, 0], strict=True))
+            assert not core.state.demand.queue.any()  # else reading begins at the end of the request before
+        return np.array(sorted(rows, key=lambda row: row[0]))
+
+    scenario = scenario_of(1, 1, channel="static")
+    read, at_once = finished(scenario.replace(prompt_rate=rate)), finished(scenario)
+    assert len(read) == len(at_once) > 10
+    np.testing.assert_allclose(read - at_once, [[0.0, prompt / rate, 0.0]] * len(read), atol=1e-9)
 
 
 def test_without_a_rate_nothing_is_said():
@@ -100,13 +151,13 @@ def test_without_a_rate_nothing_is_said():
 
 
 def test_agents_see_the_seconds_of_reading():
-    env = gym.make("MultiSpin/Serving-v0", prompt_rate=2.6, num_users=4, mean_prompt=200.0).unwrapped
+    env = gym.make("MultiSpin/Serving-v0", prompt_rate=260.0, num_users=4, mean_prompt=200.0).unwrapped
     observation, _ = env.reset(seed=0)
     seen = False
-    for _ in range(40):
+    for _ in range(200):
         observation = env.step(np.zeros(env.action_space.shape, np.float32))[0]
         decoded = env.config.observations.decode(observation)
-        np.testing.assert_allclose(decoded.reading_left, env.state.reading_left, 1e-2, 1e-6)
+        np.testing.assert_allclose(decoded.reading_left, env.state.reading_left, 1e-5, 1e-6)
         seen |= bool(observation["reading"].any())
     assert seen
     assert "reading" not in gym.make("MultiSpin/Serving-v0", num_users=4).observation_space.spaces
