@@ -190,7 +190,7 @@ class _Unit(NamedTuple):
 
 _UNITS = {
     "draft_time mean_draft_time server_draft_time draft_time_s sustained_time": _Unit("seconds", high=1.0),
-    "draft_pieces server_draft_pieces": _Unit("seconds", high=1.0),
+    "draft_pieces server_draft_pieces draft_round_time server_draft_round_time": _Unit("seconds", high=1.0),
     "fixed_time time_per_draft pieces": _Unit("seconds", high=5.0),
     "verification_fixed_time verification_time_per_draft verification_pieces": _Unit("seconds", high=5.0),
     "context_time draft_context_time server_draft_context_time": _Unit("seconds", high=1e-3, factor=np.nan),

@@ -14,6 +14,7 @@ from multispin_env.checks import (
     check_bool,
     check_instance,
     check_integer,
+    check_plausible,
     check_real,
     checked_field,
     shown,
@@ -333,7 +334,7 @@ class Server(ProfileFile):
         if not tpots or len(tpots) != len(counts):
             raise ValueError(f"at: expected a number of requests for each measured TPOT, got {shown(counts)}")
         for value, count in zip(tpots, counts, strict=True):
-            check_real("measured_tpot", value, 0.0, open_low=True)
+            check_plausible({"measured_tpot": check_real("measured_tpot", value, 0.0, open_low=True)})
             check_integer("at", count, 1)
         per_draft = self.time_per_draft + self.context_time * check_integer("context", context, 0, MAX_CONTEXT)
         predicted = VerificationLaw(self.fixed_time, per_draft, self.pieces).time(np.array(counts), np.array(counts))

@@ -126,7 +126,7 @@ serving = partial(ms.EnvConfig.of, "MultiSpin/Serving-v0")
 optimal = partial(ms.make_controller, "optimal", SCENARIO)
 
 WRONG_UNITS = [  # fields, a number in the unit that is mistaken for theirs, the number meant, an extreme one, the doors
-    ("mean_draft_time server_draft_time", 13, 0.013, 1.0, SCENARIO.replace),
+    ("mean_draft_time server_draft_time server_draft_round_time", 13, 0.013, 1.0, SCENARIO.replace),
     ("server_draft_pieces", pair(1.0874), pair(0.0010874), pair(0.5), SCENARIO.replace),
     ("verification_fixed_time verification_time_per_draft", 12.72, 0.01272, 3.0, SCENARIO.replace),
     ("verification_pieces", pair(6.4451), pair(0.0064451), pair(3.0), SCENARIO.replace),
@@ -144,7 +144,8 @@ WRONG_UNITS = [  # fields, a number in the unit that is mistaken for theirs, the
     ("draft_context_time", 0.09, None, 1e-4, draft),
     ("draft_context_time", 0.09, None, 1e-4, device),
     ("pieces", pair(8.608), pair(0.008608), pair(3.0), server),
-    ("draft_time", 4, 0.004, 1.0, server),
+    ("draft_time draft_round_time", 4, 0.004, 1.0, server),
+    ("measured_tpot", 18.1, 0.0181, 4.0, lambda measured_tpot: server().anchored(measured_tpot)),
     ("draft_pieces", pair(2.1241), pair(0.0021241), pair(0.5), server),
     ("draft_time", 3.61, 0.00361, 1e-4, draft),
     ("draft_pieces", pair(2.1241), pair(0.0021241), pair(0.5), draft),

@@ -88,7 +88,7 @@ def test_a_rate_in_each_row_is_that_of_the_scenario():
 
 READERS = {
     "scenario": {"prompt_rate": 260.0},
-    "rows": {"fleet": [["a", 0.5, 0.01, 0.01, 0.1, 0.0, 0.0, 26.0], ["b", 0.5, 0.02, 0.02, 0.1]], "prompt_rate": 260.0},
+    "rows": {"fleet": [["a", 0.5, 0.01, 0.01, 0.1, 0.0, 0.0, 26.0], ["b", 0.5, 0.02, 0.02, 0.1]]},
 }
 
 
@@ -105,10 +105,12 @@ def test_vector_environments_are_single_ones(fields):
             np.testing.assert_array_equal(seen[name], [observation[name] for observation in alone])
         read |= bool(seen["reading"].any())
         action = rng.uniform(-1.0, 1.0, several.action_space.shape).astype(np.float32)
-        seen, reward, *_ = several.step(action)
-        steps = [env.step(row) for env, row in zip(singles, action, strict=True)]
-        alone = [step[0] for step in steps]
-        np.testing.assert_array_equal(reward, [step[1] for step in steps])
+        seen, *results, info = several.step(action)
+        alone, *expected, infos = zip(*[env.step(row) for env, row in zip(singles, action, strict=True)], strict=True)
+        for result, values in zip(results, expected, strict=True):
+            np.testing.assert_array_equal(result, values)
+        for name in infos[0]:
+            np.testing.assert_array_equal(info[name], [of_env[name] for of_env in infos])
     assert read
 
 
