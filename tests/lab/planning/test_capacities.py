@@ -338,3 +338,16 @@ def test_an_interval_is_open_if_resamples_meet_the_level_at_the_largest_load(coa
     partial = LoadSearch(SCENARIO, WORKLOAD, percent=85.0).result(found.tries[:-1])
     assert (partial.value, partial.low, partial.high) == (found.value, found.low, np.inf)
     assert partial.summary.endswith("to inf).")
+
+
+@pytest.mark.parametrize("name", SERVER_ONLY)
+def test_a_server_alone_does_not_wait_for_devices_that_read(name):
+    lengths = ms.requests.make_lengths("geometric", mean_output=20.0, mean_prompt=100.0)
+    requests = replace(workload(), lengths=lengths)
+    runs = []
+    for prompt_rate in (0.0, 26.0):
+        controller = SERVER_ONLY[name](SERVED.replace(prompt_rate=prompt_rate))[-1]
+        runs.append(ms.serve(controller, requests, copies=2, warm_up=1.0, horizon=6.0))
+    assert runs[0].finished.sum() > 10
+    np.testing.assert_array_equal(runs[0].pooled.ttft, runs[1].pooled.ttft)
+    np.testing.assert_array_equal(runs[0].pooled.tpot, runs[1].pooled.tpot)
