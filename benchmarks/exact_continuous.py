@@ -7,8 +7,8 @@ its length and the seconds left of drafting and upload. Fewer are never worse: r
 durations, the process has at least the rate of the system.
 
 For any values h of the states, no policy has a higher rate than the largest (N + h' − h) / D over all states and
-decisions, with N tokens and h' after the D seconds of a batch: the changes of h cancel in the long run. Policy iteration
-finds values for which the bound is the rate of a cycle of the process. The batches of this cycle, played exactly and
+decisions, with N tokens and h' after the D seconds of a batch: the changes of h cancel in the long run. By policy
+iteration the bound is nearly the rate of a cycle of the process. The batches of this cycle, played exactly and
 improved by a local search, have an attained rate.
 """
 
@@ -26,6 +26,12 @@ from multispin_env.solver.problem import user_times
 
 OUTSIDE = -1
 """Length of a device outside the batch, in a table (P, K) of the lengths of P batches."""
+
+_GAIN = 1e-9
+"""Tokens by which a new decision must be better."""
+
+_NEVER = -1e6
+"""Value of states from which no decision is known that leads to the best cycle."""
 
 _PERIODS = 24
 """Periods that are counted, after as many others."""
@@ -186,46 +192,61 @@ class _Policy(NamedTuple):
 
 
 @compiled
-def _improve(fleet: Fleet, grid: _Grid, rate: float, values: FloatArray, policy: _Policy, best: FloatArray) -> float:
-    """Set the policy and the values ``best`` of the largest N − rate D + h'; return the bound for the values h."""
-    users, choices = len(grid.cells), fleet.tokens.shape[1] - fleet.low
-    release, air, length = np.empty(users), np.empty(users), np.empty(users, np.int64)
-    free, bound = np.empty(users, np.int64), 0.0
+def _decode(grid: _Grid, block: int, state: int, cells: IntArray) -> bool:
+    """Set the cells (K,) of a state; return whether the device of the block is the first that is free."""
+    is_first = True
+    for k in range(len(cells)):
+        cells[k] = (state - grid.start[block]) // grid.stride[block, k] % grid.cells[k] if k != block else 0
+        is_first &= k >= block or cells[k] > 0
+    return is_first
+
+
+@compiled_part
+def _set_drafts(
+    fleet: Fleet, grid: _Grid, cells: IntArray, combination: int, length: IntArray, release: FloatArray, air: FloatArray
+) -> None:
+    """Set the drafts (K,) of a state, with a combination of lengths of the free devices."""
+    choices = fleet.tokens.shape[1] - fleet.low
+    for k in range(len(cells)):
+        if cells[k] == 0:
+            length[k] = fleet.low + combination % choices
+            combination //= choices
+            release[k], air[k] = length[k] * fleet.draft_time[k], length[k] * fleet.token_time[k]
+        else:
+            length[k] = grid.length[k, cells[k]]
+            release[k], air[k] = grid.release[k, cells[k]], grid.air[k, cells[k]]
+
+
+@compiled
+def _improve(fleet: Fleet, grid: _Grid, rate: float, values: FloatArray, policy: _Policy) -> float:
+    """Set decisions with a larger N − rate D + h' than the policy's; return the bound for the values h."""
+    users, choices, bound = len(grid.cells), fleet.tokens.shape[1] - fleet.low, 0.0
+    release, air = np.empty(users), np.empty(users)
+    length, cells = np.empty(users, np.int64), np.empty(users, np.int64)
     for block in range(users):
         for state in range(grid.start[block], grid.start[block + 1]):
-            count, is_first = 0, True
-            for k in range(users):
-                cell = (state - grid.start[block]) // grid.stride[block, k] % grid.cells[k] if k != block else 0
-                if cell == 0:
-                    is_first &= k >= block
-                    free[count] = k
-                    count += 1
-                length[k], release[k], air[k] = grid.length[k, cell], grid.release[k, cell], grid.air[k, cell]
-            best[state] = -np.inf
-            for combination in range(choices**count if is_first else 0):
-                rest = combination
-                for k in free[:count]:
-                    length[k] = fleet.low + rest % choices
-                    rest //= choices
-                    release[k], air[k] = length[k] * fleet.draft_time[k], length[k] * fleet.token_time[k]
+            if not _decode(grid, block, state, cells):
+                continue
+            best = values[state] + _GAIN if policy.following[state] >= 0 else -np.inf
+            for combination in range(choices ** (cells == 0).sum()):
+                _set_drafts(fleet, grid, cells, combination, length, release, air)
                 for i in range(len(grid.orders)):
                     order, members = grid.orders[i], grid.members[i]
-                    total, tokens = 0, 0.0
+                    drafted, tokens = 0, 0.0
                     for k in order[:members]:
-                        total += length[k]
+                        drafted += length[k]
                         tokens += fleet.tokens[k, length[k]]
-                    duration = _busy_until(release, air, order, members, np.inf) + fleet.pass_time[members, total]
+                    duration = _busy_until(release, air, order, members, np.inf) + fleet.pass_time[members, drafted]
                     following = grid.start[order[0]]
                     for position in range(members, users):
                         k = order[position]
                         left = _left(release, air, order, position, members, duration)
-                        following += grid.stride[order[0], k] * (
-                            grid.first[k, length[k]] + int(left / grid.step + 1e-9)
-                        )
+                        cell = grid.first[k, length[k]] + int(left / grid.step + 1e-9)
+                        following += grid.stride[order[0], k] * cell
                     gain = tokens + values[following]
                     bound = max(bound, (gain - values[state]) / duration)
-                    if gain - rate * duration > best[state]:
-                        best[state] = gain - rate * duration
+                    if gain - rate * duration > best:
+                        best = gain - rate * duration
                         policy.decision[state] = combination * len(grid.orders) + i
                         policy.following[state] = following
                         policy.tokens[state], policy.duration[state] = tokens, duration
@@ -233,35 +254,44 @@ def _improve(fleet: Fleet, grid: _Grid, rate: float, values: FloatArray, policy:
 
 
 @compiled
-def _evaluate(policy: _Policy, values: FloatArray) -> tuple[float, int]:
-    """Return the rate of the policy's best cycle and a state of it; set values, except of one state of each cycle."""
-    states = len(values)
-    seen, path = np.full(states, -1), np.empty(states, np.int64)
-    rate, root, known = -1.0, -1, np.zeros(states, np.bool_)
-    for begun in range(states):
+def _best_cycle(policy: _Policy) -> tuple[float, int]:
+    """Return the rate of a policy's best cycle and a state of it."""
+    seen, rate, root = np.full(len(policy.following), -1), -1.0, -1
+    for begun in range(len(seen)):
         state = begun
         while seen[state] < 0 and policy.following[state] >= 0:
             seen[state] = begun
             state = policy.following[state]
         if seen[state] == begun:  # a new cycle
             last, tokens, seconds = state, 0.0, 0.0
-            known[last] = True
             while seconds == 0.0 or state != last:
                 tokens += policy.tokens[state]
                 seconds += policy.duration[state]
                 state = policy.following[state]
             if tokens / seconds > rate:
                 rate, root = tokens / seconds, state
+    return rate, root
+
+
+@compiled
+def _evaluate(policy: _Policy, rate: float, root: int, values: FloatArray) -> None:
+    """Set the values of a policy, and drop its decisions that do not lead to the cycle with a state ``root``."""
+    states = len(values)
+    leads, path = np.full(states, -1), np.empty(states, np.int64)  # 1: yes, 0: no, or on the path
+    leads[root], values[root] = 1, 0.0
     for begun in range(states):
         state, steps = begun, 0
-        while not known[state] and policy.following[state] >= 0:
-            path[steps] = state
+        while leads[state] < 0 and policy.following[state] >= 0:
+            leads[state], path[steps] = 0, state
             steps += 1
             state = policy.following[state]
-        for state in path[:steps][::-1]:
-            known[state] = True
-            values[state] = policy.tokens[state] - rate * policy.duration[state] + values[policy.following[state]]
-    return rate, root
+        if leads[state] == 1:
+            for state in path[:steps][::-1]:
+                leads[state] = 1
+                values[state] = policy.tokens[state] - rate * policy.duration[state] + values[policy.following[state]]
+    for state in range(states):
+        if leads[state] < 1:
+            values[state], policy.following[state] = _NEVER, -1
 
 
 def _finer(coarse: _Grid, fine: _Grid, values: FloatArray) -> FloatArray:
@@ -283,17 +313,14 @@ def _finer(coarse: _Grid, fine: _Grid, values: FloatArray) -> FloatArray:
 def _cycle(fleet: Fleet, grid: _Grid, policy: _Policy, root: int) -> IntArray:
     """Return the table of the cycle from a state."""
     users, choices = len(grid.cells), fleet.tokens.shape[1] - fleet.low
-    rows, state = [], root
+    rows, state, cells = list[IntArray](), root, np.empty(len(grid.cells), dtype=np.int64)
     while not rows or state != root:
-        block = int(np.searchsorted(grid.start, state, "right")) - 1
+        _decode(grid, int(np.searchsorted(grid.start, state, "right")) - 1, state, cells)
         rest, order = divmod(int(policy.decision[state]), len(grid.orders))
-        row = np.full(users, OUTSIDE)
-        for k in range(users):
-            cell = (state - grid.start[block]) // grid.stride[block, k] % grid.cells[k] if k != block else 0
-            row[k] = grid.length[k, cell]
-            if cell == 0:
-                rest, place = divmod(rest, choices)
-                row[k] = fleet.low + place
+        row = grid.length[np.arange(users), cells]
+        for k in np.flatnonzero(cells == 0):
+            rest, place = divmod(rest, choices)
+            row[k] = fleet.low + place
         row[grid.orders[order, grid.members[order] :]] = OUTSIDE
         rows.append(row)
         state = int(policy.following[state])
@@ -322,13 +349,12 @@ def optimum(fleet: Fleet, tolerance: float = 3e-4, most_states: int = 1_000_000)
     while True:
         states, bound, process = len(values), np.inf, rate
         policy = _Policy(*(np.full(states, -1) for _ in range(2)), np.zeros(states), np.zeros(states))
-        best = np.empty(states)
         while True:
-            bound = min(bound, _improve(fleet, grid, process, values, policy, best))
-            if bound <= process * (1.0 + 1e-6):
+            bound = min(bound, _improve(fleet, grid, process, values, policy))
+            if bound <= process * (1.0 + tolerance / 10.0):
                 break
-            values[:] = best
-            process, root = _evaluate(policy, values)
+            process, root = _best_cycle(policy)
+            _evaluate(policy, process, root, values)
         found, attained = improved(fleet, _cycle(fleet, grid, policy, root))
         if attained > rate:
             table, rate = found, attained
