@@ -123,7 +123,7 @@ def table_rate(fleet: Fleet, table: IntArray) -> float:
 
 
 def improved(fleet: Fleet, table: IntArray) -> tuple[IntArray, float]:
-    """Return a table and its rate, after the best changes of single lengths."""
+    """Return a table and its rate, after changes of single lengths that increase it."""
     table, rate = table.copy(), table_rate(fleet, table)
     lengths = range(fleet.low, fleet.tokens.shape[1])
     changed = True
@@ -136,7 +136,8 @@ def improved(fleet: Fleet, table: IntArray) -> tuple[IntArray, float]:
                     rate, changed = other, True
                 else:
                     table[cell] = before
-    return table, rate
+    periods = (n for n in range(1, len(table) + 1) if len(table) % n == 0)
+    return table[: next(n for n in periods if (table == np.roll(table, n, 0)).all())], rate
 
 
 class _Grid(NamedTuple):
@@ -171,7 +172,7 @@ def _make_grid(fleet: Fleet, step: float) -> _Grid:
         whole = np.repeat(air, counts)
         parts.append((np.repeat(lengths, counts), np.maximum(left - whole, 0.0), np.minimum(left, whole)))
     cells = np.array([1 + len(part[0]) for part in parts])
-    padded = (
+    length, release, air_left = (
         np.stack([np.pad(a, (1, cells.max() - 1 - len(a))) for a in arrays]) for arrays in zip(*parts, strict=True)
     )
     shapes = np.where(np.eye(users, dtype=bool), 1, cells)
@@ -179,7 +180,8 @@ def _make_grid(fleet: Fleet, step: float) -> _Grid:
     start = np.append(0, shapes.prod(-1).cumsum())
     both = {(*sorted(p[:n]), *p[n:], n) for n in range(1, users + 1) for p in permutations(range(users))}
     *orders, members = np.array(sorted(both)).T
-    return _Grid(step, *padded, first, cells, start, stride, np.ascontiguousarray(np.stack(orders, -1)), members)
+    order = np.ascontiguousarray(np.stack(orders, -1))
+    return _Grid(step, length, release, air_left, first, cells, start, stride, order, members)
 
 
 class _Policy(NamedTuple):
@@ -334,7 +336,6 @@ class Optimum:
     rate: float
     table: IntArray
     bounds: tuple[float, ...]  # of all grids; each is valid
-    step: float  # s, of the last grid
 
     @property
     def bound(self) -> float:
@@ -345,10 +346,11 @@ class Optimum:
 def optimum(fleet: Fleet, tolerance: float = 3e-4, most_states: int = 1_000_000) -> Optimum:
     """Return the optimum, on grids of half the step each until the ends agree or the next grid has too many states."""
     grid = _make_grid(fleet, fleet.pass_time[1].min() / 8.0)
-    values, rate, table, bounds = np.zeros(grid.start[-1]), 0.0, np.zeros(0), list[float]()
+    values, rate, bounds = np.zeros(grid.start[-1]), 0.0, list[float]()
+    table: IntArray = np.zeros((0, len(fleet.draft_time)), dtype=np.int64)
     while True:
         states, bound, process = len(values), np.inf, rate
-        policy = _Policy(*(np.full(states, -1) for _ in range(2)), np.zeros(states), np.zeros(states))
+        policy = _Policy(np.full(states, -1), np.full(states, -1), np.zeros(states), np.zeros(states))
         while True:
             bound = min(bound, _improve(fleet, grid, process, values, policy))
             if bound <= process * (1.0 + tolerance / 10.0):
@@ -361,5 +363,5 @@ def optimum(fleet: Fleet, tolerance: float = 3e-4, most_states: int = 1_000_000)
         bounds.append(bound)
         finer = _make_grid(fleet, grid.step / 2.0)
         if rate >= (1.0 - tolerance) * min(bounds) or finer.start[-1] > most_states:
-            return Optimum(rate, table, tuple(bounds), grid.step)
+            return Optimum(rate, table, tuple(bounds))
         values, grid = _finer(grid, finer, values), finer
