@@ -33,6 +33,12 @@ _GAIN = 1e-9
 _NEVER = -1e6
 """Value of states from which no decision is known that leads to the best cycle."""
 
+_MOST_CELLS = 48
+"""Cells of a table above which no local search changes it."""
+
+_BETTER = 1.0 + 1e-4
+"""Factor on the rate from which a table of a finer grid replaces another one, since it may be much longer."""
+
 _PERIODS = 24
 """Periods that are counted, after as many others."""
 
@@ -126,7 +132,7 @@ def improved(fleet: Fleet, table: IntArray) -> tuple[IntArray, float]:
     """Return a table and its rate, after changes of single lengths that increase it."""
     table, rate = table.copy(), table_rate(fleet, table)
     lengths = range(fleet.low, fleet.tokens.shape[1])
-    changed = True
+    changed = table.size <= _MOST_CELLS
     while changed:
         changed = False
         for cell in np.ndindex(table.shape):
@@ -358,7 +364,7 @@ def optimum(fleet: Fleet, tolerance: float = 3e-4, most_states: int = 1_000_000)
             process, root = _best_cycle(policy)
             _evaluate(policy, process, root, values)
         found, attained = improved(fleet, _cycle(fleet, grid, policy, root))
-        if attained > rate:
+        if attained > rate * _BETTER:
             table, rate = found, attained
         bounds.append(bound)
         finer = _make_grid(fleet, grid.step / 2.0)

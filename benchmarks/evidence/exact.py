@@ -29,6 +29,7 @@ from multispin_env.files import replace_file
 from multispin_env.physics.continuous.averages import play, seeded_core
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.units import MHZ
+from multispin_lab.drawing import legend_below
 
 RULES = {"groups": BLUE, "prices": PURPLE, "greedy": GREEN, "own-pace": SKY, "synchronous": RED}
 LONGEST = {"llama2": (12, 6), "qwen3.5": (16, 14)}
@@ -130,8 +131,7 @@ def draw_shares(rows: list[Row], figure: Any) -> None:
     left.set_ylim(len(rows) - 0.5, -0.5)
     left.set_xlabel("rule / optimum")
     right.set_xlabel("of the bound")
-    for axes in (left, right):
-        axes.legend(fontsize=7, loc="lower left")
+    legend_below(figure, left, 8, right)
 
 
 def draw_cycle(case: Case, table: IntArray, figure: Any) -> None:
@@ -142,7 +142,7 @@ def draw_cycle(case: Case, table: IntArray, figure: Any) -> None:
     for axes, (name, controller) in zip(panels, controllers.items(), strict=True):
         _draw_timeline(axes, case, controller)
         axes.set_title(f"{case.name}: {name}", fontsize=9)
-    panels[0].legend(fontsize=7, ncols=4, loc="upper right")
+    legend_below(figure, panels[0], 3)
     panels[-1].set_xlabel("ms")
 
 
