@@ -34,7 +34,7 @@ from multispin_lab.drawing import legend_below
 RULES = {"groups": BLUE, "prices": PURPLE, "greedy": GREEN, "own-pace": SKY, "synchronous": RED}
 LONGEST = {"llama2": (12, 6), "qwen3.5": (16, 14)}
 """Caps of lengths for two and three devices."""
-MOST_STATES = {2: 150_000, 3: 100_000}
+MOST_STATES = {2: 150_000, 3: 300_000}
 PASSES = 500  # of the rules, of one draft each
 MEASURED = "l40s-8b", "a100-32b", "h100-32b"
 
@@ -131,7 +131,7 @@ def draw_shares(rows: list[Row], figure: Any) -> None:
     left.set_ylim(len(rows) - 0.5, -0.5)
     left.set_xlabel("rule / optimum")
     right.set_xlabel("of the bound")
-    legend_below(figure, left, 8, right)
+    legend_below(figure, left, 4, right)
 
 
 def draw_cycle(case: Case, table: IntArray, figure: Any) -> None:
