@@ -33,6 +33,9 @@ _GAIN = 1e-9
 _NEVER = -1e6
 """Value of states from which no decision is known that leads to the best cycle."""
 
+_MOST_SWEEPS = 40
+"""Sweeps of a grid; any of them has a valid bound."""
+
 _MOST_CELLS = 48
 """Cells of a table above which no local search changes it."""
 
@@ -357,7 +360,7 @@ def optimum(fleet: Fleet, tolerance: float = 3e-4, most_states: int = 1_000_000)
     while True:
         states, bound, process = len(values), np.inf, rate
         policy = _Policy(np.full(states, -1), np.full(states, -1), np.zeros(states), np.zeros(states))
-        while True:
+        for _ in range(_MOST_SWEEPS):
             bound = min(bound, _improve(fleet, grid, process, values, policy))
             if bound <= process * (1.0 + tolerance / 10.0):
                 break
