@@ -179,9 +179,6 @@ def _tokens(cell: str) -> list[int]:
 
 def results(chosen: list[Case], workers: int) -> Iterator[Row]:
     """Yield the rows of cases, which processes compute."""
-    if workers == 1:
-        yield from map(row, chosen)
-        return
     with ProcessPoolExecutor(workers) as pool:
         yield from pool.map(row, chosen)
 
