@@ -20,6 +20,7 @@ from multispin_env.arrays import IntArray
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
 
 INSTANCES = 12
+NEVER = 10**6  # batches until the next one of a device that is in none
 PATH = Path(__file__).with_name("tables.npz")
 SYSTEMS = ["llama2 K8 B10 narrow", "qwen3.5 K8 B10 narrow", "llama2 K20 B10 wide", "qwen3.5 K20 B5 narrow"]
 OPTIONS = {"systems": (SYSTEMS, "as in the tables"), "tight": (0, "instances with the tight bound")}
@@ -27,7 +28,7 @@ OPTIONS = {"systems": (SYSTEMS, "as in the tables"), "tight": (0, "instances wit
 
 @dataclass(frozen=True, eq=False)
 class Plan(ms.ContinuousController):
-    """Controller that follows tables (P, K) of lengths, batches of a period by devices with 0 for no draft.
+    """Controller that follows tables (P, K) of lengths, batches of a period by devices with −1 for no draft.
 
     There is a table for each of n environments, in a static channel. Uploads go in the order of their batches, and a
     batch starts when the server is free and its last upload has ended: for a table, no other execution is earlier.
@@ -39,8 +40,10 @@ class Plan(ms.ContinuousController):
         """Wait for the devices of the next batch; give new drafts the length of their device's next batch."""
         batch = state.batch[:, None]
         turned = [np.roll(table, -int(turn), 0) for table, turn in zip(self.tables, state.batch, strict=True)]
-        offset = np.stack([(table > 0).argmax(0) for table in turned])  # batches until each device's next
+        offset = np.stack([(table >= 0).argmax(0) for table in turned])  # batches until each device's next
         length = np.stack([table[ahead, np.arange(len(ahead))] for table, ahead in zip(turned, offset, strict=True)])
+        offset = np.where(length < 0, NEVER, offset)
+        length = np.maximum(length, self.scenario.min_draft_length)
         aim = np.where(state.phase == ms.physics.Phase.FREE, batch + offset, state.aim)
         join = np.where(aim <= batch, ms.physics.Join.WAIT, ms.physics.Join.LEAVE)
         return ms.ContinuousDecision(length, join, priority=aim.astype(np.float64), aim=aim)
@@ -49,7 +52,8 @@ class Plan(ms.ContinuousController):
 def show(system: System, tight: int) -> None:
     scenario, state = system.scenario, system.states(HELD_OUT_SEED, INSTANCES)
     with np.load(PATH, allow_pickle=False) as stored:
-        tables = tuple(stored[f"{system.name}, {i}"].astype(np.int64) for i in range(INSTANCES))
+        lengths = (stored[f"{system.name}, {i}"].astype(np.int64) for i in range(INSTANCES))
+        tables = tuple(np.where(length == 0, -1, length) for length in lengths)
     rules = {name: ms.make_controller(name, scenario) for name in ("groups", "prices")}
     rates = {name: ms.long_run(rule, state).rate for name, rule in (rules | {"plan": Plan(scenario, tables)}).items()}
     print(f"\n{system.name}")
