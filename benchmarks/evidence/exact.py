@@ -76,10 +76,10 @@ class Case(NamedTuple):
         if self.devices == "sampled":
             return state
         spread = np.linspace(-1.0, 1.0, self.users) * (self.devices == "unequal")
-        return ms.SystemState(
-            state.draft_time.mean() * 2.0**spread,
-            state.spectral_efficiency.mean() * 2.0**-spread,
-            state.acceptance_rate.mean() + 0.15 * spread,
+        return state.changed(
+            draft_time=state.draft_time.mean() * 2.0**spread,
+            spectral_efficiency=state.spectral_efficiency.mean() * 2.0**-spread,
+            acceptance_rate=state.acceptance_rate.mean() + 0.15 * spread,
         )
 
 
@@ -194,6 +194,8 @@ def run(options: Namespace) -> None:
     chosen = [case for case in cases() if all(word in case.name.split() for word in options.systems.split())]
     if not chosen:
         raise ValueError(f"systems: expected words of {[case.name for case in cases()]}, got {options.systems!r}")
+    if options.folder is not None:
+        options.folder.mkdir(parents=True, exist_ok=True)
     rows = show("tokens/s", results(chosen, options.workers))
     shares = {
         name: np.array([row[name] for row in rows])
