@@ -169,8 +169,9 @@ def test_fleets(printed):
         assert float(over) == pytest.approx(rounds / drafting, abs=0.005)
         assert float(formula) >= 1.0
     server = ms.Scenario.preset("llama2", server="l40s-8b")
-    ratio = server.draft_step_time(132) / float(server.law.time(132, 2 * 132))
-    assert float(third[3].split()[-1]) == pytest.approx(1.0 + ratio, abs=0.005)  # at 50 ms the best length is 1
+    users = int(third[3].split()[4])  # those that fit into the server's memory
+    ratio = server.draft_step_time(users) / float(server.law.time(users, 2 * users))
+    assert float(third[3].split()[-1]) == pytest.approx(1.0 + ratio, abs=0.005)  # the best length is 1
 
 
 def test_links(printed):
