@@ -44,6 +44,8 @@ CHECKS = {
     "sweep": (lambda study: len(study.trials) == 2 and 0.5 < study.best_value <= 1.0, {"trials": 2, "timesteps": 2048}),
     "own_channel": (lambda goodput: goodput["independent"] < goodput["rician"], {"episodes": 20}),
     "testbed": (lambda goodput: all(1.0 < number < 100.0 for row in goodput.values() for number in row), {"rounds": 3}),
+    "whole_model": (lambda goodput: 160 < goodput < 180, {}),
+    "whole_continuous": (lambda rates: 160 < rates[0] < 170 and 200 < rates[1] < 215, {}),
     "own_scenario": (lambda goodput: goodput > 12 / (0.030 + 12 * 0.008), {}),
 }
 
