@@ -7,7 +7,7 @@ import pytest
 import multispin_env as ms
 from examples.whole_continuous import WholeContinuous
 
-WAITING = 0.4  # s until a batch starts, so that some do not wait for all drafts
+WAITING = 0.1  # s until a batch starts, so that some do not wait for all drafts
 
 
 def environments(preset, num_users, horizon, sampled):
