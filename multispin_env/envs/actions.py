@@ -66,10 +66,7 @@ class ActionCodec(ABC, Generic[State, DecisionT]):
     def real_length(self, column: FloatArray) -> FloatArray:
         """Return unrounded draft lengths: low − 1 + (1 + high − low)^{(x + 1)/2} for entries x of column 0."""
         low, high = self.length_range
-        above = column + 1.0
-        above *= 0.5 * math.log(1.0 + high - low)
-        np.exp(above, out=above)
-        return above if low == 1 else low - 1.0 + above
+        return np.asarray(low - 1.0 + np.exp(0.5 * math.log(1.0 + high - low) * (column + 1.0)))
 
     def length_column(self, length: FloatArray | IntArray) -> FloatArray:
         """Return entries of column 0 for real lengths, the inverse of `real_length`; −1 if low equals high."""

@@ -132,8 +132,7 @@ def _dropped_by(decision: ContinuousDecision, state: ContinuousState) -> BoolArr
 
 def _join_of(x: FloatArray) -> IntArray:
     join = np.minimum((0.5 * _JOINS * (x + 1.0)).astype(np.int64), Join.WAIT)
-    joined = join.any(-1, keepdims=True)
-    return join if joined.all() else np.where(joined, join, Join.TAKE)
+    return np.where(join.any(-1, keepdims=True), join, Join.TAKE)
 
 
 def _join_column(join: IntArray) -> FloatArray:

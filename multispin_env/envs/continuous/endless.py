@@ -171,8 +171,9 @@ class Continuous(ContinuousConfig):
 
     `"plain"` uses no controller. The next batch takes an arrived draft if the second column is above -5/3, and waits
     for the device if it is above 5/3; if all entries are below -5/3, all arrived drafts are taken. On a serial uplink,
-    the third column is a priority: the smallest comes first and preempts others. On other uplinks, it is the logarithm
-    of a share of the band. Draft lengths apply to free devices.
+    the third column is a priority: the smallest comes first and preempts others; among equal ones the upload with the
+    least work left at the decision, then the draft that is complete first, then the lower index. On other uplinks, it
+    is the logarithm of a share of the band. Draft lengths apply to free devices.
 
     `"tuned"` has a column for each option in `ms.make_controller(reference, scenario).tunable`, so an agent sets the
     constants of a rule, depending on the observation. For an option common to all devices, the mean over users counts.
@@ -198,12 +199,15 @@ class Continuous(ContinuousConfig):
 
     min and max hold for the presets: `compute` is within 1 ± `draft_time_spread`, and the maximum of `channel` belongs
     to a gain of 64 times the largest mean gain. For a free device, `channel` is that of the cycle that starts now, and
-    `cycle` is the duration of the cycle that has just ended. `aim` matters in encodings with a target batch.
+    `cycle` is the duration of the cycle that has just ended. `aim` matters in encodings with a target batch. In the
+    others, a draft aims at the next batch, so that `aim` counts the batches since: it falls from step to step, and that
+    of a free device is of its last draft.
 
     `shared` holds log10 of T_ver / T̄, K, K Q / (B r̄ T̄), V(1) / T̄ and ρ T_ver / K. T_ver is the time to verify all
     drafts, V(1) the time to verify one, and K Q / (B r̄) the upload time of a token at an equal share of the band. If
     the verification time depends on draft lengths, log10 of T_ver / T̄ for drafts of 4 and of L_max tokens follow. The
-    last number is x / (x + T_ver) for x seconds of pending uploads.
+    times over T̄ include `round_trip_time`; ρ T_ver / K and T_ver elsewhere on this page do not. The last number is
+    x / (x + T_ver) for x seconds of pending uploads.
 
     ## Rewards
 
@@ -213,7 +217,8 @@ class Continuous(ContinuousConfig):
 
     ## Starting State
 
-    Draft times T̄ U(0.85, 1.15), mean gains U(0.2, 0.5) and tasks are drawn for each device; all devices are free.
+    Draft times T̄ U(0.85, 1.15), mean gains U(0.2, 0.5) and tasks are drawn for each device; all devices are free. A
+    channel is drawn when a cycle starts: at the reset, then at the end of each verification for the devices in it.
 
     ## Episode End
 

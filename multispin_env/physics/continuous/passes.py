@@ -47,8 +47,7 @@ def start_drafts(
     is idle. Drafts are cut to ``longest`` (n, K) tokens; ``None``: no limit. A device that reads its prompt has no
     draft, or drafts later if the least length is 1.
     """
-    starts = (state.phase == Phase.FREE) | (state.phase == Phase.IDLE)
-    length = decision.draft_length
+    starts, length = state.starting, decision.draft_length
     if longest is not None:
         length = np.minimum(length, np.maximum(longest, scenario.min_draft_length))
     reading = state.reading_left
@@ -57,14 +56,14 @@ def start_drafts(
     length = np.where(starts, length, state.draft_length)
     token_time = scenario.uplink.token_time(state.spectral_efficiency)
     aim = state.batch[:, None] if decision.aim is None else decision.aim
-    ends = scenario.uplink.fixed_wait + drafting_time(scenario, length, state.draft_time, state.head_start)
-    ends = scenario.uplink.with_access(ends, length)
+    drafting = scenario.uplink.fixed_wait + drafting_time(scenario, length, state.draft_time, state.head_start)
+    drafting = scenario.uplink.with_access(drafting, length)
     if reading is not None:
-        ends = ends + reading * scenario.min_draft_length
+        drafting = drafting + reading * scenario.min_draft_length
     return state.changed(
         phase=np.where(starts, Phase.DRAFTING, state.phase),
         draft_length=length,
-        drafting_left=np.where(starts, ends if wait is None else wait + ends, state.drafting_left),
+        drafting_left=np.where(starts, drafting if wait is None else wait + drafting, state.drafting_left),
         air_left=np.where(starts, length * token_time, state.air_left),
         age=np.where(starts, 0.0 if wait is None else -wait, state.age),
         aim=np.where(starts, aim, state.aim),
@@ -96,24 +95,37 @@ def next_pass(
     verified = (decision.join >= Join.TAKE) & (arrival <= start[:, None])
     time = scenario.law.pass_time(begun.draft_length, verified, prompt, context)
     duration = start + time
-    ends = np.isfinite(duration)
-    if not (ends if over is None else ends | over).all():
-        env = int(np.flatnonzero(~ends if over is None else ~(ends | over))[0])
+    finite = np.isfinite(duration)
+    stuck = ~finite if over is None else ~(finite | over)
+    if stuck.any():
+        env = int(np.flatnonzero(stuck)[0])
         raise ValueError(f"decision[{env}]: expected a batch that can start, got one that waits forever")
-    air_left = uploads.left_at(np.where(ends, duration, 0.0))
+    air_left = uploads.left_at(np.where(finite, duration, 0.0))
     if over is not None:
         verified[over] = False
     shape, zeros = verified.shape, np.zeros(verified.shape)
-    times = begun.drafting_left, arrival, begun.air_left - air_left, start, time, duration
-    rest = Served.nothing(shape), zeros, zeros, np.zeros(shape, dtype=np.bool_)
-    outcome = ContinuousOutcome(zeros, begun.draft_length * verified, verified, *times, *rest)
+    outcome = ContinuousOutcome(
+        tokens=zeros,
+        draft_length=begun.draft_length * verified,
+        verified=verified,
+        drafted_at=begun.drafting_left,
+        uploaded_at=arrival,
+        air_time=begun.air_left - air_left,
+        start_delay=start,
+        verification_time=time,
+        duration=duration,
+        served=Served.nothing(shape),
+        head_start=zeros,
+        drafted_ahead=zeros,
+        hit=np.zeros(shape, dtype=np.bool_),
+    )
     return outcome, _state_after(begun, outcome, air_left)
 
 
-def _batch_start(ends: FloatArray, decision: ContinuousDecision) -> FloatArray:
-    usable = np.where(decision.join >= Join.TAKE, ends, np.inf)
+def _batch_start(arrival: FloatArray, decision: ContinuousDecision) -> FloatArray:
+    usable = np.where(decision.join >= Join.TAKE, arrival, np.inf)
     first = np.minimum.reduce(usable, -1)
-    start = np.maximum(np.maximum.reduce(np.where(decision.join == Join.WAIT, ends, 0.0), -1), first)
+    start = np.maximum(np.maximum.reduce(np.where(decision.join == Join.WAIT, arrival, 0.0), -1), first)
     if decision.least_batch is not None:
         fewest = np.clip(decision.least_batch, 1, (decision.join >= Join.TAKE).sum(-1).clip(1))
         nth = np.take_along_axis(np.sort(usable, -1), (fewest - 1)[:, None], -1)[:, 0]
