@@ -1,8 +1,10 @@
 """Every example runs, imports only public modules, and returns what it claims."""
 
 import re
+from itertools import product
 from runpy import run_path
 
+import numpy as np
 import pytest
 import yaml
 from stable_baselines3 import PPO
@@ -36,7 +38,7 @@ CHECKS = {
         lambda goodput: goodput["optimal"] < goodput["greedy"] < goodput["load-aware"],
         {"copies": 8, "horizon": 8.0},
     ),
-    "own_environment": (lambda table: [row.name for row in table.rows][:2] == ["homogeneous", "optimal"], {}),
+    "own_environment": (lambda table: [row.name for row in table.rows][:3] == ["Evenly", "homogeneous", "optimal"], {}),
     "real_server": (  # the first device's drafts are refused, the last one's are not; after 16 rounds all is new
         lambda lengths: lengths[15][0] < lengths[0][0] and lengths[15][3] > lengths[0][3] and lengths[16] == lengths[0],
         {},
@@ -82,6 +84,21 @@ def test_example(name, tmp_path, monkeypatch):
     finally:
         for env_id in set(ms.registry.ENVIRONMENTS.names()).difference(before):
             ms.envs.unregister_environment(env_id)
+
+
+def test_no_decision_is_better_for_the_slowest_user_than_that_of_the_example():
+    example = run_path(str(EXAMPLES / "own_environment.py"))
+    ms.envs.unregister_environment("Mine/Slowest-v0")
+    scenario = ms.Scenario.preset("llama2", num_users=2)
+    state = ms.sample_state(scenario, 0, size=50)
+    best, rule = example["Evenly"](scenario)(state), ms.make_controller("optimal", scenario)
+
+    def value(decision):
+        return example["SlowestUser"]().reward(ms.expected_outcome(scenario, state, decision))
+
+    lengths = [np.broadcast_to(pair, (50, 2)) for pair in product(range(1, 26), repeat=2)]
+    every = np.max([value(rule.with_equal_latency(length, state)) for length in lengths], 0)
+    np.testing.assert_allclose(value(best), every, rtol=1e-12)
 
 
 def test_the_testbed_writes_into_one_folder_that_git_ignores(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 import multispin_env as ms
 from tests.repository import ROOT, git
 
-CHECKLIST = "docs/release/checklist.md"
+CHECKLIST = "release/checklist.md"
 
 
 def read(name):
@@ -29,7 +29,7 @@ PROJECT = PYPROJECT["project"]
 CITATION = yaml.safe_load(read("CITATION.cff"))
 CODEMETA = json.loads(read("codemeta.json"))
 ZENODO = json.loads(read(".zenodo.json"))
-RECIPE = yaml.safe_load(read("docs/release/recipe.yaml"))
+RECIPE = yaml.safe_load(read("release/recipe.yaml"))
 
 WORKFLOWS = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in ROOT.glob(".github/workflows/*.yml")}
 
@@ -173,7 +173,7 @@ def test_the_checklist_names_each_file_with_a_placeholder():
 
 
 def test_each_number_stands_on_the_page_that_is_named_with_its_command():
-    text = read("docs/release/announcement.md")
+    text = read("release/announcement.md")
     claims = re.findall(r"^- (.*?)\s\(`([^`]+)`;\s+\[?(docs/[\w/-]+\.md)", text, re.DOTALL | re.MULTILINE)
     assert len(claims) >= 4
     for claim, command, page in claims:

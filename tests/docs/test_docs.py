@@ -327,7 +327,7 @@ def test_blocks_run_and_print_what_is_shown(language, code, shown, tmp_path, mon
 WIDTH = 90  # Characters of code that the site shows in a line, on a screen 1280 pixels wide
 
 
-@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+@pytest.mark.parametrize("page", [*PAGES.values(), *(ROOT / "release").glob("*.md")], ids=lambda page: page.stem)
 def test_links_lead_to_files_and_code_is_not_cut_off_at_the_right(page):
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
