@@ -109,8 +109,8 @@ class Controller(ABC, Generic[State, DecisionT]):
     """Discipline of the uplink that decisions without the barrier assume."""
     tunable: ClassVar[Mapping[str, Tunable]] = {}
     """Options that may be arrays, with the ranges in which to tune them."""
-    requires: ClassVar[str] = ""
-    """Field of the scenario that must be set, such as ``"draft_ahead"``; empty if every scenario suits."""
+    requires: ClassVar[Mapping[str, Any]] = {}
+    """Fields of the scenario with the only value that suits; ``True`` stands for any that is not 0 or empty."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -94,7 +94,7 @@ def controller_names(family: str | None = None, scenario: Scenario | None = None
     family
         ``"rounds"``, ``"continuous"`` or ``None`` for both.
     scenario
-        Scenario whose devices must suit the controllers: some require drafting ahead or batteries. ``None``: any.
+        Scenario that the controllers suit: some require drafting ahead, batteries or static channels. ``None``: any.
 
     Examples
     --------
@@ -112,8 +112,12 @@ def controller_names(family: str | None = None, scenario: Scenario | None = None
     base = bases.get(family, Controller)
     made = ((name, class_of_part(CONTROLLERS.load(name))) for name in CONTROLLERS.names())
     classes = ((name, cls) for name, cls in made if isinstance(cls, type) and issubclass(cls, base))
-    needed = ((name, getattr(cls, "requires", "")) for name, cls in classes)
-    return tuple(name for name, field in needed if not (scenario and field) or getattr(scenario, field))
+    return tuple(name for name, cls in classes if scenario is None or _suits(scenario, getattr(cls, "requires", {})))
+
+
+def _suits(scenario: Scenario, requires: Mapping[str, Any]) -> bool:
+    actual = {field: getattr(scenario, field) for field in requires}
+    return all(value in (actual[field], bool(actual[field])) for field, value in requires.items())
 
 
 def check_controller_name(field: str, name: str) -> str:

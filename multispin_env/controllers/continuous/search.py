@@ -248,18 +248,20 @@ def _end(queue: _Queue) -> float:
 
 
 @compiled_part
-def _drafted(lengths: IntArray, padded: bool) -> int:
-    total, most = 0, 0
+def drafted_tokens(lengths: IntArray, padded: bool) -> int:
+    """Return the drafted tokens of a pass of devices with lengths (K,), without those of length < 0."""
+    drafts, total, most = 0, 0, 0
     for length in lengths:
-        total, most = total + length, max(most, length)
-    return most * len(lengths) if padded else total
+        if length >= 0:
+            drafts, total, most = drafts + 1, total + length, max(most, length)
+    return most * drafts if padded else total
 
 
 @compiled_part
 def _cost(env: _EnvTerms, lengths: IntArray, end: float) -> float:
     late = max(end - env.due, 0.0)
     if len(env.server) > 1:
-        late += env.server[_drafted(lengths, env.padded)]
+        late += env.server[drafted_tokens(lengths, env.padded)]
     return late * env.price
 
 

@@ -7,10 +7,10 @@ earlier at any point. So a table has one long-run rate, and a plan is a search f
 simulated annealing from batches of other rules.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from typing_extensions import override
@@ -21,6 +21,7 @@ from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.greedy import Greedy
 from multispin_env.controllers.continuous.groups import Groups
 from multispin_env.controllers.continuous.prices import Prices
+from multispin_env.controllers.continuous.search import drafted_tokens
 from multispin_env.controllers.continuous.under_way import in_deep_fade
 from multispin_env.draft import expected_tokens
 from multispin_env.physics.continuous.averages import play, seeded_core
@@ -151,19 +152,17 @@ def table_rate(times: Times, table: IntArray, periods: int) -> float:
     server = begun = 0.0
     for step in range(2 * periods * rows):
         begun = server if step == periods * rows else begun
-        row, members, drafted, longest = table[step % rows], 0, 0, 0
+        row, members = table[step % rows], 0
         count = _forget(band, count, free.min())
         for k in range(users):
             length = row[k]
             if length >= 0:
                 members += 1
-                drafted += length
-                longest = max(longest, length)
                 sent = free[k] + times.ready[k, length]
                 if length > 0:
                     sent, count = _send(band, count, sent, times.air[k, length])
                 server = max(server, sent)
-        server += times.server[members, members * longest if times.padded else drafted]
+        server += times.server[members, drafted_tokens(row, times.padded)]
         for k in range(users):
             if row[k] >= 0:
                 free[k] = server
@@ -305,12 +304,14 @@ class Timetable(ContinuousController):
     The channel must be static, requests may not end, and devices may not draft ahead: a table would not be right.
     """
 
+    requires: ClassVar[Mapping[str, Any]] = {"channel": "static", "draft_ahead": False}
+
     def __post_init__(self) -> None:
         """Raise ``ValueError`` for a scenario in which a table would not be right."""
-        if self.scenario.channel != "static":
-            raise ValueError(f"channel: expected 'static' for Timetable, got {self.scenario.channel!r}")
-        if self.scenario.draft_ahead:
-            raise ValueError("draft_ahead: expected False for Timetable, got True")
+        super().__post_init__()
+        for field, expected in self.requires.items():
+            if (actual := getattr(self.scenario, field)) != expected:
+                raise ValueError(f"{field}: expected {expected!r} for Timetable, got {actual!r}")
 
     @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:

@@ -1,8 +1,9 @@
 """Rounds with drafting ahead: prices of time and of the head starts left by a round (not in the paper)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from typing_extensions import override
@@ -65,7 +66,7 @@ class AheadPrice(WeightedController):
     True
     """
 
-    requires: ClassVar[str] = "draft_ahead"
+    requires: ClassVar[Mapping[str, Any]] = {"draft_ahead": True}
 
     rho: Option | None = checked_field(None, check_option, 0.0, open_low=True)
     chain_weight: float = checked_field(0.0, check_real, 0.0)

@@ -1,8 +1,9 @@
 """Rounds with batteries: prices of joules and of time (not in the paper; docs/evidence/energy.md)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from typing_extensions import override
@@ -56,7 +57,7 @@ class EnergyPrices(RoundsController):
     True
     """
 
-    requires: ClassVar[str] = "battery_rounds"
+    requires: ClassVar[Mapping[str, Any]] = {"battery_rounds": True}
 
     price: float = checked_field(1.0, check_real, 0.0, 1e6)
     slope: float = checked_field(0.0, check_real, 0.0, 2.0)
