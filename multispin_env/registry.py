@@ -312,6 +312,7 @@ CONTROLLERS: Registry = Registry(
         "greedy": "multispin_env.controllers.continuous.greedy:Greedy",
         "groups": "multispin_env.controllers.continuous.groups:Groups",
         "prices": "multispin_env.controllers.continuous.prices:Prices",
+        "timetable": "multispin_env.controllers.continuous.timetable:Timetable",
         "minedraft": "multispin_env.baselines.related_work:MINE_DRAFT",
         "earliest-deadline": "multispin_env.baselines.related_work:EarliestDeadline",
         "turbospec": "multispin_env.baselines.related_work:TurboSpec",

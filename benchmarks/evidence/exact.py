@@ -23,7 +23,6 @@ from benchmarks.exact_continuous import OUTSIDE, make_fleet, optimum
 from benchmarks.plan.__main__ import Plan
 from benchmarks.tools import Options, Row, show
 from multispin_env.arrays import IntArray
-from multispin_env.controllers.continuous.timetable import Timetable
 from multispin_env.evaluation.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, save
 from multispin_env.evaluation.statistics import HELD_OUT_SEED
 from multispin_env.files import replace_file
@@ -58,7 +57,8 @@ class Case(NamedTuple):
     @property
     def scenario(self) -> ms.Scenario:
         """Scenario with capped lengths."""
-        fields: dict[str, Any] = {"num_users": self.users, "max_draft_length": LONGEST[self.preset][self.users - 2]}
+        longest = LONGEST[self.preset][self.users - 2]
+        fields: dict[str, Any] = {"num_users": self.users, "max_draft_length": longest, "channel": "static"}
         if self.server in MEASURED:
             fields |= {"server": self.server, "payload": "ids", "min_draft_length": 0}
             if self.users == 3:
@@ -101,18 +101,13 @@ def text(table: IntArray) -> str:
     return " ".join(f"({','.join('–' if n == OUTSIDE else str(n) for n in row)})" for row in table)
 
 
-def rule(name: str, scenario: ms.Scenario) -> ms.ContinuousController | Any:
-    """Return a rule of the table."""
-    return Timetable(scenario.replace(channel="static")) if name == "timetable" else ms.make_controller(name, scenario)
-
-
 def row(case: Case) -> Row:
     """Return the optimum, bounds and rates of rules in tokens/s."""
     scenario, state = case.scenario, case.state
     fleet = make_fleet(scenario, state)
     best, horizon = optimum(fleet, 1e-3, MOST_STATES[case.users]), PASSES * float(fleet.pass_time[1, 0])
     rates = {
-        name: float(ms.long_run(rule(name, scenario), state, warm_up=0.1 * horizon, horizon=horizon).rate)
+        name: float(ms.long_run(ms.make_controller(name, scenario), state, warm_up=0.1 * horizon, horizon=horizon).rate)
         for name in RULES
     }
     others = max(rate for name, rate in rates.items() if name != "timetable")
@@ -190,6 +185,20 @@ def results(chosen: list[Case], workers: int) -> Iterator[Row]:
         yield from pool.map(row, chosen)
 
 
+def summary(chosen: list[Case], rows: list[Row]) -> Iterator[Row]:
+    """Yield means and least ratios of kinds of systems, and of all."""
+    ratios = [
+        {name: row[name] for name in row if " / " in name}
+        | {"synchronous / optimum": row["synchronous"] / row["optimum"], "optimum / end": row["optimum"] / row["end"]}
+        for row in rows
+    ]
+    kinds = [f"sampled, K = {case.users}" if case.devices.isdigit() else "17, llama2" for case in chosen]
+    for kind in (*dict.fromkeys(kinds), "all"):
+        parts = [ratio for ratio, other in zip(ratios, kinds, strict=True) if kind in (other, "all")]
+        columns = {name: np.array([part[name] for part in parts]) for name in parts[0]}
+        yield {"systems": kind} | {name: f"{x.mean():.3f} ({x.min():.3f})" for name, x in columns.items()}
+
+
 OPTIONS: Options = {
     "systems": ("", "words of their names (default: all)"),
     "workers": (2, "processes"),
@@ -204,16 +213,7 @@ def run(options: Namespace) -> None:
     if options.folder is not None:
         options.folder.mkdir(parents=True, exist_ok=True)
     rows = show("tokens/s", results(chosen, options.workers))
-    shares = {
-        name: np.array([row[name] for row in rows])
-        for name in ("timetable / optimum", "groups / optimum", "best other / optimum", "optimum / bound")
-    }
-    gaps = np.array([row["optimum"] / row["end"] for row in rows])
-    numbers = {**shares, "optimum / end": gaps}
-    show(
-        "ratios",
-        ({"ratio": name, "mean": float(part.mean()), "least": float(part.min())} for name, part in numbers.items()),
-    )
+    show("ratios, means (least)", summary(chosen, rows))
     if options.folder is None:
         return
     with replace_file(options.folder / "exact.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
@@ -221,6 +221,6 @@ def run(options: Namespace) -> None:
         writer.writeheader()
         writer.writerows({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     save(lambda figure: draw_shares(rows, figure), (8.5, 1.5 + 0.14 * len(rows)), options.folder / "exact", [".png"])
-    worst = int(np.argmin(shares["groups / optimum"]))
+    worst = int(np.argmin([row["groups / optimum"] for row in rows]))
     table = np.array([_tokens(cell) for cell in rows[worst]["cycle"].split()])
     save(lambda figure: draw_cycle(chosen[worst], table, figure), (9.0, 4.0), options.folder / "exact-cycle", [".png"])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
+from multispin_env.controllers.names import CLAIRVOYANT, ContenderName, controller_names
 from multispin_env.envs.config import EnvConfig
 from multispin_env.envs.continuous.endless import ContinuousConfig
 from multispin_env.envs.continuous.serving import Serving
@@ -14,6 +14,9 @@ from multispin_env.envs.rounds.known import Fair, RoundsConfig
 
 _BARRIER = "optimal"
 
+_PLANNED = "timetable"
+"""Rule that plans for known devices: with estimators, it would plan at every decision."""
+
 _HIDDEN = ("filter", "beta", "task-mean")
 """Estimators of hidden acceptance to compare, best first."""
 
@@ -22,15 +25,16 @@ _LATE = ("mmse", "quantile", "last-report")
 
 
 def _without_barrier(config: ContinuousConfig, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names and the rule with the barrier; if the state is partly hidden, combined with estimators."""
+    """Return the names that suit, and the rule with the barrier; for a partly hidden state, with estimators."""
     if config.sees_state:
-        return (*names, _BARRIER)
+        suit = controller_names("continuous", config.scenario)
+        return (*(name for name in names if name.split("+")[0] in suit), _BARRIER)
     leader = next(name for name in names if name.startswith("prices"))  # the best if the state is partly hidden
     estimators: Sequence[str] = _LATE if config.acceptance_visible else _HIDDEN
     if config.knowledge.delay and not config.acceptance_visible:
         estimators = [f"{name}+{_LATE[0]}" for name in _HIDDEN]
     leading = [f"{leader}+{name}" for name in (CLAIRVOYANT, *estimators)]
-    others = [name for name in names if name != leader]
+    others = [name for name in names if name not in (leader, _PLANNED)]
     return (*leading, *(f"{name}+{estimators[0]}" for name in (*others[:2], _BARRIER)))
 
 
@@ -48,7 +52,7 @@ CONTENDERS: Mapping[type[EnvConfig], tuple[str, ...]] = MappingProxyType(
         HiddenRate: _optimal(*_HIDDEN, homogeneous="task-mean"),
         DraftAhead: ("ahead-price", "optimal", *_PLAIN),
         Energy: ("shaped", "drift", "energy-prices", "optimal", *_PLAIN),
-        ContinuousConfig: ("groups", "prices", "greedy", "synchronous"),
+        ContinuousConfig: (_PLANNED, "groups", "prices", "greedy", "synchronous"),
         Serving: ("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines", "greedy", "groups"),
     }
 )

@@ -50,7 +50,7 @@ def test_any_prices_are_valid(seed):
     best = float(bound(record))
     for spread in [0.0, 1e-6, 1e-3, 0.1, 2.0] * 20:
         assert float(bound({**record, "prices": moved(record["prices"], rng, spread)})) >= best * (1.0 - 1e-9)
-    for name in ms.controller_names("continuous"):
+    for name in ms.controller_names("continuous", scenario):
         rate = ms.long_run(ms.make_controller(name, scenario), state, warm_up=0.2, horizon=1.0).rate
         assert rate <= best * (1.0 + 1e-9), name
 

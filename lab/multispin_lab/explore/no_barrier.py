@@ -34,10 +34,10 @@ _REQUESTS = (_ALWAYS, _POISSON, *TRACES, *_RUSHES)
 
 _OFFERED = (
     "optimal",
-    *controller_names("continuous"),
+    *controller_names("continuous", Scenario.preset("llama2")),
     *(f"{name}+deadlines" for name in ("greedy", "groups", "prices")),
 )
-"""All controllers, and common combinations with ``deadlines``."""
+"""Controllers of fading channels, and common combinations with ``deadlines``."""
 
 _TITLES = {
     "token_goodput": "tokens/s",

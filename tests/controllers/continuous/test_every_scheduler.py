@@ -17,7 +17,9 @@ from tests.envs.continuous.played import states_of
 from tests.strategies import states
 
 
-@pytest.mark.parametrize("name", ["optimal", *ms.controller_names("continuous"), "greedy+deadlines"])
+@pytest.mark.parametrize(
+    "name", ["optimal", *ms.controller_names("continuous", ms.Scenario.preset("llama2")), "greedy+deadlines"]
+)
 @given(data=st.data())
 @settings(max_examples=10)
 def test_orders_are_legal_in_any_state(name, data):

@@ -60,7 +60,13 @@ def test_the_longest_draft_that_is_sent_in_time():
 
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize(
-    "name", ["optimal", *ms.controller_names("continuous"), "groups+deadlines", "optimal+deadlines"]
+    "name",
+    [
+        "optimal",
+        *ms.controller_names("continuous", ms.Scenario.preset("llama2")),
+        "groups+deadlines",
+        "optimal+deadlines",
+    ],
 )
 def test_decisions_keep_a_system_going(name, system):
     """With endless requests, and with requests that end, so that some devices are idle."""

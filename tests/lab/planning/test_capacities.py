@@ -260,7 +260,7 @@ def test_memory_limits_the_capacity_if_latencies_do_not(coarse):
 
 
 def test_controllers_differ(coarse):
-    without = {"energy-prices", "drift", "shaped", "paced"}
+    without = {"energy-prices", "drift", "shaped", "paced", "timetable"}
     assert {*rule_names()} == {*ms.controller_names(), "autoregressive", "colocated"} - without
     few = {"workload": WORKLOAD, "percent": 85.0, **FEWER}
     names = ("optimal", "greedy+deadlines", "autoregressive+deadlines")
