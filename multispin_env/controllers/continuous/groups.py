@@ -119,14 +119,15 @@ class Groups(ContinuousController):
 
 @cache
 def best_num_groups(scenario: Scenario) -> int:
-    """Return the better of 2 and 3 groups in a short simulation of a few random systems with static channels.
+    """Return the best number of groups, 2, 3 or 1, in a short simulation of a few random systems with static channels.
 
-    The result is cached for each scenario. For specific devices, compare the `long_run` of both. If devices draft
-    ahead, one group is tried too: they draft during verification, so a common batch wastes no time.
+    The result is cached for each scenario. For specific devices, compare the `long_run` of both. One group is tried too
+    if devices draft ahead, since they draft during verification, so that a common batch wastes no time; and if tokens
+    lengthen a verification (`VerificationLaw.flat`), as on measured servers, where a common batch saves fixed time.
     """
     num_systems, passes = measurement_size(scenario, 4)
     state = sample_state(scenario, np.random.default_rng(10**9), num_systems)  # a seed not used in evaluations
-    options = (2, 3, 1) if scenario.draft_ahead else (2, 3)
+    options = (2, 3) if scenario.law.flat and not scenario.draft_ahead else (2, 3, 1)
     system = ContinuousSystem.of(scenario.replace(channel="static"), Groups.discipline)
     passes = passes * 3 // 4
     rates = [long_run_averages(Groups(scenario, n).decide, system, state, 1.5, 3.0, passes).rate.sum() for n in options]

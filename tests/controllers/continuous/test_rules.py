@@ -130,6 +130,8 @@ def test_one_group_is_tried():
     assert ms.make_controller("groups", ahead("ids", 8)).num_groups == 1
     assert ms.make_controller("groups", ahead("ids", 8), groups=2).num_groups == 2
     assert best_num_groups(ahead("ids", 8, draft_ahead=False)) in (2, 3)
+    few = ms.Scenario.preset("qwen3.5", num_users=2, server="a100-32b", payload="ids", min_draft_length=0)
+    assert best_num_groups(few) == 1  # batches of one device waste the fixed time of a pass
 
 
 def test_budget_of_greedy(state):
