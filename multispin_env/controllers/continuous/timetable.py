@@ -298,8 +298,8 @@ class Timetable(ContinuousController):
     """Rule that follows the best table found for the devices, so that each device keeps its own pace.
 
     The table (`best_table`) is computed at the first decision for given devices, which takes a tenth of a second with
-    two devices and seconds with 60; later decisions look it up. A device in no batch of the table sends drafts of the
-    minimum length, last on the uplink, and no batch waits for it.
+    two devices and seconds with 60; later decisions look it up. A device in no batch of the table is never verified: a
+    draft adds to the time of a pass, and where many devices share the server some are not worth it.
 
     The channel must be static, requests may not end, and devices may not draft ahead: a table would not be right.
     """
@@ -323,6 +323,6 @@ class Timetable(ContinuousController):
         ahead = plan.ahead[place]
         in_none = ahead < 0
         aim = np.where(state.phase == Phase.FREE, batch + ahead, state.aim)
-        join = np.where(in_none, Join.TAKE, np.where(aim <= batch, Join.WAIT, Join.LEAVE))
+        join = np.where(in_none | (aim > batch), Join.LEAVE, Join.WAIT)
         priority = np.where(in_none, _MOST_ROWS, aim - batch)
         return ContinuousDecision(plan.length[place], join, priority=priority.astype(np.float64), aim=aim)
