@@ -89,7 +89,8 @@ def summary(table: list[Row]) -> Iterator[Row]:
         )
         yield {
             "K": users, "server": server, "timetable over best": f"{ratio.mean():.3f} ({least.min():.3f})",
-            "of the bound": f"{share.mean():.3f} ({share.min():.3f})", "left out": f"{left.mean():.2f}", "plan": f"{plan.mean():.2f}",
+            "of the bound": f"{share.mean():.3f} ({share.min():.3f})", "left out": f"{left.mean():.2f}",
+            "plan": f"{plan.mean():.2f}",
         }  # fmt: skip
 
 

@@ -51,6 +51,17 @@ def test_plan_is_played_at_its_rate(fields):
     assert played(scenario, state, warm_up=2.0, horizon=20.0) == pytest.approx(planned, rel=2e-3)
 
 
+def test_device_outside_the_table_is_not_verified():
+    scenario, state = system(6, verification_time_per_draft=0.3)
+    unlike = state.changed(acceptance_rate=np.array([0.9, 0.9, 0.9, 0.1, 0.1, 0.1]))
+    planned = table_rate(Times.of(scenario, unlike), table := best_table(scenario, unlike), 24)
+    run = ms.long_run(Timetable(scenario), unlike, warm_up=5.0, horizon=100.0)
+    outside = (table == OUTSIDE).all(0)
+    assert outside.any()
+    assert ((run.device_rate == 0.0) == outside).all()
+    assert run.rate == pytest.approx(planned, rel=5e-3)
+
+
 def test_plan_of_padded_passes_is_played_at_its_rate():
     scenario, state = system(4, padded_verification=True, **MEASURED)
     planned = table_rate(Times.of(scenario, state), best_table(scenario, state), 24)
