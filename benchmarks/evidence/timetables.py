@@ -53,7 +53,7 @@ def system(preset: str, users: int, server: str, devices: str, count: int) -> tu
 def row(preset: str, count: int, seconds: float, place: tuple[int, str, str]) -> Row:
     """Return the rates of a number of devices, a server and a kind of devices."""
     scenario, state = system(preset, *place, count)
-    length = seconds * max(1.0, scenario.law.time(scenario.num_users, scenario.num_users) / 0.3)
+    length = seconds * max(1.0, scenario.verification_time / 0.3)
     rates, left_out = {}, 0.0
     timetable = partial(ms.long_run, ms.make_controller("timetable", scenario), state)
     plan = cpu_seconds(lambda: timetable(warm_up=0.0, horizon=1e-9)) / count
