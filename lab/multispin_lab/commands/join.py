@@ -12,7 +12,7 @@ from functools import partial
 from multispin_env.apps.terminal.arguments import Command
 from multispin_env.checks import check_label
 from multispin_lab.access import ACCESS, check_key, parse_address
-from multispin_lab.commands.model_options import add_device_options, add_draft_options, check_model_options
+from multispin_lab.commands.model_options import add_device_options, add_draft_options, check_model_options, load
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -28,10 +28,9 @@ def _run(options: argparse.Namespace) -> None:
     check_label("name", options.name)
     parse_address(options.connect)
     access = check_key(ACCESS, os.environ.get(ACCESS, ""))
-    from multispin_lab.models.network import load_model
     from multispin_lab.testbed.device import draft_for
 
-    model = load_model(options.draft, options.device, options.dtype, options.draft_bits)
+    model = load(options, options.draft, options.draft_bits)
     print(f"{options.name}: ready to join (Ctrl-C ends it)", flush=True)
     draft_for(options.connect, access, model, options.name, say=partial(print, f"{options.name}:", flush=True))
 

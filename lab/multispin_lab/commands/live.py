@@ -54,7 +54,7 @@ from multispin_lab.models.verdict import (
 )
 
 if TYPE_CHECKING:
-    from multispin_lab.models.network import Pair
+    from multispin_lab.models.engine import Model, Pair
     from multispin_lab.models.rounds import RoundResult
 
 _SUFFIXES = (".json", ".csv", ".png")
@@ -140,13 +140,15 @@ def _live_contenders(run: Run, pair: "Pair", options: argparse.Namespace) -> lis
     longest = scenario.max_draft_length * (2 if scenario.draft_ahead else 1)  # a chain continues after a draft
     encoded = run.prompts.encode(pair.target, longest + 1, options.raw, pair.context)
     requests = Requests(encoded, run.task, options.tokens, pair.context - longest)
+    room = requests.longest_text + longest
     air = draw_conditions(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
     seeds = [draft_seed(options.seed, device) for device in range(users)]
     sent = scenario.sent_probabilities, scenario.bits_per_probability
     contenders = []
     for name in run.names:
-        device = pair.draft, users, size, options.temperature, *sent
-        server = pair.target, users, size, options.temperature, options.seed, requests
+        small, large = (model.sequences(users, size, room) for model in (pair.draft, pair.target))
+        device = small, options.temperature, *sent
+        server = large, options.temperature, options.seed, requests
         play: Callable[..., RoundResult]
         drafter: Drafter
         verifier: Verifier
@@ -214,7 +216,7 @@ def _round_row(contender: str, number: int, row: LiveRound) -> dict[str, Any]:
 def _run(options: argparse.Namespace) -> None:
     run = check_run(options)
     pair = load_pair(options)
-    play_and_write(_live_contenders(run, pair, options), run, options, pair.draft.name, pair.target.name)
+    play_and_write(_live_contenders(run, pair, options), run, options, pair.draft.name, pair.target)
 
 
 def play_and_write(
@@ -222,7 +224,7 @@ def play_and_write(
     run: Run,
     options: argparse.Namespace,
     draft: str,
-    target: str,
+    target: "Model",
     more: Callable[[], tuple[dict[str, Any], str]] = lambda: ({}, ""),
 ) -> None:
     """Play all rounds, write the files and print the tables; ``more`` returns further content of both."""
@@ -239,7 +241,7 @@ def _write_files(
     files: Sequence[Path],
     options: argparse.Namespace,
     draft: str,
-    target: str,
+    target: "Model",
     about_more: Mapping[str, Any],
     text_more: str,
 ) -> None:
@@ -250,7 +252,7 @@ def _write_files(
         contender.name: mean(row.played.accepting_time for row in contender.rounds) / MS for contender in contenders
     }
     about = {
-        "target": target,
+        "target": target.name,
         "draft": draft,
         "prompts": str(options.prompts),
         "temperature": options.temperature,
@@ -263,12 +265,12 @@ def _write_files(
         **({"hits": [asdict(line) for line in hits]} if hits else {}),
         **about_more,
         "scenario": scenario.to_dict(),
-        **provenance(options, "torch", "transformers"),
+        **provenance(options, *target.packages),
     }
     write_output(f"{to_json(lines, about)}\n", as_json)
     rounds = [_round_row(player.name, *played) for player in contenders for played in enumerate(player.rounds, 1)]
     write_output(to_csv(rounds), as_csv)
-    small, large = Path(draft).name, Path(target).name
+    small, large = Path(draft).name, Path(target.name).name
     title = f"{small} drafts for {large}: {scenario.name}, K = {scenario.num_users}"
     save_timeline(contenders, options.out, title)
     print(f"{title}, {len(contenders[0].rounds)} rounds, temperature {options.temperature:g}\n")

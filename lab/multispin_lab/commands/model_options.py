@@ -1,4 +1,4 @@
-"""Options shared by the commands with real models; only `load_pair` needs torch."""
+"""Options shared by the commands with real models; only `load` needs an engine."""
 
 import os
 from argparse import ArgumentParser, Namespace
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from multispin_env.apps.terminal.output import check_outputs
 from multispin_env.checks import check_integer, check_label, check_name, check_real
 from multispin_env.evaluation.drawing import check_matplotlib
-from multispin_lab.models import DTYPES
+from multispin_lab.models import DTYPES, ENGINES
 
 if TYPE_CHECKING:
-    from multispin_lab.models.network import Pair
+    from multispin_lab.models.engine import Model, Pair
 
 
 def add_model_options(parser: ArgumentParser, required: bool = True) -> None:
-    """Add ``--target --draft --draft-bits --device --dtype``; ``--target`` may be ``required``."""
+    """Add ``--target`` and the options of `add_draft_options` and `add_device_options`."""
     add_target_option(parser, required)
     add_draft_options(parser)
     add_device_options(parser)
@@ -39,7 +39,10 @@ def add_draft_options(parser: ArgumentParser, required: bool = False) -> None:
 
 
 def add_device_options(parser: ArgumentParser) -> None:
-    """Add ``--device --dtype``."""
+    """Add ``--engine --threads --device --dtype``."""
+    engine = f"{' or '.join(ENGINES)} (default: llama.cpp for .gguf files if it is installed)"
+    parser.add_argument("--engine", metavar="NAME", help=engine)
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of the processor (default: all cores)")
     parser.add_argument("--device", default="cpu", help="torch device, for example cpu, cuda or cuda:1 (default cpu)")
     parser.add_argument("--dtype", default="float32", help=f"one of {', '.join(DTYPES)} (default float32)")
 
@@ -84,19 +87,30 @@ def out_files(stem: Path, suffixes: Iterable[str]) -> tuple[Path, ...]:
 def check_model_options(options: Namespace) -> None:
     """Check numbers and names before models are loaded."""
     check_name("dtype", options.dtype, DTYPES)
+    if options.engine is not None:
+        check_name("engine", options.engine, ENGINES)
+    if options.threads is not None:
+        check_integer("threads", options.threads, 1)
     if getattr(options, "draft_bits", None) is not None:
         check_integer("draft_bits", options.draft_bits, 2, 8)
     if hasattr(options, "temperature"):
         check_real("temperature", options.temperature, 0.0)
 
 
+def load(options: Namespace, name: str, bits: int | None = None) -> "Model":
+    """Load a model by its name."""
+    from multispin_lab.models.loading import load_model
+
+    return load_model(name, options.device, options.dtype, bits, options.engine, options.threads)
+
+
 def load_pair(options: Namespace) -> "Pair":
     """Load the target and the draft model; the same model is loaded only once."""
-    from multispin_lab.models.network import Pair, load_model
+    from multispin_lab.models.engine import Pair
 
     check_model_options(options)
-    target = load_model(options.target, options.device, options.dtype)
+    target = load(options, options.target)
     name = options.target if options.draft is None else options.draft
     if name == options.target and options.draft_bits is None:
         return Pair(target, target)
-    return Pair(load_model(name, options.device, options.dtype, options.draft_bits), target)
+    return Pair(load(options, name, options.draft_bits), target)

@@ -52,7 +52,15 @@ _MEASURED = {"batches": (1, 2, 4, 8), "lengths": (0, 1, 4, 8, 16), "context": 12
 _LOOKED_UP = {"batches": tables.BATCHES, "lengths": tables.LENGTHS, "context": tables.CONTEXT}
 """Defaults of a profile that is measured, and of a profile from tables."""
 
-_ONLY_MEASURED = {"draft_bits": None, "device": "cpu", "dtype": "float32", "repeats": 5, "seed": 0}
+_ONLY_MEASURED = {
+    "draft_bits": None,
+    "engine": None,
+    "threads": None,
+    "device": "cpu",
+    "dtype": "float32",
+    "repeats": 5,
+    "seed": 0,
+}
 _ONLY_LOOKED_UP = {"tensor_parallel": 1}  # defaults of options that only one of the two has
 
 
@@ -139,25 +147,26 @@ def _measure(options: argparse.Namespace, cells: list[PassCell], passes_file: Pa
     repeats = check_integer("repeats", options.repeats, 1)
     rng = np.random.default_rng(options.seed)
     pair = load_pair(options)
-    longest = context + max(*(cell.length + 1 for cell in cells), DRAFT_CELL.length)
-    if longest > pair.context:
+    longest = max(*(cell.length + 1 for cell in cells), DRAFT_CELL.length)
+    if context + longest > pair.context:
         raise ValueError(
             f"context: expected at most {pair.context} tokens with the longest draft, the maximum of the models, "
-            f"got {longest}"
+            f"got {context + longest}"
         )
 
-    from multispin_lab.models.network import server_memory
     from multispin_lab.models.rounds import Stopwatch, describe_setting
 
-    setting, contexts = describe_setting(pair, options.dtype, context), pass_contexts(context, pair.draft.context)
+    setting, contexts = describe_setting(pair, context), pass_contexts(context, pair.draft.context)
     passes = Passes(passes_file, setting)
     measured = [*cells, *(cell for cell in (DRAFT_CELL, LONG_DRAFT_CELL) if cell.what in contexts)]
     if any(passes.count(cell) < repeats for cell in measured):
-        watch = Stopwatch(pair, max(cell.batch for cell in cells), contexts, rng)
+        watch = Stopwatch(pair, max(cell.batch for cell in cells), contexts, longest, rng)
         with Progress(1) as progress:
             measure(measured, passes, repeats, rng, watch, progress.begin("passes"))
-    profile = make_profile(options.out.name, cells, passes, setting, contexts)
-    return replace(profile, server=replace(profile.server, **server_memory(pair, options.dtype)))
+    profile = make_profile(options.out.name, cells, passes, setting, contexts, pair.target.padded)
+    memory, drafts = pair.target.memory(), pair.draft.memory()
+    memory |= {f"draft_{name}": drafts[name] for name in ("weights", "token_cache") if name in drafts}
+    return replace(profile, server=replace(profile.server, **memory))
 
 
 COMMAND = Command(

@@ -59,7 +59,7 @@ from multispin_lab.models.prompts import Prompts, read_prompts
 from multispin_lab.models.record_files import CONFIDENCES, EXTRAS, load_extras, record_file
 
 if TYPE_CHECKING:
-    from multispin_lab.models.network import Pair
+    from multispin_lab.models.engine import Pair
 
 _RATE_KINDS, _RECORD_KINDS = (".toml", ".json"), (".npz", ".toml", ".json", ".png")
 """Suffixes of the files with rates, and of those with a record."""
@@ -201,7 +201,19 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> None:
 
 
 def _settings(options: argparse.Namespace, prompts: Prompts) -> dict[str, Any]:
-    names = ("target", "draft", "draft_bits", "device", "dtype", "raw", "temperature", "tokens", "batch", "seed")
+    names = (
+        "target",
+        "draft",
+        "draft_bits",
+        "engine",
+        "device",
+        "dtype",
+        "raw",
+        "temperature",
+        "tokens",
+        "batch",
+        "seed",
+    )
     return {name: vars(options)[name] for name in names} | {"prompts": prompts.digest, "format": 3}
 
 

@@ -20,7 +20,7 @@ from multispin_env.checks import check_integer, check_real
 from multispin_env.evaluation.statistics import aligned
 from multispin_lab.access import ACCESS, check_key
 from multispin_lab.commands.live import add_run_options, check_run, play_and_write
-from multispin_lab.commands.model_options import add_device_options, add_target_option
+from multispin_lab.commands.model_options import add_device_options, add_target_option, load
 from multispin_lab.models.contender import draw_conditions
 
 
@@ -50,7 +50,6 @@ def _run(options: argparse.Namespace) -> None:
     if options.seed is None:
         options.seed = secrets.randbits(63)  # with a known seed, devices could compute the numbers of the acceptance
     run = check_run(options)
-    from multispin_lab.models.network import load_model
     from multispin_lab.testbed.contender import TestbedContender
     from multispin_lab.testbed.report import added_cells, added_rows, device_cells, device_rows
     from multispin_lab.testbed.server import Settings, Testbed, check_scenario
@@ -63,7 +62,7 @@ def _run(options: argparse.Namespace) -> None:
     check_real("max_timeout", options.max_timeout, 0.0)
     wait = scenario.num_users if options.wait is None else check_integer("wait", options.wait, 1, scenario.num_users)
     access = check_key("access", os.environ.get(ACCESS) or new_key())
-    target = load_model(options.target, options.device, options.dtype)
+    target = load(options, options.target)
     conditions = draw_conditions(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
     request, where = (options.raw, options.tokens), (options.host, options.port)
     clocks = options.emulate, options.emulate_pass, options.pacing
@@ -88,7 +87,7 @@ def _run(options: argparse.Namespace) -> None:
             return about, "\n\n".join(("", aligned(*added_cells(added)), explained, aligned(*device_cells(devices))))
 
         draft = ", ".join(sorted({slot.draft for slot in testbed.connections.slots if slot.draft}))
-        play_and_write(contenders, run, options, draft, target.name, more)
+        play_and_write(contenders, run, options, draft, target, more)
 
 
 COMMAND = Command(

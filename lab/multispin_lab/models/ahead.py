@@ -8,31 +8,30 @@ not depend on how far a device drafts ahead.
 from collections.abc import Sequence
 
 import numpy as np
-import torch as th
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_lab.models.engine import Sequences, memory_errors
 from multispin_lab.models.halves import Drafter, Drafts, Requests, Verifier
-from multispin_lab.models.network import Model, Verified, memory_errors
 from multispin_lab.models.rounds import RoundResult, play_round
+from multispin_lab.models.sampling import Verified
 
 DEVICE, SERVER = 3, 4
 """Part of the seed of the exponential variables, for separate random streams."""
 
 
-def _exponential(stream: Sequence[int], law: th.Tensor, size: int) -> th.Tensor:
-    return th.as_tensor(np.random.default_rng(stream).standard_exponential(size), device=law.device)
+def _exponential(stream: Sequence[int], size: int) -> FloatArray:
+    return np.random.default_rng(stream).standard_exponential(size)
 
 
 class ChainDrafter(Drafter):
     """Devices that draft ahead; with the seed of the `ChainVerifier`."""
 
-    def __init__(
-        self, model: Model, rows: int, vocabulary_size: int, temperature: float, kept: int, bits: int, seed: int
-    ) -> None:
-        super().__init__(model, rows, vocabulary_size, temperature, kept, bits)
+    def __init__(self, sequences: Sequences, temperature: float, kept: int, bits: int, seed: int) -> None:
+        super().__init__(sequences, temperature, kept, bits)
+        rows = len(self.texts)
         self._seed, self._number = seed, [-1] * rows
-        self.chains: list[list[tuple[int, th.Tensor, th.Tensor]]] = [[] for _ in range(rows)]
+        self.chains: list[list[tuple[int, IntArray, IntArray]]] = [[] for _ in range(rows)]
         """Tokens after each text, with ids and counts (V̂,) of the distribution that each was drawn from."""
         self.ahead: IntArray = np.zeros(rows, dtype=np.int64)
         """Tokens that each device drafts after the guess in the next round, (K,)."""
@@ -78,7 +77,7 @@ class ChainDrafter(Drafter):
                 laws = self.rounded_laws(self.sequences.read(active, unread, last=1)[:, 0])
             for row, text, ids, counts in zip(active.tolist(), longer, *laws, strict=True):
                 stream = [self._seed, DEVICE, row, self._number[row], len(text)]
-                exponential = _exponential(stream, counts, self.sequences.vocabulary_size)
+                exponential = _exponential(stream, self.sequences.vocabulary_size)
                 chains[row].append((int(ids[(counts / exponential[ids]).argmax()]), ids, counts))
 
 
@@ -89,34 +88,25 @@ class ChainVerifier(Verifier):
     variables of the device, else with others. At temperature 0 both give the same token.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        rows: int,
-        vocabulary_size: int,
-        temperature: float,
-        seed: int,
-        requests: Requests,
-        guess: str,
-    ) -> None:
-        super().__init__(model, rows, vocabulary_size, temperature, seed, requests)
+    def __init__(self, sequences: Sequences, temperature: float, seed: int, requests: Requests, guess: str) -> None:
+        super().__init__(sequences, temperature, seed, requests)
         self._stream = DEVICE if guess == "shared-seed" else SERVER
 
     @override
-    def replace_last(self, rows: IntArray, drafts: Drafts, target: th.Tensor, verified: Verified) -> Verified:
+    def replace_last(self, rows: IntArray, drafts: Drafts, target: FloatArray, verified: Verified) -> Verified:
         token = verified.token.copy()
         for index in np.flatnonzero(verified.accepted == drafts.length).tolist():
             size = int(drafts.length[index])
             token[index] = self.last_token(target[index, size], int(rows[index]), size)
         return Verified(verified.accepted, token)
 
-    def last_token(self, law: th.Tensor, row: int, size: int) -> int:
+    def last_token(self, law: FloatArray, row: int, size: int) -> int:
         """Draw the token after a fully accepted draft from the target's distribution (V,).
 
         It must not depend on the device's guess, or texts would not follow the target's distribution.
         """
         stream = [self.seed, self._stream, row, int(self.number[row]), len(self.texts[row]) + size]
-        return int((law / _exponential(stream, law, len(law))).argmax())
+        return int((law / _exponential(stream, len(law))).argmax())
 
 
 def play_chains(

@@ -10,19 +10,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch as th
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_lab.models.network import (
-    Model,
-    Sequences,
-    Verified,
-    memory_errors,
-    pick_tokens,
-    probabilities,
-    verify,
-    wait_for,
-)
+from multispin_lab.models.engine import Sequences, memory_errors
+from multispin_lab.models.sampling import Logits, Verified, largest_tokens, pick_tokens, probabilities, verify
 
 _DRAFTING, _VERIFYING = 2, 5
 """Parts of seeds, for separate random streams."""
@@ -62,23 +53,22 @@ class Drafts(NamedTuple):
 
     length: IntArray  # (n,) tokens
     token: IntArray  # (n, L)
-    ids: th.Tensor  # the V̂ tokens of each distribution, ascending, (n, L, V̂) int64
-    counts: th.Tensor  # their probabilities as integers, the largest is 2^Q_B − 1, (n, L, V̂) int64
+    ids: IntArray  # the V̂ tokens of each distribution, ascending, (n, L, V̂)
+    counts: IntArray  # their probabilities as integers, the largest is 2^Q_B − 1, (n, L, V̂)
 
-    def laws(self, vocabulary_size: int, device: th.device) -> th.Tensor:
-        """Return the distributions q = c / Σ c, (n, L, V) in float64."""
-        counts = self.counts.to(device).double()
-        q = counts / counts.sum(-1, keepdim=True).clamp_min(1.0)
-        law = th.zeros((*self.token.shape, vocabulary_size), dtype=th.float64, device=device)
-        return law.scatter_(-1, self.ids.to(device), q)
+    def laws(self, vocabulary_size: int) -> FloatArray:
+        """Return the distributions q = c / Σ c, (n, L, V)."""
+        law = np.zeros((*self.token.shape, vocabulary_size))
+        np.put_along_axis(law, self.ids, self.counts / np.maximum(self.counts.sum(-1, keepdims=True), 1), -1)
+        return law
 
 
 class Texts:
-    """Texts of several rows, lists of tokens, and the cache of a model that reads them."""
+    """Texts of several rows, lists of tokens, and the empty cache of a model that reads them."""
 
-    def __init__(self, model: Model, rows: int, vocabulary_size: int) -> None:
-        self.sequences = Sequences(model, rows, vocabulary_size)
-        self.texts: list[list[int]] = [[] for _ in range(rows)]
+    def __init__(self, sequences: Sequences) -> None:
+        self.sequences = sequences
+        self.texts: list[list[int]] = [[] for _ in sequences.length]
 
     def begin(self, row: int, text: Sequence[int]) -> None:
         """Begin a new text, of at least one token; the model reads it up to the last token."""
@@ -106,9 +96,9 @@ class Texts:
 class Drafter(Texts):
     """Device side: drafts from the ``kept`` largest probabilities, rounded to ``bits``."""
 
-    def __init__(self, model: Model, rows: int, vocabulary_size: int, temperature: float, kept: int, bits: int) -> None:
-        super().__init__(model, rows, vocabulary_size)
-        self.temperature, self.kept, self.bits = temperature, min(kept, vocabulary_size), bits
+    def __init__(self, sequences: Sequences, temperature: float, kept: int, bits: int) -> None:
+        super().__init__(sequences)
+        self.temperature, self.kept, self.bits = temperature, min(kept, sequences.vocabulary_size), bits
 
     def draft(self, rows: IntArray, length: IntArray, uniform: FloatArray) -> Drafts:
         """Draft L (n,) ≥ 0 tokens for each of n different rows in one batch; at temperature 0 the most likely ones.
@@ -123,8 +113,8 @@ class Drafter(Texts):
                 for index, row in zip(active.tolist(), rows[active].tolist(), strict=True)
             ]
             ids, counts = self.rounded_laws(self.sequences.read(rows[active], texts, last=1)[:, 0])
-            picked = th.as_tensor(pick_tokens(counts.double(), uniform[active, position]), device=ids.device)
-            drafts.token[active, position] = ids.gather(-1, picked[:, None])[:, 0].cpu().numpy()
+            picked = pick_tokens(counts.astype(np.float64), uniform[active, position])
+            drafts.token[active, position] = ids[np.arange(len(active)), picked]
             drafts.ids[active, position], drafts.counts[active, position] = ids, counts
         return drafts
 
@@ -132,18 +122,17 @@ class Drafter(Texts):
         """Return drafts (n,) without tokens yet."""
         shape = len(length), int(length.max())
         with memory_errors(f"the token probabilities of a batch of {shape[0]} with {shape[1]} drafted tokens each"):
-            ids, counts = th.zeros((2, *shape, self.kept), dtype=th.int64, device=self.sequences.model.device)
+            ids, counts = np.zeros((2, *shape, self.kept), dtype=np.int64)
         return Drafts(length, np.zeros(shape, dtype=np.int64), ids, counts)
 
-    def rounded_laws(self, logits: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    def rounded_laws(self, logits: Logits) -> tuple[IntArray, IntArray]:
         """Return ascending token ids and counts of Q_B bits, both (n, V̂), of the distributions of ``logits`` (n, V)."""
         law = probabilities(logits, self.temperature, self.sequences.model.name)
+        ids: IntArray = np.broadcast_to(np.arange(law.shape[-1]), law.shape)
         if self.kept < law.shape[-1]:
-            ids = law.topk(self.kept).indices.sort().values
-            law = law.gather(-1, ids)
-        else:
-            ids = th.arange(self.kept, device=law.device).expand(law.shape)
-        return ids, (law / law.amax(-1, keepdim=True) * (2**self.bits - 1)).round().long()
+            ids = largest_tokens(law, self.kept)
+            law = np.take_along_axis(law, ids, -1)
+        return ids, np.rint(law / law.max(-1, keepdims=True) * (2**self.bits - 1)).astype(np.int64)
 
 
 class Requests(NamedTuple):
@@ -153,6 +142,11 @@ class Requests(NamedTuple):
     task: IntArray  # task of each, (P,)
     most_tokens: int  # after which a request ends
     room: int  # tokens of a text, so that it and the longest draft fit in the context of both models
+
+    @property
+    def longest_text(self) -> int:
+        """Maximal tokens of a text."""
+        return min(self.room, max(map(len, self.prompts)) + self.most_tokens)
 
 
 class Verdict(NamedTuple):
@@ -167,10 +161,9 @@ class Verdict(NamedTuple):
 class Verifier(Texts):
     """Server side: requests of K devices, one row for each, and verification of their drafts in one batch."""
 
-    def __init__(
-        self, model: Model, rows: int, vocabulary_size: int, temperature: float, seed: int, requests: Requests
-    ) -> None:
-        super().__init__(model, rows, vocabulary_size)
+    def __init__(self, sequences: Sequences, temperature: float, seed: int, requests: Requests) -> None:
+        super().__init__(sequences)
+        rows = len(self.texts)
         self.temperature, self.seed, self.requests = temperature, seed, requests
         self.number: IntArray = np.full(rows, -1)  # request of each device, (K,), counted from 0
         self.age: IntArray = np.zeros(rows, dtype=np.int64)  # rounds since the request began, (K,)
@@ -187,17 +180,15 @@ class Verifier(Texts):
         self.left[row] = min(most_tokens, room - len(prompts[prompt]))
         return list(prompts[prompt])
 
-    def read(self, rows: IntArray, drafts: Drafts) -> th.Tensor:
-        """Return the logits (n, L + 1, V) of the drafts of n different rows; returns when the pass has finished."""
+    def read(self, rows: IntArray, drafts: Drafts) -> Logits:
+        """Return the logits (n, L + 1, V) of the drafts of n different rows."""
         texts = [
             self.unread(row) + token[:length].tolist()
             for row, token, length in zip(rows.tolist(), drafts.token, drafts.length.tolist(), strict=True)
         ]
-        logits = self.sequences.read(rows, texts)
-        wait_for(self.sequences.model)
-        return logits
+        return self.sequences.read(rows, texts)
 
-    def accept(self, rows: IntArray, drafts: Drafts, logits: th.Tensor) -> Verdict:
+    def accept(self, rows: IntArray, drafts: Drafts, logits: Logits) -> Verdict:
         """Accept drafts given the logits of `read`, and extend the texts by the accepted tokens and one more.
 
         A request ends with the target's end token or at its limit.
@@ -208,8 +199,7 @@ class Verifier(Texts):
         last, uniform = np.split(padded(draws), [1], axis=1)
         with memory_errors(f"the token probabilities of a batch of {len(rows)} with {max(sizes)} tokens each"):
             target = probabilities(logits, self.temperature, self.sequences.model.name)
-            law = drafts.laws(target.shape[-1], target.device)
-            verified = verify(target, law, drafts.token, drafts.length, uniform, last[:, 0])
+            verified = verify(target, drafts.laws(target.shape[-1]), drafts.token, drafts.length, uniform, last[:, 0])
             verified = self.replace_last(rows, drafts, target, verified)
         appended = [
             self._append(row, accepted, [*drafted[:accepted], token])
@@ -220,7 +210,7 @@ class Verifier(Texts):
         gained, ended = np.array(appended).T
         return Verdict(*verified, gained, ended.astype(np.bool_))
 
-    def replace_last(self, rows: IntArray, drafts: Drafts, target: th.Tensor, verified: Verified) -> Verified:
+    def replace_last(self, rows: IntArray, drafts: Drafts, target: FloatArray, verified: Verified) -> Verified:
         """Replace the tokens after fully accepted drafts, where devices draft ahead."""
         return verified
 

@@ -14,7 +14,7 @@ from multispin_env.npz import read_file
 from multispin_env.scenario import Scenario
 
 if TYPE_CHECKING:
-    from multispin_lab.models.network import Model
+    from multispin_lab.models.engine import Model
 
 LARGEST_FILE = 16 * MIB  # bytes
 MAX_TASKS = 128  # range of the integer type of a record

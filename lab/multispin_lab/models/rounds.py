@@ -5,25 +5,21 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch as th
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_lab.models.counts import KEPT
+from multispin_lab.models.engine import Pair, Sequences, memory_errors
 from multispin_lab.models.halves import Drafter, Verifier, draft_numbers, padded
-from multispin_lab.models.network import (
-    Pair,
-    Sequences,
+from multispin_lab.models.passes import VERIFY, PassCell, Setting
+from multispin_lab.models.sampling import (
     acceptance,
     confidences,
-    memory_errors,
     overlap,
     pick_tokens,
     probabilities,
     residual,
     truncated,
-    wait_for,
 )
-from multispin_lab.models.passes import VERIFY, PassCell, Setting
 
 
 class Stopwatch:
@@ -31,7 +27,7 @@ class Stopwatch:
 
     Measures only the network, with the logits of all positions: no tokenizer, and no sampling. The draft model takes
     the most likely token, so each token depends on the one before. First random tokens are read for each text of the
-    largest ``batch``, as many as the ``contexts`` have for each kind of pass.
+    largest ``batch``, as many as the ``contexts`` have for each kind of pass; passes have at most ``longest`` tokens.
     """
 
     def __init__(
@@ -39,6 +35,7 @@ class Stopwatch:
         pair: Pair,
         batch: int,
         contexts: Mapping[str, int],
+        longest: int,
         rng: np.random.Generator,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
@@ -46,14 +43,13 @@ class Stopwatch:
         self.sequences: dict[str, Sequences] = {}  # by kind of pass
         for what, context in contexts.items():
             model, rows = (pair.target, batch) if what == VERIFY else (pair.draft, 1)
-            self.sequences[what] = Sequences(model, rows, self.size)
+            self.sequences[what] = model.sequences(rows, self.size, context + longest)
             self.sequences[what].read(np.arange(rows), self._tokens(rows, context), last=1)
 
     def __call__(self, cell: PassCell) -> float:
         """Return the seconds of a pass, and reset the texts."""
         sequences, rows = self.sequences[cell.what], np.arange(cell.batch)
         texts = self._tokens(cell.batch, cell.length + 1)
-        wait_for(sequences.model)
         start = self.clock()
         if cell.what == VERIFY:
             sequences.read(rows, texts)
@@ -61,7 +57,6 @@ class Stopwatch:
             token = texts[0][0]
             for _ in range(cell.length):
                 token = int(sequences.read(rows, [[token]], last=1)[0, 0].argmax())
-        wait_for(sequences.model)
         seconds = self.clock() - start
         sequences.trim(rows, np.full(cell.batch, self.contexts[cell.what]))
         return seconds
@@ -70,18 +65,15 @@ class Stopwatch:
         return self.rng.integers(0, self.size, (rows, count)).tolist()
 
 
-def describe_setting(pair: Pair, dtype: str, context: int) -> Setting:
-    """Return the settings that determine measured times: models, device, floating-point type and context."""
-    weights = [sum(part.numel() for part in model.network.parameters()) for model in (pair.target, pair.draft)]
-    device, threads = pair.target.device, th.get_num_threads()
-    cpu = f"{device} with {threads} thread{'' if threads == 1 else 's'}"
+def describe_setting(pair: Pair, context: int) -> Setting:
+    """Return the settings that determine measured times: models, device, type of the weights and context."""
     return {
         "target": pair.target.name,
-        "target_weights": weights[0],
+        "target_weights": pair.target.num_weights,
         "draft": pair.draft.name,
-        "draft_weights": weights[1],
-        "device": str(th.cuda.get_device_name(device)) if device.type == "cuda" else cpu,
-        "dtype": dtype,
+        "draft_weights": pair.draft.num_weights,
+        "device": pair.target.device,
+        "dtype": pair.target.dtype,
         "context": context,
     }
 
@@ -109,16 +101,14 @@ def play_round(drafter: Drafter, verifier: Verifier, seeds: Sequence[int], lengt
     uniform = padded([draft_numbers(*numbers) for numbers in draws])
     times = [perf_counter()]
     drafts = drafter.draft(rows, length, uniform)
-    wait_for(drafter.sequences.model)
     times.append(perf_counter())
     logits = verifier.read(rows, drafts)
     times.append(perf_counter())
-    verdict = verifier.accept(rows, drafts, logits)  # its arrays are in main memory, so the device has finished
+    verdict = verifier.accept(rows, drafts, logits)
     times.append(perf_counter())
     for row, (accepted, token) in enumerate(zip(verdict.accepted.tolist(), verdict.token.tolist(), strict=True)):
         drafter.extend(row, accepted, [*drafts.token[row, :accepted].tolist(), token])
     begin_requests(drafter, verifier, np.flatnonzero(verdict.ended))
-    wait_for(verifier.sequences.model)
     times.append(perf_counter())
     drafting, verification, accepting, prompt = np.diff(times).tolist()
     return RoundResult(verdict.accepted, verdict.gained, drafting, verification, accepting, prompt)
@@ -158,11 +148,12 @@ def record_texts(
     """
     rngs = [np.random.default_rng([seed, first + row]) for row in range(len(prompts))]
     models = [pair.target] if pair.draft is pair.target else [pair.target, pair.draft]
-    readers = [Sequences(model, len(prompts), pair.vocabulary_size) for model in models]
+    room = min(max(map(len, prompts)) + tokens, pair.context)
+    readers = [model.sequences(len(prompts), pair.vocabulary_size, room) for model in models]
     records: list[list[tuple[Any, ...]]] = [[] for _ in prompts]
     # one prompt at a time: a batch would hold the logits of all columns from the shortest prompt's end on
     logits = [
-        th.cat([reader.read(np.array([row]), [text], 1)[:, -1] for row, text in enumerate(prompts)])
+        np.concatenate([reader.read(np.array([row]), [text], 1)[:, -1] for row, text in enumerate(prompts)])
         for reader in readers
     ]
     rows: IntArray = np.arange(len(prompts))

@@ -99,7 +99,7 @@ class StepTimes:
 
 
 def model_size(model: str, prefix: str = "") -> dict[str, Any]:
-    """Return `network.size_in_memory` of a model in 16 bits, from its configuration in the package or in its folder.
+    """Return `size_in_memory` of a model in 16 bits, from its configuration in the package or in its folder.
 
     Nothing if transformers does not know the model or its format, or without the extra ``models``. The package's own
     estimator is not used: it counts all layers of hybrid models, and up to 16 % more weights than dense models have.
@@ -108,7 +108,7 @@ def model_size(model: str, prefix: str = "") -> dict[str, Any]:
         import torch as th
         from transformers import AutoConfig, AutoModelForCausalLM
 
-        from multispin_lab.models.network import size_in_memory
+        from multispin_lab.models.transformers_engine import size_in_memory
 
         folder = Path(import_module("aiconfigurator_core").__file__ or "").parent / "model_configs"
         start = f"{model}/" if os.path.isdir(model) else f"{folder / model.replace('/', '--')}_"

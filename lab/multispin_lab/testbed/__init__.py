@@ -8,7 +8,7 @@ import gymnasium as gym
 from multispin_env.checks import missing_package
 
 try:
-    from multispin_lab.models.network import load_model
+    from multispin_lab.models.loading import load_model
     from multispin_lab.models.prompts import read_prompts
     from multispin_lab.testbed.device import draft_for
     from multispin_lab.testbed.server import Settings, Testbed

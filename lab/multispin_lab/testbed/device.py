@@ -1,6 +1,7 @@
 """A device of a testbed: connects, drafts when the server asks, and uploads in the given time."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
@@ -10,8 +11,8 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from multispin_lab.access import check_key, parse_address
+from multispin_lab.models.engine import Model
 from multispin_lab.models.halves import Drafter, draft_numbers
-from multispin_lab.models.network import Model
 from multispin_lab.testbed import messages
 from multispin_lab.testbed.messages import Draft, DraftForm, pack, pieces
 from multispin_lab.testbed.transport import Context, as_z85, make_socket, new_key
@@ -84,21 +85,25 @@ def draft_for(
     say: Callable[[str], None] = lambda event: None,
 ) -> None:
     """Draft with a model for the server at an address, as `join`; a first draft is timed."""
-    trial, start = Drafter(model, 1, model.vocabulary_size, 1.0, 1, 1), 0.0
+    trial, start = Drafter(model.sequences(1, model.vocabulary_size, 2 * _TIMED), 1.0, 1, 1), 0.0
     trial.begin(0, [0])
     for _ in range(2):  # the first is slower
         start = perf_counter()
         trial.draft(np.zeros(1, dtype=np.int64), np.array([_TIMED]), np.zeros((1, _TIMED)))
     about = {
         "name": name,
-        "vocabulary": messages.vocabulary_digest(model.tokenizer.get_vocab()),
+        "vocabulary": messages.vocabulary_digest(model.vocabulary),
         "size": model.vocabulary_size,
         "context": model.context,
         "draft": Path(model.name).name,
         "token_time": min((perf_counter() - start) / _TIMED, messages.MAX_TOKEN_TIME),
     }
-    fields = "seats", "size", "temperature", "kept", "bits"
-    join(address, access, about, lambda terms: Drafter(model, *(terms[field] for field in fields)), stop, say)
+    join(address, access, about, partial(_drafter, model), stop, say)
+
+
+def _drafter(model: Model, terms: Mapping[str, Any]) -> Drafter:
+    sequences = model.sequences(terms["seats"], terms["size"], terms["context"])
+    return Drafter(sequences, terms["temperature"], terms["kept"], terms["bits"])
 
 
 class _Session:
@@ -160,7 +165,7 @@ class _Session:
         start, drafter, terms = perf_counter(), self._drafter, self._terms
         uniform = draft_numbers(terms["draft_seed"], self._requests[seat], len(drafter.texts[seat]), length)
         drafts = drafter.draft(np.array([seat]), np.array([length]), uniform[None])
-        draft = Draft(drafts.token[0], drafts.ids[0].cpu().numpy(), drafts.counts[0].cpu().numpy())
+        draft = Draft(drafts.token[0], drafts.ids[0], drafts.counts[0])
         self._drafted[seat] = draft.tokens.tolist()
         _sleep_until(start + terms["token_time"] * length)
         begun = perf_counter()

@@ -72,7 +72,7 @@ FROM_DEVICE: Table = {
 }
 
 FROM_SERVER: Table = {
-    "welcome": ("seats", "size", "temperature", "kept", "bits", "draft_seed", "token_time"),
+    "welcome": ("seats", "size", "context", "temperature", "kept", "bits", "draft_seed", "token_time"),
     "begin": ("seat", "number"),  # of the request; body: the text so far, `uint32` each
     "decide": ("seat", "round", "length", "upload"),  # L, and the seconds over which the draft is sent
     "verdict": ("seat", "accepted", "token", "ended"),

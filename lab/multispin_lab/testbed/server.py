@@ -5,14 +5,13 @@ from time import perf_counter, sleep
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import torch as th
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer
 from multispin_env.scenario import Scenario
 from multispin_lab.models.contender import draw_conditions
+from multispin_lab.models.engine import Model
 from multispin_lab.models.halves import Drafts, Requests, Verifier, draft_seed
-from multispin_lab.models.network import Model
 from multispin_lab.models.prompts import Prompts
 from multispin_lab.models.rounds import RoundResult
 from multispin_lab.testbed.connections import Connections, Terms
@@ -70,23 +69,27 @@ class Testbed:
         longest = scenario.max_draft_length
         encoded = prompts.encode(target, longest + 1, settings.raw)
         requests = Requests(encoded, prompts.task_indices(scenario), settings.tokens, target.context - longest)
-        users, size = scenario.num_users, target.vocabulary_size
+        users, size, context = scenario.num_users, target.vocabulary_size, requests.longest_text + longest
         self.verifiers = [
-            Verifier(target, users, size, settings.temperature, settings.seed, requests) for _ in range(settings.seats)
+            Verifier(target.sequences(users, size, context), settings.temperature, settings.seed, requests)
+            for _ in range(settings.seats)
         ]
         for device in range(users):
             for verifier in self.verifiers:
                 verifier.next_request(device)
-        common: dict[str, Any] = {"seats": settings.seats, "size": size, "kept": min(scenario.sent_probabilities, size)}
-        common |= {"bits": scenario.bits_per_probability, "temperature": settings.temperature}
+        common: dict[str, Any] = {"seats": settings.seats, "size": size, "context": context}
+        common |= {
+            "kept": min(scenario.sent_probabilities, size),
+            "bits": scenario.bits_per_probability,
+            "temperature": settings.temperature,
+        }
         draft_time = draw_conditions(scenario, 1, np.random.default_rng([settings.seed, 0])).draft_time
         emulated = (settings.emulate * draft_time).tolist()
         welcomes = [
             {**common, "draft_seed": draft_seed(settings.seed, device), "token_time": emulated[device]}
             for device in range(users)
         ]
-        context = longest + min(requests.room, requests.most_tokens + max(map(len, requests.prompts)))
-        terms = Terms(vocabulary_digest(target.tokenizer.get_vocab()), context, longest, welcomes, settings.grace)
+        terms = Terms(vocabulary_digest(target.vocabulary), context, longest, welcomes, settings.grace)
         self.connections = Connections(terms, self._text_of, settings.host, settings.port, access, say)
         self.address = self.connections.address
         self._number = 0  # of rounds
@@ -178,7 +181,7 @@ class Testbed:
         for index, size in enumerate(length.tolist()):
             if size:
                 tokens[index, :size], ids[index, :size], counts[index, :size] = drafts[int(rows[index])]
-        return Drafts(length, tokens, th.as_tensor(ids), th.as_tensor(counts))
+        return Drafts(length, tokens, ids, counts)
 
 
 def check_scenario(scenario: Scenario) -> None:

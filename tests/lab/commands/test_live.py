@@ -13,7 +13,8 @@ import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_lab.commands import live
 from multispin_lab.models import contender
-from multispin_lab.models.network import Pair, round_weights
+from multispin_lab.models.engine import Pair
+from multispin_lab.models.transformers_engine import round_weights
 from tests.lab.models.tiny import save_model, save_tiny, tiny_model, tiny_tokenizer
 
 TASKS = tuple(ms.Task(name=name, acceptance_rate=0.4, acceptance_std=0.1) for name in ("code", "chat"))

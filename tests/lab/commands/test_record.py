@@ -2,7 +2,6 @@ import json
 import re
 import shutil
 import signal
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from multispin_env.draft import expected_tokens
 from multispin_lab.commands import record
 from multispin_lab.models import rounds
 from multispin_lab.models.counts import KEPT, RecordedTexts
+from multispin_lab.models.engine import Pair
+from multispin_lab.models.loading import load_model
 from multispin_lab.models.prompts import read_prompts
 from multispin_lab.models.record_files import EXTRAS, load_extras
 from tests.lab.models.tiny import save_tiny
@@ -112,8 +113,7 @@ def test_the_time_is_estimated_from_the_first_two_tokens(models, here, capsys, m
 
 def test_texts_of_the_record_are_those_of_the_models(models, here, whole):
     Path("mine.npz").write_bytes(whole["mine.npz"])
-    options = Namespace(target=models["target"], draft=models["draft"], draft_bits=None, device="cpu", dtype="float32")
-    pair = record.load_pair(options)
+    pair = Pair(load_model(models["draft"]), load_model(models["target"]))
     encoded = read_prompts("prompts.jsonl").encode(pair.target, 8)
     groups = [rounds.record_texts(pair, encoded[first : first + 2], first, 40, 1.0, 3) for first in (0, 2, 4)]
     texts = [text for group in groups for text in group]

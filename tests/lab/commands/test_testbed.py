@@ -143,7 +143,7 @@ ADDRESS = f"tcp://{'0' * 64}@127.0.0.1:1"
 def test_a_device_tells_what_it_has(folder, monkeypatch, capsys):
     def join(address, access, about, make, stop, say):
         assert (address, access) == (ADDRESS, ACCESS)
-        drafter = make({"seats": 2, "size": 24, "temperature": 1.0, "kept": 3, "bits": 4})
+        drafter = make({"seats": 2, "size": 24, "context": 99, "temperature": 1.0, "kept": 3, "bits": 4})
         assert (len(drafter.texts), drafter.kept, drafter.bits) == (2, 3, 4)
         told.append(about)
         say("joined")

@@ -7,13 +7,13 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch as th
 
-from multispin_lab.models import network
+from multispin_lab.models import sampling
 from multispin_lab.models.ahead import DEVICE, SERVER, ChainDrafter, ChainVerifier, play_chains
+from multispin_lab.models.engine import Pair
 from multispin_lab.models.halves import draft_seed
-from multispin_lab.models.network import Pair, round_weights
 from multispin_lab.models.rounds import begin_requests
+from multispin_lab.models.transformers_engine import round_weights
 from tests.lab.models.test_rounds import (
     LONGEST,
     Kept,
@@ -36,8 +36,8 @@ class KeptChains(Kept, ChainVerifier):
 
 
 def made(users, pair, guess, temperature=1.0, seed=0, server=KeptChains, **options):
-    drafter = ChainDrafter(pair.draft, users, WORDS, temperature, WORDS, 16, seed)
-    verifier = server(pair.target, users, WORDS, temperature, seed, requests_of(pair, **options), guess)
+    drafter = ChainDrafter(pair.draft.sequences(users, WORDS), temperature, WORDS, 16, seed)
+    verifier = server(pair.target.sequences(users, WORDS), temperature, seed, requests_of(pair, **options), guess)
     verifier.drafter = drafter
     begin_requests(drafter, verifier, np.arange(users))
     seeds = [draft_seed(seed, device) for device in range(users)]
@@ -71,7 +71,7 @@ class Recording(KeptChains):
         guessed, ids, counts = self.drafter.chains[row][size]
         q = np.zeros(WORDS)
         q[ids] = counts / counts.sum()
-        self.seen = [*getattr(self, "seen", []), (chances(law.numpy(), q), token == guessed)]
+        self.seen = [*getattr(self, "seen", []), (chances(law, q), token == guessed)]
         return token
 
 
@@ -94,13 +94,14 @@ class KeepsWhatLooksLikely(KeptChains):
 
     def last_token(self, law, row, size):
         token, ids, counts = self.drafter.chains[row][size]
-        q = th.zeros_like(law).scatter(0, ids, counts / counts.sum(dtype=law.dtype))
+        q = np.zeros_like(law)
+        q[ids] = counts / counts.sum()
         if q[token] <= 0.3:
             return super().last_token(law, row, size)
         accepting, last = np.random.default_rng([9, row, len(self.texts[row]) + size]).random(2)
         if accepting * q[token] < law[token]:
             return token
-        return int(network.pick_tokens(network.residual(law, q)[None], np.array([last]))[0])
+        return int(sampling.pick_tokens(sampling.residual(law, q)[None], np.array([last]))[0])
 
 
 class TakesTheGuess(KeptChains):
@@ -149,14 +150,14 @@ def test_a_chain_is_what_the_device_would_draft_anew(guess, temperature):
             size, new, laws = int(length[device]), [], []
             last, *numbers = np.random.default_rng([7, 5, device, number, len(text)]).random(size + 1)
             for position in range(size + 1):
-                laws.append(rounded(law(small, text + new, temperature)[-1], WORDS).numpy())
+                laws.append(rounded(law(small, text + new, temperature)[-1], WORDS))
                 new.append(drawn(laws[-1], 7, DEVICE, device, number, len(text) + position))
             p = law(pair.target, text + new[:size], temperature)[len(text) - 1 :]
             good = [numbers[i] < p[i][new[i]] / laws[i][new[i]] for i in range(size)]
             accepted = [*good, False].index(False)
             if accepted < size:
-                rest = th.as_tensor((p[accepted] - laws[accepted]).clip(0.0))
-                token = int(network.pick_tokens(rest[None], np.array([last]))[0])
+                rest = (p[accepted] - laws[accepted]).clip(0.0)
+                token = int(sampling.pick_tokens(rest[None], np.array([last]))[0])
             else:
                 token = drawn(p[size], 7, server, device, number, len(text) + size)
             assert (result.accepted[device], result.hit[device]) == (accepted, accepted == size and token == new[size])

@@ -8,12 +8,13 @@ import pytest
 import torch as th
 from scipy.stats import chisquare
 
-from multispin_lab.models import halves, network, rounds
+from multispin_lab.models import halves, rounds, sampling
 from multispin_lab.models.counts import KEPT
+from multispin_lab.models.engine import Pair
 from multispin_lab.models.halves import Drafter, Requests, Verifier, draft_seed, prompt_index
-from multispin_lab.models.network import Pair, round_weights
 from multispin_lab.models.passes import DRAFT, LONG_DRAFT, VERIFY, PassCell
 from multispin_lab.models.rounds import Stopwatch, describe_setting, record_texts
+from multispin_lab.models.transformers_engine import round_weights
 from tests.lab.models.tiny import WORDS, tiny_model
 
 LONGEST = 4
@@ -46,8 +47,8 @@ def requests_of(pair, tokens=40, longest=LONGEST, prompts=PROMPTS):
 def made(users, pair=None, temperature=1.0, seed=0, kept=99, bits=16, **options):
     """Both sides of a system, and its rounds."""
     pair = Pair(tiny_model(1), tiny_model(0)) if pair is None else pair
-    drafter = Drafter(pair.draft, users, WORDS, temperature, kept, bits)
-    verifier = KeptVerifier(pair.target, users, WORDS, temperature, seed, requests_of(pair, **options))
+    drafter = Drafter(pair.draft.sequences(users, WORDS), temperature, kept, bits)
+    verifier = KeptVerifier(pair.target.sequences(users, WORDS), temperature, seed, requests_of(pair, **options))
     rounds.begin_requests(drafter, verifier, np.arange(users))
     seeds = [draft_seed(seed, device) for device in range(users)]
     return drafter, verifier, partial(rounds.play_round, drafter, verifier, seeds)
@@ -66,8 +67,8 @@ def laws(model, texts, temperature=1.0):
     for row, text in zip(ids, texts, strict=True):
         row[: len(text)] = th.tensor(text)
     with th.inference_mode():
-        logits = model.network(input_ids=ids, use_cache=False).logits[..., :WORDS]
-    probabilities = network.probabilities(logits, temperature, "mine").numpy()
+        logits = model.network(input_ids=ids, use_cache=False).logits[..., :WORDS].numpy()
+    probabilities = sampling.probabilities(logits, temperature, "mine")
     return [row[: len(text)] for row, text in zip(probabilities, texts, strict=True)]
 
 
@@ -107,7 +108,7 @@ def played(users=128, count=24):
 @pytest.mark.slow
 def test_texts_have_the_law_of_the_target_and_a_wrong_rule_is_found(monkeypatch):
     assert min(p_values(*played())) > 1e-3
-    monkeypatch.setattr(network, "residual", lambda target, draft: target)
+    monkeypatch.setattr(sampling, "residual", lambda target, draft: target)
     assert p_values(*played())[1] < 1e-6
 
 
@@ -120,7 +121,7 @@ def of_largest(q, kept):
 
 def rounded(q, kept, bits=16):
     counts = np.rint(of_largest(q, kept) / of_largest(q, kept).max() * (2**bits - 1))
-    return th.as_tensor(counts / counts.sum())
+    return counts / counts.sum()
 
 
 def slow_text(models, text, size, temperature, stream, kept):
@@ -131,13 +132,13 @@ def slow_text(models, text, size, temperature, stream, kept):
     last, *accepting = np.random.default_rng([seed, 5, device, request, len(text)]).random(size + 1)
     for position in range(size):
         q.append(rounded(law(models[0], text + new, temperature)[-1], kept))
-        new.append(int(network.pick_tokens(q[-1][None], numbers[position : position + 1])[0]))
-    p = th.as_tensor(law(models[1], text + new, temperature)[len(text) - 1 :])
+        new.append(int(sampling.pick_tokens(q[-1][None], numbers[position : position + 1])[0]))
+    p = law(models[1], text + new, temperature)[len(text) - 1 :]
     for position, token in enumerate(new):
         if accepting[position] >= float(p[position][token] / q[position][token]):
-            rest = (p[position] - q[position]).clamp_min(0.0)
-            return [*new[:position], int(network.pick_tokens(rest[None], np.array([last]))[0])], position
-    return [*new, int(network.pick_tokens(p[size][None], np.array([last]))[0])], size
+            rest = np.maximum(p[position] - q[position], 0.0)
+            return [*new[:position], int(sampling.pick_tokens(rest[None], np.array([last]))[0])], position
+    return [*new, int(sampling.pick_tokens(p[size][None], np.array([last]))[0])], size
 
 
 def copy_of(verifier):
@@ -207,13 +208,13 @@ def test_every_prompt_comes_once_before_any_comes_again_and_players_share_them()
 
 def test_too_little_memory_says_batch_and_length(monkeypatch):
     def fail(*_, **__):
-        raise th.OutOfMemoryError("no more")
+        raise MemoryError("no more")
 
-    play = made(3)[2]
+    drafter, _, play = made(3)
     monkeypatch.setattr(halves, "verify", fail)
     with pytest.raises(MemoryError, match="the token probabilities of a batch of 3 with 3 tokens each"):
         play(np.array([1, 2, 0]))
-    monkeypatch.setattr(halves.th, "zeros", fail)
+    drafter.kept = 2**50
     with pytest.raises(MemoryError, match="the token probabilities of a batch of 3 with 2 drafted tokens each"):
         play(np.array([1, 2, 0]))
 
@@ -335,7 +336,7 @@ def mine():
 
 def test_a_pass_is_what_it_is_called(mine):
     clock = Clock(mine)
-    watch = Stopwatch(mine, 4, {VERIFY: 20, DRAFT: 20, LONG_DRAFT: 50}, np.random.default_rng(0), clock)
+    watch = Stopwatch(mine, 4, {VERIFY: 20, DRAFT: 20, LONG_DRAFT: 50}, 9, np.random.default_rng(0), clock)
     assert clock.shapes == [("tiny-0", (4, 20), 1), ("tiny-1", (1, 20), 1), ("tiny-1", (1, 50), 1)]
     assert clock.looks == []
     for batch, length in ((4, 3), (1, 0), (2, 7)):
@@ -351,23 +352,9 @@ def test_a_pass_is_what_it_is_called(mine):
         assert watch.sequences[what].length.tolist() == [context]
 
 
-def test_a_device_is_waited_for_before_each_look_at_the_clock(mine, monkeypatch):
-    waited, order = [], []
-    monkeypatch.setattr(th.cuda, "synchronize", waited.append)
-    for model in (mine.target, SimpleNamespace(device=th.device("cuda:1"))):
-        network.wait_for(model)
-    assert waited == [th.device("cuda:1")]
-    monkeypatch.setattr(rounds, "wait_for", lambda model: order.append(f"wait for {model.name}"))
-    contexts, rng = {VERIFY: 4, DRAFT: 4}, np.random.default_rng(0)
-    watch = Stopwatch(mine, 1, contexts, rng, lambda: order.append("look") or float(len(order)))
-    watch(PassCell(VERIFY, 1, 1))
-    watch(PassCell(DRAFT, 1, 2))
-    assert order == ["wait for tiny-0", "look"] * 2 + ["wait for tiny-1", "look"] * 2
-
-
 def test_the_setting_is_all_that_times_depend_on(mine):
     weights = sum(entry.numel() for entry in mine.target.network.parameters())
     threads = th.get_num_threads()
     models = {"target": "tiny-0", "target_weights": weights, "draft": "tiny-1", "draft_weights": weights}
     device = f"cpu with {threads} thread{'s' * (threads > 1)}"
-    assert describe_setting(mine, "float32", 20) == models | {"device": device, "dtype": "float32", "context": 20}
+    assert describe_setting(mine, 20) == models | {"device": device, "dtype": "float32", "context": 20}

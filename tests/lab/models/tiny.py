@@ -8,7 +8,7 @@ from typing import Any
 
 import torch as th
 
-from multispin_lab.models.network import Model
+from multispin_lab.models.transformers_engine import TransformersModel
 
 WORDS = 24
 """Tokens of the vocabulary."""
@@ -27,7 +27,9 @@ def tiny_tokenizer(words: int = WORDS, reverse: bool = False) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", unk_token="<unknown>")
 
 
-def tiny_model(seed: int, words: int = WORDS, hidden: int = 16, context: int = 512, scale: float = 1.0) -> Model:
+def tiny_model(
+    seed: int, words: int = WORDS, hidden: int = 16, context: int = 512, scale: float = 1.0
+) -> TransformersModel:
     """Make a model with clearly uneven distributions of the next token."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -51,14 +53,14 @@ def tiny_model(seed: int, words: int = WORDS, hidden: int = 16, context: int = 5
             network.lm_head.weight.mul_(25.0 * scale)
             network.model.embed_tokens.weight.mul_(10.0)
     network.requires_grad_(False)
-    return Model(f"tiny-{seed}", network, tiny_tokenizer(words))
+    return TransformersModel.of(f"tiny-{seed}", network, tiny_tokenizer(words))
 
 
 def save_tiny(folder: Path, seed: int, **options: Any) -> str:
     return save_model(tiny_model(seed, **options), folder)
 
 
-def save_model(model: Model, folder: Path) -> str:
+def save_model(model: TransformersModel, folder: Path) -> str:
     model.network.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
     return str(folder)

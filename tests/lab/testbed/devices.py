@@ -3,8 +3,9 @@
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 
-from multispin_lab.models.halves import Drafter
+from multispin_lab.testbed import device
 from multispin_lab.testbed.device import join
 from multispin_lab.testbed.messages import vocabulary_digest
 from tests.lab.models.tiny import tiny_model
@@ -13,13 +14,13 @@ ACCESS = "ab" * 32
 
 
 def drafter(model):
-    return lambda terms: Drafter(model, *(terms[name] for name in ("seats", "size", "temperature", "kept", "bits")))
+    return partial(device._drafter, model)
 
 
 def about(model, name, token_time=0.01):
     return {
         "name": name,
-        "vocabulary": vocabulary_digest(model.tokenizer.get_vocab()),
+        "vocabulary": vocabulary_digest(model.vocabulary),
         "size": model.vocabulary_size,
         "context": model.context,
         "draft": model.name,

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch as th
 
 zmq = pytest.importorskip("zmq")
 
@@ -22,7 +21,7 @@ from multispin_lab.testbed.transport import as_z85, new_key  # noqa: E402
 from tests.lab.testbed.devices import Thread  # noqa: E402
 
 FORM = DraftForm(20, 3, 4)
-WELCOME = {"seats": 2, **FORM._asdict(), "temperature": 1.0, "token_time": 0.0}
+WELCOME = {"seats": 2, **FORM._asdict(), "context": 100, "temperature": 1.0, "token_time": 0.0}
 TERMS = Terms("words", 100, 4, [{**WELCOME, "draft_seed": seed} for seed in (7, 8)], 2.0)
 ABOUT = {"name": "a", "vocabulary": "words", "size": 20, "context": 100, "draft": "small", "token_time": 0.01}
 ACCESS = new_key()
@@ -39,8 +38,8 @@ class Fake:
         self.texts[seat] = text
 
     def draft(self, rows, length, uniform):
-        ids = th.arange(3).expand(1, int(length[0]), 3)
-        return Drafts(length, np.full((1, int(length[0])), rows[0]), ids, th.ones_like(ids))
+        ids = np.broadcast_to(np.arange(3), (1, int(length[0]), 3))
+        return Drafts(length, np.full((1, int(length[0])), rows[0]), ids, np.ones_like(ids))
 
     def extend(self, seat, accepted, new):
         assert accepted == len(new) - 1

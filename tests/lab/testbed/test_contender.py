@@ -43,8 +43,8 @@ def opened(**settings):
 
 
 def live(name):
-    drafter = Drafter(tiny_model(1), USERS, WORDS, 1.0, 5, 16)
-    verifier = Verifier(tiny_model(0), USERS, WORDS, 1.0, 3, REQUESTS)
+    drafter = Drafter(tiny_model(1).sequences(USERS, WORDS), 1.0, 5, 16)
+    verifier = Verifier(tiny_model(0).sequences(USERS, WORDS), 1.0, 3, REQUESTS)
     begin_requests(drafter, verifier, np.arange(USERS))
     seeds = [draft_seed(3, device) for device in range(USERS)]
     return LiveContender(

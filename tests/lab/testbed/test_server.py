@@ -35,8 +35,8 @@ def alone(length, seats, temperature, kept):
     """Texts after rounds in one process, by seat: the verifier and what was accepted and gained."""
     played = []
     for _ in range(seats):
-        drafter = Drafter(tiny_model(1), USERS, WORDS, temperature, kept, 16)
-        verifier = Verifier(tiny_model(0), USERS, WORDS, temperature, 3, REQUESTS)
+        drafter = Drafter(tiny_model(1).sequences(USERS, WORDS), temperature, kept, 16)
+        verifier = Verifier(tiny_model(0).sequences(USERS, WORDS), temperature, 3, REQUESTS)
         begin_requests(drafter, verifier, np.arange(USERS))
         seeds = [draft_seed(3, device) for device in range(USERS)]
         played.append((verifier, [play_round(drafter, verifier, seeds, row) for row in length]))
@@ -76,7 +76,8 @@ def test_no_device_makes_a_round_longer_than_the_largest_timeout():
             return super().draft(*arguments)
 
     def make(terms):
-        return Silent(tiny_model(1), *(terms[name] for name in ("seats", "size", "temperature", "kept", "bits")))
+        sequences = tiny_model(1).sequences(terms["seats"], terms["size"], terms["context"])
+        return Silent(sequences, terms["temperature"], terms["kept"], terms["bits"])
 
     with opened(5, max_timeout=0.3) as testbed, joined(testbed, 1):
         liar = Thread(testbed.address, about(tiny_model(1), "liar", 1.0), make)

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch as th
-from scipy.stats import chisquare
 
 import multispin_env as ms
-from multispin_lab.models import network
-from multispin_lab.models.network import GROUP_SIZE, Model, Pair, Sequences, _source, load_model
+from multispin_lab.models import transformers_engine
+from multispin_lab.models.engine import Pair
+from multispin_lab.models.loading import load_model
+from multispin_lab.models.transformers_engine import GROUP_SIZE, TransformersModel, _source, size_in_memory
 from tests.lab.models.tiny import WORDS, save_tiny, tiny_model, tiny_tokenizer
 
 
@@ -90,13 +91,14 @@ def model_with(**options):
     model = tiny_model(0)
     for name, value in options.items():
         setattr(model.network.config, name, value)
-    return Model("other", model.network, model.tokenizer)
+    return TransformersModel.of("other", model.network, model.tokenizer)
 
 
 def test_other_vocabularies_and_windows_are_refused():
-    model, wide = tiny_model(1), Model("wide", tiny_model(1, words=WORDS + 8).network, tiny_tokenizer())
-    renamed = Model("renamed", tiny_model(0).network, tiny_tokenizer())
-    renamed.tokenizer.add_tokens(["extra"])
+    of, tokenizer = TransformersModel.of, tiny_tokenizer()
+    model, wide = tiny_model(1), of("wide", tiny_model(1, words=WORDS + 8).network, tiny_tokenizer())
+    tokenizer.add_tokens(["extra"])
+    renamed = of("renamed", tiny_model(0).network, tokenizer)
     for draft in (tiny_model(0), wide):  # its last layer is filled up
         assert Pair(draft, model).vocabulary_size == WORDS
     for make, message in (
@@ -143,11 +145,11 @@ def model():
 
 @pytest.mark.parametrize("part", [3, 256])
 def test_cached_passes_equal_uncached_ones(model, part, monkeypatch):
-    monkeypatch.setattr(network, "MAX_PASS_TOKENS", part)
-    monkeypatch.setattr(network, "MIN_GROWTH", 5)
+    monkeypatch.setattr(transformers_engine, "MAX_PASS_TOKENS", part)
+    monkeypatch.setattr(transformers_engine, "MIN_GROWTH", 5)
     rng = np.random.default_rng(part)
     texts = [[] for _ in range(4)]
-    stored = Sequences(model, 4, WORDS)
+    stored = model.sequences(4, WORDS)
     for _ in range(25):
         rows = rng.permutation(4)[: rng.integers(1, 5)]
         last = rng.choice([None, 1, 2])
@@ -167,8 +169,8 @@ def test_cached_passes_equal_uncached_ones(model, part, monkeypatch):
 
 def test_what_cannot_be_read_is_refused(monkeypatch):
     model = tiny_model(0, context=8)
-    stored = Sequences(model, 2, WORDS)
-    with pytest.raises(ValueError, match=r"tokens: expected a text of at most 8, the context of 'tiny-0', got 9"):
+    stored = model.sequences(2, WORDS)
+    with pytest.raises(ValueError, match=r"tokens: expected a text of at most 8 tokens for 'tiny-0', got 9"):
         stored.read(np.arange(2), [[1], [2] * 9])
     with pytest.raises(ValueError, match=r"texts\[1\]: expected at least 1 tokens of each row, got 0"):
         stored.read(np.arange(2), [[1], []])
@@ -181,55 +183,14 @@ def test_what_cannot_be_read_is_refused(monkeypatch):
 
     monkeypatch.setattr(model.network, "forward", fail)
     with pytest.raises(MemoryError, match="a batch of 2 with 3 tokens each, 3 with those before"):
-        Sequences(model, 2, WORDS).read(np.arange(2), [[1], [2, 3, 4]])
-
-
-def laws(seed, *shape):
-    return th.as_tensor(np.random.default_rng(seed).dirichlet(np.full(shape[-1], 0.4), shape[:-1]))
-
-
-def test_overlap_is_the_mean_of_beta_over_drafts():
-    p, q = laws(0, 50, 7), laws(1, 50, 7)
-    beta = np.stack([network.acceptance(p, q, np.full(50, token)) for token in range(7)], -1)
-    np.testing.assert_allclose((beta * q.numpy()).sum(-1), network.overlap(p, q), rtol=1e-12)
-    np.testing.assert_allclose(network.overlap(p, p), 1.0, rtol=1e-12)
-
-
-@pytest.mark.parametrize("kept", [1, 2, 4, 9])
-def test_drafts_from_fewer_probabilities_are_accepted_as_often_as_their_overlap_says(kept):
-    """Drafts are drawn, accepted and replaced one by one with NumPy; the target's law must remain."""
-    p, q = laws(6, 1, 9)[0], laws(7, 1, 9)[0]
-    few = network.truncated(q[None], kept)[0].numpy()
-    assert (few > 0.0).sum() == kept
-    assert set(np.flatnonzero(few)) == set(np.argsort(q.numpy())[-kept:])
-    rng, size, target = np.random.default_rng(9), 40_000, p.numpy()
-    drafted = rng.choice(9, size, p=few)
-    accepted = rng.random(size) < target[drafted] / few[drafted]
-    rest = np.clip(target - few, 0.0, None)
-    tokens = np.where(accepted, drafted, rng.choice(9, size, p=rest / rest.sum()))
-    assert accepted.mean() == pytest.approx(network.overlap(p, network.truncated(q, kept)), abs=0.01)
-    if kept == 1:
-        assert accepted.mean() == pytest.approx(target[q.argmax()], abs=0.01)
-    assert chisquare(np.bincount(tokens, minlength=9), size * target).pvalue > 1e-3
-
-
-def test_draws_follow_the_law_and_the_temperature():
-    law = laws(2, 1, 6)
-    uniform = (np.arange(60_000) + 0.5) / 60_000
-    tokens = network.pick_tokens(law.expand(60_000, -1), uniform)
-    np.testing.assert_allclose(np.bincount(tokens, minlength=6) / 60_000, law[0].numpy(), atol=2e-5)
-    sure = th.tensor([[0.0, 1.0, 0.0]]).double().expand(2, -1)
-    assert network.pick_tokens(sure, np.array([0.0, 1 - 1e-16])).tolist() == [1, 1]
-    logits = th.tensor([[0.0, 3.0, 1.0]])
-    assert network.probabilities(logits, 0.0, "mine").tolist() == [[0.0, 1.0, 0.0]]
-    np.testing.assert_allclose(network.probabilities(logits, 2.0, "mine"), th.softmax(logits.double() / 2, -1))
+        model.sequences(2, WORDS).read(np.arange(2), [[1], [2, 3, 4]])
 
 
 def test_bytes_of_weights_and_of_a_token_in_the_cache():
     model = tiny_model(3)  # two layers with one of two heads of 8
     weights = sum(part.numel() for part in model.network.parameters())
-    assert network.size_in_memory(model.network) == {"weights": 4 * weights, "token_cache": 2 * 2 * 8 * 4}
-    half = network.size_in_memory(model.network.to(th.bfloat16), "draft_")
+    assert size_in_memory(model.network) == {"weights": 4 * weights, "token_cache": 2 * 2 * 8 * 4}
+    half = size_in_memory(model.network.to(th.bfloat16), "draft_")
     assert half == {"draft_weights": 2 * weights, "draft_token_cache": 2 * 2 * 8 * 2}
 
 
@@ -244,18 +205,16 @@ def test_bytes_of_weights_and_of_a_token_in_the_cache():
 )
 def test_only_full_attention_has_a_known_cache(field, value, share):
     model = tiny_model(3)
-    expected = share * network.size_in_memory(model.network)["token_cache"]
+    expected = share * size_in_memory(model.network)["token_cache"]
     setattr(model.network.config, field, value)
-    assert network.size_in_memory(model.network).get("token_cache", 0.0) == expected
+    assert size_in_memory(model.network).get("token_cache", 0.0) == expected
 
 
 def test_the_memory_of_a_server_is_that_of_its_gpu(monkeypatch):
-    pair = Pair(tiny_model(3), tiny_model(4))
-    assert network.server_memory(pair, "float32") == {}
-    monkeypatch.setattr(Model, "device", SimpleNamespace(type="cuda"))
+    model = tiny_model(3)
+    assert model.memory() == {}
+    monkeypatch.setattr(type(model.network), "device", SimpleNamespace(type="cuda"))
     monkeypatch.setattr(th.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=10**9))
-    memory = network.server_memory(pair, "float32")
-    server = ms.Server(name="mine", model="", source="", fixed_time=0.1, time_per_draft=0.1, **memory)
-    weights, token = network.size_in_memory(pair.target.network).values()
+    server = ms.Server(name="mine", model="", source="", fixed_time=0.1, time_per_draft=0.1, **model.memory())
+    weights, token = size_in_memory(model.network).values()
     assert server.memory.kv_tokens == int((0.9e9 - weights) / token)
-    assert server.memory.draft_kv_factor == pytest.approx(2.0, rel=1e-3)
