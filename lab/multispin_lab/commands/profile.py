@@ -163,7 +163,7 @@ def _measure(options: argparse.Namespace, cells: list[PassCell], passes_file: Pa
         watch = Stopwatch(pair, max(cell.batch for cell in cells), contexts, longest, rng)
         with Progress(1) as progress:
             measure(measured, passes, repeats, rng, watch, progress.begin("passes"))
-    profile = make_profile(options.out.name, cells, passes, setting, contexts, pair.target.padded)
+    profile = make_profile(options.out.name, cells, passes, setting, contexts)
     memory, drafts = pair.target.memory(), pair.draft.memory()
     memory |= {f"draft_{name}": drafts[name] for name in ("weights", "token_cache") if name in drafts}
     return replace(profile, server=replace(profile.server, **memory))

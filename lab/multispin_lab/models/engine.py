@@ -30,9 +30,6 @@ class Model(ABC):
     packages: ClassVar[tuple[str, ...]]
     """Packages of the engine, whose versions are reported."""
 
-    padded: ClassVar[bool]
-    """Whether drafts in a pass count as long as the longest."""
-
     def encode(self, prompt: str, raw: bool = False) -> list[int]:
         """Encode a prompt, in the model's chat template if it has one, unless ``raw``; ``ValueError`` for no tokens."""
         if tokens := self.tokens(prompt, raw):

@@ -1,8 +1,9 @@
 """GGUF files run by llama.cpp on a processor, by its C interface in the package llama-cpp-python (extra ``llama``).
 
-The texts of a cache are the sequences of one context, each with cells of its own: the logits of a text do not depend on
-the others of a batch. llama.cpp multiplies longer batches with other code, whose results differ in the last bits; so a
-pass reads at most 32 tokens of each text.
+The texts of a cache are the sequences of one context, each with cells of its own, so that the logits of a text are
+equal in every bit alone and in any batch: activations are rounded to 8 bits, and with shared cells texts of a batch
+changed logits by up to 1.1. For the same reason a pass reads at most 32 tokens of each text, since longer ones are
+multiplied by other code. llama.cpp reads texts of different lengths in parts, which takes about as long as padding.
 """
 
 import ctypes
@@ -23,6 +24,7 @@ from multispin_lab.models.engine import Model, Sequences, on_threads
 from multispin_lab.models.sampling import Logits
 
 MAX_PASS_TOKENS = 32  # of a row
+_ERROR = 4  # GGML_LOG_LEVEL_ERROR, which the package does not name
 
 _log: list[str] = []
 """What llama.cpp has said, for messages of errors."""
@@ -30,7 +32,7 @@ _log: list[str] = []
 
 @ll.llama_log_callback  # type: ignore[untyped-decorator]
 def _keep_log(level: int, text: bytes, _: Any) -> None:
-    if level == ll.GGML_LOG_LEVEL_ERROR:
+    if level == _ERROR:
         _log.append(text.decode(errors="replace").strip())
 
 
@@ -43,7 +45,6 @@ class LlamaModel(Model):
     threads: int
 
     packages: ClassVar[tuple[str, ...]] = ("llama-cpp-python",)
-    padded: ClassVar[bool] = False
 
     @override
     def tokens(self, prompt: str, raw: bool) -> list[int]:

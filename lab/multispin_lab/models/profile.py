@@ -128,11 +128,11 @@ def pass_contexts(context: int, longest: int) -> dict[str, int]:
 
 
 def make_profile(
-    name: str, cells: Sequence[PassCell], passes: Passes, setting: Setting, contexts: Mapping[str, int], padded: bool
+    name: str, cells: Sequence[PassCell], passes: Passes, setting: Setting, contexts: Mapping[str, int]
 ) -> Profile:
     """Fit the verification time and make the server; the cells and drafts of all ``contexts`` must have been measured.
 
-    ``contexts`` are those of `pass_contexts`; ``padded`` says whether shorter drafts of a pass are padded.
+    ``contexts`` are those of `pass_contexts`.
     """
     fit = fit_cells(*cell_sizes(cells), passes.medians(cells))
     least = min(passes.count(cell) for cell in cells)
@@ -148,7 +148,7 @@ def make_profile(
         model=f"{setting['target']} in {setting['dtype']}, drafts by {'itself' if same else setting['draft']}",
         source=f"multispin profile on {setting['device']}, after {setting['context']} tokens: {len(cells)} cells of "
         f"batch and length, {least} passes each, within {fit.error:.1%}{also}",
-        padded=padded,
+        padded=True,
         draft_time=round_digits(draft_time),
         draft_context_time=round_digits(growth),
         draft_context=contexts[DRAFT],

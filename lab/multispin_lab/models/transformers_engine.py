@@ -56,7 +56,6 @@ class TransformersModel(Model):
     tokenizer: Any
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers")
-    padded: ClassVar[bool] = True
 
     @classmethod
     def of(cls, name: str, network: Any, tokenizer: Any) -> Self:

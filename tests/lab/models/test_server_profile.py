@@ -27,7 +27,7 @@ def profile_of(tmp_path, passes_of, setting=SETTING, cells=CELLS, longest=200, l
         passes.add(DRAFT_CELL, seconds)
     for seconds in long_drafts:
         passes.add(LONG_DRAFT_CELL, seconds)
-    return make_profile("mine", cells, passes, setting, pass_contexts(128, longest), True)
+    return make_profile("mine", cells, passes, setting, pass_contexts(128, longest))
 
 
 @pytest.fixture
