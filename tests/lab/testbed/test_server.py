@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("zmq")
 
 import multispin_env as ms
+from multispin_lab.models.engine import Pair
 from multispin_lab.models.halves import Drafter, Requests, Verifier, draft_seed
 from multispin_lab.models.prompts import Prompts
 from multispin_lab.models.rounds import begin_requests, play_round
@@ -31,22 +32,22 @@ def lengths(count):
     return np.random.default_rng(0).integers(0, 5, (count, USERS))
 
 
-def alone(length, seats, temperature, kept):
+def alone(length, seats, temperature, kept, pair=None):
     """Texts after rounds in one process, by seat: the verifier and what was accepted and gained."""
-    played = []
+    played, pair = [], pair or Pair(tiny_model(1), tiny_model(0))
     for _ in range(seats):
-        drafter = Drafter(tiny_model(1).sequences(USERS, WORDS), temperature, kept, 16)
-        verifier = Verifier(tiny_model(0).sequences(USERS, WORDS), temperature, 3, REQUESTS)
+        drafter = Drafter(pair.draft.sequences(USERS, WORDS), temperature, kept, 16)
+        verifier = Verifier(pair.target.sequences(USERS, WORDS), temperature, 3, REQUESTS)
         begin_requests(drafter, verifier, np.arange(USERS))
         seeds = [draft_seed(3, device) for device in range(USERS)]
         played.append((verifier, [play_round(drafter, verifier, seeds, row) for row in length]))
     return played
 
 
-def opened(kept, **settings):
+def opened(kept, target=None, **settings):
     options = {"seed": 3, "tokens": 8, "port": 0, "pacing": False} | settings
     prompts = Prompts(TEXTS, ("all",), (0,) * 10, "prompts.txt", "")
-    return server.Testbed(scenario(kept), tiny_model(0), prompts, ACCESS, server.Settings(**options))
+    return server.Testbed(scenario(kept), target or tiny_model(0), prompts, ACCESS, server.Settings(**options))
 
 
 def play(testbed, seat, length):
