@@ -275,6 +275,11 @@ def test_commands(capsys, tmp_path):
     assert "fleet of 2 devices" in capsys.readouterr().out
     assert main([*compare, "pixel-8-q8=much"]) == 2
     assert "fleet: expected DEVICE=SHARE,..., got 'pixel-8-q8=much'" in capsys.readouterr().err
+    DEVICES.load("pixel-8-q8").save(tmp_path / "mine.toml")
+    assert main([*compare, f"{tmp_path / 'mine.toml'}=0.25,rk3588-npu=0.75"]) == 0
+    assert "fleet of 2 devices" in capsys.readouterr().out
+    assert main([*compare, f"{tmp_path / 'none.toml'}=1"]) == 2
+    assert "expected a file that can be read, got" in capsys.readouterr().err
     fleet = f"fleet={FLEET.fleet}"  # as commands print it
     assert QWEN.replace(**parse_settings([fleet, f"mean_draft_time={FLEET.mean_draft_time}"])) == FLEET
     file = tmp_path / "devices.csv"

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import entr
 
 from multispin_env.arrays import FloatArray, IntArray
 
@@ -73,7 +72,7 @@ def confidences(draft: FloatArray, token: IntArray) -> FloatArray:
     """Return the `CONFIDENCES` (..., 3) of a drafted token (...), given the draft model's distribution (..., V)."""
     q = np.take_along_axis(draft, token[..., None], -1)[..., 0]
     second, first = np.moveaxis(np.partition(draft, -2, -1)[..., -2:], -1, 0)
-    entropy = entr(draft).sum(-1) / math.log(draft.shape[-1])
+    entropy = -(draft * np.log(np.maximum(draft, _TINY))).sum(-1) / math.log(draft.shape[-1])
     return np.stack([q, first - second, entropy], -1).clip(0.0, 1.0)
 
 

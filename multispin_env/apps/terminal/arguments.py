@@ -13,7 +13,9 @@ from typing_extensions import override
 
 from multispin_env.apps.executors import Cluster, Executor, Processes, Serial
 from multispin_env.checks import check_integer, check_name, check_plausible, cut, listed, shown, suggestion
+from multispin_env.device import DeviceProfile
 from multispin_env.evaluation.contenders import ContenderError
+from multispin_env.field_files import is_file_name
 from multispin_env.registry import (
     ACCEPTANCES,
     ARRIVALS,
@@ -152,15 +154,20 @@ def collect_arguments(options: Namespace, taken: Sequence[str] = ()) -> dict[str
     return arguments
 
 
-def _fleet(text: str) -> str | list[tuple[str, float]]:
-    """Return a name, or the rows (device, share) of DEVICE=SHARE,..."""
+def _fleet(text: str) -> str | list[tuple[str | float, ...]]:
+    """Return a name, or the rows of DEVICE=SHARE,..., where a device is a name or the file of a profile."""
     if "=" not in text:
         return text
     pairs = [part.rpartition("=") for part in text.split(",")]
     try:
-        return [(device, float(share)) for device, _, share in pairs]
+        shares = [float(share) for _, _, share in pairs]
     except ValueError:
         raise ValueError(f"fleet: expected DEVICE=SHARE,..., got {shown(text)}") from None
+    rows: list[tuple[str | float, ...]] = []
+    for (device, *_), share in zip(pairs, shares, strict=True):
+        own = DeviceProfile.load(device) if is_file_name(device) else None
+        rows.append((own.name, share, *own.numbers) if own else (device, share))
+    return rows
 
 
 def resolve_scenario(options: Namespace, **fixed: Any) -> Scenario:

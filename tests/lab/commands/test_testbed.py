@@ -18,6 +18,7 @@ pytest.importorskip("zmq")
 import multispin_env as ms
 from multispin_env.apps.commands.main import main
 from multispin_lab.commands import live
+from multispin_lab.models import draft_times
 from multispin_lab.testbed import device, server
 from tests.lab.models.tiny import save_tiny, tiny_model
 from tests.lab.testbed.devices import ACCESS, Thread, about, drafter
@@ -157,9 +158,24 @@ def test_a_device_tells_what_it_has(folder, monkeypatch, capsys):
     assert capsys.readouterr().out == "pi: ready to join (Ctrl-C ends it)\npi: joined\n"
 
 
+def test_a_device_measures_itself(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(draft_times, "perf_counter", itertools.count(0.0, 0.5).__next__)
+    file = tmp_path / "pi.toml"
+    assert main(["join", "--draft", str(folder / "small"), "--name", "pi", "--measure", str(file)]) == 0
+    measured = ms.device.DeviceProfile.load(file)
+    assert (measured.name, measured.draft_time, measured.draft_context) == ("pi", 0.5 / 8, 128)
+    assert (measured.draft_context_time, measured.prompt_rate) == (0.0, 504 / 0.5)  # the context is 512
+    assert measured.model.startswith("small, float32, transformers ")
+    assert "pi: a drafted token takes 62.5 ms after 128 tokens" in capsys.readouterr().out
+    scenario = ms.Scenario.preset("llama2", fleet=((measured.name, 1.0, *measured.numbers),))
+    assert scenario.mean_draft_time == 0.5 / 8
+
+
 @pytest.mark.parametrize(
     ("words", "access", "sentence"),
     [
+        ([], ACCESS, "connect: expected either --connect or --measure"),
+        (["--measure", "pi.txt"], ACCESS, "measure: expected a .toml or .json file, got 'pi.txt'"),
         (["--connect", "gpu.local:8051"], ACCESS, "connect: expected tcp://HEX@HOST:PORT as the server printed it"),
         (["--connect", ADDRESS], "abc", "MULTISPIN_ACCESS: expected 64 hexadecimal digits, got 3 characters"),
         (["--connect", ADDRESS, "--name", "a\nb"], ACCESS, "name: expected a text of one line"),

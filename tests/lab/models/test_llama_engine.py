@@ -1,5 +1,8 @@
 """llama.cpp beside transformers: the same tokens, logits that depend on the text alone, and the same texts anywhere."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy.stats import chisquare
@@ -7,6 +10,7 @@ from scipy.stats import chisquare
 pytest.importorskip("llama_cpp")
 
 from multispin_env.apps.commands.main import main
+from multispin_env.device import DeviceProfile
 from multispin_lab.models import llama_engine, sampling
 from multispin_lab.models.engine import Pair
 from multispin_lab.models.halves import Drafter, Verifier, draft_numbers, draft_seed
@@ -184,6 +188,20 @@ def test_a_failed_pass_leaves_the_texts_as_they_were(pair, monkeypatch):
     assert stored.length.tolist() == [2, 1]
     stored.trim(rows, np.zeros(2, dtype=np.int64))
     np.testing.assert_array_equal(stored.read(rows, [[1, 2], [3]])[:, :1], first[:, :1])
+
+
+def test_a_device_needs_neither_torch_nor_scipy_nor_numba(files, tmp_path):
+    script = (
+        "import sys\n"
+        "for name in ('torch', 'transformers', 'scipy', 'numba', 'matplotlib'): sys.modules[name] = None\n"
+        "import multispin_lab.testbed.device\n"
+        "from multispin_env.apps.commands.main import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    words = "join", "--draft", files["small"], "--name", "pi", "--measure", str(tmp_path / "pi.toml")
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "llama-cpp-python" in DeviceProfile.load(tmp_path / "pi.toml").model
 
 
 def test_commands_use_it(files, tmp_path, monkeypatch, capsys):
