@@ -40,7 +40,7 @@ def _run(options: argparse.Namespace) -> None:
     from multispin_lab.testbed.device import draft_for
 
     model = load(options, options.draft, options.draft_bits)
-    print(f"{options.name}: ready to join (Ctrl-C ends it)", flush=True)
+    print(f"{options.name}: {model.dtype} on {model.device}, ready to join (Ctrl-C ends it)", flush=True)
     draft_for(options.connect, access, model, options.name, say=partial(print, f"{options.name}:", flush=True))
 
 

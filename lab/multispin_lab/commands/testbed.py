@@ -84,7 +84,12 @@ def _run(options: argparse.Namespace) -> None:
             devices = device_rows(contenders)
             about = {"round_trip_time": constant, "added_ms": added, "devices": devices, "events": events}
             explained = f"round_trip_time = {constant:.4f} in the scenario would explain it"
-            return about, "\n\n".join(("", aligned(*added_cells(added)), explained, aligned(*device_cells(devices))))
+            machine = f"target on {target.device}"
+            if hasattr(os, "getloadavg"):  # not on Windows
+                machine += f"; load of the machine {os.getloadavg()[0]:.2f}"
+            return about, "\n\n".join(
+                ("", aligned(*added_cells(added)), explained, aligned(*device_cells(devices)), machine)
+            )
 
         draft = ", ".join(sorted({slot.draft for slot in testbed.connections.slots if slot.draft}))
         play_and_write(contenders, run, options, draft, target, more)

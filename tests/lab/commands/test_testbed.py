@@ -155,7 +155,10 @@ def test_a_device_tells_what_it_has(folder, monkeypatch, capsys):
     (fields,) = told
     assert fields | {"token_time": 0.0} == about(tiny_model(1), "pi", 0.0) | {"draft": "small"}
     assert 0.0 < fields["token_time"] < 1.0
-    assert capsys.readouterr().out == "pi: ready to join (Ctrl-C ends it)\npi: joined\n"
+    assert (
+        capsys.readouterr().out
+        == f"pi: float32 on {tiny_model(1).device}, ready to join (Ctrl-C ends it)\npi: joined\n"
+    )
 
 
 def test_a_device_measures_itself(folder, tmp_path, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """llama.cpp beside transformers: the same tokens, logits that depend on the text alone, and the same texts anywhere."""
 
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from scipy.stats import chisquare
 
 pytest.importorskip("llama_cpp")
 
+from benchmarks.tools import run_tool
 from multispin_env.apps.commands.main import main
 from multispin_env.device import DeviceProfile
 from multispin_lab.models import llama_engine, sampling
@@ -221,3 +223,15 @@ def test_commands_use_it(files, tmp_path, monkeypatch, capsys):
     )
     assert main(["live", *models, *prompts, *run, "--draft-bits", "4", "--out", "other"]) == 2
     assert "bits: expected None for llama.cpp, got 4" in capsys.readouterr().err
+
+
+def test_speeds_and_draft_models(files, tmp_path, capsys):
+    assert run_tool("evidence", ["engines", "--file", files["large"], "--batches", "1", "2", "--context", "9"]) == 0
+    out = capsys.readouterr().out
+    assert len(re.findall(r"^(?:transformers|llama.cpp) +[12] +[\d.]+ +[\d.]+ ", out, re.MULTILINE)) == 4
+    three = save_gguf(tmp_path / "three.gguf", 0, layers=3)
+    assert run_tool("evidence", ["engines", "--file", three, "--drafts", str(tmp_path)]) == 0
+    assert "without layers [1] of 3" in capsys.readouterr().out
+    smaller, whole = load_model(str(tmp_path / "pruned.gguf"), threads=1), load_model(three, threads=1)
+    assert smaller.num_weights < whole.num_weights
+    Pair(smaller, whole).draft.sequences(1, WORDS, 8).read(np.zeros(1, dtype=np.int64), [[1, 2]])

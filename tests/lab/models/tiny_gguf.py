@@ -17,7 +17,9 @@ WINDOW = 8
 TEMPLATE = "{% for m in messages %}c{{ m.content }}{% endfor %}{% if add_generation_prompt %}d{% endif %}"
 
 
-def save_gguf(file: Path, seed: int, windowed: bool = False, template: str = "", scale: float = 1.0) -> str:
+def save_gguf(
+    file: Path, seed: int, windowed: bool = False, template: str = "", scale: float = 1.0, layers: int = LAYERS
+) -> str:
     """Write a Llama, or a Gemma 3 with a window of 8 tokens in each layer but the last."""
     import gguf
 
@@ -25,7 +27,7 @@ def save_gguf(file: Path, seed: int, windowed: bool = False, template: str = "",
     writer, rng, size = gguf.GGUFWriter(file, kind), np.random.default_rng(seed), len(TOKENS)
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(WIDTH)
-    writer.add_block_count(LAYERS)
+    writer.add_block_count(layers)
     writer.add_feed_forward_length(2 * WIDTH)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(1)
@@ -59,7 +61,7 @@ def save_gguf(file: Path, seed: int, windowed: bool = False, template: str = "",
     add("token_embd", size, WIDTH, factor=3.0)
     add_norm("output_norm")
     add("output", size, WIDTH, factor=2.5 * scale)
-    for block in (f"blk.{layer}" for layer in range(LAYERS)):
+    for block in (f"blk.{layer}" for layer in range(layers)):
         for name in ("attn_norm", "ffn_norm", *(("post_attention_norm", "post_ffw_norm") if windowed else ())):
             add_norm(f"{block}.{name}")
         if windowed:
